@@ -1,7 +1,9 @@
-//! What the workspace's tests share: where reference data lies.
+//! What the workspace's tests share: where reference data lies, and generated parameters.
 //!
 //! A fresh clone has no reference data; a test that wants it says on one line that it
 //! was skipped, and passes.
+
+pub mod formula;
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +11,11 @@ use std::path::{Path, PathBuf};
 #[must_use]
 pub fn workspace_root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.ancestors().nth(2).unwrap_or(manifest).to_path_buf()
+    manifest
+        .ancestors()
+        .nth(2)
+        .unwrap_or(manifest)
+        .to_path_buf()
 }
 
 /// The folder of reference data: `SIF_SHARED`, or `../shared` beside the workspace.

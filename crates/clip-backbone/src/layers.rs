@@ -1,0 +1,355 @@
+//! The layers both towers are made of. They are public so that the blocks built on a CLIP
+//! backbone need no second copy of them.
+
+use tch::{Kind, Tensor};
+
+use crate::Result;
+use crate::parameters::{Builder, Usage};
+
+/// The non-linearity of a feed-forward network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x · σ(1.702 x), as in OpenAI's checkpoints.
+    QuickGelu,
+    /// The exact GELU, as in most of `open_clip`'s.
+    Gelu,
+    /// GELU's tanh approximation.
+    GeluTanh,
+    /// max(0, x), as in "Attention Is All You Need".
+    Relu,
+}
+
+/// The constant inside `QuickGELU`.
+const QUICK_GELU: f64 = 1.702;
+
+impl Activation {
+    /// The activation, element by element.
+    #[must_use]
+    pub fn apply(self, x: &Tensor) -> Tensor {
+        match self {
+            Self::QuickGelu => x * (x * QUICK_GELU).sigmoid(),
+            Self::Gelu => x.gelu("none"),
+            Self::GeluTanh => x.gelu("tanh"),
+            Self::Relu => x.relu(),
+        }
+    }
+}
+
+/// y = x Wᵀ + b.
+#[derive(Debug)]
+pub struct Linear {
+    /// `[out, in]`
+    pub weight: Tensor,
+    /// `[out]`
+    pub bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// Maps `[.., in]` to `[.., out]`.
+    #[must_use]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, self.bias.as_ref())
+    }
+
+    /// The rows `start .. start + length` of the output alone.
+    #[must_use]
+    pub fn rows(&self, start: i64, length: i64) -> Self {
+        Self {
+            weight: self.weight.narrow(0, start, length),
+            bias: self.bias.as_ref().map(|bias| bias.narrow(0, start, length)),
+        }
+    }
+
+    fn scaled(&self, weight: f64, bias: f64) -> Self {
+        Self {
+            weight: &self.weight * weight,
+            bias: self.bias.as_ref().map(|b| b * bias),
+        }
+    }
+
+    fn take(builder: &mut Builder<'_>, name: &str, inputs: i64, outputs: i64) -> Result<Self> {
+        Ok(Self {
+            weight: builder.take(&format!("{name}.weight"), &[outputs, inputs])?,
+            bias: Some(builder.take(&format!("{name}.bias"), &[outputs])?),
+        })
+    }
+}
+
+/// Layer normalisation over the last dimension, with gain and shift.
+#[derive(Debug)]
+pub struct LayerNorm {
+    /// `[width]`
+    pub weight: Tensor,
+    /// `[width]`
+    pub bias: Tensor,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+impl LayerNorm {
+    /// Maps `[.., width]` to the same shape.
+    #[must_use]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.layer_norm(
+            self.weight.size(),
+            Some(&self.weight),
+            Some(&self.bias),
+            self.eps,
+            false,
+        )
+    }
+
+    pub(crate) fn take(
+        builder: &mut Builder<'_>,
+        name: &str,
+        width: i64,
+        eps: f64,
+    ) -> Result<Self> {
+        Ok(Self {
+            weight: builder.take(&format!("{name}.weight"), &[width])?,
+            bias: builder.take(&format!("{name}.bias"), &[width])?,
+            eps,
+        })
+    }
+}
+
+/// Which keys a query may look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mask {
+    /// All of them.
+    None,
+    /// Those at its own position and before.
+    Causal,
+}
+
+/// softmax(q kᵀ / √d) v for every head.
+///
+/// `q` is `[.., heads, Lq, d]`, `k` and `v` are `[.., heads, Lk, d]`; `bias`, added to the
+/// scores, broadcasts to `[.., heads, Lq, Lk]`. The result has the shape of `q`.
+#[must_use]
+pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    let width = q.size().last().copied().unwrap_or(1).max(1);
+    let scores = (q * (width as f64).powf(-0.5)).matmul(&k.transpose(-2, -1));
+    let scores = match bias {
+        Some(bias) => scores + bias,
+        None => scores,
+    };
+    scores.softmax(-1, q.kind()).matmul(v)
+}
+
+/// `[N, L, heads * d]` to `[N, heads, L, d]`.
+#[must_use]
+pub fn split_heads(x: &Tensor, heads: i64) -> Tensor {
+    let size = x.size();
+    let (n, l, width) = (size[0], size[1], size[2]);
+    x.view([n, l, heads, width / heads]).transpose(1, 2)
+}
+
+/// `[N, heads, L, d]` to `[N, L, heads * d]`.
+#[must_use]
+pub fn join_heads(x: &Tensor) -> Tensor {
+    let size = x.size();
+    let (n, heads, l, d) = (size[0], size[1], size[2], size[3]);
+    x.transpose(1, 2).reshape([n, l, heads * d])
+}
+
+/// A causal mask to add to scores: 0 on and below the diagonal, -inf above. `[length, length]`
+#[must_use]
+pub fn causal_bias(length: i64, kind: Kind, device: tch::Device) -> Tensor {
+    Tensor::full([length, length], f64::NEG_INFINITY, (kind, device)).triu(1)
+}
+
+/// Multi-head self-attention with one fused projection.
+#[derive(Debug)]
+pub struct SelfAttention {
+    /// `[3 * width, width]`: queries, keys, values.
+    pub qkv: Linear,
+    /// `[width, width]`
+    pub out: Linear,
+    /// Number of heads.
+    pub heads: i64,
+}
+
+impl SelfAttention {
+    /// Maps `[N, L, width]` to the same shape.
+    #[must_use]
+    pub fn forward(&self, x: &Tensor, mask: Mask) -> Tensor {
+        let width = x.size()[2];
+        let qkv = self.qkv.forward(x); // (N, L, 3 W)
+        let part = |i: i64| split_heads(&qkv.narrow(2, i * width, width), self.heads);
+        let (q, k, v) = (part(0), part(1), part(2)); // (N, h, L, d)
+        self.out.forward(&join_heads(&self.mix(&q, &k, &v, mask)))
+    }
+
+    /// The output for the first token alone: `[N, L, width]` to `[N, 1, width]`.
+    #[must_use]
+    pub fn forward_first(&self, x: &Tensor) -> Tensor {
+        let width = x.size()[2];
+        let q = self.qkv.rows(0, width).forward(&x.narrow(1, 0, 1));
+        let kv = self.qkv.rows(width, 2 * width).forward(x); // (N, L, 2 W)
+        let q = split_heads(&q, self.heads);
+        let k = split_heads(&kv.narrow(2, 0, width), self.heads);
+        let v = split_heads(&kv.narrow(2, width, width), self.heads);
+        self.out
+            .forward(&join_heads(&self.mix(&q, &k, &v, Mask::None)))
+    }
+
+    fn mix(&self, q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask) -> Tensor {
+        // The fused kernel is the fastest forward; its backward in bf16 on the CPU is slower
+        // than products and a softmax by a factor of several.
+        if q.requires_grad() || k.requires_grad() {
+            let bias =
+                (mask == Mask::Causal).then(|| causal_bias(q.size()[2], q.kind(), q.device()));
+            return attend(q, k, v, bias.as_ref());
+        }
+        let causal = mask == Mask::Causal;
+        Tensor::scaled_dot_product_attention(q, k, v, None::<&Tensor>, 0.0, causal, None, false)
+    }
+
+    fn take(builder: &mut Builder<'_>, name: &str, width: i64, heads: i64) -> Result<Self> {
+        let mut stacked = |what: &str, shape: &[i64]| -> Result<Tensor> {
+            let parts = ["q", "k", "v"]
+                .iter()
+                .map(|which| builder.read(&format!("{name}.{which}_proj.{what}"), shape))
+                .collect::<Result<Vec<_>>>()?;
+            let stacked = Tensor::cat(&parts, 0);
+            Ok(builder.finish(&format!("{name}.qkv_proj.{what}"), &stacked))
+        };
+        let weight = stacked("weight", &[width, width])?;
+        let bias = Some(stacked("bias", &[width])?);
+        let out = Linear::take(builder, &format!("{name}.out_proj"), width, width)?;
+        Ok(Self {
+            qkv: Linear { weight, bias },
+            out,
+            heads,
+        })
+    }
+}
+
+/// The feed-forward network: Linear, activation, Linear.
+#[derive(Debug)]
+pub struct Mlp {
+    fc1: Linear,
+    fc2: Linear,
+    form: MlpForm,
+}
+
+/// How the network's activation is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MlpForm {
+    /// As written.
+    Literal(Activation),
+    /// `QuickGELU` with its constant folded into the weights: with W₁ and b₁ times 1.702 and
+    /// W₂ divided by it, x σ(1.702 x) becomes SiLU, one pass over the data instead of three.
+    FoldedQuickGelu,
+}
+
+impl Mlp {
+    /// Maps `[.., width]` to the same shape.
+    #[must_use]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let mut hidden = self.fc1.forward(x);
+        let hidden = match self.form {
+            MlpForm::Literal(activation) => activation.apply(&hidden),
+            MlpForm::FoldedQuickGelu if hidden.requires_grad() => hidden.silu(),
+            MlpForm::FoldedQuickGelu => hidden.silu_(),
+        };
+        self.fc2.forward(&hidden)
+    }
+
+    fn take(
+        builder: &mut Builder<'_>,
+        name: &str,
+        width: i64,
+        hidden: i64,
+        activation: Activation,
+    ) -> Result<Self> {
+        let fc1 = Linear::take(builder, &format!("{name}.fc1"), width, hidden)?;
+        let fc2 = Linear::take(builder, &format!("{name}.fc2"), hidden, width)?;
+        Ok(
+            if builder.usage == Usage::Frozen && activation == Activation::QuickGelu {
+                Self {
+                    fc1: fc1.scaled(QUICK_GELU, QUICK_GELU),
+                    fc2: fc2.scaled(QUICK_GELU.recip(), 1.0),
+                    form: MlpForm::FoldedQuickGelu,
+                }
+            } else {
+                Self {
+                    fc1,
+                    fc2,
+                    form: MlpForm::Literal(activation),
+                }
+            },
+        )
+    }
+}
+
+/// A pre-norm transformer block: x + attention(norm x), then x + mlp(norm x).
+#[derive(Debug)]
+pub struct Block {
+    /// Before the attention.
+    pub norm1: LayerNorm,
+    /// Self-attention.
+    pub attention: SelfAttention,
+    /// Before the feed-forward network.
+    pub norm2: LayerNorm,
+    /// Feed-forward network.
+    pub mlp: Mlp,
+}
+
+/// The shape of a block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BlockConfig {
+    pub(crate) width: i64,
+    pub(crate) heads: i64,
+    pub(crate) mlp_width: i64,
+    pub(crate) activation: Activation,
+    pub(crate) norm_eps: f64,
+}
+
+impl Block {
+    /// Maps `[N, L, width]` to the same shape.
+    #[must_use]
+    pub fn forward(&self, x: &Tensor, mask: Mask) -> Tensor {
+        self.feed_forward(&(x + self.attention.forward(&self.norm1.forward(x), mask)))
+    }
+
+    /// The output for the first token alone: `[N, L, width]` to `[N, 1, width]`.
+    #[must_use]
+    pub fn forward_first(&self, x: &Tensor) -> Tensor {
+        let mixed = self.attention.forward_first(&self.norm1.forward(x));
+        self.feed_forward(&(x.narrow(1, 0, 1) + mixed))
+    }
+
+    /// The block's second half: x + mlp(norm x).
+    #[must_use]
+    pub fn feed_forward(&self, x: &Tensor) -> Tensor {
+        x + self.mlp.forward(&self.norm2.forward(x))
+    }
+
+    pub(crate) fn take(
+        builder: &mut Builder<'_>,
+        name: &str,
+        config: &BlockConfig,
+    ) -> Result<Self> {
+        let BlockConfig {
+            width,
+            heads,
+            mlp_width,
+            activation,
+            norm_eps,
+        } = *config;
+        Ok(Self {
+            norm1: LayerNorm::take(builder, &format!("{name}.layer_norm1"), width, norm_eps)?,
+            attention: SelfAttention::take(builder, &format!("{name}.self_attn"), width, heads)?,
+            norm2: LayerNorm::take(builder, &format!("{name}.layer_norm2"), width, norm_eps)?,
+            mlp: Mlp::take(
+                builder,
+                &format!("{name}.mlp"),
+                width,
+                mlp_width,
+                activation,
+            )?,
+        })
+    }
+}

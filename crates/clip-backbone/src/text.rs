@@ -1,0 +1,237 @@
+//! CLIP's text tower.
+
+use tch::{Kind, Tensor};
+
+use crate::config::TextConfig;
+use crate::layers::{Block, BlockConfig, LayerNorm, Mask};
+use crate::parameters::Builder;
+use crate::{Error, Result};
+
+/// A causal transformer whose state at the end-of-text token is projected into the joint space.
+#[derive(Debug)]
+pub struct TextTower {
+    config: TextConfig,
+    /// `[vocabulary, width]`
+    token_embedding: Tensor,
+    /// `[context, width]`
+    positions: Tensor,
+    blocks: Vec<Block>,
+    final_norm: LayerNorm,
+    /// `[joint, width]`
+    projection: Tensor,
+}
+
+impl TextTower {
+    /// The tower's shape.
+    #[must_use]
+    pub fn config(&self) -> &TextConfig {
+        &self.config
+    }
+
+    /// D, the width of the joint space.
+    #[must_use]
+    pub fn joint_width(&self) -> i64 {
+        self.projection.size()[0]
+    }
+
+    /// The precision it computes in.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.projection.kind()
+    }
+
+    /// The device its weights lie on.
+    #[must_use]
+    pub fn device(&self) -> tch::Device {
+        self.projection.device()
+    }
+
+    /// The blocks, for encodings that do not run them over a plain sequence.
+    #[must_use]
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Position embeddings, `[context, width]`.
+    #[must_use]
+    pub fn positions(&self) -> &Tensor {
+        &self.positions
+    }
+
+    /// Token embeddings without positions: ids `[..]` to `[.., width]`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where an id is not in the vocabulary.
+    pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+        let ids = ids.to_device(self.device()).to_kind(Kind::Int64);
+        if ids.numel() > 0 {
+            let (low, high) = (ids.min().int64_value(&[]), ids.max().int64_value(&[]));
+            if low < 0 || high >= self.config.vocabulary {
+                return Err(Error::Config {
+                    field: "token id".into(),
+                    expected: format!("0 to {}", self.config.vocabulary - 1),
+                    got: if low < 0 { low } else { high }.to_string(),
+                });
+            }
+        }
+        Ok(Tensor::embedding(
+            &self.token_embedding,
+            &ids,
+            -1,
+            false,
+            false,
+        ))
+    }
+
+    /// Text features: ids `[N, context]`, padded, to `[N, D]`, not normalised.
+    ///
+    /// The sequences are cut behind the last end-of-text token of the batch: with a causal
+    /// mask nothing behind it can matter.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `ids` is not `[N, 1..=context]`; [`Error::Config`] for an id
+    /// outside the vocabulary.
+    pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        let eos = self.end_of_text(ids)?;
+        self.forward_embeddings(&self.embed(ids)?, &eos)
+    }
+
+    /// The same features with all tokens carried through every block: the reference for
+    /// [`forward`](Self::forward). Also returns the states.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_literal(&self, ids: &Tensor) -> Result<LiteralText> {
+        let eos = self.end_of_text(ids)?;
+        let x = self.embed(ids)?;
+        let length = x.size()[1];
+        let mut states = vec![x + self.positions.narrow(0, 0, length)];
+        for block in &self.blocks {
+            let next = states.last().map(|x| block.forward(x, Mask::Causal));
+            states.extend(next);
+        }
+        let normed = self.final_norm.forward(&states[states.len() - 1]);
+        let features = select_rows(&normed, &eos).linear(&self.projection, None::<&Tensor>);
+        Ok(LiteralText {
+            features,
+            states,
+            normed,
+        })
+    }
+
+    /// Text features from token embeddings without positions, cut behind the longest text.
+    ///
+    /// `embeddings` is `[N, L, width]` and may carry gradients, `eos` `[N]` the position of
+    /// each end-of-text token. Returns `[N, D]`, not normalised.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the shapes do not fit each other or the context.
+    pub fn forward_embeddings(&self, embeddings: &Tensor, eos: &Tensor) -> Result<Tensor> {
+        let size = embeddings.size();
+        let (context, width) = (self.config.context, self.config.width);
+        if size.len() != 3 || size[0] < 1 || !(1..=context).contains(&size[1]) || size[2] != width {
+            return Err(Error::Shape {
+                op: "text tower",
+                expected: format!("[N, 1..={context}, {width}] with N >= 1"),
+                got: size,
+            });
+        }
+        let eos = eos.to_device(self.device()).to_kind(Kind::Int64);
+        let longest = if eos.size() == [size[0]] {
+            eos.max().int64_value(&[])
+        } else {
+            -1
+        };
+        if longest < 0 || longest >= size[1] || eos.min().int64_value(&[]) < 0 {
+            return Err(Error::Shape {
+                op: "text tower, end-of-text positions",
+                expected: format!("[{}] with values 0..{}", size[0], size[1]),
+                got: eos.size(),
+            });
+        }
+        let length = longest + 1;
+        let mut x = embeddings.narrow(1, 0, length).to_kind(self.kind())
+            + self.positions.narrow(0, 0, length);
+        for block in &self.blocks {
+            x = block.forward(&x, Mask::Causal);
+        }
+        Ok(self.project(&select_rows(&x, &eos)))
+    }
+
+    /// Final layer norm and projection: `[.., width]` to `[.., D]`.
+    #[must_use]
+    pub fn project(&self, hidden: &Tensor) -> Tensor {
+        self.final_norm
+            .forward(hidden)
+            .linear(&self.projection, None::<&Tensor>)
+    }
+
+    /// The position of each row's end-of-text token: the first of the largest id. `[N]`
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `ids` is not `[N, 1..=context]`.
+    pub fn end_of_text(&self, ids: &Tensor) -> Result<Tensor> {
+        let (size, context) = (ids.size(), self.config.context);
+        if size.len() != 2 || size[0] < 1 || !(1..=context).contains(&size[1]) {
+            return Err(Error::Shape {
+                op: "text tower",
+                expected: format!("[N, 1..={context}] with N >= 1"),
+                got: size,
+            });
+        }
+        Ok(ids.argmax(1, false))
+    }
+
+    pub(crate) fn take(
+        builder: &mut Builder<'_>,
+        config: &TextConfig,
+        joint_width: i64,
+    ) -> Result<Self> {
+        let (width, eps) = (config.width, config.norm_eps);
+        let embeddings = "text_model.embeddings";
+        let block = BlockConfig {
+            width,
+            heads: config.heads,
+            mlp_width: config.mlp_width,
+            activation: config.activation,
+            norm_eps: eps,
+        };
+        Ok(Self {
+            config: config.clone(),
+            token_embedding: builder.take(
+                &format!("{embeddings}.token_embedding.weight"),
+                &[config.vocabulary, width],
+            )?,
+            positions: builder.take(
+                &format!("{embeddings}.position_embedding.weight"),
+                &[config.context, width],
+            )?,
+            blocks: (0..config.layers)
+                .map(|i| Block::take(builder, &format!("text_model.encoder.layers.{i}"), &block))
+                .collect::<Result<_>>()?,
+            final_norm: LayerNorm::take(builder, "text_model.final_layer_norm", width, eps)?,
+            projection: builder.take("text_projection.weight", &[joint_width, width])?,
+        })
+    }
+}
+
+/// The literal forward's result.
+#[derive(Debug)]
+pub struct LiteralText {
+    /// `[N, D]`, not normalised.
+    pub features: Tensor,
+    /// The states before the first block and after each, `[N, L, width]`.
+    pub states: Vec<Tensor>,
+    /// The last state after the final layer norm, `[N, L, width]`.
+    pub normed: Tensor,
+}
+
+/// Row `at[n]` of each sequence: `[N, L, W]`, `[N]` to `[N, W]`.
+fn select_rows(x: &Tensor, at: &Tensor) -> Tensor {
+    let width = x.size()[2];
+    let index = at
+        .to_device(x.device())
+        .view([-1, 1, 1])
+        .expand([-1, 1, width], false);
+    x.gather(1, &index, false).squeeze_dim(1)
+}

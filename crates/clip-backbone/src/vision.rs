@@ -1,0 +1,215 @@
+//! CLIP's image tower.
+
+use tch::{Kind, Tensor};
+
+use crate::config::VisionConfig;
+use crate::hook::{BlockHook, NoHook};
+use crate::layers::{Block, BlockConfig, LayerNorm, Mask};
+use crate::parameters::Builder;
+use crate::{Error, Result};
+
+/// A vision transformer whose class token is projected into the joint space.
+#[derive(Debug)]
+pub struct VisionTower {
+    config: VisionConfig,
+    /// `[width, 3 * patch * patch]`
+    patch_weight: Tensor,
+    /// `[width]`
+    patch_bias: Option<Tensor>,
+    /// `[width]`
+    class_embedding: Tensor,
+    /// `[1 + patches, width]`
+    positions: Tensor,
+    norm_before: Option<LayerNorm>,
+    blocks: Vec<Block>,
+    norm_after: LayerNorm,
+    /// `[joint, width]`
+    projection: Tensor,
+}
+
+impl VisionTower {
+    /// The tower's shape.
+    #[must_use]
+    pub fn config(&self) -> &VisionConfig {
+        &self.config
+    }
+
+    /// The precision it computes in.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.projection.kind()
+    }
+
+    /// The device its weights lie on.
+    #[must_use]
+    pub fn device(&self) -> tch::Device {
+        self.projection.device()
+    }
+
+    /// Frame features: `[N, 3, S, S]` normalised pixels to `[N, D]`, not normalised.
+    ///
+    /// The features have the tower's precision. Only the class token passes through the last
+    /// block, for nothing else of that block is read.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `pixels` is not N frames of the tower's size.
+    pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.forward_hooked(pixels, &mut NoHook)
+    }
+
+    /// As [`forward`](Self::forward), with `hook` called before each block.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `pixels` is not N frames of the tower's size.
+    pub fn forward_hooked(&self, pixels: &Tensor, hook: &mut dyn BlockHook) -> Result<Tensor> {
+        let tokens = self.embed(pixels)?;
+        Ok(self.forward_tokens(tokens, hook))
+    }
+
+    /// Features from embedded tokens: `[N, L, width]`, class token first, to `[N, D]`.
+    ///
+    /// L is free: joint space-time attention hands in the patches of several frames.
+    #[must_use]
+    pub fn forward_tokens(&self, tokens: Tensor, hook: &mut dyn BlockHook) -> Tensor {
+        let mut x = self.enter(tokens);
+        let last = self.blocks.len().saturating_sub(1);
+        for (index, block) in self.blocks.iter().enumerate() {
+            x = hook.before_block(index, x);
+            x = if index == last {
+                block.forward_first(&x)
+            } else {
+                block.forward(&x, Mask::None)
+            };
+        }
+        self.project(&x.select(1, 0))
+    }
+
+    /// The same features with every token carried through every block: the reference for
+    /// [`forward`](Self::forward). Also returns the states after `ln_pre` and each block.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `pixels` is not N frames of the tower's size.
+    pub fn forward_literal(&self, pixels: &Tensor) -> Result<LiteralVision> {
+        let embeddings = self.embed(pixels)?;
+        let mut states = vec![self.enter(embeddings.shallow_clone())];
+        for block in &self.blocks {
+            let next = states.last().map(|x| block.forward(x, Mask::None));
+            states.extend(next);
+        }
+        let class = states
+            .last()
+            .map_or_else(|| embeddings.select(1, 0), |x| x.select(1, 0));
+        Ok(LiteralVision {
+            features: self.project(&class),
+            embeddings,
+            states,
+        })
+    }
+
+    /// Patch, class and position embeddings: `[N, 3, S, S]` to `[N, 1 + patches, width]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `pixels` is not N frames of the tower's size.
+    pub fn embed(&self, pixels: &Tensor) -> Result<Tensor> {
+        let (side, patch, width) = (
+            self.config.image_size,
+            self.config.patch_size,
+            self.config.width,
+        );
+        let size = pixels.size();
+        if size.len() != 4 || size[0] < 1 || size[1..] != [3, side, side] {
+            return Err(Error::Shape {
+                op: "vision tower",
+                expected: format!("[N, 3, {side}, {side}] with N >= 1"),
+                got: size,
+            });
+        }
+        let (n, grid) = (size[0], side / patch);
+        let patches = pixels
+            .to_device(self.device())
+            .to_kind(self.kind())
+            .view([n, 3, grid, patch, grid, patch])
+            .permute([0, 2, 4, 1, 3, 5]) // (N, g, g, 3, p, p)
+            .reshape([n, grid * grid, 3 * patch * patch]);
+        let embedded = patches.linear(&self.patch_weight, self.patch_bias.as_ref()); // (N, g², W)
+        let class = self.class_embedding.expand([n, 1, width], false);
+        Ok(Tensor::cat(&[class, embedded], 1) + &self.positions)
+    }
+
+    fn enter(&self, tokens: Tensor) -> Tensor {
+        match &self.norm_before {
+            Some(norm) => norm.forward(&tokens),
+            None => tokens,
+        }
+    }
+
+    /// `[N, width]` to `[N, D]`.
+    fn project(&self, class: &Tensor) -> Tensor {
+        self.norm_after
+            .forward(class)
+            .linear(&self.projection, None::<&Tensor>)
+    }
+
+    pub(crate) fn take(
+        builder: &mut Builder<'_>,
+        config: &VisionConfig,
+        joint_width: i64,
+    ) -> Result<Self> {
+        let (width, patch, eps) = (config.width, config.patch_size, config.norm_eps);
+        let embeddings = "vision_model.embeddings";
+        let name = format!("{embeddings}.patch_embedding.weight");
+        let kernel = builder.read(&name, &[width, 3, patch, patch])?;
+        let patch_weight = builder.finish(&name, &kernel.reshape([width, 3 * patch * patch]));
+        let patch_bias = match config.patch_bias {
+            true => Some(builder.take(&format!("{embeddings}.patch_embedding.bias"), &[width])?),
+            false => None,
+        };
+        let class_embedding = builder.take(&format!("{embeddings}.class_embedding"), &[width])?;
+        let positions = builder.take(
+            &format!("{embeddings}.position_embedding.weight"),
+            &[1 + config.patches(), width],
+        )?;
+        let norm_before = match config.norm_before {
+            // The spelling is Hugging Face's.
+            true => Some(LayerNorm::take(
+                builder,
+                "vision_model.pre_layrnorm",
+                width,
+                eps,
+            )?),
+            false => None,
+        };
+        let block = BlockConfig {
+            width,
+            heads: config.heads,
+            mlp_width: config.mlp_width,
+            activation: config.activation,
+            norm_eps: eps,
+        };
+        let blocks = (0..config.layers)
+            .map(|i| Block::take(builder, &format!("vision_model.encoder.layers.{i}"), &block))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            config: config.clone(),
+            patch_weight,
+            patch_bias,
+            class_embedding,
+            positions,
+            norm_before,
+            blocks,
+            norm_after: LayerNorm::take(builder, "vision_model.post_layernorm", width, eps)?,
+            projection: builder.take("visual_projection.weight", &[joint_width, width])?,
+        })
+    }
+}
+
+/// The literal forward's result.
+#[derive(Debug)]
+pub struct LiteralVision {
+    /// `[N, D]`, not normalised.
+    pub features: Tensor,
+    /// Patch, class and position embeddings, `[N, 1 + patches, width]`.
+    pub embeddings: Tensor,
+    /// The states before the first block and after each, `[N, 1 + patches, width]`.
+    pub states: Vec<Tensor>,
+}
