@@ -49,13 +49,11 @@ impl Clip {
     }
 
     /// The model's shape.
-    #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
     /// ln of the factor on cosines, a scalar in fp32 (4.6052 = ln 100 in OpenAI's models).
-    #[must_use]
     pub fn logit_scale(&self) -> &Tensor {
         &self.logit_scale
     }
@@ -64,7 +62,6 @@ impl Clip {
     ///
     /// Names are Hugging Face's, but for the stacked projections `…self_attn.qkv_proj.…` and
     /// the patch embedding's kernel, which is flattened to `[width, 3 * patch * patch]`.
-    #[must_use]
     pub fn parameters(&self) -> &[(String, Tensor)] {
         &self.parameters
     }

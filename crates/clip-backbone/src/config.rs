@@ -41,7 +41,6 @@ pub struct VisionConfig {
 
 impl VisionConfig {
     /// Patches of one frame.
-    #[must_use]
     pub fn patches(&self) -> i64 {
         let side = self.image_size / self.patch_size;
         side * side
@@ -71,25 +70,21 @@ pub struct TextConfig {
 
 impl Config {
     /// OpenAI's ViT-B/32.
-    #[must_use]
     pub fn vit_b_32() -> Self {
         Self::openai(vit(224, 32, 768, 12), 512, 8)
     }
 
     /// OpenAI's ViT-B/16, the backbone of both papers: 149,620,737 parameters.
-    #[must_use]
     pub fn vit_b_16() -> Self {
         Self::openai(vit(224, 16, 768, 12), 512, 8)
     }
 
     /// OpenAI's ViT-L/14.
-    #[must_use]
     pub fn vit_l_14() -> Self {
         Self::openai(vit(224, 14, 1024, 24), 768, 12)
     }
 
     /// OpenAI's ViT-L/14 at 336 pixels.
-    #[must_use]
     pub fn vit_l_14_336() -> Self {
         Self::openai(vit(336, 14, 1024, 24), 768, 12)
     }

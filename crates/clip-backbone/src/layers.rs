@@ -24,7 +24,6 @@ const QUICK_GELU: f64 = 1.702;
 
 impl Activation {
     /// The activation, element by element.
-    #[must_use]
     pub fn apply(self, x: &Tensor) -> Tensor {
         match self {
             Self::QuickGelu => x * (x * QUICK_GELU).sigmoid(),
@@ -46,13 +45,11 @@ pub struct Linear {
 
 impl Linear {
     /// Maps `[.., in]` to `[.., out]`.
-    #[must_use]
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, self.bias.as_ref())
     }
 
     /// The rows `start .. start + length` of the output alone.
-    #[must_use]
     pub fn rows(&self, start: i64, length: i64) -> Self {
         Self {
             weight: self.weight.narrow(0, start, length),
@@ -88,7 +85,6 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// Maps `[.., width]` to the same shape.
-    #[must_use]
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.layer_norm(
             self.weight.size(),
@@ -126,7 +122,6 @@ pub enum Mask {
 ///
 /// `q` is `[.., heads, Lq, d]`, `k` and `v` are `[.., heads, Lk, d]`; `bias`, added to the
 /// scores, broadcasts to `[.., heads, Lq, Lk]`. The result has the shape of `q`.
-#[must_use]
 pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let width = q.size().last().copied().unwrap_or(1).max(1);
     let scores = (q * (width as f64).powf(-0.5)).matmul(&k.transpose(-2, -1));
@@ -138,7 +133,6 @@ pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Tens
 }
 
 /// `[N, L, heads * d]` to `[N, heads, L, d]`.
-#[must_use]
 pub fn split_heads(x: &Tensor, heads: i64) -> Tensor {
     let size = x.size();
     let (n, l, width) = (size[0], size[1], size[2]);
@@ -146,7 +140,6 @@ pub fn split_heads(x: &Tensor, heads: i64) -> Tensor {
 }
 
 /// `[N, heads, L, d]` to `[N, L, heads * d]`.
-#[must_use]
 pub fn join_heads(x: &Tensor) -> Tensor {
     let size = x.size();
     let (n, heads, l, d) = (size[0], size[1], size[2], size[3]);
@@ -154,7 +147,6 @@ pub fn join_heads(x: &Tensor) -> Tensor {
 }
 
 /// A causal mask to add to scores: 0 on and below the diagonal, -inf above. `[length, length]`
-#[must_use]
 pub fn causal_bias(length: i64, kind: Kind, device: tch::Device) -> Tensor {
     Tensor::full([length, length], f64::NEG_INFINITY, (kind, device)).triu(1)
 }
@@ -172,7 +164,6 @@ pub struct SelfAttention {
 
 impl SelfAttention {
     /// Maps `[N, L, width]` to the same shape.
-    #[must_use]
     pub fn forward(&self, x: &Tensor, mask: Mask) -> Tensor {
         let width = x.size()[2];
         let qkv = self.qkv.forward(x); // (N, L, 3 W)
@@ -182,7 +173,6 @@ impl SelfAttention {
     }
 
     /// The output for the first token alone: `[N, L, width]` to `[N, 1, width]`.
-    #[must_use]
     pub fn forward_first(&self, x: &Tensor) -> Tensor {
         let width = x.size()[2];
         let q = self.qkv.rows(0, width).forward(&x.narrow(1, 0, 1));
@@ -246,7 +236,6 @@ enum MlpForm {
 
 impl Mlp {
     /// Maps `[.., width]` to the same shape.
-    #[must_use]
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let mut hidden = self.fc1.forward(x);
         let hidden = match self.form {
@@ -309,20 +298,17 @@ pub(crate) struct BlockConfig {
 
 impl Block {
     /// Maps `[N, L, width]` to the same shape.
-    #[must_use]
     pub fn forward(&self, x: &Tensor, mask: Mask) -> Tensor {
         self.feed_forward(&(x + self.attention.forward(&self.norm1.forward(x), mask)))
     }
 
     /// The output for the first token alone: `[N, L, width]` to `[N, 1, width]`.
-    #[must_use]
     pub fn forward_first(&self, x: &Tensor) -> Tensor {
         let mixed = self.attention.forward_first(&self.norm1.forward(x));
         self.feed_forward(&(x.narrow(1, 0, 1) + mixed))
     }
 
     /// The block's second half: x + mlp(norm x).
-    #[must_use]
     pub fn feed_forward(&self, x: &Tensor) -> Tensor {
         x + self.mlp.forward(&self.norm2.forward(x))
     }

@@ -23,37 +23,31 @@ pub struct TextTower {
 
 impl TextTower {
     /// The tower's shape.
-    #[must_use]
     pub fn config(&self) -> &TextConfig {
         &self.config
     }
 
     /// D, the width of the joint space.
-    #[must_use]
     pub fn joint_width(&self) -> i64 {
         self.projection.size()[0]
     }
 
     /// The precision it computes in.
-    #[must_use]
     pub fn kind(&self) -> Kind {
         self.projection.kind()
     }
 
     /// The device its weights lie on.
-    #[must_use]
     pub fn device(&self) -> tch::Device {
         self.projection.device()
     }
 
     /// The blocks, for encodings that do not run them over a plain sequence.
-    #[must_use]
     pub fn blocks(&self) -> &[Block] {
         &self.blocks
     }
 
     /// Position embeddings, `[context, width]`.
-    #[must_use]
     pub fn positions(&self) -> &Tensor {
         &self.positions
     }
@@ -159,7 +153,6 @@ impl TextTower {
     }
 
     /// Final layer norm and projection: `[.., width]` to `[.., D]`.
-    #[must_use]
     pub fn project(&self, hidden: &Tensor) -> Tensor {
         self.final_norm
             .forward(hidden)

@@ -29,19 +29,16 @@ pub struct VisionTower {
 
 impl VisionTower {
     /// The tower's shape.
-    #[must_use]
     pub fn config(&self) -> &VisionConfig {
         &self.config
     }
 
     /// The precision it computes in.
-    #[must_use]
     pub fn kind(&self) -> Kind {
         self.projection.kind()
     }
 
     /// The device its weights lie on.
-    #[must_use]
     pub fn device(&self) -> tch::Device {
         self.projection.device()
     }
@@ -69,7 +66,6 @@ impl VisionTower {
     /// Features from embedded tokens: `[N, L, width]`, class token first, to `[N, D]`.
     ///
     /// L is free: joint space-time attention hands in the patches of several frames.
-    #[must_use]
     pub fn forward_tokens(&self, tokens: Tensor, hook: &mut dyn BlockHook) -> Tensor {
         let mut x = self.enter(tokens);
         let last = self.blocks.len().saturating_sub(1);
