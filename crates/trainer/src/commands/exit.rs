@@ -1,0 +1,6 @@
+//! Exit codes that scripts can rely on. 2 is clap's, for wrong arguments.
+
+/// Some of several inputs failed; the results of the others were printed.
+pub(crate) const PARTIAL: u8 = 1;
+/// Nothing could be done.
+pub(crate) const FAILED: u8 = 3;
