@@ -1,1 +1,5 @@
-//! placeholder
+//! Everything between video files and batches.
+
+pub mod frame;
+
+pub use frame::Frame;

@@ -1,0 +1,16 @@
+//! A decoded picture: what decoding hands to the transforms.
+
+/// One decoded frame, 8-bit RGB, rows from top to bottom, no padding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// Place of the frame in the file, counted in decoding output order from 0.
+    pub index: usize,
+    /// Presentation time in seconds.
+    pub time: f64,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// `height * width * 3` bytes.
+    pub rgb: Vec<u8>,
+}
