@@ -1,0 +1,43 @@
+//! FFmpeg behind safe types: every foreign call of this crate is in this module.
+//!
+//! Enumerations that FFmpeg fills from a file's content are read as plain numbers, never
+//! as Rust enumerations, since a file can hold any number.
+
+mod converter;
+mod decoder;
+mod demuxer;
+mod packet;
+mod picture;
+
+use std::{ffi::c_int, sync::Once};
+
+use ffmpeg_next::ffi;
+
+pub(super) use self::{
+    converter::Converter,
+    decoder::{Decoder, Received, Sent},
+    demuxer::{Claims, Demuxer},
+    packet::Packet,
+    picture::Picture,
+};
+
+/// No single allocation of FFmpeg may be larger, in bytes. The largest honest one is an
+/// index of hours or a picture of some 100 megapixels.
+const LARGEST_ALLOCATION: usize = 1 << 30;
+
+/// Settings that FFmpeg keeps for the whole process.
+fn initialise() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // What FFmpeg has to say arrives as errors; its log would repeat a broken file's
+        // content on the terminal.
+        ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Quiet);
+        // SAFETY: sets one number.
+        unsafe { ffi::av_max_alloc(LARGEST_ALLOCATION) };
+    });
+}
+
+/// FFmpeg's words for one of its error numbers.
+fn words(code: c_int) -> String {
+    ffmpeg_next::Error::from(code).to_string()
+}

@@ -1,0 +1,200 @@
+//! From a decoder's layout to RGB.
+
+use std::{ffi::c_int, ptr};
+
+use ffmpeg_next::ffi;
+
+use super::{Picture, words};
+
+/// Converts pictures to 8-bit RGB at their own size, with the matrix and range that each
+/// states (BT.601 where it states none, as FFmpeg does).
+#[derive(Default)]
+pub(in super::super) struct Converter {
+    scaler: Option<Scaler>,
+    /// Rows with room to spare at their ends: FFmpeg writes in whole vectors.
+    rows: Vec<u8>,
+}
+
+/// RGB rows inside the converter.
+pub(in super::super) struct Rows<'a> {
+    /// The bytes, `stride` from one row to the next.
+    pub(in super::super) bytes: &'a [u8],
+    /// Bytes from one row to the next.
+    pub(in super::super) stride: usize,
+}
+
+impl Converter {
+    /// `picture` as rows of RGB, 3 bytes a pixel.
+    pub(in super::super) fn rgb(&mut self, picture: &Picture) -> Result<Rows<'_>, String> {
+        let (width, height) = (picture.width(), picture.height());
+        let stride = (width * 3).next_multiple_of(64) + 64;
+        let (matrix, range) = picture.colour();
+        let source = Source {
+            width,
+            height,
+            format: picture.format(),
+            matrix,
+            range,
+        };
+        let scaler = match self.scaler.take() {
+            Some(scaler) if scaler.source == source => scaler,
+            _ => Scaler::new(source)?,
+        };
+        self.rows.resize(stride * (height + 1), 0);
+        scaler.run(picture, &mut self.rows, stride)?;
+        self.scaler = Some(scaler);
+        Ok(Rows {
+            bytes: &self.rows,
+            stride,
+        })
+    }
+}
+
+/// All that a conversion depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Source {
+    width: usize,
+    height: usize,
+    format: i32,
+    matrix: i32,
+    range: i32,
+}
+
+/// An `SwsContext`.
+struct Scaler {
+    context: *mut ffi::SwsContext,
+    source: Source,
+}
+
+// SAFETY: tied to no thread, and used by one at a time.
+unsafe impl Send for Scaler {}
+
+impl Scaler {
+    fn new(source: Source) -> Result<Self, String> {
+        let too_large = |_| format!("{}x{} pixels", source.width, source.height);
+        let width = i64::from(i32::try_from(source.width).map_err(too_large)?);
+        let height = i64::from(i32::try_from(source.height).map_err(too_large)?);
+        // The same pixels on every machine, and chroma interpolated, not repeated.
+        let flags = ffi::SWS_BICUBIC as i64
+            | ffi::SWS_ACCURATE_RND as i64
+            | ffi::SWS_FULL_CHR_H_INT as i64
+            | ffi::SWS_BITEXACT as i64;
+        // SAFETY: allocates; null is handled.
+        let context = unsafe { ffi::sws_alloc_context() };
+        if context.is_null() {
+            return Err(words(ffi::AVERROR(ffi::ENOMEM)));
+        }
+        let scaler = Self { context, source };
+        let rgb = ffi::AVPixelFormat::AV_PIX_FMT_RGB24 as i64;
+        for (name, value) in [
+            (c"srcw", width),
+            (c"srch", height),
+            (c"src_format", i64::from(source.format)),
+            (c"dstw", width),
+            (c"dsth", height),
+            (c"dst_format", rgb),
+            (c"sws_flags", flags),
+        ] {
+            // SAFETY: a context of ours with an option table; the name ends in a zero.
+            check(unsafe { ffi::av_opt_set_int(context.cast(), name.as_ptr(), value, 0) })?;
+        }
+        // SAFETY: all sizes and formats are set; no filters.
+        check(unsafe { ffi::sws_init_context(context, ptr::null_mut(), ptr::null_mut()) })?;
+        scaler.set_colour()?;
+        Ok(scaler)
+    }
+
+    /// Tells the matrix and, where the picture states one, the range.
+    fn set_colour(&self) -> Result<(), String> {
+        let mut tables = [ptr::null_mut::<c_int>(); 2];
+        let [
+            mut from_range,
+            mut to_range,
+            mut brightness,
+            mut contrast,
+            mut saturation,
+        ] = [0; 5];
+        // SAFETY: an initialised context, and seven places to write to. The matrix is any
+        // number: FFmpeg answers unknown ones with its default. The tables are static.
+        unsafe {
+            let [from, to] = &mut tables;
+            let known = ffi::sws_getColorspaceDetails(
+                self.context,
+                from,
+                &raw mut from_range,
+                to,
+                &raw mut to_range,
+                &raw mut brightness,
+                &raw mut contrast,
+                &raw mut saturation,
+            );
+            if known < 0 {
+                return Ok(());
+            }
+            // Some layouts are of full range by themselves (gray, the JPEG kinds): that
+            // stands where the picture states nothing.
+            if self.source.range == ffi::AVColorRange::AVCOL_RANGE_MPEG as i32 {
+                from_range = 0;
+            } else if self.source.range == ffi::AVColorRange::AVCOL_RANGE_JPEG as i32 {
+                from_range = 1;
+            }
+            let code = ffi::sws_setColorspaceDetails(
+                self.context,
+                ffi::sws_getCoefficients(self.source.matrix),
+                from_range,
+                *to,
+                to_range,
+                brightness,
+                contrast,
+                saturation,
+            );
+            // RGB sources have no matrix to be told.
+            let _ = code;
+        }
+        Ok(())
+    }
+
+    fn run(&self, picture: &Picture, rows: &mut [u8], stride: usize) -> Result<(), String> {
+        let height = c_int::try_from(self.source.height).map_err(|e| e.to_string())?;
+        let stride = c_int::try_from(stride).map_err(|e| e.to_string())?;
+        let (planes, strides) = picture.planes();
+        let (targets, target_strides) = (
+            [
+                rows.as_mut_ptr(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+            ],
+            [stride, 0, 0, 0],
+        );
+        // SAFETY: the picture has the size and layout the context was made for; `rows` has
+        // `height + 1` rows of `stride` bytes, each with 64 to spare.
+        let done = unsafe {
+            ffi::sws_scale(
+                self.context,
+                planes,
+                strides,
+                0,
+                height,
+                targets.as_ptr(),
+                target_strides.as_ptr(),
+            )
+        };
+        if done == height {
+            Ok(())
+        } else {
+            Err(format!("{done} of {height} rows"))
+        }
+    }
+}
+
+impl Drop for Scaler {
+    fn drop(&mut self) {
+        // SAFETY: ours, and freed once.
+        unsafe { ffi::sws_freeContext(self.context) };
+    }
+}
+
+fn check(code: c_int) -> Result<(), String> {
+    if code < 0 { Err(words(code)) } else { Ok(()) }
+}

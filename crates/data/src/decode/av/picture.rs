@@ -1,0 +1,104 @@
+//! A decoded picture, in whatever layout the decoder chose.
+
+use std::ptr;
+
+use ffmpeg_next::ffi;
+
+use crate::decode::Orientation;
+
+/// An `AVFrame` of video; owns its reference to the pixels.
+pub(in super::super) struct Picture(*mut ffi::AVFrame);
+
+// SAFETY: the frame and the buffers it counts references to are tied to no thread, and
+// those counts are atomic.
+unsafe impl Send for Picture {}
+
+impl Picture {
+    /// An empty picture; `None` without memory.
+    pub(in super::super) fn new() -> Option<Self> {
+        // SAFETY: allocates; null is handled.
+        let frame = unsafe { ffi::av_frame_alloc() };
+        (!frame.is_null()).then_some(Self(frame))
+    }
+
+    /// Width in pixels as stored.
+    pub(in super::super) fn width(&self) -> usize {
+        usize::try_from(self.get().width).unwrap_or(0)
+    }
+
+    /// Height in pixels as stored.
+    pub(in super::super) fn height(&self) -> usize {
+        usize::try_from(self.get().height).unwrap_or(0)
+    }
+
+    /// FFmpeg's best guess of the presentation time, in units of the stream's time base.
+    pub(in super::super) fn time(&self) -> Option<i64> {
+        Some(self.get().best_effort_timestamp).filter(|&time| time != i64::MIN)
+    }
+
+    /// Whether an edit list keeps the picture from being shown.
+    pub(in super::super) fn is_discarded(&self) -> bool {
+        self.get().flags & ffi::AV_FRAME_FLAG_DISCARD as i32 != 0
+    }
+
+    /// Whether the decoder had to make up parts of it.
+    pub(in super::super) fn is_damaged(&self) -> bool {
+        let frame = self.get();
+        frame.decode_error_flags != 0 || frame.flags & ffi::AV_FRAME_FLAG_CORRUPT as i32 != 0
+    }
+
+    /// The orientation that the stream itself states for this picture.
+    pub(in super::super) fn orientation(&self) -> Option<Orientation> {
+        // SAFETY: a valid frame; the answer is null or points into the frame.
+        let bytes = unsafe {
+            let data = ffi::av_frame_get_side_data(
+                self.0,
+                ffi::AVFrameSideDataType::AV_FRAME_DATA_DISPLAYMATRIX,
+            );
+            if data.is_null() || (*data).data.is_null() {
+                return None;
+            }
+            std::slice::from_raw_parts((*data).data, (*data).size as usize)
+        };
+        super::demuxer::orientation(bytes)
+    }
+
+    /// Layout of the pixels, as FFmpeg numbers them.
+    pub(super) fn format(&self) -> i32 {
+        self.get().format
+    }
+
+    /// Colour matrix and range, as FFmpeg numbers them.
+    pub(super) fn colour(&self) -> (i32, i32) {
+        // SAFETY: a valid frame. Read as numbers: both may come from the file.
+        unsafe {
+            (
+                (&raw const (*self.0).colorspace).cast::<i32>().read(),
+                (&raw const (*self.0).color_range).cast::<i32>().read(),
+            )
+        }
+    }
+
+    /// The planes: where each begins, and bytes from one row to the next.
+    pub(super) fn planes(&self) -> (*const *const u8, *const i32) {
+        let frame = self.get();
+        (frame.data.as_ptr().cast(), frame.linesize.as_ptr())
+    }
+
+    /// For foreign calls that fill the frame.
+    pub(super) fn as_mut_ptr(&mut self) -> *mut ffi::AVFrame {
+        self.0
+    }
+
+    fn get(&self) -> &ffi::AVFrame {
+        // SAFETY: valid from `new` to `drop`, and changed only through `&mut self`.
+        unsafe { &*self.0 }
+    }
+}
+
+impl Drop for Picture {
+    fn drop(&mut self) {
+        // SAFETY: ours, and freed once.
+        unsafe { ffi::av_frame_free(ptr::from_mut(&mut self.0)) };
+    }
+}

@@ -1,0 +1,245 @@
+//! One run through a video, from its first packet on: what every other way to the frames
+//! is measured against.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    DecodeError, FrameCount, Limits,
+    av::{Claims, Converter, Decoder, Demuxer, Packet, Picture, Received, Sent},
+};
+use crate::Frame;
+
+/// Errors in a row that a decoder may give after the last packet.
+const LAST_ERRORS: usize = 100;
+
+/// A decoder on its way through a file.
+pub(super) struct Pass {
+    path: PathBuf,
+    limits: Limits,
+    claims: Claims,
+    demuxer: Demuxer,
+    decoder: Decoder,
+    packet: Packet,
+    state: State,
+    picture: Picture,
+    converter: Converter,
+    count: FrameCount,
+    pixels: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The next packet is to be read.
+    Reading,
+    /// A packet was read that the decoder had no room for.
+    Pending,
+    /// All packets are with the decoder, which gave this many errors since.
+    Draining(usize),
+    /// Nothing is left.
+    Ended,
+}
+
+impl Pass {
+    /// Begins with a freshly opened file.
+    pub(super) fn new(path: &Path, limits: &Limits, demuxer: Demuxer) -> Result<Self, DecodeError> {
+        let memory = || DecodeError::Memory {
+            path: path.to_path_buf(),
+        };
+        Ok(Self {
+            path: path.to_path_buf(),
+            limits: limits.clone(),
+            claims: demuxer.claims(),
+            decoder: Decoder::new(path, &demuxer, limits)?,
+            demuxer,
+            packet: Packet::new().ok_or_else(memory)?,
+            state: State::Reading,
+            picture: Picture::new().ok_or_else(memory)?,
+            converter: Converter::default(),
+            count: FrameCount::default(),
+            pixels: 0,
+        })
+    }
+
+    /// Decodes the next picture; its index, or `None` after the last.
+    ///
+    /// # Errors
+    /// A limit; a failing disk; and, at the end of the stream, that too much of it was
+    /// damaged, or that nothing decoded.
+    pub(super) fn next(&mut self) -> Result<Option<usize>, DecodeError> {
+        loop {
+            if self.state == State::Ended {
+                return Ok(None);
+            }
+            let received = self.decoder.receive(&mut self.picture);
+            self.check_size()?;
+            match (received, self.state) {
+                (Received::Picture, _) if self.picture.is_discarded() => {}
+                (Received::Picture, _) => return self.take().map(Some),
+                (Received::End, _) => return self.end(),
+                (Received::Damaged, State::Draining(errors)) => {
+                    if errors == LAST_ERRORS {
+                        return self.end();
+                    }
+                    self.count.corrupt_packets += 1;
+                    self.state = State::Draining(errors + 1);
+                }
+                (Received::Hungry, State::Draining(_)) => return self.end(),
+                (Received::Damaged, _) => {
+                    self.count.corrupt_packets += 1;
+                    self.feed()?;
+                }
+                (Received::Hungry, _) => self.feed()?,
+            }
+        }
+    }
+
+    /// The current picture as a frame.
+    pub(super) fn frame(&mut self) -> Result<Frame, DecodeError> {
+        let index = self.count.frames.saturating_sub(1);
+        frame(
+            &self.path,
+            &self.claims,
+            &mut self.converter,
+            &self.picture,
+            index,
+        )
+    }
+
+    /// What was counted so far.
+    pub(super) fn count(&self) -> FrameCount {
+        self.count
+    }
+
+    /// Hands the decoder a packet, or the end.
+    fn feed(&mut self) -> Result<(), DecodeError> {
+        let again = self.state == State::Pending;
+        if !again {
+            if !self
+                .demuxer
+                .read(&self.path, &mut self.packet, &self.limits)?
+            {
+                self.decoder.send_end();
+                self.state = State::Draining(0);
+                return Ok(());
+            }
+            self.count.packets += 1;
+        }
+        self.state = State::Reading;
+        match self.decoder.send(&self.packet) {
+            Sent::Taken => {}
+            Sent::Full if !again => self.state = State::Pending,
+            // No room although all was received: no decoder does that with a sound packet.
+            Sent::Full | Sent::Refused => self.count.corrupt_packets += 1,
+        }
+        self.check_size()
+    }
+
+    /// Counts the picture just received.
+    fn take(&mut self) -> Result<usize, DecodeError> {
+        let (width, height) = (self.picture.width(), self.picture.height());
+        self.refuse_above(width, height)?;
+        self.pixels = self.pixels.saturating_add(width as u64 * height as u64);
+        let max = self.limits.max_total_pixels;
+        let path = || self.path.clone();
+        if self.pixels > max {
+            return Err(DecodeError::TooMany {
+                path: path(),
+                what: "decoded pixels",
+                max,
+            });
+        }
+        if self.count.frames >= self.limits.max_frames {
+            let max = self.limits.max_frames as u64;
+            return Err(DecodeError::TooMany {
+                path: path(),
+                what: "frames",
+                max,
+            });
+        }
+        self.count.damaged_frames += usize::from(self.picture.is_damaged());
+        self.count.frames += 1;
+        Ok(self.count.frames - 1)
+    }
+
+    /// Passes judgement on the whole stream.
+    fn end(&mut self) -> Result<Option<usize>, DecodeError> {
+        self.state = State::Ended;
+        let FrameCount {
+            frames,
+            packets,
+            corrupt_packets,
+            damaged_frames,
+        } = self.count;
+        let path = || self.path.clone();
+        if frames == 0 {
+            let corrupt = corrupt_packets;
+            return Err(DecodeError::NothingDecodes {
+                path: path(),
+                packets,
+                corrupt,
+            });
+        }
+        let corrupt = corrupt_packets + damaged_frames;
+        let allowed = self.limits.max_corrupt;
+        if corrupt as f64 > allowed * packets as f64 {
+            return Err(DecodeError::Corrupt {
+                path: path(),
+                packets,
+                corrupt,
+                allowed,
+            });
+        }
+        Ok(None)
+    }
+
+    fn check_size(&self) -> Result<(), DecodeError> {
+        match self.decoder.too_large() {
+            Some((width, height)) => self.refuse_above(width, height),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_above(&self, width: usize, height: usize) -> Result<(), DecodeError> {
+        let max = self.limits.max_pixels;
+        if width as u64 * height as u64 <= max {
+            return Ok(());
+        }
+        Err(DecodeError::TooManyPixels {
+            path: self.path.clone(),
+            width,
+            height,
+            max,
+        })
+    }
+}
+
+fn frame(
+    path: &Path,
+    claims: &Claims,
+    converter: &mut Converter,
+    picture: &Picture,
+    index: usize,
+) -> Result<Frame, DecodeError> {
+    let (width, height) = (picture.width(), picture.height());
+    let rows = converter
+        .rgb(picture)
+        .map_err(|reason| DecodeError::Convert {
+            path: path.to_path_buf(),
+            index,
+            reason,
+        })?;
+    let orientation = picture.orientation().unwrap_or(claims.orientation);
+    let rgb = orientation.apply(rows.bytes, rows.stride, width, height);
+    let (width, height) = orientation.size(width, height);
+    let time = match picture.time() {
+        Some(time) => time.saturating_sub(claims.start) as f64 * claims.time_unit,
+        None => index as f64 * claims.frame_seconds,
+    };
+    Ok(Frame {
+        index,
+        time,
+        width,
+        height,
+        rgb,
+    })
+}
