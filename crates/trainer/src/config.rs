@@ -1,0 +1,238 @@
+//! The configuration of a run: defaults in code, then a TOML file, then `--set key=value`.
+//!
+//! The preset decides the defaults, so it is looked for first. A key that does not exist is an
+//! error that names the nearest one. Only a [`Checked`] configuration can be run.
+
+mod sections;
+mod text;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+pub use sections::{
+    Backbone, Data, DatasetKind, Model, Names, Precision, Preset, Protocol, ProtocolKind, Row,
+    Train, Views,
+};
+
+/// Everything that decides a run's result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The run's name, its folder's default name and its title in a report.
+    pub name: String,
+    /// Seed of every random choice but the few-shot draw.
+    pub seed: u64,
+    /// Threads libtorch computes with; results are the same only for the same number.
+    pub threads: usize,
+    /// `cpu` or `cuda:N`. There is no fallback.
+    pub device: String,
+    /// The videos.
+    pub data: Data,
+    /// The frozen CLIP.
+    pub backbone: Backbone,
+    /// What is trained on what and tested on what.
+    pub protocol: Protocol,
+    /// What stands on the backbone.
+    pub model: Model,
+    /// How it is trained.
+    pub train: Train,
+}
+
+/// A configuration whose every value is in range.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked(Config);
+
+impl std::ops::Deref for Checked {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.0
+    }
+}
+
+impl Config {
+    /// The defaults of a preset.
+    pub fn preset(preset: Preset) -> Self {
+        Self {
+            name: "run".into(),
+            seed: 0,
+            threads: 2,
+            device: "cpu".into(),
+            data: Data::default(),
+            backbone: Backbone::default(),
+            protocol: Protocol::default(),
+            model: Model::preset(preset),
+            train: Train::preset(preset),
+        }
+    }
+
+    /// Reads `file` (none: defaults alone) and lays `settings`, each `dotted.key=value`, on
+    /// top.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Syntax`], [`Error::UnknownKey`] with the nearest known key,
+    /// and [`Error::Value`] for a value of the wrong kind or out of range.
+    pub fn read(file: Option<&Path>, settings: &[String]) -> Result<Checked> {
+        let mut layers = Vec::new();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(Error::file("cannot read", path))?;
+            layers.push(text::Layer::file(&path.display().to_string(), &text)?);
+        }
+        for setting in settings {
+            layers.push(text::Layer::setting(setting)?);
+        }
+        text::resolve(&layers)?.check()
+    }
+
+    /// As [`read`](Self::read), of TOML text that `origin` names.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(origin: &str, toml: &str, settings: &[String]) -> Result<Checked> {
+        let mut layers = vec![text::Layer::file(origin, toml)?];
+        for setting in settings {
+            layers.push(text::Layer::setting(setting)?);
+        }
+        text::resolve(&layers)?.check()
+    }
+
+    /// The configuration as TOML, every key spelled out.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] where a value has no TOML form.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|error| Error::Syntax {
+            origin: "configuration".into(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`Error::Value`] with the first key that is out of range.
+    pub fn check(self) -> Result<Checked> {
+        at_least("threads", self.threads, 1)?;
+        let index = self.device.strip_prefix("cuda:");
+        if self.device != "cpu" && index.is_none_or(|index| index.parse::<u8>().is_err()) {
+            return Err(value("device", "cpu or cuda:N", &self.device));
+        }
+        self.data.check()?;
+        self.protocol.check()?;
+        self.model.check()?;
+        self.train.check()?;
+        Ok(Checked(self))
+    }
+}
+
+fn value(key: &str, expected: &str, got: impl ToString) -> Error {
+    Error::Value {
+        key: key.into(),
+        expected: expected.into(),
+        got: got.to_string(),
+    }
+}
+
+fn at_least(key: &str, got: usize, least: usize) -> Result<()> {
+    if got < least {
+        return Err(value(key, &format!("at least {least}"), got));
+    }
+    Ok(())
+}
+
+fn within(key: &str, got: f64, low: f64, high: f64) -> Result<()> {
+    // A value that is no number lies in no range.
+    if !(low..=high).contains(&got) {
+        return Err(value(key, &format!("{low} to {high}"), got));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn set(settings: &[&str]) -> Result<Checked> {
+        let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
+        Config::read(None, &settings)
+    }
+
+    #[test]
+    fn every_preset_is_in_range() {
+        for preset in [Preset::Paper, Preset::Best] {
+            Config::preset(preset).check().unwrap();
+        }
+    }
+
+    #[test]
+    fn settings_win_over_the_file_and_the_file_over_the_preset() {
+        let toml = "[model]\npreset = \"paper\"\n[train]\nbatch = 64\nrate = 0.01\n";
+        let settings = ["train.rate=0.02".to_owned(), "name=mine".to_owned()];
+        let config = Config::parse("test", toml, &settings).unwrap();
+        assert_eq!(config.train.batch, 64);
+        assert_eq!(config.train.rate, 0.02);
+        assert_eq!(config.name, "mine");
+        assert_eq!(
+            config.train.weight_decay,
+            Train::preset(Preset::Paper).weight_decay
+        );
+        assert_ne!(
+            Train::preset(Preset::Best).weight_decay,
+            config.train.weight_decay
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest() {
+        let error = set(&["train.batchs=3"]).unwrap_err().to_string();
+        assert!(error.contains("`train.batch`"), "{error}");
+        let error = set(&["batch=3"]).unwrap_err().to_string();
+        assert!(error.contains("`train.batch`"), "{error}");
+        let toml = "[trian]\nbatch = 3\n";
+        let error = Config::parse("x.toml", toml, &[]).unwrap_err().to_string();
+        assert!(
+            error.contains("x.toml") && error.contains("train"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn wrong_kinds_and_ranges_name_their_key() {
+        for setting in [
+            "train.batch=many",
+            "train.batch=0",
+            "train.rate=nan",
+            "train.label_smoothing=1.5",
+            "threads=0",
+            "device=gpu",
+            "protocol.views=2x2",
+            "model.preset=worst",
+            "protocol.seeds=[]",
+        ] {
+            let key = setting.split('=').next().unwrap();
+            let error = set(&[setting]).unwrap_err().to_string();
+            assert!(error.contains(key), "{setting}: {error}");
+        }
+        assert!(matches!(set(&["train"]), Err(Error::Syntax { .. })));
+    }
+
+    #[test]
+    fn the_resolved_text_reads_back_to_the_same() {
+        let config = set(&["data.root=/x y/\u{fc}", "protocol.seeds=[1,2]"]).unwrap();
+        let again = Config::parse("again", &config.to_toml().unwrap(), &[]).unwrap();
+        assert_eq!(config, again);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in ".{0,200}", setting in ".{0,60}") {
+            let _ = Config::parse("fuzz", &text, std::slice::from_ref(&setting));
+            let _ = Config::read(None, &[setting]);
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The sections of a configuration, each with its defaults and ranges.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{at_least, value, within};
+use crate::Result;
+use crate::optim::MethodName;
+use crate::schedule::WarmUp;
+
+/// The two named sets of switches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// The paper to the letter.
+    Paper,
+    /// The paper's blocks, arranged so that training starts from frozen CLIP.
+    Best,
+}
+
+/// The rows of the ablation table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Row {
+    /// Frozen CLIP with a hand-made prompt; nothing is trained.
+    Clip,
+    /// The spatial stream and a static prompt.
+    Baseline,
+    /// The baseline and the multimodal communication block.
+    BaselineMcb,
+    /// The motion modelling block and a static prompt.
+    Mmb,
+    /// The motion modelling block and motion-aware prompts.
+    MmbMap,
+    /// All three blocks.
+    Full,
+    /// Logistic regression on the mean of the frame features.
+    Probe,
+}
+
+/// How class names become words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Names {
+    /// "ApplyEyeMakeup" is "apply eye makeup".
+    Split,
+    /// As the data set spells them.
+    Raw,
+}
+
+/// The layouts of video folders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DatasetKind {
+    /// UCF-101 with its official lists.
+    Ucf101,
+    /// HMDB-51 with its official lists.
+    Hmdb51,
+    /// Kinetics-400 with its CSV lists.
+    Kinetics400,
+    /// One folder a class.
+    Folder,
+    /// A list of `path,label`.
+    Csv,
+}
+
+/// Floating-point precision of the frozen towers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// 32 bits.
+    Fp32,
+    /// bfloat16.
+    Bf16,
+}
+
+/// How many clips and crops a test video is seen in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Views {
+    /// Segment centres, centre crop.
+    #[serde(rename = "1x1")]
+    One,
+    /// Four draws of frames, three crops.
+    #[serde(rename = "4x3")]
+    FourByThree,
+}
+
+/// What is trained on what and tested on what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProtocolKind {
+    /// The whole training list.
+    ClosedSet,
+    /// A few clips a class.
+    FewShot,
+    /// Tested on classes never trained on.
+    ZeroShot,
+    /// 16 shots of half the classes, tested on both halves apart.
+    BaseToNovel,
+}
+
+/// The videos.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// The layout.
+    pub kind: DatasetKind,
+    /// The folder of videos.
+    pub root: Option<PathBuf>,
+    /// The folder of official lists, where they lie apart from the videos.
+    pub lists: Option<PathBuf>,
+    /// A list of videos that could not be decoded, to be skipped by name.
+    pub skip: Option<PathBuf>,
+    /// How class names become words.
+    pub names: Names,
+    /// The folder of cached features.
+    pub cache: PathBuf,
+    /// T, frames a video.
+    pub frames: usize,
+    /// Cached training views a video: the first is the test view, the others are random
+    /// frames under random crops and flips.
+    pub train_views: usize,
+}
+
+/// The frozen CLIP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backbone {
+    /// The checkpoint: a folder or a file of a known layout.
+    pub weights: Option<PathBuf>,
+    /// The precision both towers compute in.
+    pub precision: Precision,
+}
+
+/// What is trained on what and tested on what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Protocol {
+    /// The protocol.
+    pub kind: ProtocolKind,
+    /// The official split, 1 to 3.
+    pub split: usize,
+    /// Training clips a class; few-shot and base-to-novel.
+    pub shots: usize,
+    /// Seeds of the draws; the result is a mean over them.
+    pub seeds: Vec<u64>,
+    /// Views of a test video.
+    pub views: Views,
+    /// Drop the classes' names from the training labels: a check that should end at chance.
+    pub shuffle_labels: bool,
+}
+
+/// What stands on the backbone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Where the defaults come from.
+    pub preset: Preset,
+    /// Which blocks there are.
+    pub row: Row,
+}
+
+/// How the model is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// The update.
+    pub optimizer: MethodName,
+    /// The full learning rate.
+    pub rate: f64,
+    /// SGD's momentum, AdamW's first beta.
+    pub momentum: f64,
+    /// Pull towards zero; not on norms, biases and positions.
+    pub weight_decay: f64,
+    /// B, clips a step. The last batch of an epoch is what is left.
+    pub batch: usize,
+    /// Batches whose gradients make one step.
+    pub accumulate: usize,
+    /// Epochs.
+    pub epochs: u64,
+    /// Epochs are added until there are this many steps.
+    pub at_least: u64,
+    /// The kind of warm-up.
+    pub warm_up: WarmUp,
+    /// Epochs of warm-up.
+    pub warm_up_epochs: u64,
+    /// The rate of a constant warm-up.
+    pub warm_up_rate: f64,
+    /// Gradients are scaled down to this norm; 0: never.
+    pub clip_norm: f64,
+    /// Share of the target spread over all classes.
+    pub label_smoothing: f64,
+    /// Strength of mixing two clips' features and labels (Beta's parameter); 0: never.
+    pub mix: f64,
+    /// Decay of the running average of weights that is tested and kept; 0: the last weights.
+    pub average: f64,
+    /// Steps between checkpoints.
+    pub save_every: u64,
+    /// Checkpoints kept.
+    pub keep: usize,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self {
+            kind: DatasetKind::Folder,
+            root: None,
+            lists: None,
+            skip: None,
+            names: Names::Split,
+            cache: "features".into(),
+            frames: 8,
+            train_views: 1,
+        }
+    }
+}
+
+impl Default for Backbone {
+    fn default() -> Self {
+        Self {
+            weights: None,
+            precision: Precision::Fp32,
+        }
+    }
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        Self {
+            kind: ProtocolKind::FewShot,
+            split: 1,
+            shots: 16,
+            seeds: (0..10).collect(),
+            views: Views::One,
+            shuffle_labels: false,
+        }
+    }
+}
+
+impl Model {
+    pub(super) fn preset(preset: Preset) -> Self {
+        Self {
+            preset,
+            row: Row::Full,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Train {
+    /// The preset's recipe for few-shot runs.
+    pub fn preset(preset: Preset) -> Self {
+        let paper = Self {
+            optimizer: MethodName::Sgd,
+            rate: 0.0015,
+            momentum: 0.9,
+            weight_decay: 5e-4,
+            batch: 32,
+            accumulate: 1,
+            epochs: 50,
+            at_least: 1500,
+            warm_up: WarmUp::Constant,
+            warm_up_epochs: 1,
+            warm_up_rate: 1e-5,
+            clip_norm: 0.0,
+            label_smoothing: 0.0,
+            mix: 0.0,
+            average: 0.0,
+            save_every: 500,
+            keep: 2,
+        };
+        match preset {
+            Preset::Paper => paper,
+            Preset::Best => Self {
+                optimizer: MethodName::Adamw,
+                rate: 3e-4,
+                weight_decay: 0.01,
+                clip_norm: 1.0,
+                ..paper
+            },
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        within("train.rate", self.rate, 0.0, 100.0)?;
+        within("train.momentum", self.momentum, 0.0, 0.9999)?;
+        within("train.weight_decay", self.weight_decay, 0.0, 10.0)?;
+        within("train.warm_up_rate", self.warm_up_rate, 0.0, 100.0)?;
+        within("train.clip_norm", self.clip_norm, 0.0, 1e6)?;
+        within("train.label_smoothing", self.label_smoothing, 0.0, 0.99)?;
+        within("train.mix", self.mix, 0.0, 100.0)?;
+        within("train.average", self.average, 0.0, 0.9999)?;
+        at_least("train.batch", self.batch, 1)?;
+        at_least("train.accumulate", self.accumulate, 1)?;
+        at_least("train.keep", self.keep, 1)?;
+        if self.save_every == 0 {
+            return Err(value("train.save_every", "at least 1", 0));
+        }
+        if self.epochs == 0 && self.at_least == 0 {
+            return Err(value("train.epochs", "at least 1", 0));
+        }
+        Ok(())
+    }
+}
+
+impl Data {
+    pub(super) fn check(&self) -> Result<()> {
+        at_least("data.frames", self.frames, 2)?;
+        at_least("data.train_views", self.train_views, 1)
+    }
+}
+
+impl Protocol {
+    pub(super) fn check(&self) -> Result<()> {
+        if !(1..=3).contains(&self.split) {
+            return Err(value("protocol.split", "1, 2 or 3", self.split));
+        }
+        at_least("protocol.shots", self.shots, 1)?;
+        at_least("protocol.seeds", self.seeds.len(), 1)
+    }
+}

@@ -1,0 +1,173 @@
+//! Layers of configuration text, merged key by key.
+
+use serde_json::{Map, Value};
+
+use super::{Config, Preset};
+use crate::{Error, Result};
+
+/// One source of keys.
+pub(super) struct Layer {
+    origin: String,
+    values: Map<String, Value>,
+}
+
+impl Layer {
+    pub(super) fn file(origin: &str, text: &str) -> Result<Self> {
+        let values = toml::from_str(text).map_err(|error| Error::Syntax {
+            origin: origin.into(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            origin: origin.into(),
+            values,
+        })
+    }
+
+    /// `dotted.key=value`; the value is TOML where it parses as such, else text.
+    pub(super) fn setting(text: &str) -> Result<Self> {
+        let origin = format!("--set {text}");
+        let Some((key, value)) = text.split_once('=') else {
+            return Err(Error::Syntax {
+                origin,
+                reason: "expected key=value".into(),
+            });
+        };
+        let value = toml::from_str::<Map<String, Value>>(&format!("value = {value}"))
+            .ok()
+            .filter(|table| table.len() == 1)
+            .and_then(|mut table| table.remove("value"))
+            .unwrap_or_else(|| Value::String(value.into()));
+        let mut parts: Vec<&str> = key.trim().split('.').collect();
+        let last = parts.pop().unwrap_or_default();
+        let mut values = Map::from_iter([(last.to_owned(), value)]);
+        for part in parts.into_iter().rev() {
+            values = Map::from_iter([(part.to_owned(), Value::Object(values))]);
+        }
+        Ok(Self { origin, values })
+    }
+}
+
+/// The preset's defaults with all layers laid on top, the last one winning.
+pub(super) fn resolve(layers: &[Layer]) -> Result<Config> {
+    let mut preset = Preset::Best;
+    for layer in layers {
+        if let Some(name) = layer.values.get("model").and_then(|m| m.get("preset")) {
+            preset = read(name).map_err(|reason| bad("model.preset", name, reason))?;
+        }
+    }
+    let defaults = serde_json::to_value(Config::preset(preset)).map_err(|error| Error::Syntax {
+        origin: "defaults".into(),
+        reason: error.to_string(),
+    })?;
+    let mut merged = defaults.clone();
+    let mut known = Vec::new();
+    keys("", &defaults, &mut known);
+    for layer in layers {
+        merge("", &mut merged, &layer.values, &layer.origin, &known)?;
+    }
+    serde_json::from_value(merged).map_err(|error| Error::Syntax {
+        origin: "configuration".into(),
+        reason: error.to_string(),
+    })
+}
+
+/// Every dotted key below `value`.
+fn keys(prefix: &str, value: &Value, found: &mut Vec<String>) {
+    if let Value::Object(map) = value {
+        for (name, value) in map {
+            let key = join(prefix, name);
+            keys(&key, value, found);
+            found.push(key);
+        }
+    }
+}
+
+fn merge(
+    prefix: &str,
+    target: &mut Value,
+    layer: &Map<String, Value>,
+    origin: &str,
+    known: &[String],
+) -> Result<()> {
+    for (name, value) in layer {
+        let key = join(prefix, name);
+        let Some(slot) = target.get_mut(name) else {
+            return Err(Error::UnknownKey {
+                nearest: nearest(&key, known),
+                key,
+                origin: origin.into(),
+            });
+        };
+        match (&slot, value) {
+            (Value::Object(_), Value::Object(inner)) => merge(&key, slot, inner, origin, known)?,
+            (Value::Object(_), other) => {
+                return Err(bad(&key, other, "a section of keys".into()));
+            }
+            _ => {
+                // A whole number is a fine value for a key of fractions.
+                let value = match (&slot, value) {
+                    (Value::Number(old), Value::Number(new)) if old.is_f64() => {
+                        new.as_f64().map_or_else(|| value.clone(), Value::from)
+                    }
+                    _ => value.clone(),
+                };
+                *slot = value;
+                try_key(&key, slot)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks the kind of one value by reading a whole default configuration with it in place, so
+/// that the error can name the key.
+fn try_key(key: &str, value: &Value) -> Result<()> {
+    let mut whole =
+        serde_json::to_value(Config::preset(Preset::Best)).map_err(|error| Error::Syntax {
+            origin: "defaults".into(),
+            reason: error.to_string(),
+        })?;
+    let pointer = format!("/{}", key.replace('.', "/"));
+    if let Some(slot) = whole.pointer_mut(&pointer) {
+        *slot = value.clone();
+    }
+    match serde_json::from_value::<Config>(whole) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(bad(key, value, error.to_string())),
+    }
+}
+
+fn read(value: &Value) -> std::result::Result<Preset, String> {
+    serde_json::from_value(value.clone()).map_err(|error| error.to_string())
+}
+
+fn bad(key: &str, got: &Value, expected: String) -> Error {
+    Error::Value {
+        key: key.into(),
+        expected,
+        got: got.to_string(),
+    }
+}
+
+/// The known key that was probably meant: alike as a whole, or the same last part.
+fn nearest(key: &str, known: &[String]) -> Option<String> {
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    known
+        .iter()
+        .map(|candidate| {
+            let whole = strsim::normalized_damerau_levenshtein(key, candidate);
+            let tail = strsim::normalized_damerau_levenshtein(&last(key), &last(candidate));
+            (whole.max(tail * 0.95), candidate)
+        })
+        .filter(|(likeness, _)| *likeness > 0.5)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate.clone())
+}
+
+fn join(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{prefix}.{name}")
+    }
+}

@@ -1,0 +1,444 @@
+//! SGD with momentum and AdamW, with state that can be saved and restored bit for bit.
+//!
+//! libtorch's own optimizers keep their state out of reach, so a run that used them could
+//! not resume exactly.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::{Error, Result};
+
+/// Which update a step makes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Method {
+    /// v <- momentum v + g + decay p; p <- p - rate v.
+    Sgd {
+        /// Share of the last velocity kept.
+        momentum: f64,
+    },
+    /// Adam with decoupled decay: p <- (1 - rate decay) p - rate m^ / (sqrt(v^) + eps).
+    AdamW {
+        /// Decay of the first moment.
+        beta1: f64,
+        /// Decay of the second moment.
+        beta2: f64,
+        /// Added to the root of the second moment.
+        eps: f64,
+    },
+}
+
+/// The optimizers by name, as a configuration spells them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MethodName {
+    /// [`Method::Sgd`].
+    Sgd,
+    /// [`Method::AdamW`].
+    Adamw,
+}
+
+/// One trained tensor.
+#[derive(Debug)]
+struct Slot {
+    name: String,
+    parameter: Tensor,
+    decay: f64,
+    /// Velocity, or first moment.
+    first: Tensor,
+    /// Second moment; AdamW only.
+    second: Option<Tensor>,
+}
+
+/// Updates a set of named tensors from their gradients.
+#[derive(Debug)]
+pub struct Optimizer {
+    method: Method,
+    slots: Vec<Slot>,
+    steps: u64,
+}
+
+/// Whether weight decay applies to a parameter: not to norms, biases and other vectors, nor
+/// to positions.
+pub fn decays(name: &str, shape: &[i64]) -> bool {
+    shape.len() > 1
+        && !name
+            .split(['.', '_'])
+            .any(|part| part.starts_with("position"))
+}
+
+impl Optimizer {
+    /// An optimizer over `parameters`, leaves that collect gradients, with all state at zero.
+    ///
+    /// `weight_decay` applies where [`decays`] says so. The order of the parameters is theirs
+    /// by name, so that sums over them are the same in every run.
+    pub fn new(method: Method, weight_decay: f64, parameters: Vec<(String, Tensor)>) -> Self {
+        let mut slots: Vec<Slot> = parameters
+            .into_iter()
+            .map(|(name, parameter)| {
+                let decay = if decays(&name, &parameter.size()) {
+                    weight_decay
+                } else {
+                    0.0
+                };
+                let second = match method {
+                    Method::Sgd { .. } => None,
+                    Method::AdamW { .. } => Some(parameter.zeros_like().detach()),
+                };
+                let first = parameter.zeros_like().detach();
+                Slot {
+                    name,
+                    parameter,
+                    decay,
+                    first,
+                    second,
+                }
+            })
+            .collect();
+        slots.sort_by(|a, b| a.name.cmp(&b.name));
+        Self {
+            method,
+            slots,
+            steps: 0,
+        }
+    }
+
+    /// How many updates were made.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The trained tensors by name, in order.
+    pub fn parameters(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.slots
+            .iter()
+            .map(|slot| (slot.name.as_str(), &slot.parameter))
+    }
+
+    /// Sets every gradient to zero.
+    pub fn zero_grad(&mut self) {
+        for slot in &mut self.slots {
+            slot.parameter.zero_grad();
+        }
+    }
+
+    /// The Euclidean norm of all gradients together, before they are scaled down to
+    /// `max_norm` where they exceed it; 0 for `max_norm` asks for the norm alone.
+    pub fn clip_gradients(&mut self, max_norm: f64) -> f64 {
+        let _guard = tch::no_grad_guard();
+        let gradients = || self.slots.iter().map(|slot| slot.parameter.grad());
+        // In double precision: the sum runs over millions of squares.
+        let squares: f64 = gradients()
+            .filter(Tensor::defined)
+            .map(|gradient| {
+                let norm = gradient.norm().to_kind(Kind::Double).double_value(&[]);
+                norm * norm
+            })
+            .sum();
+        let norm = squares.sqrt();
+        if max_norm > 0.0 && norm > max_norm {
+            let factor = max_norm / (norm + 1e-6);
+            for mut gradient in gradients().filter(Tensor::defined) {
+                let _ = gradient.g_mul_scalar_(factor);
+            }
+        }
+        norm
+    }
+
+    /// One update at learning rate `rate`. Parameters without a gradient stay as they are.
+    pub fn step(&mut self, rate: f64) {
+        let _guard = tch::no_grad_guard();
+        self.steps += 1;
+        let steps = self.steps as f64;
+        for slot in &mut self.slots {
+            let gradient = slot.parameter.grad();
+            if !gradient.defined() {
+                continue;
+            }
+            match (self.method, &mut slot.second) {
+                (Method::AdamW { beta1, beta2, eps }, Some(second)) => {
+                    let _ = slot.parameter.g_mul_scalar_(1.0 - rate * slot.decay);
+                    let _ = slot.first.g_mul_scalar_(beta1);
+                    let _ = slot.first.g_add_(&(&gradient * (1.0 - beta1)));
+                    let _ = second.g_mul_scalar_(beta2);
+                    let _ = second.g_add_(&(gradient.square() * (1.0 - beta2)));
+                    let correction = (1.0 - beta2.powf(steps)).sqrt();
+                    let denominator = second.sqrt() / correction + eps;
+                    let scale = -rate / (1.0 - beta1.powf(steps));
+                    let _ = slot.parameter.g_add_(&(&slot.first / denominator * scale));
+                }
+                (Method::Sgd { momentum }, _) => {
+                    let pull = if slot.decay > 0.0 {
+                        gradient + &slot.parameter * slot.decay
+                    } else {
+                        gradient
+                    };
+                    let _ = slot.first.g_mul_scalar_(momentum);
+                    let _ = slot.first.g_add_(&pull);
+                    let _ = slot.parameter.g_add_(&(&slot.first * -rate));
+                }
+                (Method::AdamW { .. }, None) => {}
+            }
+        }
+    }
+
+    /// All state but the parameters themselves: `first.<name>`, `second.<name>`.
+    pub fn state(&self) -> BTreeMap<String, Tensor> {
+        let mut state = BTreeMap::new();
+        for slot in &self.slots {
+            state.insert(format!("first.{}", slot.name), slot.first.shallow_clone());
+            if let Some(second) = &slot.second {
+                state.insert(format!("second.{}", slot.name), second.shallow_clone());
+            }
+        }
+        state
+    }
+
+    /// Continues from a state that [`state`](Self::state) gave after `steps` updates.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] for a tensor that is missing, unknown or of another shape; nothing
+    /// is changed then.
+    pub fn restore(&mut self, state: &BTreeMap<String, Tensor>, steps: u64) -> Result<()> {
+        let own = self.state();
+        for (name, tensor) in &own {
+            let Some(saved) = state.get(name) else {
+                return Err(Error::mismatch(
+                    "optimizer state",
+                    format!("a tensor {name}"),
+                    "none",
+                ));
+            };
+            if saved.size() != tensor.size() {
+                return Err(Error::mismatch(
+                    format!("optimizer state {name}"),
+                    format!("{:?}", tensor.size()),
+                    format!("{:?}", saved.size()),
+                ));
+            }
+        }
+        if let Some(name) = state.keys().find(|name| !own.contains_key(*name)) {
+            return Err(Error::mismatch(
+                "optimizer state",
+                "only known tensors",
+                name,
+            ));
+        }
+        for (name, mut tensor) in own {
+            if let Some(saved) = state.get(&name) {
+                tensor.f_copy_(saved)?;
+            }
+        }
+        self.steps = steps;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use tch::nn::{self, OptimizerConfig as _};
+
+    /// Two parameters and a loss with distinct gradients at every step.
+    struct Problem {
+        store: nn::VarStore,
+        weight: Tensor,
+        bias: Tensor,
+        input: Tensor,
+    }
+
+    impl Problem {
+        fn new() -> Self {
+            let store = nn::VarStore::new(tch::Device::Cpu);
+            let mut weight = store.root().zeros("weight", &[3, 4]);
+            let mut bias = store.root().zeros("bias", &[3]);
+            let _guard = tch::no_grad_guard();
+            weight.copy_(
+                &(Tensor::arange(12, (Kind::Float, tch::Device::Cpu)).view([3, 4]) / 7.0 - 0.8),
+            );
+            bias.copy_(&Tensor::from_slice(&[0.3f32, -0.2, 0.1]));
+            let input = Tensor::arange(20, (Kind::Float, tch::Device::Cpu)).view([5, 4]) / 10.0;
+            Self {
+                store,
+                weight,
+                bias,
+                input,
+            }
+        }
+
+        fn loss(&self) -> Tensor {
+            let out = self.input.matmul(&self.weight.tr()) + &self.bias;
+            (out.sin() + out.square() * 0.1).sum(Kind::Float)
+        }
+
+        fn named(&self) -> Vec<(String, Tensor)> {
+            self.store.variables().into_iter().collect()
+        }
+
+        fn values(&self) -> Vec<f32> {
+            let mut all: Vec<f32> = self.weight.flatten(0, -1).try_into().unwrap();
+            all.extend(Vec::<f32>::try_from(&self.bias).unwrap());
+            all
+        }
+    }
+
+    fn close(a: &[f32], b: &[f32], tolerance: f32) -> bool {
+        a.iter()
+            .zip(b)
+            .all(|(a, b)| (a - b).abs() <= tolerance * (1.0 + b.abs()))
+    }
+
+    const ADAMW: Method = Method::AdamW {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+    };
+
+    #[test]
+    fn sgd_equals_torchs_own() {
+        let (ours, theirs) = (Problem::new(), Problem::new());
+        let mut own = Optimizer::new(Method::Sgd { momentum: 0.9 }, 0.0, ours.named());
+        let mut reference = nn::sgd(0.9, 0.0, 0.0, false)
+            .build(&theirs.store, 0.05)
+            .unwrap();
+        for _ in 0..20 {
+            own.zero_grad();
+            ours.loss().backward();
+            own.step(0.05);
+            reference.backward_step(&theirs.loss());
+        }
+        assert!(close(&ours.values(), &theirs.values(), 1e-5));
+    }
+
+    #[test]
+    fn adamw_equals_torchs_own() {
+        let (ours, theirs) = (Problem::new(), Problem::new());
+        let mut own = Optimizer::new(ADAMW, 0.0, ours.named());
+        let mut reference = nn::adamw(0.9, 0.999, 0.0)
+            .build(&theirs.store, 0.01)
+            .unwrap();
+        for _ in 0..20 {
+            own.zero_grad();
+            ours.loss().backward();
+            own.step(0.01);
+            reference.backward_step(&theirs.loss());
+        }
+        assert!(close(&ours.values(), &theirs.values(), 1e-4));
+    }
+
+    #[test]
+    fn a_step_follows_the_closed_formula() {
+        let leaf = || {
+            Tensor::from_slice(&[2.0f32, -1.0])
+                .view([1, 2])
+                .set_requires_grad(true)
+        };
+        let step = |method, rates: &[f64]| {
+            let p = leaf();
+            let mut optimizer = Optimizer::new(method, 0.1, vec![("w".into(), p.shallow_clone())]);
+            for rate in rates {
+                optimizer.zero_grad();
+                (&p * Tensor::from_slice(&[3.0f32, 4.0]))
+                    .sum(Kind::Float)
+                    .backward();
+                optimizer.step(*rate);
+            }
+            Vec::<f32>::try_from(p.flatten(0, -1)).unwrap()
+        };
+        // g + decay p = 3.2, 3.9 and then 0.9 v + g + decay p.
+        let first = [2.0 - 0.5 * 3.2, -1.0 - 0.5 * 3.9];
+        let sgd = Method::Sgd { momentum: 0.9 };
+        assert!(close(&step(sgd, &[0.5]), &first, 1e-6));
+        let velocity = [
+            0.9 * 3.2 + 3.0 + 0.1 * first[0],
+            0.9 * 3.9 + 4.0 + 0.1 * first[1],
+        ];
+        let second = [first[0] - 0.1 * velocity[0], first[1] - 0.1 * velocity[1]];
+        assert!(close(&step(sgd, &[0.5, 0.1]), &second, 1e-6));
+        // AdamW's first step is rate in the gradient's sign, after the decay.
+        let adam = [2.0 * (1.0 - 0.01) - 0.1, -(1.0 - 0.01) - 0.1];
+        assert!(close(&step(ADAMW, &[0.1]), &adam, 1e-5));
+    }
+
+    #[test]
+    fn norms_biases_and_positions_do_not_decay() {
+        assert!(decays("mcb.saa.qkv.weight", &[3, 3]));
+        assert!(decays("map.prompts", &[5, 8]));
+        for (name, shape) in [
+            ("norm.weight", vec![8]),
+            ("linear.bias", vec![8]),
+            ("spatial.position", vec![8, 4]),
+            ("motion.start_positions", vec![8, 4]),
+            ("position_gap", vec![8, 4]),
+        ] {
+            assert!(!decays(name, &shape), "{name}");
+        }
+    }
+
+    #[test]
+    fn clipping_scales_to_the_norm_and_reports_it() {
+        let p = Tensor::zeros([2], (Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
+        let mut optimizer = Optimizer::new(ADAMW, 0.0, vec![("p".into(), p.shallow_clone())]);
+        (&p * Tensor::from_slice(&[3.0f32, 4.0]))
+            .sum(Kind::Float)
+            .backward();
+        assert!((optimizer.clip_gradients(0.0) - 5.0).abs() < 1e-6);
+        assert!((optimizer.clip_gradients(1.0) - 5.0).abs() < 1e-6);
+        assert!((optimizer.clip_gradients(10.0) - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_restored_optimizer_goes_on_bit_for_bit() {
+        for method in [Method::Sgd { momentum: 0.9 }, ADAMW] {
+            let straight = Problem::new();
+            let mut optimizer = Optimizer::new(method, 0.01, straight.named());
+            let mut halfway = None;
+            for step in 0..10 {
+                if step == 5 {
+                    let copy = |state: BTreeMap<String, Tensor>| -> BTreeMap<String, Tensor> {
+                        state.into_iter().map(|(k, v)| (k, v.copy())).collect()
+                    };
+                    let values = copy(straight.named().into_iter().collect());
+                    halfway = Some((values, copy(optimizer.state())));
+                }
+                optimizer.zero_grad();
+                straight.loss().backward();
+                optimizer.step(0.01);
+            }
+            let (values, state) = halfway.unwrap();
+            let resumed = Problem::new();
+            let mut optimizer = Optimizer::new(method, 0.01, resumed.named());
+            {
+                let _guard = tch::no_grad_guard();
+                for (name, mut tensor) in resumed.named() {
+                    tensor.copy_(&values[&name]);
+                }
+            }
+            optimizer.restore(&state, 5).unwrap();
+            for _ in 5..10 {
+                optimizer.zero_grad();
+                resumed.loss().backward();
+                optimizer.step(0.01);
+            }
+            assert_eq!(straight.values(), resumed.values());
+        }
+    }
+
+    #[test]
+    fn a_state_that_does_not_fit_is_refused() {
+        let problem = Problem::new();
+        let mut optimizer = Optimizer::new(ADAMW, 0.0, problem.named());
+        let mut state = optimizer.state();
+        state.remove("second.bias");
+        assert!(optimizer.restore(&state, 1).is_err());
+        state.insert(
+            "second.bias".into(),
+            Tensor::zeros([4], (Kind::Float, tch::Device::Cpu)),
+        );
+        assert!(optimizer.restore(&state, 1).is_err());
+        assert_eq!(optimizer.steps(), 0);
+    }
+}
