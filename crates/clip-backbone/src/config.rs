@@ -89,6 +89,89 @@ impl Config {
         Self::openai(vit(336, 14, 1024, 24), 768, 12)
     }
 
+    /// The preset called `name`, as OpenAI, `open_clip` and the papers spell it: `ViT-B/16`,
+    /// `ViT-B-16`, `ViT-L/14@336px` …
+    pub fn preset(name: &str) -> Option<Self> {
+        let plain: String = name
+            .to_ascii_lowercase()
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
+        Some(match plain.as_str() {
+            "vitb32" => Self::vit_b_32(),
+            "vitb16" => Self::vit_b_16(),
+            "vitl14" => Self::vit_l_14(),
+            "vitl14336" | "vitl14336px" => Self::vit_l_14_336(),
+            _ => return None,
+        })
+    }
+
+    /// Name and shape of every parameter, in Hugging Face's spelling.
+    pub fn parameters(&self) -> Vec<(String, Vec<i64>)> {
+        let (v, t, joint) = (&self.vision, &self.text, self.joint_width);
+        let mut all: Vec<(String, Vec<i64>)> = vec![
+            ("logit_scale".into(), vec![]),
+            ("visual_projection.weight".into(), vec![joint, v.width]),
+            ("text_projection.weight".into(), vec![joint, t.width]),
+        ];
+        let mut add = |name: String, shape: &[i64]| all.push((name, shape.to_vec()));
+
+        let embeddings = "vision_model.embeddings";
+        add(format!("{embeddings}.class_embedding"), &[v.width]);
+        add(
+            format!("{embeddings}.position_embedding.weight"),
+            &[1 + v.patches(), v.width],
+        );
+        let kernel = [v.width, 3, v.patch_size, v.patch_size];
+        add(format!("{embeddings}.patch_embedding.weight"), &kernel);
+        if v.patch_bias {
+            add(format!("{embeddings}.patch_embedding.bias"), &[v.width]);
+        }
+        let embeddings = "text_model.embeddings";
+        add(
+            format!("{embeddings}.token_embedding.weight"),
+            &[t.vocabulary, t.width],
+        );
+        add(
+            format!("{embeddings}.position_embedding.weight"),
+            &[t.context, t.width],
+        );
+
+        let mut norms = vec![
+            ("vision_model.post_layernorm".to_owned(), v.width),
+            ("text_model.final_layer_norm".to_owned(), t.width),
+        ];
+        if v.norm_before {
+            norms.push(("vision_model.pre_layrnorm".to_owned(), v.width));
+        }
+        let mut linears = Vec::new();
+        for (tower, layers, width, mlp_width) in [
+            ("vision_model", v.layers, v.width, v.mlp_width),
+            ("text_model", t.layers, t.width, t.mlp_width),
+        ] {
+            for layer in 0..layers {
+                let block = format!("{tower}.encoder.layers.{layer}");
+                for norm in ["layer_norm1", "layer_norm2"] {
+                    norms.push((format!("{block}.{norm}"), width));
+                }
+                for which in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+                    linears.push((format!("{block}.self_attn.{which}"), width, width));
+                }
+                linears.push((format!("{block}.mlp.fc1"), width, mlp_width));
+                linears.push((format!("{block}.mlp.fc2"), mlp_width, width));
+            }
+        }
+        for (name, width) in norms {
+            add(format!("{name}.weight"), &[width]);
+            add(format!("{name}.bias"), &[width]);
+        }
+        for (name, inputs, outputs) in linears {
+            add(format!("{name}.weight"), &[outputs, inputs]);
+            add(format!("{name}.bias"), &[outputs]);
+        }
+        all
+    }
+
     fn openai(vision: VisionConfig, text_width: i64, text_heads: i64) -> Self {
         Self {
             vision,
@@ -117,13 +200,11 @@ impl Config {
             ("vision.image_size", v.image_size),
             ("vision.patch_size", v.patch_size),
             ("vision.width", v.width),
-            ("vision.layers", v.layers),
             ("vision.heads", v.heads),
             ("vision.mlp_width", v.mlp_width),
             ("text.context", t.context),
             ("text.vocabulary", t.vocabulary),
             ("text.width", t.width),
-            ("text.layers", t.layers),
             ("text.heads", t.heads),
             ("text.mlp_width", t.mlp_width),
         ];
@@ -131,6 +212,11 @@ impl Config {
         for (field, value) in positive {
             if !(1..=1 << 24).contains(&value) {
                 return Err(invalid(field, "1 to 16,777,216", value));
+            }
+        }
+        for (field, layers) in [("vision.layers", v.layers), ("text.layers", t.layers)] {
+            if !(1..=1024).contains(&layers) {
+                return Err(invalid(field, "1 to 1024", layers));
             }
         }
         for (field, width, heads) in [

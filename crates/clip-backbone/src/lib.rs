@@ -4,21 +4,28 @@
 //! embeddings; [`Clip`] holds both. The crate knows nothing of video: a temporal module that
 //! must act inside the image tower does so through a [`BlockHook`].
 
+mod checkpoint;
 mod clip;
 mod config;
 mod error;
 mod hook;
 pub mod layers;
 mod parameters;
+mod preprocess;
 mod text;
+mod tokenizer;
 mod vision;
+pub mod weights;
 
+pub use checkpoint::Checkpoint;
 pub use clip::Clip;
 pub use config::{Config, TextConfig, VisionConfig};
 pub use error::Error;
 pub use hook::{BlockHook, NoHook};
 pub use parameters::{ParameterSource, Usage};
+pub use preprocess::{Interpolation, Preprocess, Resize};
 pub use text::TextTower;
+pub use tokenizer::{OPENAI_VOCABULARY, Tokenizer, Tokens};
 pub use vision::VisionTower;
 
 /// What every fallible function of this crate returns.

@@ -1,0 +1,214 @@
+//! Tensors that lie in a file, read when they are asked for.
+#![allow(unsafe_code)] // A memory map, and tensors that view it for the time of one copy.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::{Advice, Mmap};
+use tch::{Device, Kind, Tensor};
+
+use crate::{Error, Result};
+
+/// A file's bytes, mapped.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    path: PathBuf,
+    map: Mmap,
+}
+
+impl Mapped {
+    /// Maps a regular file.
+    pub(crate) fn open(path: &Path) -> Result<Arc<Self>> {
+        let fault = |op, source| Error::Io {
+            op,
+            path: path.into(),
+            source,
+        };
+        // Asked before opening: opening a pipe would wait for its writer.
+        let metadata = std::fs::metadata(path).map_err(|e| fault("look at", e))?;
+        if !metadata.is_file() {
+            return Err(Error::Malformed {
+                path: path.into(),
+                item: "the whole".into(),
+                reason: "not a regular file".into(),
+            });
+        }
+        let file = File::open(path).map_err(|e| fault("open", e))?;
+        // SAFETY: the map is read only and lives as long as this value. Should another process
+        // shorten the file meanwhile, reading beyond its end raises a signal, as with every
+        // memory-mapped loader; nothing is read through the map once loading is done.
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| fault("map", e))?;
+        // A hint: loading reads everything, once.
+        let _ = map.advise(Advice::WillNeed);
+        Ok(Arc::new(Self {
+            path: path.into(),
+            map,
+        }))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+/// A tensor in a file: where it lies, and its shape.
+#[derive(Debug, Clone)]
+pub struct StoredTensor {
+    file: Arc<Mapped>,
+    kind: Kind,
+    shape: Vec<i64>,
+    /// In elements.
+    strides: Vec<i64>,
+    /// Of the first element, in bytes from the file's start.
+    start: usize,
+}
+
+impl StoredTensor {
+    /// A view of `bytes` of the file, beginning at element `offset`; `None` where an element
+    /// would lie outside them.
+    pub(crate) fn new(
+        file: &Arc<Mapped>,
+        bytes: Range<usize>,
+        kind: Kind,
+        offset: i64,
+        shape: Vec<i64>,
+        strides: Vec<i64>,
+    ) -> Option<Self> {
+        let size = kind.elt_size_in_bytes();
+        let start = usize::try_from(offset)
+            .ok()?
+            .checked_mul(size)?
+            .checked_add(bytes.start)?;
+        let stored = Self {
+            file: Arc::clone(file),
+            kind,
+            shape,
+            strides,
+            start,
+        };
+        let end = stored.span()?.checked_mul(size)?.checked_add(start)?;
+        (end <= bytes.end && bytes.end <= file.bytes().len()).then_some(stored)
+    }
+
+    /// The element type in the file.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Extent of each dimension.
+    pub fn shape(&self) -> &[i64] {
+        &self.shape
+    }
+
+    /// The file it lies in.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The tensor on `device`, converted to `kind` where that is the CPU: one pass over the
+    /// bytes. Another device receives the file's own type, to convert it there.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] where memory is short.
+    pub fn read(&self, device: Device, kind: Kind) -> Result<Tensor> {
+        let size = self.kind.elt_size_in_bytes();
+        let span = self.span().unwrap_or(0);
+        let bytes = self
+            .file
+            .bytes()
+            .get(self.start..self.start + span * size)
+            .unwrap_or_default();
+        if span == 0 || bytes.is_empty() {
+            return Ok(Tensor::f_zeros(self.shape.as_slice(), (kind, device))?);
+        }
+        let view = if bytes.as_ptr().addr().is_multiple_of(size) {
+            // SAFETY: `bytes` holds every element that shape and strides reach (`span`), is
+            // aligned, outlives `view`, and is not written: `view` is only copied from.
+            unsafe {
+                Tensor::f_from_blob(
+                    bytes.as_ptr(),
+                    &self.shape,
+                    &self.strides,
+                    self.kind,
+                    Device::Cpu,
+                )?
+            }
+        } else {
+            Tensor::f_from_data_size(bytes, &[span as i64], self.kind)?.f_as_strided(
+                self.shape.as_slice(),
+                self.strides.as_slice(),
+                None,
+            )?
+        };
+        // A copy in either case: nothing handed out may see the map.
+        Ok(match device {
+            Device::Cpu => view.f_to_dtype(kind, false, true)?,
+            _ => view.f_to_device(device)?,
+        })
+    }
+
+    /// Part `index` of `count` equal parts of the first dimension.
+    pub(crate) fn part(&self, index: i64, count: i64) -> Option<Self> {
+        let rows = *self.shape.first()?;
+        let stride = *self.strides.first()?;
+        if count < 1 || rows % count != 0 {
+            return None;
+        }
+        let rows = rows / count;
+        let skipped = usize::try_from(index * rows * stride).ok()?;
+        let mut part = self.clone();
+        *part.shape.first_mut()? = rows;
+        part.start += skipped * self.kind.elt_size_in_bytes();
+        Some(part)
+    }
+
+    /// The transpose of a matrix; anything else unchanged.
+    pub(crate) fn transposed(&self) -> Self {
+        let mut turned = self.clone();
+        if turned.shape.len() == 2 {
+            turned.shape.reverse();
+            turned.strides.reverse();
+        }
+        turned
+    }
+
+    /// A single number as a scalar, whatever its shape; anything else unchanged.
+    pub(crate) fn scalar(&self) -> Self {
+        let mut scalar = self.clone();
+        if scalar.shape.iter().all(|&n| n == 1) {
+            scalar.shape.clear();
+            scalar.strides.clear();
+        }
+        scalar
+    }
+
+    /// Elements from the first to the last, or `None` where that overflows.
+    fn span(&self) -> Option<usize> {
+        if self.shape.contains(&0) {
+            return Some(0);
+        }
+        let last = self
+            .shape
+            .iter()
+            .zip(&self.strides)
+            .try_fold(0i64, |at, (&n, &stride)| {
+                at.checked_add((n - 1).checked_mul(stride)?)
+            })?;
+        usize::try_from(last.checked_add(1)?).ok()
+    }
+}
+
+/// The strides of a tensor that is laid out row by row.
+pub(crate) fn row_major(shape: &[i64]) -> Vec<i64> {
+    let mut strides = vec![1i64; shape.len()];
+    for i in (1..shape.len()).rev() {
+        strides[i - 1] = strides[i].saturating_mul(shape[i].max(1));
+    }
+    strides
+}

@@ -1,0 +1,155 @@
+//! Token ids against `open_clip`'s and pixels against PIL's.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use clip_backbone::{Interpolation, Preprocess, Tokenizer};
+use tch::{Kind, Tensor};
+
+fn tokenizers(shared: &Path) -> Vec<(&'static str, Tokenizer)> {
+    let vocabulary = shared.join("data/vocab");
+    let folder = vocabulary.join("clip-vit-base-patch32");
+    [
+        (
+            "OpenAI's merges",
+            vocabulary.join("bpe_simple_vocab_16e6.txt.gz"),
+        ),
+        ("vocab.json and merges.txt", folder.join("vocab.json")),
+        ("tokenizer.json", folder.join("tokenizer.json")),
+        ("a folder", folder.clone()),
+    ]
+    .into_iter()
+    .map(|(what, path)| (what, Tokenizer::open(&path, 77).unwrap()))
+    .collect()
+}
+
+#[test]
+fn every_vocabulary_gives_the_golden_ids() {
+    let Some(shared) = testkit::shared("golden tokenizer") else {
+        return;
+    };
+    let golden = std::fs::read(shared.join("golden/tokenizer.json")).unwrap();
+    let golden: serde_json::Value = serde_json::from_slice(&golden).unwrap();
+    let items = golden["items"].as_array().unwrap();
+    assert!(items.len() > 200);
+    for (what, tokenizer) in tokenizers(&shared) {
+        assert_eq!(
+            (tokenizer.start_of_text(), tokenizer.end_of_text()),
+            (49_406, 49_407)
+        );
+        for item in items {
+            let text = item["text"].as_str().unwrap();
+            let want: Vec<i64> = item["ids"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_i64().unwrap())
+                .collect();
+            let got = tokenizer.encode(text);
+            assert_eq!(got.ids, want, "{what}: {text:?}");
+            assert_eq!(got.truncated, text.len() > 400, "{what}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn typed_special_tokens_entities_and_quotes_are_ordinary_text() {
+    let Some(shared) = testkit::shared("tokenizer") else {
+        return;
+    };
+    for (what, tokenizer) in tokenizers(&shared) {
+        let ids = |text: &str| tokenizer.pieces(text);
+        for special in [
+            "<|startoftext|>",
+            "<|endoftext|>",
+            "<start_of_text>",
+            "<end_of_text>",
+            "<|ENDOFTEXT|>",
+            "&lt;|endoftext|&gt;",
+        ] {
+            let ids = ids(special);
+            assert!(ids.iter().all(|&id| id < 49_406), "{what}: {special}");
+            assert!(ids.len() > 2, "{what}: {special}");
+        }
+        for (dressed, plain) in [
+            ("Rock &amp;amp; Roll", "rock & roll"),
+            ("caf&eacute;", "café"),
+            ("cafe\u{301}", "café"),
+            ("don\u{2019}t", "don't"),
+            ("\u{201c}jump\u{201d}", "\"jump\""),
+            ("\u{fb01}st\t\n  bump", "fist bump"),
+            ("\u{ff32}\u{ff35}\u{ff2e}", "run"),
+            ("&#x72;un &#39;", "run '"),
+            ("\u{feff}run\u{0}", "run"),
+        ] {
+            assert_eq!(ids(dressed), ids(plain), "{what}: {dressed:?}");
+        }
+        assert!(ids("").is_empty() && ids(" \u{a0}\n").is_empty());
+    }
+}
+
+#[test]
+fn a_batch_is_padded_with_zeros_and_truncation_keeps_the_end() {
+    let Some(shared) = testkit::shared("tokenizer batch") else {
+        return;
+    };
+    let path = shared.join("data/vocab/bpe_simple_vocab_16e6.txt.gz");
+    let tokenizer = Tokenizer::open(&path, 8).unwrap();
+    let long = "walk ".repeat(20);
+    let batch = tokenizer.encode_batch(&["walk", long.as_str(), ""]);
+    assert_eq!((batch.size(), batch.kind()), (vec![3, 8], Kind::Int64));
+    let rows: Vec<Vec<i64>> = batch.try_into().unwrap();
+    assert_eq!(rows[0], [49_406, 2374, 49_407, 0, 0, 0, 0, 0]);
+    assert_eq!(
+        rows[1],
+        [49_406, 2374, 2374, 2374, 2374, 2374, 2374, 49_407]
+    );
+    assert_eq!(rows[2], [49_406, 49_407, 0, 0, 0, 0, 0, 0]);
+    assert!(tokenizer.encode(&long).truncated && !tokenizer.encode("walk").truncated);
+    assert!(Tokenizer::open(&path, 2).is_err());
+}
+
+#[test]
+fn crops_are_pils_to_two_levels_and_normalised_as_torch_does() {
+    let Some(shared) = testkit::shared("golden preprocess") else {
+        return;
+    };
+    let golden: HashMap<String, Tensor> =
+        Tensor::read_safetensors(shared.join("golden/preprocess.safetensors"))
+            .unwrap()
+            .into_iter()
+            .collect();
+    let input = &golden["input_rgb_u8_240x320"];
+    let rgb: Vec<u8> = input.flatten(0, -1).try_into().unwrap();
+    let mut preprocess = Preprocess::openai(224);
+    for (interpolation, name) in [
+        (Interpolation::Bicubic, "pil_bicubic_u8"),
+        (Interpolation::Bilinear, "pil_bilinear_u8"),
+    ] {
+        preprocess.interpolation = interpolation;
+        let got = preprocess.crop(&rgb, 320, 240).unwrap();
+        let got = Tensor::from_slice(&got).view([224, 224, 3]);
+        let gap = (got.to_kind(Kind::Int) - golden[name].to_kind(Kind::Int)).abs();
+        let (most, mean) = (
+            gap.max().int64_value(&[]),
+            gap.mean(Kind::Float).double_value(&[]),
+        );
+        assert!(
+            most <= 2 && mean < 0.05,
+            "{name}: differs by {most}, {mean} on average"
+        );
+    }
+
+    let frames = golden["pil_bicubic_u8"].unsqueeze(0);
+    let got = preprocess.normalise(&frames).unwrap();
+    assert_eq!(got.size(), [1, 3, 224, 224]);
+    assert!(got.is_contiguous());
+    let want = &golden["normalised_pil_bicubic_f32_first8rows_chw"];
+    let gap = (got.get(0).narrow(1, 0, 8) - want).abs().max();
+    assert!(
+        gap.double_value(&[]) < 2e-6,
+        "differs by {:e}",
+        gap.double_value(&[])
+    );
+}
