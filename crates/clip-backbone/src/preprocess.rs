@@ -59,7 +59,7 @@ impl Preprocess {
     /// Mean of OpenAI's training pictures.
     pub const OPENAI_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
     /// Their standard deviation.
-    pub const OPENAI_STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+    pub const OPENAI_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
     /// OpenAI's preprocessing for frames of `size` pixels a side.
     pub fn openai(size: i64) -> Self {
