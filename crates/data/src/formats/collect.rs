@@ -1,0 +1,289 @@
+//! Gathers the clips that lists name, looks for them, and makes the manifest.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Found, Missing, ReadOptions};
+use crate::class_name::ClassName;
+use crate::error::{Error, Result};
+use crate::manifest::{Clip, Manifest, is_inside};
+use crate::splits::Split;
+
+/// A clip as a list names it.
+pub(super) struct Entry {
+    pub(super) id: String,
+    /// Relative to the root.
+    pub(super) path: PathBuf,
+    pub(super) label: usize,
+    pub(super) group: Option<String>,
+    pub(super) frames: Option<usize>,
+}
+
+/// Where a list speaks of something, for errors.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    pub(super) list: &'a Path,
+    pub(super) line: usize,
+}
+
+impl At<'_> {
+    pub(super) fn fail(self, what: impl Into<String>) -> Error {
+        Error::Line { path: self.list.into(), line: self.line, what: what.into() }
+    }
+}
+
+/// Turns a path of a list into one relative to `root`.
+///
+/// # Errors
+/// It is empty, or leads out of `root`.
+pub(super) fn relative(root: &Path, text: &str, at: At<'_>) -> Result<PathBuf> {
+    if text.is_empty() {
+        return Err(at.fail("expected a path, got nothing"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(at.fail(format!("the path {text:?} holds control characters")));
+    }
+    let path = Path::new(text);
+    // Lists in use often hold absolute paths into the data set's folder.
+    let path = path.strip_prefix(root).unwrap_or(path);
+    if !is_inside(path) {
+        return Err(Error::Traversal {
+            path: at.list.into(),
+            line: at.line,
+            entry: text.into(),
+        });
+    }
+    Ok(path.components().filter(|part| *part != std::path::Component::CurDir).collect())
+}
+
+/// A clip's id from its relative path: parts joined by `/` on every platform.
+pub(super) fn path_id(path: &Path) -> String {
+    let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+    parts.join("/")
+}
+
+/// The clips of one data set, and the splits that name them.
+pub(super) struct Collector<'a> {
+    dataset: &'a str,
+    root: &'a Path,
+    list: &'a Path,
+    options: ReadOptions,
+    clips: BTreeMap<String, Entry>,
+    splits: Vec<NamedSplit>,
+}
+
+struct NamedSplit {
+    name: String,
+    train: Vec<String>,
+    test: Vec<String>,
+}
+
+impl<'a> Collector<'a> {
+    /// `list` is the list or folder of lists that errors about missing clips name.
+    pub(super) fn new(
+        dataset: &'a str,
+        root: &'a Path,
+        list: &'a Path,
+        options: ReadOptions,
+    ) -> Self {
+        Self { dataset, root, list, options, clips: BTreeMap::new(), splits: Vec::new() }
+    }
+
+    /// Adds a clip, or meets it again in another list.
+    ///
+    /// # Errors
+    /// It was there under another class.
+    pub(super) fn add(&mut self, entry: Entry, at: At<'_>) -> Result<()> {
+        if let Some(known) = self.clips.get(&entry.id) {
+            if known.label != entry.label {
+                return Err(at.fail(format!(
+                    "clip '{}' has another class here than in the lists before",
+                    entry.id
+                )));
+            }
+            return Ok(());
+        }
+        self.clips.insert(entry.id.clone(), entry);
+        Ok(())
+    }
+
+    /// Adds a split by clip ids.
+    pub(super) fn add_split(&mut self, name: &str, train: Vec<String>, test: Vec<String>) {
+        self.splits.push(NamedSplit { name: name.into(), train, test });
+    }
+
+    /// Looks for the files and makes the manifest.
+    ///
+    /// # Errors
+    /// Missing clips where they are refused, links out of the root, and whatever
+    /// [`Manifest::new`] and [`Split::check`] refuse.
+    pub(super) fn finish(self, classes: Vec<ClassName>, notes: Vec<String>) -> Result<Found> {
+        let Self { dataset, root, list, options, clips, splits } = self;
+        let listed = clips.len();
+        if listed == 0 {
+            return Err(Error::Content { path: list.into(), what: "names no clip".into() });
+        }
+        let mut notes = notes;
+        let mut missing = Vec::new();
+        let mut present = Vec::with_capacity(listed);
+        if options.missing == Missing::Unchecked {
+            present.extend(clips.into_values());
+        } else {
+            let mut disk = Disk::new(root, options.follow_links)?;
+            for (id, mut entry) in clips {
+                match disk.find(&entry.path)? {
+                    Some(path) => {
+                        entry.path = path;
+                        present.push(entry);
+                    }
+                    None => missing.push(id),
+                }
+            }
+        }
+        if let (Missing::Refuse, Some(first)) = (options.missing, missing.first()) {
+            return Err(Error::MissingClips {
+                list: list.into(),
+                root: root.into(),
+                missing: missing.len(),
+                listed,
+                first: first.clone(),
+            });
+        }
+        if present.is_empty() {
+            return Err(Error::MissingClips {
+                list: list.into(),
+                root: root.into(),
+                missing: missing.len(),
+                listed,
+                first: missing.first().cloned().unwrap_or_default(),
+            });
+        }
+        if !missing.is_empty() {
+            notes.push(format!("{} of {listed} listed clips are not on disk", missing.len()));
+        }
+
+        let mut count = vec![0_usize; classes.len()];
+        for entry in &present {
+            if let Some(count) = count.get_mut(entry.label) {
+                *count += 1;
+            }
+        }
+        let empty = count.iter().filter(|count| **count == 0).count();
+        let mut label_of = vec![None; classes.len()];
+        let mut kept = Vec::with_capacity(classes.len());
+        for (label, class) in classes.into_iter().enumerate() {
+            let clips = count.get(label).copied().unwrap_or_default();
+            if clips > 0 || options.missing == Missing::Unchecked {
+                if let Some(slot) = label_of.get_mut(label) {
+                    *slot = Some(kept.len());
+                }
+                kept.push(class);
+            } else if options.missing == Missing::Refuse {
+                return Err(Error::Content {
+                    path: list.into(),
+                    what: format!("class '{class}' has no clip"),
+                });
+            }
+        }
+        if empty > 0 && options.missing == Missing::Allow {
+            notes.push(format!("{empty} classes have no clip and are left out"));
+        }
+        let clips = present
+            .into_iter()
+            .map(|entry| {
+                let label = label_of.get(entry.label).copied().flatten();
+                Clip {
+                    id: entry.id,
+                    path: entry.path,
+                    labels: label.into_iter().collect(),
+                    group: entry.group,
+                    frames: entry.frames,
+                }
+            })
+            .collect();
+        let mut manifest = Manifest::new(dataset, root, kept, clips)?;
+        for split in splits {
+            let positions = |ids: &[String]| -> Vec<usize> {
+                let mut positions: Vec<_> =
+                    ids.iter().filter_map(|id| manifest.position(id)).collect();
+                positions.sort_unstable();
+                positions
+            };
+            let split = Split {
+                name: split.name.clone(),
+                train: positions(&split.train),
+                test: positions(&split.test),
+            };
+            manifest = manifest.with_split(split)?;
+        }
+        Ok(Found { manifest, listed, missing, notes })
+    }
+}
+
+/// Finds listed files, forgiving differences of case between lists and disk (UCF-101
+/// writes `HandStandPushups` and `HandstandPushups`).
+struct Disk<'a> {
+    root: &'a Path,
+    real_root: PathBuf,
+    follow_links: bool,
+    /// Of each folder looked into, its names by their lower-case form. `None` marks two
+    /// names that differ in case only.
+    folders: HashMap<PathBuf, HashMap<String, Option<String>>>,
+}
+
+impl<'a> Disk<'a> {
+    fn new(root: &'a Path, follow_links: bool) -> Result<Self> {
+        let real_root = fs::canonicalize(root).map_err(Error::io("cannot open the folder", root))?;
+        Ok(Self { root, real_root, follow_links, folders: HashMap::new() })
+    }
+
+    fn find(&mut self, path: &Path) -> Result<Option<PathBuf>> {
+        let mut found = PathBuf::new();
+        for part in path {
+            let Some(part) = part.to_str() else { return Ok(None) };
+            let Some(name) = self.name_in(&found, part) else { return Ok(None) };
+            found.push(name);
+        }
+        let full = self.root.join(&found);
+        if !full.is_file() {
+            return Ok(None);
+        }
+        check_link(&full, &self.real_root, self.follow_links)?;
+        Ok(Some(found))
+    }
+
+    /// The spelling on disk of `part` in `folder`.
+    fn name_in(&mut self, folder: &Path, part: &str) -> Option<String> {
+        let root = self.root;
+        let names = self.folders.entry(folder.to_path_buf()).or_insert_with(|| {
+            let mut names: HashMap<String, Option<String>> = HashMap::new();
+            for entry in fs::read_dir(root.join(folder)).into_iter().flatten().flatten() {
+                if let Ok(name) = entry.file_name().into_string() {
+                    let lower = name.to_lowercase();
+                    names.entry(lower).and_modify(|known| *known = None).or_insert(Some(name));
+                }
+            }
+            names
+        });
+        match names.get(&part.to_lowercase()) {
+            Some(Some(name)) => Some(name.clone()),
+            // Two names differ in case only: then case decides.
+            Some(None) if root.join(folder).join(part).exists() => Some(part.into()),
+            _ => None,
+        }
+    }
+}
+
+/// # Errors
+/// `path` is, or lies behind, a link that leads out of `real_root`.
+pub(super) fn check_link(path: &Path, real_root: &Path, follow_links: bool) -> Result<()> {
+    if follow_links {
+        return Ok(());
+    }
+    let target = fs::canonicalize(path).map_err(Error::io("cannot follow", path))?;
+    if target.starts_with(real_root) {
+        return Ok(());
+    }
+    Err(Error::Link { link: path.into(), target })
+}
