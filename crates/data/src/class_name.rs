@@ -45,8 +45,12 @@ impl ClassName {
     /// `HandStandPushups`, `HandstandPushups` and `handstand_pushups` are one class.
     #[must_use]
     pub fn key(&self) -> String {
-        let key: String =
-            self.0.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+        let key: String = self
+            .0
+            .chars()
+            .filter(|c| c.is_alphanumeric())
+            .flat_map(char::to_lowercase)
+            .collect();
         // A name made of signs only still has to differ from another such name.
         if key.is_empty() { self.0.clone() } else { key }
     }

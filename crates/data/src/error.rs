@@ -210,10 +210,18 @@ impl Error {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
     }
 }
 
 fn place(first: usize, second: usize) -> String {
-    if second == 0 { String::new() } else { format!(", in lines {first} and {second}") }
+    if second == 0 {
+        String::new()
+    } else {
+        format!(", in lines {first} and {second}")
+    }
 }

@@ -65,14 +65,19 @@ impl Manifest {
         mut clips: Vec<Clip>,
     ) -> Result<Self> {
         let dataset = dataset.into();
-        let fail = |what: String| Error::Manifest { dataset: dataset.clone(), what };
+        let fail = |what: String| Error::Manifest {
+            dataset: dataset.clone(),
+            what,
+        };
         let mut keys = HashMap::new();
         for class in &classes {
             if class.raw().trim().is_empty() {
                 return Err(fail("a class has an empty name".into()));
             }
             if let Some(other) = keys.insert(class.key(), class) {
-                return Err(fail(format!("classes '{other}' and '{class}' are one name")));
+                return Err(fail(format!(
+                    "classes '{other}' and '{class}' are one name"
+                )));
             }
         }
         clips.sort_by(|a, b| a.id.cmp(&b.id));
@@ -86,7 +91,9 @@ impl Manifest {
         for clip in &clips {
             let id = &clip.id;
             if id.is_empty() || id.chars().any(char::is_control) {
-                return Err(fail(format!("clip id {id:?} is empty or holds control characters")));
+                return Err(fail(format!(
+                    "clip id {id:?} is empty or holds control characters"
+                )));
             }
             if !is_inside(&clip.path) {
                 return Err(fail(format!(
@@ -108,7 +115,13 @@ impl Manifest {
                 )));
             }
         }
-        Ok(Self { dataset, root: root.into(), classes, clips, splits: Vec::new() })
+        Ok(Self {
+            dataset,
+            root: root.into(),
+            classes,
+            clips,
+            splits: Vec::new(),
+        })
     }
 
     /// The same with one more named split.
@@ -118,7 +131,10 @@ impl Manifest {
     pub fn with_split(mut self, split: Split) -> Result<Self> {
         split.check(&self)?;
         if self.splits.iter().any(|other| other.name == split.name) {
-            return Err(Error::Split { split: split.name, what: "is there twice".into() });
+            return Err(Error::Split {
+                split: split.name,
+                what: "is there twice".into(),
+            });
         }
         self.splits.push(split);
         Ok(self)
@@ -159,22 +175,31 @@ impl Manifest {
     /// # Errors
     /// There is none; the error names those that are.
     pub fn split(&self, name: &str) -> Result<&Split> {
-        self.splits.iter().find(|split| split.name == name).ok_or_else(|| Error::Option {
-            name: "split",
-            expected: if self.splits.is_empty() {
-                format!("nothing: '{}' came without splits", self.dataset)
-            } else {
-                let names: Vec<_> = self.splits.iter().map(|split| split.name.as_str()).collect();
-                format!("one of {}", names.join(", "))
-            },
-            got: name.into(),
-        })
+        self.splits
+            .iter()
+            .find(|split| split.name == name)
+            .ok_or_else(|| Error::Option {
+                name: "split",
+                expected: if self.splits.is_empty() {
+                    format!("nothing: '{}' came without splits", self.dataset)
+                } else {
+                    let names: Vec<_> = self
+                        .splits
+                        .iter()
+                        .map(|split| split.name.as_str())
+                        .collect();
+                    format!("one of {}", names.join(", "))
+                },
+                got: name.into(),
+            })
     }
 
     /// Where the clip of that id stands.
     #[must_use]
     pub fn position(&self, id: &str) -> Option<usize> {
-        self.clips.binary_search_by(|clip| clip.id.as_str().cmp(id)).ok()
+        self.clips
+            .binary_search_by(|clip| clip.id.as_str().cmp(id))
+            .ok()
     }
 
     /// The class of that name, however it is spelled.
@@ -243,7 +268,10 @@ impl Manifest {
         if wire.format != FORMAT {
             return Err(Error::Content {
                 path: path.into(),
-                what: format!("manifest format {}, this version reads {FORMAT}", wire.format),
+                what: format!(
+                    "manifest format {}, this version reads {FORMAT}",
+                    wire.format
+                ),
             });
         }
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -258,7 +286,10 @@ impl Manifest {
     pub fn save(&self, path: &Path) -> Result<()> {
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut text = serde_json::to_string_pretty(&Wire::of(self, folder)).map_err(|error| {
-            Error::Content { path: path.into(), what: format!("cannot be written: {error}") }
+            Error::Content {
+                path: path.into(),
+                what: format!("cannot be written: {error}"),
+            }
         })?;
         text.push('\n');
         persist::write(path, text.as_bytes())
@@ -365,8 +396,12 @@ impl Wire {
 
     fn check(self, folder: &Path) -> Result<Manifest> {
         let dataset = self.dataset;
-        let labels: HashMap<&ClassName, usize> =
-            self.classes.iter().enumerate().map(|(label, class)| (class, label)).collect();
+        let labels: HashMap<&ClassName, usize> = self
+            .classes
+            .iter()
+            .enumerate()
+            .map(|(label, class)| (class, label))
+            .collect();
         let mut clips = Vec::with_capacity(self.clips.len());
         for clip in self.clips {
             let labels = clip
@@ -387,7 +422,11 @@ impl Wire {
                 frames: clip.frames,
             });
         }
-        let root = if self.root.is_absolute() { self.root } else { folder.join(self.root) };
+        let root = if self.root.is_absolute() {
+            self.root
+        } else {
+            folder.join(self.root)
+        };
         let mut manifest = Manifest::new(dataset, root, self.classes, clips)?;
         for split in self.splits {
             let positions = |ids: &[String]| {
@@ -401,7 +440,11 @@ impl Wire {
                     .collect::<Result<Vec<_>>>()
             };
             let (train, test) = (positions(&split.train)?, positions(&split.test)?);
-            manifest = manifest.with_split(Split { name: split.name, train, test })?;
+            manifest = manifest.with_split(Split {
+                name: split.name,
+                train,
+                test,
+            })?;
         }
         Ok(manifest)
     }

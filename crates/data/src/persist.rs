@@ -20,9 +20,15 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         .prefix(".part-")
         .tempfile_in(folder)
         .map_err(Error::io("cannot write in", folder))?;
-    file.write_all(bytes).map_err(Error::io("cannot write", path))?;
-    file.as_file().sync_all().map_err(Error::io("cannot write", path))?;
-    file.persist(path).map_err(|error| Error::io("cannot write", path)(error.error))?;
+    file.write_all(bytes)
+        .map_err(Error::io("cannot write", path))?;
+    file.as_file()
+        .sync_all()
+        .map_err(Error::io("cannot write", path))?;
+    file.persist(path)
+        .map_err(|error| Error::io("cannot write", path)(error.error))?;
     // The name is safe on disk only when the folder is.
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("cannot sync", folder))
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(Error::io("cannot sync", folder))
 }

@@ -27,7 +27,10 @@ impl Stream {
             hash.add(&(field.len() as u64).to_le_bytes());
             hash.add(field.as_bytes());
         }
-        Self { key: mix(hash.0), counter: 0 }
+        Self {
+            key: mix(hash.0),
+            counter: 0,
+        }
     }
 
     /// The next 64 bits.
@@ -134,7 +137,10 @@ mod tests {
         for _ in 0..70_000 {
             seen[stream.below(7)] += 1;
         }
-        assert!(seen.iter().all(|count| (9_500..10_500).contains(count)), "{seen:?}");
+        assert!(
+            seen.iter().all(|count| (9_500..10_500).contains(count)),
+            "{seen:?}"
+        );
     }
 
     #[test]

@@ -42,7 +42,11 @@ impl Split {
                     ))
                 })?;
                 if let Some(other) = seen.insert(*position, part) {
-                    let what = if other == part { "twice in" } else { "in train and in" };
+                    let what = if other == part {
+                        "twice in"
+                    } else {
+                        "in train and in"
+                    };
                     return Err(self.fail(format!("clip '{}' is {what} {part}", clip.id)));
                 }
             }
@@ -56,11 +60,16 @@ impl Split {
     /// Such a group, with two of its clips.
     pub fn check_groups(&self, manifest: &Manifest) -> Result<()> {
         let clips = |positions: &[usize]| -> Vec<_> {
-            positions.iter().filter_map(|position| manifest.clips().get(*position)).collect()
+            positions
+                .iter()
+                .filter_map(|position| manifest.clips().get(*position))
+                .collect()
         };
         let train = clips(&self.train);
-        let groups: HashMap<_, _> =
-            train.iter().filter_map(|clip| Some((clip.group.as_deref()?, clip))).collect();
+        let groups: HashMap<_, _> = train
+            .iter()
+            .filter_map(|clip| Some((clip.group.as_deref()?, clip)))
+            .collect();
         for clip in clips(&self.test) {
             if let Some(other) = clip.group.as_deref().and_then(|group| groups.get(group)) {
                 return Err(self.fail(format!(
@@ -88,18 +97,28 @@ impl Split {
                 })
                 .collect()
         };
-        Self { name: self.name.clone(), train: keep(&self.train), test: keep(&self.test) }
+        Self {
+            name: self.name.clone(),
+            train: keep(&self.train),
+            test: keep(&self.test),
+        }
     }
 
     fn fail(&self, what: String) -> Error {
-        Error::Split { split: self.name.clone(), what }
+        Error::Split {
+            split: self.name.clone(),
+            what,
+        }
     }
 
     /// Training positions of each class, sorted by clip id.
     fn train_by_class(&self, manifest: &Manifest) -> Vec<Vec<usize>> {
         let mut classes = vec![Vec::new(); manifest.classes().len()];
         for position in &self.train {
-            let labels = manifest.clips().get(*position).map(|clip| clip.labels.as_slice());
+            let labels = manifest
+                .clips()
+                .get(*position)
+                .map(|clip| clip.labels.as_slice());
             for label in labels.unwrap_or_default() {
                 if let Some(class) = classes.get_mut(*label) {
                     class.push(*position);

@@ -24,7 +24,10 @@ pub fn read_class_index(path: &Path) -> Result<BTreeMap<i64, ClassName>> {
     // The first line may be a header; the second tells.
     let with_numbers = match lines.as_slice() {
         [] => {
-            return Err(Error::Content { path: path.into(), what: "names no class".into() });
+            return Err(Error::Content {
+                path: path.into(),
+                what: "names no class".into(),
+            });
         }
         [only] => numbered(only.text).is_some(),
         [_, second, ..] => numbered(second.text).is_some(),
@@ -32,7 +35,10 @@ pub fn read_class_index(path: &Path) -> Result<BTreeMap<i64, ClassName>> {
     let mut classes = BTreeMap::new();
     let mut keys = BTreeMap::new();
     for (place, line) in lines.iter().enumerate() {
-        let at = At { list: path, line: line.number };
+        let at = At {
+            list: path,
+            line: line.number,
+        };
         let (number, name) = if with_numbers {
             match numbered(line.text) {
                 Some(pair) => pair,
@@ -59,6 +65,8 @@ pub fn read_class_index(path: &Path) -> Result<BTreeMap<i64, ClassName>> {
 }
 
 fn unquote(text: &str) -> String {
-    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    let inner = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
     inner.map_or_else(|| text.to_owned(), |inner| inner.replace("\"\"", "\""))
 }

@@ -29,7 +29,11 @@ pub(super) struct At<'a> {
 
 impl At<'_> {
     pub(super) fn fail(self, what: impl Into<String>) -> Error {
-        Error::Line { path: self.list.into(), line: self.line, what: what.into() }
+        Error::Line {
+            path: self.list.into(),
+            line: self.line,
+            what: what.into(),
+        }
     }
 }
 
@@ -54,7 +58,10 @@ pub(super) fn relative(root: &Path, text: &str, at: At<'_>) -> Result<PathBuf> {
             entry: text.into(),
         });
     }
-    Ok(path.components().filter(|part| *part != std::path::Component::CurDir).collect())
+    Ok(path
+        .components()
+        .filter(|part| *part != std::path::Component::CurDir)
+        .collect())
 }
 
 /// A clip's id from its relative path: parts joined by `/` on every platform.
@@ -87,7 +94,14 @@ impl<'a> Collector<'a> {
         list: &'a Path,
         options: ReadOptions,
     ) -> Self {
-        Self { dataset, root, list, options, clips: BTreeMap::new(), splits: Vec::new() }
+        Self {
+            dataset,
+            root,
+            list,
+            options,
+            clips: BTreeMap::new(),
+            splits: Vec::new(),
+        }
     }
 
     /// Adds a clip, or meets it again in another list.
@@ -110,7 +124,11 @@ impl<'a> Collector<'a> {
 
     /// Adds a split by clip ids.
     pub(super) fn add_split(&mut self, name: &str, train: Vec<String>, test: Vec<String>) {
-        self.splits.push(NamedSplit { name: name.into(), train, test });
+        self.splits.push(NamedSplit {
+            name: name.into(),
+            train,
+            test,
+        });
     }
 
     /// Looks for the files and makes the manifest.
@@ -119,10 +137,20 @@ impl<'a> Collector<'a> {
     /// Missing clips where they are refused, links out of the root, and whatever
     /// [`Manifest::new`] and [`Split::check`] refuse.
     pub(super) fn finish(self, classes: Vec<ClassName>, notes: Vec<String>) -> Result<Found> {
-        let Self { dataset, root, list, options, clips, splits } = self;
+        let Self {
+            dataset,
+            root,
+            list,
+            options,
+            clips,
+            splits,
+        } = self;
         let listed = clips.len();
         if listed == 0 {
-            return Err(Error::Content { path: list.into(), what: "names no clip".into() });
+            return Err(Error::Content {
+                path: list.into(),
+                what: "names no clip".into(),
+            });
         }
         let mut notes = notes;
         let mut missing = Vec::new();
@@ -160,7 +188,10 @@ impl<'a> Collector<'a> {
             });
         }
         if !missing.is_empty() {
-            notes.push(format!("{} of {listed} listed clips are not on disk", missing.len()));
+            notes.push(format!(
+                "{} of {listed} listed clips are not on disk",
+                missing.len()
+            ));
         }
 
         let mut count = vec![0_usize; classes.len()];
@@ -217,7 +248,12 @@ impl<'a> Collector<'a> {
             };
             manifest = manifest.with_split(split)?;
         }
-        Ok(Found { manifest, listed, missing, notes })
+        Ok(Found {
+            manifest,
+            listed,
+            missing,
+            notes,
+        })
     }
 }
 
@@ -234,15 +270,25 @@ struct Disk<'a> {
 
 impl<'a> Disk<'a> {
     fn new(root: &'a Path, follow_links: bool) -> Result<Self> {
-        let real_root = fs::canonicalize(root).map_err(Error::io("cannot open the folder", root))?;
-        Ok(Self { root, real_root, follow_links, folders: HashMap::new() })
+        let real_root =
+            fs::canonicalize(root).map_err(Error::io("cannot open the folder", root))?;
+        Ok(Self {
+            root,
+            real_root,
+            follow_links,
+            folders: HashMap::new(),
+        })
     }
 
     fn find(&mut self, path: &Path) -> Result<Option<PathBuf>> {
         let mut found = PathBuf::new();
         for part in path {
-            let Some(part) = part.to_str() else { return Ok(None) };
-            let Some(name) = self.name_in(&found, part) else { return Ok(None) };
+            let Some(part) = part.to_str() else {
+                return Ok(None);
+            };
+            let Some(name) = self.name_in(&found, part) else {
+                return Ok(None);
+            };
             found.push(name);
         }
         let full = self.root.join(&found);
@@ -258,10 +304,17 @@ impl<'a> Disk<'a> {
         let root = self.root;
         let names = self.folders.entry(folder.to_path_buf()).or_insert_with(|| {
             let mut names: HashMap<String, Option<String>> = HashMap::new();
-            for entry in fs::read_dir(root.join(folder)).into_iter().flatten().flatten() {
+            for entry in fs::read_dir(root.join(folder))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
                 if let Ok(name) = entry.file_name().into_string() {
                     let lower = name.to_lowercase();
-                    names.entry(lower).and_modify(|known| *known = None).or_insert(Some(name));
+                    names
+                        .entry(lower)
+                        .and_modify(|known| *known = None)
+                        .or_insert(Some(name));
                 }
             }
             names
@@ -285,5 +338,8 @@ pub(super) fn check_link(path: &Path, real_root: &Path, follow_links: bool) -> R
     if target.starts_with(real_root) {
         return Ok(());
     }
-    Err(Error::Link { link: path.into(), target })
+    Err(Error::Link {
+        link: path.into(),
+        target,
+    })
 }

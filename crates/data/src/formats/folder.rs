@@ -9,8 +9,12 @@ use crate::class_name::ClassName;
 use crate::error::{Error, Result};
 
 /// Names of folders that are the parts of a split, with the part: `true` for training.
-const PARTS: [(&str, bool); 4] =
-    [("train", true), ("val", false), ("validation", false), ("test", false)];
+const PARTS: [(&str, bool); 4] = [
+    ("train", true),
+    ("val", false),
+    ("validation", false),
+    ("test", false),
+];
 
 /// Reads `root/<class>/<clip>.<ext>`, or `root/{train,val|validation|test}/<class>/...`,
 /// which gives a split named "folders". Classes are in order of their names.
@@ -20,9 +24,18 @@ const PARTS: [(&str, bool); 4] =
 /// names that are not UTF-8, links out of `root`, and clips beside the class folders.
 pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result<Found> {
     let real_root = fs::canonicalize(root).map_err(Error::io("cannot open the folder", root))?;
-    let reader = Reader { root, real_root: &real_root, follow_links: options.follow_links };
+    let reader = Reader {
+        root,
+        real_root: &real_root,
+        follow_links: options.follow_links,
+    };
     let top = reader.list(Path::new(""))?;
-    let part = |name: &str| PARTS.iter().find(|(part, _)| *part == name).map(|(_, train)| *train);
+    let part = |name: &str| {
+        PARTS
+            .iter()
+            .find(|(part, _)| *part == name)
+            .map(|(_, train)| *train)
+    };
     let split = !top.folders.is_empty() && top.folders.iter().all(|name| part(name).is_some());
 
     let mut notes = Vec::new();
@@ -30,7 +43,10 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
     let mut classes: Vec<String> = Vec::new();
     let mut ignored = 0;
     let parents: Vec<(PathBuf, Option<bool>)> = if split {
-        top.folders.iter().map(|name| (PathBuf::from(name), part(name))).collect()
+        top.folders
+            .iter()
+            .map(|name| (PathBuf::from(name), part(name)))
+            .collect()
     } else {
         vec![(PathBuf::new(), None)]
     };
@@ -70,7 +86,9 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
     }
     notes.push(format!("{} class folders", classes.len()));
     if ignored > 0 {
-        notes.push(format!("{ignored} files or folders in them are no videos and are not read"));
+        notes.push(format!(
+            "{ignored} files or folders in them are no videos and are not read"
+        ));
     }
 
     // What was listed is there.
@@ -84,8 +102,20 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
             None => {}
         }
         let label = classes.binary_search(&class).unwrap_or_default();
-        let at = At { list: root, line: 0 };
-        collector.add(Entry { id, path, label, group: None, frames: None }, at)?;
+        let at = At {
+            list: root,
+            line: 0,
+        };
+        collector.add(
+            Entry {
+                id,
+                path,
+                label,
+                group: None,
+                frames: None,
+            },
+            at,
+        )?;
     }
     if split {
         collector.add_split("folders", train_ids, test_ids);
@@ -108,18 +138,28 @@ struct Listing {
 impl Reader<'_> {
     fn list(&self, folder: &Path) -> Result<Listing> {
         let full = self.root.join(folder);
-        let mut listing = Listing { folders: Vec::new(), videos: Vec::new(), others: 0 };
+        let mut listing = Listing {
+            folders: Vec::new(),
+            videos: Vec::new(),
+            others: 0,
+        };
         for entry in fs::read_dir(&full).map_err(Error::io("cannot list", &full))? {
             let entry = entry.map_err(Error::io("cannot list", &full))?;
             let path = entry.path();
-            let name = entry.file_name().into_string().map_err(|_| Error::Content {
-                path: path.clone(),
-                what: "its name is not UTF-8; rename it".into(),
-            })?;
+            let name = entry
+                .file_name()
+                .into_string()
+                .map_err(|_| Error::Content {
+                    path: path.clone(),
+                    what: "its name is not UTF-8; rename it".into(),
+                })?;
             if name.starts_with('.') {
                 continue;
             }
-            let extension = Path::new(&name).extension().unwrap_or_default().to_string_lossy();
+            let extension = Path::new(&name)
+                .extension()
+                .unwrap_or_default()
+                .to_string_lossy();
             let video = VIDEO_EXTENSIONS.contains(&extension.to_lowercase().as_str());
             if path.is_dir() {
                 check_link(&path, self.real_root, self.follow_links)?;

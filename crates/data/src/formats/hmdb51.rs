@@ -20,12 +20,16 @@ pub fn hmdb51(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> 
     for entry in fs::read_dir(lists).map_err(Error::io("cannot list", lists))? {
         let entry = entry.map_err(Error::io("cannot list", lists))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some((class, split)) =
-            name.strip_suffix(".txt").and_then(|name| name.rsplit_once("_test_split"))
+        let Some((class, split)) = name
+            .strip_suffix(".txt")
+            .and_then(|name| name.rsplit_once("_test_split"))
         else {
             continue;
         };
-        files.entry(split.into()).or_default().insert(class.into(), entry.path());
+        files
+            .entry(split.into())
+            .or_default()
+            .insert(class.into(), entry.path());
     }
     if files.is_empty() {
         return Err(Error::Content {
@@ -52,10 +56,14 @@ pub fn hmdb51(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> 
             let mut first_lines = HashMap::new();
             let text = text::read(list)?;
             for line in text::lines(&text) {
-                let at = At { list, line: line.number };
-                let (file, part) = line.text.rsplit_once(char::is_whitespace).ok_or_else(|| {
-                    at.fail(format!("expected 'file id', got '{}'", line.text))
-                })?;
+                let at = At {
+                    list,
+                    line: line.number,
+                };
+                let (file, part) = line
+                    .text
+                    .rsplit_once(char::is_whitespace)
+                    .ok_or_else(|| at.fail(format!("expected 'file id', got '{}'", line.text)))?;
                 let file = file.trim_end();
                 let path = relative(root, &format!("{class}/{file}"), at)?;
                 let id = path_id(&path);
@@ -82,7 +90,16 @@ pub fn hmdb51(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> 
                         )));
                     }
                 }
-                collector.add(Entry { id, path, label, group, frames: None }, at)?;
+                collector.add(
+                    Entry {
+                        id,
+                        path,
+                        label,
+                        group,
+                        frames: None,
+                    },
+                    at,
+                )?;
             }
         }
         collector.add_split(split, train, test);

@@ -29,11 +29,15 @@ pub struct KineticsLists {
 /// # Errors
 /// Lists that cannot be read or contradict each other, and what `options` refuses.
 pub fn kinetics400(root: &Path, lists: &KineticsLists, options: ReadOptions) -> Result<Found> {
-    let first = lists.train.as_deref().or(lists.val.as_deref()).ok_or_else(|| Error::Option {
-        name: "kinetics400 lists",
-        expected: "a train or a val CSV".into(),
-        got: "neither".into(),
-    })?;
+    let first = lists
+        .train
+        .as_deref()
+        .or(lists.val.as_deref())
+        .ok_or_else(|| Error::Option {
+            name: "kinetics400 lists",
+            expected: "a train or a val CSV".into(),
+            got: "neither".into(),
+        })?;
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     let mut parts = [Vec::new(), Vec::new()];
     for (list, ids) in [&lists.train, &lists.val].into_iter().zip(&mut parts) {
@@ -44,8 +48,11 @@ pub fn kinetics400(root: &Path, lists: &KineticsLists, options: ReadOptions) -> 
     let mut names: Vec<String> = rows.values().map(|row| row.label.clone()).collect();
     names.sort();
     names.dedup();
-    let labels: HashMap<&str, usize> =
-        names.iter().enumerate().map(|(label, name)| (name.as_str(), label)).collect();
+    let labels: HashMap<&str, usize> = names
+        .iter()
+        .enumerate()
+        .map(|(label, name)| (name.as_str(), label))
+        .collect();
 
     let on_disk = if options.missing == Missing::Unchecked {
         HashMap::new()
@@ -59,11 +66,27 @@ pub fn kinetics400(root: &Path, lists: &KineticsLists, options: ReadOptions) -> 
             .cloned()
             .unwrap_or_else(|| PathBuf::from(format!("{id}.mp4")));
         let label = labels.get(row.label.as_str()).copied().unwrap_or_default();
-        let at = At { list: first, line: row.line };
-        collector.add(Entry { id: id.clone(), path, label, group: None, frames: None }, at)?;
+        let at = At {
+            list: first,
+            line: row.line,
+        };
+        collector.add(
+            Entry {
+                id: id.clone(),
+                path,
+                label,
+                group: None,
+                frames: None,
+            },
+            at,
+        )?;
     }
     let [train, val] = parts;
-    let note = format!("Kinetics-400: {} training, {} validation rows", train.len(), val.len());
+    let note = format!(
+        "Kinetics-400: {} training, {} validation rows",
+        train.len(),
+        val.len()
+    );
     collector.add_split("val", train, val);
     collector.finish(names.iter().map(ClassName::new).collect(), vec![note])
 }
@@ -81,24 +104,29 @@ fn read_csv(list: &Path, rows: &mut BTreeMap<String, Row>, ids: &mut Vec<String>
     let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
     let fail = |error: &csv::Error| Error::Line {
         path: list.into(),
-        line: error.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(0)),
+        line: error
+            .position()
+            .map_or(1, |at| usize::try_from(at.line()).unwrap_or(0)),
         what: error.to_string(),
     };
     let header = reader.headers().map_err(|error| fail(&error))?.clone();
-    let column = |name: &str| {
-        header.iter().position(|column| column.trim() == name).ok_or_else(|| Error::Line {
+    let column =
+        |name: &str| {
+            header.iter().position(|column| column.trim() == name).ok_or_else(|| Error::Line {
             path: list.into(),
             line: 1,
             what: format!(
                 "there is no column '{name}'; expected label, youtube_id, time_start, time_end"
             ),
         })
-    };
+        };
     let (label, youtube_id) = (column("label")?, column("youtube_id")?);
     let (start, end) = (column("time_start")?, column("time_end")?);
     for record in reader.records() {
         let record = record.map_err(|error| fail(&error))?;
-        let line = record.position().map_or(0, |at| usize::try_from(at.line()).unwrap_or(0));
+        let line = record
+            .position()
+            .map_or(0, |at| usize::try_from(at.line()).unwrap_or(0));
         let at = At { list, line };
         let field = |column: usize| record.get(column).unwrap_or_default().trim();
         let seconds = |column: usize| {

@@ -41,11 +41,19 @@ pub fn clip_list(
     let mut first_lines = HashMap::new();
     let (mut train, mut test, mut unsplit) = (Vec::new(), Vec::new(), 0_usize);
     for row in &rows {
-        let at = At { list, line: row.line };
+        let at = At {
+            list,
+            line: row.line,
+        };
         let path = relative(root, &row.path, at)?;
         let id = path_id(&path);
         if let Some(first_line) = first_lines.insert(id.clone(), row.line) {
-            return Err(Error::DuplicateClip { path: list.into(), id, first_line, line: row.line });
+            return Err(Error::DuplicateClip {
+                path: list.into(),
+                id,
+                first_line,
+                line: row.line,
+            });
         }
         match row.split.as_deref() {
             Some("train") => train.push(id.clone()),
@@ -57,7 +65,16 @@ pub fn clip_list(
         }
         let label = classes.label(row, at)?;
         let (group, frames) = (row.group.clone(), row.frames);
-        collector.add(Entry { id, path, label, group, frames }, at)?;
+        collector.add(
+            Entry {
+                id,
+                path,
+                label,
+                group,
+                frames,
+            },
+            at,
+        )?;
     }
     if !(train.is_empty() && test.is_empty()) {
         if unsplit > 0 {
@@ -86,7 +103,11 @@ struct Classes {
 
 impl Classes {
     fn label(&self, row: &Row, at: At<'_>) -> Result<usize> {
-        let by_number = row.label.parse().ok().and_then(|number: i64| self.by_number.get(&number));
+        let by_number = row
+            .label
+            .parse()
+            .ok()
+            .and_then(|number: i64| self.by_number.get(&number));
         by_number
             .or_else(|| self.by_key.get(&ClassName::new(&row.label).key()))
             .copied()
@@ -103,8 +124,14 @@ fn classes(
 ) -> Result<Classes> {
     let (names, by_number) = match index {
         Some(index) => {
-            let by_number = index.keys().enumerate().map(|(label, number)| (*number, label));
-            (index.values().cloned().collect::<Vec<_>>(), by_number.collect())
+            let by_number = index
+                .keys()
+                .enumerate()
+                .map(|(label, number)| (*number, label));
+            (
+                index.values().cloned().collect::<Vec<_>>(),
+                by_number.collect(),
+            )
         }
         None => {
             let mut labels: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
@@ -115,7 +142,10 @@ fn classes(
                 labels.sort_unstable();
             }
             labels.dedup();
-            (labels.into_iter().map(ClassName::new).collect(), HashMap::new())
+            (
+                labels.into_iter().map(ClassName::new).collect(),
+                HashMap::new(),
+            )
         }
     };
     let mut by_key: HashMap<String, usize> = HashMap::new();
@@ -130,7 +160,11 @@ fn classes(
             });
         }
     }
-    Ok(Classes { names, by_number, by_key })
+    Ok(Classes {
+        names,
+        by_number,
+        by_key,
+    })
 }
 
 fn rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
@@ -141,9 +175,10 @@ fn rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
     // Commas part the fields where every line has one outside of the last blank-parted
     // word's reach: `a,b.avi 3` is a path with a comma.
     let blank_parted = |line: &str| {
-        line.rsplit_once(char::is_whitespace).is_some_and(|(path, label)| {
-            !label.contains([',', '"']) && has_extension(path.trim_end())
-        })
+        line.rsplit_once(char::is_whitespace)
+            .is_some_and(|(path, label)| {
+                !label.contains([',', '"']) && has_extension(path.trim_end())
+            })
     };
     if first.text.contains(',') && !blank_parted(first.text) {
         comma_rows(list, text)
@@ -154,9 +189,13 @@ fn rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
 
 /// Whether the path ends like a file: `.avi`, not `. 3`.
 fn has_extension(path: &str) -> bool {
-    Path::new(path).extension().and_then(|extension| extension.to_str()).is_some_and(|extension| {
-        (1..=5).contains(&extension.len()) && extension.bytes().all(|b| b.is_ascii_alphanumeric())
-    })
+    Path::new(path)
+        .extension()
+        .and_then(|extension| extension.to_str())
+        .is_some_and(|extension| {
+            (1..=5).contains(&extension.len())
+                && extension.bytes().all(|b| b.is_ascii_alphanumeric())
+        })
 }
 
 fn blank_rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
@@ -170,7 +209,10 @@ fn blank_rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
     });
     let mut rows = Vec::with_capacity(lines.len());
     for line in &lines {
-        let at = At { list, line: line.number };
+        let at = At {
+            list,
+            line: line.number,
+        };
         let (rest, label) = line
             .text
             .rsplit_once(char::is_whitespace)
@@ -187,7 +229,11 @@ fn blank_rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
             ..Row::default()
         });
     }
-    let form = if counted { "path n_frames label" } else { "path label" };
+    let form = if counted {
+        "path n_frames label"
+    } else {
+        "path label"
+    };
     Ok((rows, vec![format!("{} lines '{form}'", lines.len())]))
 }
 
@@ -201,8 +247,10 @@ struct Columns {
 }
 
 fn comma_rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
-    let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(text.as_bytes());
     let mut columns: Option<Columns> = None;
     let mut notes = Vec::new();
     let mut rows = Vec::new();
@@ -210,10 +258,14 @@ fn comma_rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
     for record in reader.records() {
         let record = record.map_err(|error| Error::Line {
             path: list.into(),
-            line: error.position().map_or(0, |at| usize::try_from(at.line()).unwrap_or(0)),
+            line: error
+                .position()
+                .map_or(0, |at| usize::try_from(at.line()).unwrap_or(0)),
             what: error.to_string(),
         })?;
-        let line = record.position().map_or(0, |at| usize::try_from(at.line()).unwrap_or(0));
+        let line = record
+            .position()
+            .map_or(0, |at| usize::try_from(at.line()).unwrap_or(0));
         let at = At { list, line };
         let fields: Vec<&str> = record.iter().map(str::trim).collect();
         if matches!(fields.as_slice(), [only] if only.is_empty() || *only == "#" || only.starts_with("# "))
@@ -225,7 +277,9 @@ fn comma_rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
             let (found, header) = recognise(&fields, at)?;
             notes.push(format!(
                 "comma-parted, {}",
-                if header { format!("columns {}", fields.join(", ")) } else {
+                if header {
+                    format!("columns {}", fields.join(", "))
+                } else {
                     format!("{width} fields without a header")
                 }
             ));
@@ -243,16 +297,35 @@ fn comma_rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
 
 fn recognise(fields: &[&str], at: At<'_>) -> Result<(Columns, bool)> {
     let lower: Vec<String> = fields.iter().map(|field| field.to_lowercase()).collect();
-    let find = |names: &[&str]| lower.iter().position(|field| names.contains(&field.as_str()));
+    let find = |names: &[&str]| {
+        lower
+            .iter()
+            .position(|field| names.contains(&field.as_str()))
+    };
     if let Some(path) = find(&["path", "file", "filename", "video", "video_path", "clip"]) {
         let label = find(&["label", "class", "name", "action"]).ok_or_else(|| {
             at.fail("the header has no column 'label' (or class, name, action)".to_owned())
         })?;
         let frames = find(&["frames", "n_frames", "num_frames"]);
         let (group, split) = (find(&["group"]), find(&["split"]));
-        return Ok((Columns { path, label, frames, group, split }, true));
+        return Ok((
+            Columns {
+                path,
+                label,
+                frames,
+                group,
+                split,
+            },
+            true,
+        ));
     }
-    let plain = |label, frames| Columns { path: 0, label, frames, group: None, split: None };
+    let plain = |label, frames| Columns {
+        path: 0,
+        label,
+        frames,
+        group: None,
+        split: None,
+    };
     match fields {
         [_, _] => Ok((plain(1, None), false)),
         [_, frames, _] if frames.parse::<u64>().is_ok() => Ok((plain(2, Some(1)), false)),
@@ -270,7 +343,10 @@ fn row(fields: &[&str], columns: &Columns, width: usize, at: At<'_>) -> Result<R
     }
     let field = |column: usize| fields.get(column).copied().unwrap_or_default();
     let some = |column: Option<usize>| {
-        column.map(field).filter(|text| !text.is_empty()).map(str::to_owned)
+        column
+            .map(field)
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
     };
     if field(columns.label).is_empty() {
         return Err(at.fail("expected a label, got nothing"));

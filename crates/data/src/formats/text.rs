@@ -21,14 +21,20 @@ pub(crate) struct Line<'a> {
 pub(crate) fn read(path: &Path) -> Result<String> {
     let bytes = fs::read(path).map_err(Error::io("cannot read", path))?;
     let text = String::from_utf8(bytes).map_err(|error| {
-        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let good = error
+            .as_bytes()
+            .get(..error.utf8_error().valid_up_to())
+            .unwrap_or_default();
         Error::Line {
             path: path.into(),
             line: good.iter().filter(|byte| **byte == b'\n').count() + 1,
             what: "is not UTF-8 text".into(),
         }
     })?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    Ok(text
+        .strip_prefix('\u{feff}')
+        .map(str::to_owned)
+        .unwrap_or(text))
 }
 
 /// The lines that are neither blank nor a remark. A remark starts with `#` and a blank:
@@ -37,7 +43,10 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
     text.lines().enumerate().filter_map(|(place, line)| {
         let text = line.trim();
         let remark = text == "#" || text.starts_with("# ") || text.starts_with("#\t");
-        (!text.is_empty() && !remark).then_some(Line { number: place + 1, text })
+        (!text.is_empty() && !remark).then_some(Line {
+            number: place + 1,
+            text,
+        })
     })
 }
 

@@ -16,10 +16,16 @@ use crate::error::{Error, Result};
 /// what `options` refuses.
 pub fn ucf101(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
     let index = read_class_index(&lists.join("classInd.txt"))?;
-    let labels: HashMap<String, usize> =
-        index.values().enumerate().map(|(label, class)| (class.key(), label)).collect();
-    let label_of_number: HashMap<i64, usize> =
-        index.keys().enumerate().map(|(label, number)| (*number, label)).collect();
+    let labels: HashMap<String, usize> = index
+        .values()
+        .enumerate()
+        .map(|(label, class)| (class.key(), label))
+        .collect();
+    let label_of_number: HashMap<i64, usize> = index
+        .keys()
+        .enumerate()
+        .map(|(label, number)| (*number, label))
+        .collect();
 
     let mut collector = Collector::new("ucf101", root, lists, options);
     let mut splits = 0;
@@ -34,7 +40,10 @@ pub fn ucf101(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> 
             let mut first_lines = HashMap::new();
             let text = text::read(list)?;
             for line in text::lines(&text) {
-                let at = At { list, line: line.number };
+                let at = At {
+                    list,
+                    line: line.number,
+                };
                 let (path, number) = match line.text.rsplit_once(char::is_whitespace) {
                     Some((path, number)) => (path.trim_end(), Some(number)),
                     None => (line.text, None),
@@ -43,11 +52,14 @@ pub fn ucf101(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> 
                 let id = path_id(&path);
                 let class = path.parent().and_then(Path::file_name).unwrap_or_default();
                 let class = crate::class_name::ClassName::new(class.to_string_lossy());
-                let label = *labels.get(&class.key()).ok_or_else(|| {
-                    at.fail(format!("'{class}' is not a class of classInd.txt"))
-                })?;
+                let label = *labels
+                    .get(&class.key())
+                    .ok_or_else(|| at.fail(format!("'{class}' is not a class of classInd.txt")))?;
                 if let Some(number) = number {
-                    let named = number.parse().ok().and_then(|n: i64| label_of_number.get(&n));
+                    let named = number
+                        .parse()
+                        .ok()
+                        .and_then(|n: i64| label_of_number.get(&n));
                     if named != Some(&label) {
                         return Err(at.fail(format!(
                             "label {number} is not that of the folder '{class}' in classInd.txt"
@@ -63,7 +75,16 @@ pub fn ucf101(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> 
                     });
                 }
                 let group = group(&id);
-                collector.add(Entry { id: id.clone(), path, label, group, frames: None }, at)?;
+                collector.add(
+                    Entry {
+                        id: id.clone(),
+                        path,
+                        label,
+                        group,
+                        frames: None,
+                    },
+                    at,
+                )?;
                 ids.push(id);
             }
         }

@@ -17,10 +17,17 @@ pub struct BaseToNovel {
 /// published halves of UCF-101 and HMDB-51 come out.
 #[must_use]
 pub fn base_to_novel(manifest: &Manifest, split: &Split) -> BaseToNovel {
-    let counts: Vec<usize> = split.train_by_class(manifest).iter().map(Vec::len).collect();
+    let counts: Vec<usize> = split
+        .train_by_class(manifest)
+        .iter()
+        .map(Vec::len)
+        .collect();
     let mut classes: Vec<usize> = (0..counts.len()).collect();
     classes.sort_by_key(|class| {
-        (counts.get(*class).copied(), manifest.classes().get(*class).map(|name| name.raw()))
+        (
+            counts.get(*class).copied(),
+            manifest.classes().get(*class).map(|name| name.raw()),
+        )
     });
     let mut base = classes.split_off(classes.len() / 2);
     let mut novel = classes;

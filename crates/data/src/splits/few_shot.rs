@@ -15,10 +15,18 @@ use crate::random::Stream;
 /// `k` is 0, or a class has fewer than `k` training clips.
 pub fn few_shot(manifest: &Manifest, split: &Split, k: usize, seed: u64) -> Result<Split> {
     if k == 0 {
-        return Err(Error::Option { name: "k", expected: "at least 1".into(), got: "0".into() });
+        return Err(Error::Option {
+            name: "k",
+            expected: "at least 1".into(),
+            got: "0".into(),
+        });
     }
     let mut train = Vec::with_capacity(k * manifest.classes().len());
-    for (class, mut positions) in manifest.classes().iter().zip(split.train_by_class(manifest)) {
+    for (class, mut positions) in manifest
+        .classes()
+        .iter()
+        .zip(split.train_by_class(manifest))
+    {
         if positions.len() < k {
             return Err(Error::TooFewShots {
                 split: split.name.clone(),
@@ -33,5 +41,9 @@ pub fn few_shot(manifest: &Manifest, split: &Split, k: usize, seed: u64) -> Resu
     train.sort_unstable();
     // A clip of two classes may have been drawn for both.
     train.dedup();
-    Ok(Split { name: format!("{}, {k} shots, seed {seed}", split.name), train, test: split.test.clone() })
+    Ok(Split {
+        name: format!("{}, {k} shots, seed {seed}", split.name),
+        train,
+        test: split.test.clone(),
+    })
 }

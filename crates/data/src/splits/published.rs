@@ -29,23 +29,42 @@ pub struct Published {
 pub fn read_published(path: &Path, manifest: &Manifest, missing: Missing) -> Result<Published> {
     let mut by_name: HashMap<String, Option<usize>> = HashMap::new();
     for (position, clip) in manifest.clips().iter().enumerate() {
-        let name = clip.path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let name = clip
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
         // A name that two clips share names neither.
-        by_name.entry(name).and_modify(|known| *known = None).or_insert(Some(position));
+        by_name
+            .entry(name)
+            .and_modify(|known| *known = None)
+            .or_insert(Some(position));
     }
 
-    let mut found = Published { positions: Vec::new(), missing: Vec::new() };
+    let mut found = Published {
+        positions: Vec::new(),
+        missing: Vec::new(),
+    };
     let mut lines_of: HashMap<String, usize> = HashMap::new();
     let mut class_of: HashMap<&str, (usize, usize)> = HashMap::new();
     let text = text::read(path)?;
     for line in text::lines(&text) {
-        let fail = |what: String| Error::Line { path: path.into(), line: line.number, what };
+        let fail = |what: String| Error::Line {
+            path: path.into(),
+            line: line.number,
+            what,
+        };
         let (file, label) = line
             .text
             .rsplit_once(char::is_whitespace)
             .ok_or_else(|| fail(format!("expected 'file label', got '{}'", line.text)))?;
         let name = PathBuf::from(file.trim_end());
-        let name = name.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let name = name
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
         if let Some(first_line) = lines_of.insert(name.clone(), line.number) {
             return Err(Error::DuplicateClip {
                 path: path.into(),
@@ -58,7 +77,10 @@ pub fn read_published(path: &Path, manifest: &Manifest, missing: Missing) -> Res
             None => found.missing.push(file.trim_end().into()),
             Some(None) => return Err(fail(format!("two clips are called '{file}'"))),
             Some(Some(position)) => {
-                let class = manifest.clips().get(*position).map(crate::manifest::Clip::label);
+                let class = manifest
+                    .clips()
+                    .get(*position)
+                    .map(crate::manifest::Clip::label);
                 let class = class.unwrap_or_default();
                 let (known, first) = *class_of.entry(label).or_insert((class, line.number));
                 if known != class {

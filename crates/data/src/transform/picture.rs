@@ -1,0 +1,81 @@
+//! A picture on its way from the decoder to the model.
+
+use crate::error::{Error, Result};
+use crate::frame::Frame;
+
+/// 8-bit RGB, rows from top to bottom, no padding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    width: usize,
+    height: usize,
+    rgb: Vec<u8>,
+}
+
+impl Picture {
+    /// A picture of `height * width * 3` bytes.
+    ///
+    /// # Errors
+    /// A side is 0, or `rgb` has another length.
+    pub fn new(width: usize, height: usize, rgb: Vec<u8>) -> Result<Self> {
+        let bytes = width
+            .checked_mul(height)
+            .and_then(|pixels| pixels.checked_mul(3));
+        if bytes != Some(rgb.len()) || rgb.is_empty() {
+            return Err(Error::Picture {
+                op: "picture",
+                expected: format!("{width} x {height} x 3 bytes, more than none"),
+                got: format!("{} bytes", rgb.len()),
+            });
+        }
+        Ok(Self { width, height, rgb })
+    }
+
+    /// The pixels of a decoded frame.
+    ///
+    /// # Errors
+    /// The frame's sizes and bytes do not fit together.
+    pub fn from_frame(frame: &Frame) -> Result<Self> {
+        Self::new(frame.width, frame.height, frame.rgb.clone())
+    }
+
+    /// Width in pixels.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Height in pixels.
+    #[must_use]
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// `height * width * 3` bytes.
+    #[must_use]
+    pub fn rgb(&self) -> &[u8] {
+        &self.rgb
+    }
+
+    /// The bytes alone.
+    #[must_use]
+    pub fn into_rgb(self) -> Vec<u8> {
+        self.rgb
+    }
+
+    pub(super) fn pixels(&self) -> &[[u8; 3]] {
+        self.rgb.as_chunks().0
+    }
+
+    pub(super) fn pixels_mut(&mut self) -> &mut [[u8; 3]] {
+        self.rgb.as_chunks_mut().0
+    }
+
+    /// Replaces every byte by what `table` of its channel says.
+    pub(super) fn map(&mut self, tables: &[[u8; 256]; 3]) {
+        for pixel in self.pixels_mut() {
+            for (value, table) in pixel.iter_mut().zip(tables) {
+                *value = table[usize::from(*value)];
+            }
+        }
+    }
+}
