@@ -1,23 +1,38 @@
-//! Everything between video files and batches.
+#![doc = include_str!("../README.md")]
 
-pub mod class_name;
+mod class_name;
+mod clip_source;
 #[cfg(feature = "decode")]
 pub mod decode;
 mod error;
+pub mod feature_cache;
+mod fingerprint;
 pub mod formats;
 pub mod frame;
-pub mod manifest;
+mod loader;
+mod manifest;
 mod persist;
 pub mod random;
+mod recipe;
 pub mod sampler;
+mod skip_list;
 pub mod splits;
 pub mod transform;
-pub mod views;
+#[cfg(feature = "decode")]
+mod video_source;
+mod views;
 
 pub use class_name::{ClassName, NameStyle};
+pub use clip_source::{ClipError, ClipSource, Decoded};
 pub use error::{Error, Result};
+pub use fingerprint::Fingerprint;
 pub use frame::Frame;
+pub use loader::{Loader, LoaderConfig, Pass, PassReport, Sample, Skipped};
 pub use manifest::{Clip, Manifest};
+pub use recipe::{ClipPixels, Recipe};
 pub use sampler::Sampling;
+pub use skip_list::SkipList;
 pub use splits::Split;
+#[cfg(feature = "decode")]
+pub use video_source::VideoSource;
 pub use views::Views;
