@@ -1,1 +1,24 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+mod clips;
+mod config;
+pub mod cost;
+mod error;
+mod model;
+mod scores;
+mod seeing_in_flowing;
+mod zero_shot;
+
+pub use clips::Clips;
+pub use config::{
+    Ablation, ModelConfig, Preset, PromptConfig, SifConfig, Temperature, ZeroShotConfig,
+};
+pub use error::Error;
+pub use model::{Classifier, ParameterGroup, VideoTextModel, build};
+pub use prompts::{Template, TextEncoding, TextPath, Tokenize};
+pub use scores::{Evidence, Scores, Targets, TrainingLoss};
+pub use seeing_in_flowing::SeeingInFlowing;
+pub use zero_shot::ZeroShot;
+
+/// What every fallible function of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;

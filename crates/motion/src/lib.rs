@@ -1,1 +1,16 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+mod block;
+mod config;
+mod difference;
+mod encoder;
+mod error;
+
+pub use block::{MotionCues, MotionFeatures, MotionModellingBlock};
+pub use config::{Activation, CheckedMotion, MotionConfig, NormOrder};
+pub use difference::DifferenceSet;
+pub use encoder::{Encoder, EncoderConfig};
+pub use error::Error;
+
+/// What every fallible function of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,1 +1,18 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+mod adapter;
+mod encoding;
+mod error;
+mod learner;
+mod template;
+mod tokens;
+
+pub use adapter::{AdapterConfig, MotionAdapter};
+pub use encoding::{EncodedText, TextEncoder, TextEncoding, TextPath};
+pub use error::Error;
+pub use learner::{PromptLearner, paper_words};
+pub use template::{Sentences, Template};
+pub use tokens::{ClassTokens, Tokenize};
+
+/// What every fallible function of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;

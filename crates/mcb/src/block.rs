@@ -1,0 +1,169 @@
+//! The communication block: SMA and SAA in parallel.
+
+use tch::nn::Path;
+use tch::{Kind, Tensor};
+
+use crate::attention::CrossAttention;
+use crate::config::{Attention, CheckedMcb, SmaKeys};
+use crate::{Error, Result};
+
+/// Text and video attend to each other, each with a residual (Eq. 2).
+#[derive(Debug)]
+pub struct CommunicationBlock {
+    config: CheckedMcb,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    Projected {
+        sma: CrossAttention,
+        saa: CrossAttention,
+    },
+    ParameterFree,
+    Off,
+}
+
+impl CommunicationBlock {
+    /// A block whose parameters lie at `path`; their names are in the crate's description.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] where libtorch cannot make a parameter.
+    pub fn new(path: &Path<'_>, config: &CheckedMcb) -> Result<Self> {
+        let form = match config.config().attention {
+            Attention::Projected => Form::Projected {
+                sma: CrossAttention::new(&(path / "sma"), config)?,
+                saa: CrossAttention::new(&(path / "saa"), config)?,
+            },
+            Attention::ParameterFree => Form::ParameterFree,
+            Attention::Off => Form::Off,
+        };
+        Ok(Self {
+            config: config.clone(),
+            form,
+        })
+    }
+
+    /// The switches and the width it was made for.
+    pub fn config(&self) -> &CheckedMcb {
+        &self.config
+    }
+
+    /// T' = T + SMA(q = T, kv = the video's tokens) and V' = V + SAA(q = V, kv = T).
+    ///
+    /// `text` is `[B, K, D]`, fp32, not normalised. Both attentions read what came in, not
+    /// what the other made of it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a tensor does not fit; [`Error::MissingTokens`] where SMA reads
+    /// tokens that are not there.
+    pub fn forward(&self, text: &Tensor, video: &VideoTokens<'_>) -> Result<Communicated> {
+        self.check(text, video)?;
+        let vector = video.vector.unsqueeze(1); // (B, 1, D)
+        let (heard, seen) = match &self.form {
+            Form::Off => {
+                return Ok(Communicated {
+                    text: text.shallow_clone(),
+                    video: video.vector.shallow_clone(),
+                });
+            }
+            Form::Projected { sma, saa } => {
+                let tokens = self.tokens(video, &vector)?;
+                (sma.forward(text, &tokens), saa.forward(&vector, text))
+            }
+            Form::ParameterFree => {
+                let tokens = self.tokens(video, &vector)?;
+                (
+                    plain_attention(text, &tokens),
+                    plain_attention(&vector, text),
+                )
+            }
+        };
+        Ok(Communicated {
+            text: text + heard,
+            video: (vector + seen).squeeze_dim(1),
+        })
+    }
+
+    /// What SMA reads: `[B, N, D]`.
+    fn tokens(&self, video: &VideoTokens<'_>, vector: &Tensor) -> Result<Tensor> {
+        let sma_kv = self.config.config().sma_kv;
+        let need = |tokens: Option<&Tensor>, missing| {
+            tokens
+                .map(Tensor::shallow_clone)
+                .ok_or(Error::MissingTokens { sma_kv, missing })
+        };
+        Ok(match sma_kv {
+            SmaKeys::Vector => vector.shallow_clone(),
+            SmaKeys::Frames => need(video.frames, "frame")?,
+            SmaKeys::FramesAndMotion => {
+                let both = [need(video.frames, "frame")?, need(video.motion, "motion")?];
+                Tensor::f_cat(&both, 1)?
+            }
+        })
+    }
+
+    fn check(&self, text: &Tensor, video: &VideoTokens<'_>) -> Result<()> {
+        let width = self.config.width();
+        let size = text.size();
+        if size.len() != 3 || size[0] < 1 || size[1] < 1 || size[2] != width {
+            return Err(Error::Shape {
+                op: "communication block, text",
+                expected: format!("[B, K, {width}] with B, K >= 1"),
+                got: size,
+            });
+        }
+        let batch = size[0];
+        if video.vector.size() != [batch, width] {
+            return Err(Error::Shape {
+                op: "communication block, video",
+                expected: format!("[{batch}, {width}]"),
+                got: video.vector.size(),
+            });
+        }
+        let tokens = [
+            ("communication block, frames", video.frames),
+            ("communication block, motion", video.motion),
+        ];
+        for (op, tokens) in tokens {
+            let Some(size) = tokens.map(Tensor::size) else {
+                continue;
+            };
+            if size.len() != 3 || size[0] != batch || size[1] < 1 || size[2] != width {
+                return Err(Error::Shape {
+                    op,
+                    expected: format!("[{batch}, N, {width}] with N >= 1"),
+                    got: size,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A batch of videos as the classes may read them.
+#[derive(Debug, Clone, Copy)]
+pub struct VideoTokens<'a> {
+    /// V: `[B, D]`.
+    pub vector: &'a Tensor,
+    /// S: `[B, T, D]`.
+    pub frames: Option<&'a Tensor>,
+    /// M: `[B, L, D]`.
+    pub motion: Option<&'a Tensor>,
+}
+
+/// Both sides after they have communicated.
+#[derive(Debug)]
+pub struct Communicated {
+    /// T': `[B, K, D]`.
+    pub text: Tensor,
+    /// V': `[B, D]`.
+    pub video: Tensor,
+}
+
+/// softmax(q kᵀ / √D) k: one head, nothing learned.
+fn plain_attention(queries: &Tensor, tokens: &Tensor) -> Tensor {
+    let width = queries.size().last().copied().unwrap_or(1).max(1);
+    let scores = (queries * (width as f64).powf(-0.5)).matmul(&tokens.transpose(-2, -1));
+    scores.softmax(-1, Kind::Float).matmul(tokens)
+}

@@ -1,0 +1,54 @@
+//! A batch of clips, as pixels or as features already computed.
+
+use clip_backbone::Clip;
+use tch::{Kind, Tensor};
+
+use crate::{Error, Result};
+
+/// A batch of clips.
+#[derive(Debug)]
+pub enum Clips {
+    /// Projected frame features, not normalised: `[B, T, D]`.
+    Features(Tensor),
+    /// Frames, normalised as the backbone wants them: `[B, T, 3, S, S]`.
+    Pixels(Tensor),
+}
+
+impl Clips {
+    /// Frame features `[B, T, D]` in fp32, through the frozen image tower where need be.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the clips are no batch of the backbone's features or frames.
+    pub fn features(&self, clip: &Clip) -> Result<Tensor> {
+        let device = clip.vision.device();
+        match self {
+            Self::Features(features) => {
+                let width = clip.config().joint_width;
+                let size = features.size();
+                if size.len() != 3 || size[0] < 1 || size[1] < 1 || size[2] != width {
+                    return Err(Error::Shape {
+                        op: "frame features",
+                        expected: format!("[B, T, {width}] with B, T >= 1"),
+                        got: size,
+                    });
+                }
+                Ok(features.to_device(device).to_kind(Kind::Float))
+            }
+            Self::Pixels(pixels) => {
+                let side = clip.config().vision.image_size;
+                let size = pixels.size();
+                if size.len() != 5 || size[0] < 1 || size[1] < 1 || size[2..] != [3, side, side] {
+                    return Err(Error::Shape {
+                        op: "frames",
+                        expected: format!("[B, T, 3, {side}, {side}] with B, T >= 1"),
+                        got: size,
+                    });
+                }
+                let (b, t) = (size[0], size[1]);
+                let frames = pixels.reshape([b * t, 3, side, side]);
+                let features = tch::no_grad(|| clip.vision.forward(&frames))?; // (B T, D)
+                Ok(features.to_kind(Kind::Float).view([b, t, -1]))
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What a model is, as a configuration file says it.
+
+use mcb::{Attention, McbConfig, SmaKeys};
+use motion::MotionConfig;
+use prompts::{AdapterConfig, Template, TextEncoding, paper_words};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// A model, by its system.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "system", rename_all = "snake_case")]
+pub enum ModelConfig {
+    /// "Seeing in Flowing", whole or in part.
+    SeeingInFlowing(SifConfig),
+    /// Frozen CLIP with a hand-made prompt.
+    Clip(ZeroShotConfig),
+}
+
+/// The two readings of the method; they differ in switches only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// The paper, literally.
+    Paper,
+    /// Starts as frozen CLIP, sees the order of frames, communicates over tokens.
+    Best,
+}
+
+/// "Seeing in Flowing".
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SifConfig {
+    /// T, frames a clip.
+    pub frames: i64,
+    /// The motion modelling block; its motion stream is the ablation's switch "MMB".
+    pub motion: MotionConfig,
+    /// The prompts; `motion_aware` is the switch "MAP".
+    pub prompts: PromptConfig,
+    /// The communication block; `attention` is the switch "MCB".
+    pub communication: McbConfig,
+    /// What cosines are divided by.
+    pub temperature: Temperature,
+    /// How text features are computed.
+    #[serde(default)]
+    pub text: TextEncoding,
+}
+
+/// The prompts of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromptConfig {
+    /// Learned vectors shifted by each video's motion; otherwise `template`, frozen.
+    pub motion_aware: bool,
+    /// The hand-made prompt of a model without motion-aware prompts.
+    pub template: Template,
+    /// H, the number of learned vectors: 1 to 16.
+    pub vectors: i64,
+    /// What the vectors start as, H tokens; the paper's words for H = 3, 4, 5 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
+    /// The motion adapter.
+    pub adapter: AdapterConfig,
+}
+
+impl PromptConfig {
+    /// The words the vectors start as.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where there are none for this H.
+    pub fn words(&self) -> Result<&str> {
+        self.words
+            .as_deref()
+            .or(paper_words(self.vectors))
+            .ok_or_else(|| Error::Config {
+                field: "prompts.words",
+                expected: format!("{} tokens to start the vectors from", self.vectors),
+                got: "nothing".into(),
+            })
+    }
+}
+
+/// τ of Eq. 3: what cosines are divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Temperature {
+    /// A constant.
+    Fixed {
+        /// τ
+        tau: f64,
+    },
+    /// The backbone's own logit scale (1 / 100 in CLIP).
+    Clip {
+        /// Whether it is learned further.
+        learned: bool,
+    },
+}
+
+/// Frozen CLIP over the mean of the frame features.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ZeroShotConfig {
+    /// The hand-made prompt.
+    pub template: Template,
+}
+
+/// One row of the paper's ablation: which parts are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ablation {
+    /// The motion stream of the motion modelling block.
+    pub mmb: bool,
+    /// Motion-aware prompts; needs `mmb`.
+    pub map: bool,
+    /// The communication block.
+    pub mcb: bool,
+}
+
+impl Ablation {
+    /// Every row of Figure 3 (a) with its name.
+    pub const ROWS: [(&str, Self); 5] = [
+        ("Baseline", Self::BASELINE),
+        ("Baseline + MCB", Self::new(false, false, true)),
+        ("MMB", Self::new(true, false, false)),
+        ("MMB + MAP", Self::new(true, true, false)),
+        ("MMB + MAP + MCB", Self::new(true, true, true)),
+    ];
+
+    /// The spatial stream and a hand-made prompt.
+    pub const BASELINE: Self = Self::new(false, false, false);
+
+    const fn new(mmb: bool, map: bool, mcb: bool) -> Self {
+        Self { mmb, map, mcb }
+    }
+}
+
+impl SifConfig {
+    /// A preset: T = 8, s = 4, H = 5.
+    pub fn preset(preset: Preset) -> Self {
+        let (motion, adapter, communication, temperature) = match preset {
+            Preset::Paper => (
+                MotionConfig::paper(),
+                AdapterConfig::paper(),
+                McbConfig::paper(),
+                Temperature::Fixed { tau: 0.07 },
+            ),
+            Preset::Best => (
+                MotionConfig::best(),
+                AdapterConfig::best(),
+                McbConfig::best(),
+                Temperature::Clip { learned: false },
+            ),
+        };
+        Self {
+            frames: 8,
+            motion,
+            prompts: PromptConfig {
+                motion_aware: true,
+                template: Template::c(),
+                vectors: 5,
+                words: None,
+                adapter,
+            },
+            communication,
+            temperature,
+            text: TextEncoding::default(),
+        }
+    }
+
+    /// The same model without the parts `ablation` leaves out.
+    ///
+    /// Without a motion stream the classes read the frames alone.
+    pub fn ablated(mut self, ablation: Ablation) -> Self {
+        self.motion.motion_stream &= ablation.mmb;
+        self.prompts.motion_aware &= ablation.map;
+        if !ablation.mcb {
+            self.communication.attention = Attention::Off;
+        }
+        if !ablation.mmb && self.communication.sma_kv == SmaKeys::FramesAndMotion {
+            self.communication.sma_kv = SmaKeys::Frames;
+        }
+        self
+    }
+
+    /// Refuses combinations of switches that make no model. The parts check themselves.
+    pub(crate) fn check(&self) -> Result<()> {
+        if let Temperature::Fixed { tau } = self.temperature
+            && !(tau.is_finite() && tau > 0.0)
+        {
+            return Err(Error::Config {
+                field: "temperature.tau",
+                expected: "a positive number".into(),
+                got: tau.to_string(),
+            });
+        }
+        if self.motion.motion_stream {
+            return Ok(());
+        }
+        let needs_motion = |field, got: &str| Error::Config {
+            field,
+            expected: "no use of motion while motion.motion_stream is false".into(),
+            got: got.into(),
+        };
+        if self.prompts.motion_aware {
+            return Err(needs_motion("prompts.motion_aware", "true"));
+        }
+        if self.communication.attention != Attention::Off
+            && self.communication.sma_kv == SmaKeys::FramesAndMotion
+        {
+            return Err(needs_motion("communication.sma_kv", "frames_and_motion"));
+        }
+        Ok(())
+    }
+}

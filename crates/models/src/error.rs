@@ -1,0 +1,56 @@
+//! What can go wrong, with what was expected and what was found.
+
+/// The errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor of the wrong shape was handed in.
+    #[error("{op}: expected {expected}, got {got:?}")]
+    Shape {
+        /// The operation that refused.
+        op: &'static str,
+        /// The shape it takes.
+        expected: String,
+        /// The shape it was given.
+        got: Vec<i64>,
+    },
+    /// A configuration that describes no model.
+    #[error("{field} is {got}; expected {expected}")]
+    Config {
+        /// The field, with its path inside the configuration.
+        field: &'static str,
+        /// What it may hold.
+        expected: String,
+        /// What it holds.
+        got: String,
+    },
+    /// A target is no class of the task.
+    #[error("target class: expected 0 to {most}, got {got}")]
+    TargetClass {
+        /// K - 1.
+        most: i64,
+        /// The class given.
+        got: i64,
+    },
+    /// A frozen model was asked to learn.
+    #[error("{model} is frozen: it has no loss to train by")]
+    Frozen {
+        /// The model.
+        model: &'static str,
+    },
+    /// The backbone refused.
+    #[error(transparent)]
+    Backbone(#[from] clip_backbone::Error),
+    /// The motion modelling block refused.
+    #[error(transparent)]
+    Motion(#[from] motion::Error),
+    /// The prompts refused.
+    #[error(transparent)]
+    Prompts(#[from] prompts::Error),
+    /// The communication block refused.
+    #[error(transparent)]
+    Mcb(#[from] mcb::Error),
+    /// libtorch refused an operation, for want of memory as a rule.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+}

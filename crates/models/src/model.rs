@@ -1,0 +1,114 @@
+//! What everything that scores videos against labels has in common.
+
+use std::rc::Rc;
+
+use clip_backbone::Clip;
+use prompts::Tokenize;
+use tch::{Tensor, nn};
+
+use crate::{
+    Clips, Error, ModelConfig, Result, Scores, SeeingInFlowing, Targets, TrainingLoss, ZeroShot,
+};
+
+/// A system that scores videos against labels.
+pub trait VideoTextModel {
+    /// The model made ready for one set of labels.
+    ///
+    /// # Errors
+    /// Where a label cannot be encoded.
+    fn bind<'a>(&'a self, labels: &[String]) -> Result<Box<dyn Classifier + 'a>>;
+
+    /// What learns, and nothing else.
+    fn trained(&self) -> &nn::VarStore;
+
+    /// As [`trained`](Self::trained), to load into.
+    fn trained_mut(&mut self) -> &mut nn::VarStore;
+
+    /// How a trained parameter is optimised.
+    fn group(&self, name: &str) -> ParameterGroup {
+        let last = name.rsplit('.').next().unwrap_or(name);
+        let still = last.ends_with("bias")
+            || last.ends_with("positions")
+            || last == "logit_scale"
+            || name.split('.').any(|part| part.starts_with("norm"));
+        ParameterGroup {
+            rate: 1.0,
+            decay: !still,
+        }
+    }
+}
+
+/// How a parameter is optimised.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ParameterGroup {
+    /// Its learning rate as a multiple of the schedule's.
+    pub rate: f64,
+    /// Whether weight decay pulls at it.
+    pub decay: bool,
+}
+
+/// A model with the labels it scores against.
+pub trait Classifier {
+    /// The labels, in the order of the scores.
+    fn labels(&self) -> &[String];
+
+    /// Scores of a batch of clips, dropout off. Records gradients unless they are switched off.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the clips do not fit the model.
+    fn score(&self, clips: &Clips) -> Result<Scores>;
+
+    /// The loss of a batch of clips, dropout on, the graph recorded.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::TargetClass`] where clips or targets do not fit;
+    /// [`Error::Frozen`] where the model cannot learn.
+    fn loss<'a>(&'a self, clips: &Clips, targets: &Targets) -> Result<TrainingLoss<'a>>;
+
+    /// Probabilities of each label, the mean over several views of the same clips: `[B, K]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] without views, or where one does not fit the model.
+    fn probabilities(&self, views: &[Clips]) -> Result<Tensor> {
+        tch::no_grad(|| {
+            let mut sum: Option<Tensor> = None;
+            for view in views {
+                let one = self.score(view)?.probabilities();
+                sum = Some(match sum {
+                    None => one,
+                    Some(sum) if sum.size() == one.size() => sum + one,
+                    Some(sum) => {
+                        return Err(Error::Shape {
+                            op: "views",
+                            expected: format!("as many clips in every view, {}", sum.size()[0]),
+                            got: one.size(),
+                        });
+                    }
+                });
+            }
+            sum.map(|sum| sum / views.len() as f64)
+                .ok_or_else(|| Error::Shape {
+                    op: "views",
+                    expected: "at least 1".into(),
+                    got: vec![0],
+                })
+        })
+    }
+}
+
+/// Builds the model a configuration names, on the backbone's device.
+///
+/// # Errors
+/// [`Error::Config`] and its like from the parts for a configuration that makes no model.
+pub fn build(
+    config: &ModelConfig,
+    clip: Rc<Clip>,
+    tokenizer: Rc<dyn Tokenize>,
+) -> Result<Box<dyn VideoTextModel>> {
+    Ok(match config {
+        ModelConfig::SeeingInFlowing(config) => {
+            Box::new(SeeingInFlowing::new(config, clip, tokenizer)?)
+        }
+        ModelConfig::Clip(config) => Box::new(ZeroShot::new(config, clip, tokenizer)),
+    })
+}

@@ -1,0 +1,200 @@
+//! What a model says of a batch of clips, and what it learns by.
+
+use motion::MotionFeatures;
+use tch::{Kind, Reduction, Tensor};
+
+use crate::{Error, Result};
+
+/// Added to no norm, but never divided by less.
+const SMALLEST_NORM: f64 = 1e-12;
+
+/// A batch of clips scored against K labels.
+#[derive(Debug)]
+pub struct Scores {
+    /// cos(T'_i, V') / τ, Eq. 3: `[B, K]`.
+    pub logits: Tensor,
+    /// V': `[B, D]`, not normalised.
+    pub video: Tensor,
+    /// T': `[B, K, D]`, not normalised.
+    pub text: Tensor,
+    /// What the scores were made from.
+    pub evidence: Evidence,
+}
+
+/// The steps before the scores.
+#[derive(Debug)]
+pub struct Evidence {
+    /// V, Eq. 6: `[B, D]`.
+    pub video: Tensor,
+    /// T: `[B, K, D]`.
+    pub text: Tensor,
+    /// The streams of the motion modelling block, where there is one.
+    pub motion: Option<MotionFeatures>,
+    /// r, what each video adds to its prompt vectors: `[B, W]`, where it does.
+    pub prompt_residual: Option<Tensor>,
+}
+
+impl Scores {
+    /// Scores of videos `[B, D]` against texts `[B, K, D]`: `scale` times their cosines.
+    pub(crate) fn new(video: Tensor, text: Tensor, scale: &Tensor, evidence: Evidence) -> Self {
+        let cosines = unit(&text)
+            .matmul(&unit(&video).unsqueeze(2))
+            .squeeze_dim(2); // (B, K)
+        Self {
+            logits: cosines * scale,
+            video,
+            text,
+            evidence,
+        }
+    }
+
+    /// softmax of the logits over the labels: `[B, K]`.
+    pub fn probabilities(&self) -> Tensor {
+        self.logits.softmax(-1, Kind::Float)
+    }
+}
+
+fn unit(x: &Tensor) -> Tensor {
+    x / x.norm_scalaropt_dim(2, [-1], true).clamp_min(SMALLEST_NORM)
+}
+
+/// What a batch of clips shows.
+#[derive(Debug)]
+pub struct Targets {
+    truth: Truth,
+    smoothing: f64,
+}
+
+#[derive(Debug)]
+enum Truth {
+    Classes(Tensor),
+    Weights(Tensor),
+}
+
+impl Targets {
+    /// One class a clip: `[B]`, integers 0..K.
+    pub fn classes(classes: &Tensor) -> Self {
+        Self {
+            truth: Truth::Classes(classes.to_kind(Kind::Int64)),
+            smoothing: 0.0,
+        }
+    }
+
+    /// A weight for each class of a clip, as mixed clips have: `[B, K]`, rows summing to 1.
+    pub fn weights(weights: &Tensor) -> Self {
+        Self {
+            truth: Truth::Weights(weights.to_kind(Kind::Float)),
+            smoothing: 0.0,
+        }
+    }
+
+    /// The same with a share of each clip spread evenly over all classes: 0 to 1.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the share is out of range.
+    pub fn smoothed(self, share: f64) -> Result<Self> {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(Error::Config {
+                field: "label smoothing",
+                expected: "0 to 1".into(),
+                got: share.to_string(),
+            });
+        }
+        Ok(Self {
+            smoothing: share,
+            ..self
+        })
+    }
+
+    /// The class of each clip, `[B]`, where each has exactly one.
+    pub fn as_classes(&self) -> Option<&Tensor> {
+        match &self.truth {
+            Truth::Classes(classes) => Some(classes),
+            Truth::Weights(_) => None,
+        }
+    }
+
+    /// The mean cross-entropy of `logits` `[B, K]`: the loss under Eq. 3.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::TargetClass`] where the targets do not fit the logits.
+    pub fn cross_entropy(&self, logits: &Tensor) -> Result<Tensor> {
+        let (batch, classes) = logits.size2()?;
+        let (truth, expected) = match &self.truth {
+            Truth::Classes(truth) => (truth, vec![batch]),
+            Truth::Weights(truth) => (truth, vec![batch, classes]),
+        };
+        if truth.size() != expected {
+            return Err(Error::Shape {
+                op: "targets",
+                expected: format!("{expected:?}"),
+                got: truth.size(),
+            });
+        }
+        if let Some(truth) = self.as_classes() {
+            for got in [truth.min(), truth.max()].map(|value| value.int64_value(&[])) {
+                if !(0..classes).contains(&got) {
+                    return Err(Error::TargetClass {
+                        most: classes - 1,
+                        got,
+                    });
+                }
+            }
+        }
+        // No class is ignored; libtorch wants a number for it all the same.
+        let ignored = -100;
+        Ok(logits.f_cross_entropy_loss(
+            &truth.to_device(logits.device()),
+            None::<&Tensor>,
+            Reduction::Mean,
+            ignored,
+            self.smoothing,
+        )?)
+    }
+}
+
+/// The rest of a backward pass, for models that hold parts of their graph back.
+type Finish<'a> = Box<dyn FnOnce(&Tensor) -> Result<()> + 'a>;
+
+/// The loss of one batch, and the way back from it.
+#[must_use]
+pub struct TrainingLoss<'a> {
+    /// A scalar.
+    pub value: Tensor,
+    /// The scores it was made from.
+    pub scores: Scores,
+    finish: Finish<'a>,
+}
+
+impl std::fmt::Debug for TrainingLoss<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("TrainingLoss")
+            .field("value", &self.value)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> TrainingLoss<'a> {
+    /// A loss whose backward pass is `finish`, called with a multiple of `value`.
+    pub fn new(
+        value: Tensor,
+        scores: Scores,
+        finish: impl FnOnce(&Tensor) -> Result<()> + 'a,
+    ) -> Self {
+        Self {
+            value,
+            scores,
+            finish: Box::new(finish),
+        }
+    }
+
+    /// Adds the gradient of `share` times the loss to every trained parameter; the share is
+    /// 1, or the batch's part of a step that is made of several.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] where libtorch refuses.
+    pub fn backward(self, share: f64) -> Result<()> {
+        (self.finish)(&(&self.value * share))
+    }
+}

@@ -1,0 +1,220 @@
+//! "Seeing in Flowing": motion modelling, motion-aware prompts, communication.
+
+use std::rc::Rc;
+
+use clip_backbone::Clip;
+use mcb::{CommunicationBlock, VideoTokens};
+use motion::MotionModellingBlock;
+use prompts::{ClassTokens, EncodedText, MotionAdapter, PromptLearner, TextEncoder, Tokenize};
+use tch::{Tensor, nn};
+
+use crate::zero_shot::{for_each_video, sentence_features};
+use crate::{
+    Classifier, Clips, Error, Evidence, Result, Scores, SifConfig, Targets, Temperature,
+    TrainingLoss, VideoTextModel,
+};
+
+/// The paper's model, whole or in part.
+pub struct SeeingInFlowing {
+    config: SifConfig,
+    clip: Rc<Clip>,
+    tokenizer: Rc<dyn Tokenize>,
+    trained: nn::VarStore,
+    motion: MotionModellingBlock,
+    prompts: Option<MotionAwarePrompts>,
+    communication: CommunicationBlock,
+    scale: Scale,
+}
+
+/// The learned part of the text side.
+#[derive(Debug)]
+struct MotionAwarePrompts {
+    learner: PromptLearner,
+    adapter: MotionAdapter,
+}
+
+/// What cosines are multiplied by.
+#[derive(Debug)]
+enum Scale {
+    Constant(Tensor),
+    /// ln of the factor.
+    Learned(Tensor),
+}
+
+impl std::fmt::Debug for SeeingInFlowing {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("SeeingInFlowing")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SeeingInFlowing {
+    /// A model on a frozen backbone, its parameters drawn from libtorch's generator.
+    ///
+    /// # Errors
+    /// [`Error::Config`] and its like from the parts for a configuration that makes no model.
+    pub fn new(config: &SifConfig, clip: Rc<Clip>, tokenizer: Rc<dyn Tokenize>) -> Result<Self> {
+        config.check()?;
+        let (joint, width) = (clip.config().joint_width, clip.config().text.width);
+        let motion = config.motion.check(config.frames, joint)?;
+        let communication = config.communication.check(joint)?;
+        let trained = nn::VarStore::new(clip.text.device());
+        let root = trained.root();
+        let prompts = match config.prompts.motion_aware {
+            true => Some(MotionAwarePrompts {
+                learner: PromptLearner::from_words(
+                    &root,
+                    config.prompts.vectors,
+                    config.prompts.words()?,
+                    &clip.text,
+                    &*tokenizer,
+                )?,
+                adapter: MotionAdapter::new(&root, &config.prompts.adapter, joint, width)?,
+            }),
+            false => None,
+        };
+        let scale = match config.temperature {
+            Temperature::Fixed { tau } => Scale::Constant(Tensor::from(tau.recip() as f32)),
+            Temperature::Clip { learned: false } => Scale::Constant(clip.logit_scale().exp()),
+            Temperature::Clip { learned: true } => {
+                Scale::Learned(root.f_var_copy("logit_scale", clip.logit_scale())?)
+            }
+        };
+        Ok(Self {
+            motion: MotionModellingBlock::new(&root, &motion)?,
+            communication: CommunicationBlock::new(&root, &communication)?,
+            config: config.clone(),
+            clip,
+            tokenizer,
+            prompts,
+            scale,
+            trained,
+        })
+    }
+
+    /// Its switches.
+    pub fn config(&self) -> &SifConfig {
+        &self.config
+    }
+}
+
+impl VideoTextModel for SeeingInFlowing {
+    fn bind<'a>(&'a self, labels: &[String]) -> Result<Box<dyn Classifier + 'a>> {
+        let text = match &self.prompts {
+            Some(prompts) => {
+                let classes = ClassTokens::new(labels, &*self.tokenizer)?;
+                let tower = &self.clip.text;
+                let vectors = self.config.prompts.vectors;
+                Text::MotionAware {
+                    encoder: TextEncoder::new(tower, &classes, vectors, self.config.text)?,
+                    prompts,
+                }
+            }
+            None => Text::HandMade(sentence_features(
+                &self.clip,
+                &*self.tokenizer,
+                &self.config.prompts.template,
+                labels,
+            )?),
+        };
+        Ok(Box::new(Bound {
+            model: self,
+            labels: labels.to_vec(),
+            text,
+        }))
+    }
+
+    fn trained(&self) -> &nn::VarStore {
+        &self.trained
+    }
+
+    fn trained_mut(&mut self) -> &mut nn::VarStore {
+        &mut self.trained
+    }
+}
+
+struct Bound<'m> {
+    model: &'m SeeingInFlowing,
+    labels: Vec<String>,
+    text: Text<'m>,
+}
+
+enum Text<'m> {
+    MotionAware {
+        encoder: TextEncoder,
+        prompts: &'m MotionAwarePrompts,
+    },
+    /// The same for all videos, computed once: `[K, D]`.
+    HandMade(Tensor),
+}
+
+/// A batch's scores, and how gradients reach the prompts.
+struct Forward<'a> {
+    scores: Scores,
+    encoded: Option<EncodedText<'a>>,
+}
+
+impl Bound<'_> {
+    fn forward(&self, clips: &Clips, train: bool) -> Result<Forward<'_>> {
+        let model = self.model;
+        let frames = clips.features(&model.clip)?; // (B, T, D)
+        let motion = model.motion.forward(&frames, train)?;
+        let mut prompt_residual = None;
+        let (text, encoded) = match (&self.text, &motion.motion) {
+            (Text::MotionAware { encoder, prompts }, Some(cues)) => {
+                let residual = prompts.adapter.forward(&cues.pooled)?; // (B, W)
+                let vectors = prompts.learner.conditioned(&residual)?; // (B, H, W)
+                prompt_residual = Some(residual);
+                let encoded = encoder.encode(&model.clip.text, &vectors)?;
+                (encoded.features.shallow_clone(), Some(encoded))
+            }
+            (Text::MotionAware { .. }, None) => {
+                return Err(Error::Config {
+                    field: "prompts.motion_aware",
+                    expected: "no use of motion while motion.motion_stream is false".into(),
+                    got: "true".into(),
+                });
+            }
+            (Text::HandMade(text), _) => (for_each_video(text, frames.size()[0]), None),
+        };
+        let tokens = VideoTokens {
+            vector: &motion.video,
+            frames: Some(&motion.spatial),
+            motion: motion.motion.as_ref().map(|cues| &cues.states),
+        };
+        let communicated = model.communication.forward(&text, &tokens)?;
+        let scale = match &model.scale {
+            Scale::Constant(scale) => scale.shallow_clone(),
+            Scale::Learned(log) => log.exp(),
+        };
+        let evidence = Evidence {
+            video: motion.video.shallow_clone(),
+            text,
+            motion: Some(motion),
+            prompt_residual,
+        };
+        let scores = Scores::new(communicated.video, communicated.text, &scale, evidence);
+        Ok(Forward { scores, encoded })
+    }
+}
+
+impl Classifier for Bound<'_> {
+    fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    fn score(&self, clips: &Clips) -> Result<Scores> {
+        Ok(self.forward(clips, false)?.scores)
+    }
+
+    fn loss<'a>(&'a self, clips: &Clips, targets: &Targets) -> Result<TrainingLoss<'a>> {
+        let Forward { scores, encoded } = self.forward(clips, true)?;
+        let value = targets.cross_entropy(&scores.logits)?;
+        Ok(TrainingLoss::new(value, scores, |loss| match encoded {
+            Some(encoded) => Ok(encoded.backward(loss)?),
+            None => Ok(loss.f_backward()?),
+        }))
+    }
+}

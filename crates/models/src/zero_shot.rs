@@ -1,0 +1,126 @@
+//! Frozen CLIP: the mean of the frame features against hand-made prompts.
+
+use std::rc::Rc;
+
+use clip_backbone::Clip;
+use prompts::{Template, Tokenize};
+use tch::{Kind, Tensor, nn};
+
+use crate::{
+    Classifier, Clips, Error, Evidence, Result, Scores, Targets, TrainingLoss, VideoTextModel,
+    ZeroShotConfig,
+};
+
+/// Sentences encoded at once.
+const SENTENCES: i64 = 256;
+
+/// The paper's "CLIP" rows.
+pub struct ZeroShot {
+    config: ZeroShotConfig,
+    clip: Rc<Clip>,
+    tokenizer: Rc<dyn Tokenize>,
+    trained: nn::VarStore,
+}
+
+impl std::fmt::Debug for ZeroShot {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ZeroShot")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ZeroShot {
+    /// Frozen CLIP with one hand-made prompt.
+    pub fn new(config: &ZeroShotConfig, clip: Rc<Clip>, tokenizer: Rc<dyn Tokenize>) -> Self {
+        Self {
+            config: config.clone(),
+            trained: nn::VarStore::new(clip.text.device()),
+            clip,
+            tokenizer,
+        }
+    }
+}
+
+impl VideoTextModel for ZeroShot {
+    fn bind<'a>(&'a self, labels: &[String]) -> Result<Box<dyn Classifier + 'a>> {
+        let template = &self.config.template;
+        Ok(Box::new(Bound {
+            clip: &self.clip,
+            labels: labels.to_vec(),
+            text: sentence_features(&self.clip, &*self.tokenizer, template, labels)?,
+        }))
+    }
+
+    fn trained(&self) -> &nn::VarStore {
+        &self.trained
+    }
+
+    fn trained_mut(&mut self) -> &mut nn::VarStore {
+        &mut self.trained
+    }
+}
+
+struct Bound<'a> {
+    clip: &'a Clip,
+    labels: Vec<String>,
+    /// `[K, D]`
+    text: Tensor,
+}
+
+impl Classifier for Bound<'_> {
+    fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    fn score(&self, clips: &Clips) -> Result<Scores> {
+        let features = clips.features(self.clip)?; // (B, T, D)
+        let video = features.mean_dim(1, false, Kind::Float); // (B, D)
+        let text = for_each_video(&self.text, video.size()[0]);
+        let evidence = Evidence {
+            video: video.shallow_clone(),
+            text: text.shallow_clone(),
+            motion: None,
+            prompt_residual: None,
+        };
+        Ok(Scores::new(
+            video,
+            text,
+            &self.clip.logit_scale().exp(),
+            evidence,
+        ))
+    }
+
+    fn loss<'a>(&'a self, _clips: &Clips, _targets: &Targets) -> Result<TrainingLoss<'a>> {
+        Err(Error::Frozen { model: "CLIP" })
+    }
+}
+
+/// Text features of hand-made prompts, fp32, not normalised: `[K, D]`.
+pub(crate) fn sentence_features(
+    clip: &Clip,
+    tokenizer: &dyn Tokenize,
+    template: &Template,
+    labels: &[String],
+) -> Result<Tensor> {
+    let sentences = template.sentences(labels, tokenizer, clip.config().text.context)?;
+    for label in &sentences.truncated {
+        tracing::warn!(label, %template, "prompt cut to the context length");
+    }
+    tch::no_grad(|| {
+        let pieces = sentences
+            .ids
+            .split(SENTENCES, 0)
+            .iter()
+            .map(|ids| Ok(clip.text.forward(ids)?.to_kind(Kind::Float)))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::f_cat(&pieces, 0)?)
+    })
+}
+
+/// The same text for every video: `[K, D]` to `[B, K, D]`, without a copy.
+pub(crate) fn for_each_video(text: &Tensor, videos: i64) -> Tensor {
+    let size = text.size();
+    text.unsqueeze(0).expand([videos, size[0], size[1]], false)
+}

@@ -1,0 +1,250 @@
+//! The motion modelling block, Eq. 4 to 6.
+
+use tch::nn::{Init, Path};
+use tch::{Kind, Tensor};
+
+use crate::config::CheckedMotion;
+use crate::difference::DifferenceSet;
+use crate::encoder::{Encoder, Linear, Start};
+use crate::{Error, Result};
+
+/// Spread of learned positions at the start.
+const POSITION_STD: f64 = 0.02;
+
+/// Two encoder streams, over the frames and over their differences, merged into one vector.
+#[derive(Debug)]
+pub struct MotionModellingBlock {
+    config: CheckedMotion,
+    spatial: SpatialStream,
+    motion: Option<MotionStream>,
+}
+
+impl MotionModellingBlock {
+    /// A block whose parameters lie at `path`; their names are in the crate's description.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] where libtorch cannot make a parameter.
+    pub fn new(path: &Path<'_>, config: &CheckedMotion) -> Result<Self> {
+        let motion = match config.config().motion_stream {
+            true => Some(MotionStream::new(path, config)?),
+            false => None,
+        };
+        Ok(Self {
+            config: config.clone(),
+            spatial: SpatialStream::new(path, config)?,
+            motion,
+        })
+    }
+
+    /// The switches and the shape it was made for.
+    pub fn config(&self) -> &CheckedMotion {
+        &self.config
+    }
+
+    /// Frame features `[B, T, D]`, not normalised, to motion cues, spatial states and V.
+    ///
+    /// `train` turns dropout on. The block computes in fp32 whatever the features' precision.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `frames` is not `[B, T, D]` with B >= 1.
+    pub fn forward(&self, frames: &Tensor, train: bool) -> Result<MotionFeatures> {
+        let (t, width) = (self.config.frames(), self.config.width());
+        let size = frames.size();
+        if size.len() != 3 || size[0] < 1 || size[1..] != [t, width] {
+            return Err(Error::Shape {
+                op: "motion modelling block",
+                expected: format!("[B, {t}, {width}] with B >= 1"),
+                got: size,
+            });
+        }
+        let frames = frames.to_kind(Kind::Float);
+        let spatial = self.spatial.forward(&frames, train); // (B, T, D)
+        let motion = match &self.motion {
+            Some(stream) => Some(stream.forward(&frames, train)?),
+            None => None,
+        };
+        let seen = self.spatial.contribution(&spatial); // (B, D)
+        let seen = match (&self.motion, &motion) {
+            (Some(stream), Some(cues)) => seen + stream.contribution(&cues.pooled),
+            _ => seen,
+        };
+        let video = match self.config.config().outer_residual {
+            true => mean(&frames) + seen,
+            false => seen,
+        };
+        Ok(MotionFeatures {
+            motion,
+            spatial,
+            video,
+        })
+    }
+}
+
+/// What the block makes of a batch of clips.
+#[derive(Debug)]
+pub struct MotionFeatures {
+    /// What the motion stream saw and made of it, where there is one.
+    pub motion: Option<MotionCues>,
+    /// S, Eq. 5: `[B, T, D]`.
+    pub spatial: Tensor,
+    /// V, Eq. 6: `[B, D]`.
+    pub video: Tensor,
+}
+
+/// The motion stream's part.
+#[derive(Debug)]
+pub struct MotionCues {
+    /// The difference set, Eq. 4: `[B, L, D]`.
+    pub differences: Tensor,
+    /// M, Eq. 5: `[B, L, D]`.
+    pub states: Tensor,
+    /// The mean of M over the differences: `[B, D]`.
+    pub pooled: Tensor,
+}
+
+/// T_s and what follows it.
+#[derive(Debug)]
+struct SpatialStream {
+    encoder: Encoder,
+    /// `[T, D]`
+    positions: Option<Tensor>,
+    output: Option<Linear>,
+}
+
+impl SpatialStream {
+    fn new(path: &Path<'_>, config: &CheckedMotion) -> Result<Self> {
+        let at = path / "ts";
+        Ok(Self {
+            positions: positions(&at, "positions", config.frames(), config)?,
+            encoder: Encoder::new(&at, &config.encoder())?,
+            output: output(&(path / "ws"), config)?,
+        })
+    }
+
+    fn forward(&self, frames: &Tensor, train: bool) -> Tensor {
+        match &self.positions {
+            Some(positions) => self.encoder.forward(&(frames + positions), train),
+            None => self.encoder.forward(frames, train),
+        }
+    }
+
+    fn contribution(&self, states: &Tensor) -> Tensor {
+        contribution(self.output.as_ref(), mean(states))
+    }
+}
+
+/// T_m and what precedes and follows it.
+#[derive(Debug)]
+struct MotionStream {
+    differences: DifferenceSet,
+    encoder: Encoder,
+    positions: Option<DifferencePositions>,
+    output: Option<Linear>,
+}
+
+impl MotionStream {
+    fn new(path: &Path<'_>, config: &CheckedMotion) -> Result<Self> {
+        let at = path / "tm";
+        let max_step = config.config().max_step;
+        let differences = DifferenceSet::new(config.frames(), max_step)?;
+        let starts = positions(&at, "start_positions", config.frames(), config)?;
+        let gaps = positions(&at, "gap_positions", max_step, config)?;
+        let positions = starts.zip(gaps).map(|(starts, gaps)| {
+            let (start_of, gap_of): (Vec<_>, Vec<_>) =
+                differences.pairs().map(|(t, gap)| (t, gap - 1)).unzip();
+            let device = starts.device();
+            DifferencePositions {
+                starts,
+                gaps,
+                start_of: Tensor::from_slice(&start_of).to_device(device),
+                gap_of: Tensor::from_slice(&gap_of).to_device(device),
+            }
+        });
+        Ok(Self {
+            differences,
+            positions,
+            encoder: Encoder::new(&at, &config.encoder())?,
+            output: output(&(path / "wm"), config)?,
+        })
+    }
+
+    fn forward(&self, frames: &Tensor, train: bool) -> Result<MotionCues> {
+        let differences = self.differences.forward(frames)?; // (B, L, D)
+        let states = match &self.positions {
+            Some(positions) => {
+                let placed = &differences + positions.forward();
+                self.encoder.forward(&placed, train)
+            }
+            None => self.encoder.forward(&differences, train),
+        };
+        Ok(MotionCues {
+            pooled: mean(&states),
+            differences,
+            states,
+        })
+    }
+
+    fn contribution(&self, pooled: &Tensor) -> Tensor {
+        contribution(self.output.as_ref(), pooled.shallow_clone())
+    }
+}
+
+/// A difference's place: that of its first frame plus that of its gap.
+#[derive(Debug)]
+struct DifferencePositions {
+    /// `[T, D]`
+    starts: Tensor,
+    /// `[s, D]`
+    gaps: Tensor,
+    /// `[L]`
+    start_of: Tensor,
+    /// `[L]`
+    gap_of: Tensor,
+}
+
+impl DifferencePositions {
+    /// `[L, D]`
+    fn forward(&self) -> Tensor {
+        self.starts.index_select(0, &self.start_of) + self.gaps.index_select(0, &self.gap_of)
+    }
+}
+
+fn positions(
+    path: &Path<'_>,
+    name: &str,
+    count: i64,
+    config: &CheckedMotion,
+) -> Result<Option<Tensor>> {
+    if !config.config().positions {
+        return Ok(None);
+    }
+    let start = Init::Randn {
+        mean: 0.0,
+        stdev: POSITION_STD,
+    };
+    Ok(Some(path.f_var(name, &[count, config.width()], start)?))
+}
+
+fn output(path: &Path<'_>, config: &CheckedMotion) -> Result<Option<Linear>> {
+    let start = match config.config().zero_init {
+        true => Start::Zero,
+        false => Start::Uniform,
+    };
+    Ok(match config.config().outer_residual {
+        true => Some(Linear::new(path, config.width(), config.width(), start)?),
+        false => None,
+    })
+}
+
+/// The mean over tokens: `[B, L, D]` to `[B, D]`.
+fn mean(tokens: &Tensor) -> Tensor {
+    tokens.mean_dim(1, false, Kind::Float)
+}
+
+/// W applied to a mean is the mean of W applied: one row a clip instead of one a token.
+fn contribution(output: Option<&Linear>, pooled: Tensor) -> Tensor {
+    match output {
+        Some(output) => output.forward(&pooled),
+        None => pooled,
+    }
+}

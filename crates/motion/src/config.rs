@@ -1,0 +1,174 @@
+//! The switches of the block, and their check.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::encoder::EncoderConfig;
+use crate::error::invalid;
+
+/// Every switch of the motion modelling block.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MotionConfig {
+    /// Whether there is a motion stream; without it the block is the paper's "Baseline".
+    pub motion_stream: bool,
+    /// s, the largest distance in frames of a difference (Eq. 4): 1 to T - 1.
+    pub max_step: i64,
+    /// Encoder layers a stream.
+    pub layers: i64,
+    /// Attention heads; a divisor of the width.
+    pub heads: i64,
+    /// Hidden width of the feed-forward networks.
+    pub ffn_dim: i64,
+    /// Their activation.
+    pub activation: Activation,
+    /// Where the layer norms stand.
+    pub norm: NormOrder,
+    /// Probability of dropping an attention weight, a hidden unit or a residual element: 0 to
+    /// below 1.
+    pub dropout: f64,
+    /// Learned positions: a frame's index in the spatial stream; a difference's first frame
+    /// and its gap in the motion stream. Without them neither stream sees the order of its
+    /// tokens.
+    pub positions: bool,
+    /// V = mean(I) + W_s mean(S) + W_m mean(M) instead of mean(S) + mean(M).
+    pub outer_residual: bool,
+    /// Whether W_s and W_m of the outer residual start at zero.
+    pub zero_init: bool,
+}
+
+impl MotionConfig {
+    /// The paper, read literally: "Attention Is All You Need" without positions.
+    pub fn paper() -> Self {
+        Self {
+            motion_stream: true,
+            max_step: 4,
+            layers: 1,
+            heads: 8,
+            ffn_dim: 2048,
+            activation: Activation::Relu,
+            norm: NormOrder::Post,
+            dropout: 0.0,
+            positions: false,
+            outer_residual: false,
+            zero_init: false,
+        }
+    }
+
+    /// The variant that sees order and starts as the mean of the frame features.
+    pub fn best() -> Self {
+        Self {
+            activation: Activation::QuickGelu,
+            norm: NormOrder::Pre,
+            positions: true,
+            outer_residual: true,
+            zero_init: true,
+            ..Self::paper()
+        }
+    }
+
+    /// Checks every field for clips of `frames` frames (T) with features of `width` (D).
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] with the first field that is out of range.
+    pub fn check(&self, frames: i64, width: i64) -> Result<CheckedMotion> {
+        // The upper bounds keep products of two fields far from overflow.
+        for (field, value) in [
+            ("frames", frames),
+            ("width", width),
+            ("ffn_dim", self.ffn_dim),
+        ] {
+            if !(1..=1 << 20).contains(&value) {
+                return Err(invalid(field, "1 to 1,048,576", value));
+            }
+        }
+        if self.motion_stream && !(1..frames).contains(&self.max_step) {
+            let expected = format!("1 to {} for {frames} frames", frames - 1);
+            return Err(invalid("max_step", expected, self.max_step));
+        }
+        if !(1..=64).contains(&self.layers) {
+            return Err(invalid("layers", "1 to 64", self.layers));
+        }
+        if self.heads < 1 || width % self.heads != 0 {
+            let expected = format!("a divisor of the width {width}");
+            return Err(invalid("heads", expected, self.heads));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(invalid("dropout", "0 to below 1", self.dropout));
+        }
+        Ok(CheckedMotion {
+            config: self.clone(),
+            frames,
+            width,
+        })
+    }
+}
+
+/// A configuration that describes a block, with the shape it is for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckedMotion {
+    config: MotionConfig,
+    frames: i64,
+    width: i64,
+}
+
+impl CheckedMotion {
+    /// The switches.
+    pub fn config(&self) -> &MotionConfig {
+        &self.config
+    }
+
+    /// T, frames a clip.
+    pub fn frames(&self) -> i64 {
+        self.frames
+    }
+
+    /// D, width of a frame's feature.
+    pub fn width(&self) -> i64 {
+        self.width
+    }
+
+    pub(crate) fn encoder(&self) -> EncoderConfig {
+        EncoderConfig {
+            width: self.width,
+            layers: self.config.layers,
+            heads: self.config.heads,
+            ffn_dim: self.config.ffn_dim,
+            activation: self.config.activation,
+            norm: self.config.norm,
+            dropout: self.config.dropout,
+        }
+    }
+}
+
+/// The non-linearity of a feed-forward network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// max(0, x), as in "Attention Is All You Need".
+    Relu,
+    /// x · σ(1.702 x), as in CLIP.
+    QuickGelu,
+    /// The exact GELU.
+    Gelu,
+}
+
+impl From<Activation> for clip_backbone::layers::Activation {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::Relu => Self::Relu,
+            Activation::QuickGelu => Self::QuickGelu,
+            Activation::Gelu => Self::Gelu,
+        }
+    }
+}
+
+/// Where a layer's norms stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormOrder {
+    /// norm(x + f(x)), as in "Attention Is All You Need".
+    Post,
+    /// x + f(norm(x)), as in CLIP.
+    Pre,
+}

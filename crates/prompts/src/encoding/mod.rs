@@ -1,0 +1,361 @@
+//! Text features of prompts that differ from video to video: `[B, H, W]` to `[B, K, D]`.
+//!
+//! Literally, each video costs K sequences of 77 tokens. The text tower is causal, so what
+//! stands behind a sequence's \[EOS\] is never read, and \[SOS\] P_1..P_H, which stands before
+//! every class, need be carried once a video. Both savings are exact.
+
+mod bins;
+mod packed;
+mod sequence;
+
+use std::ops::Range;
+
+use clip_backbone::TextTower;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use self::packed::{LastBlock, Packed};
+use self::sequence::Sequences;
+use crate::learner::check_count;
+use crate::{ClassTokens, Error, Result};
+
+/// How the text features are computed. All paths give the same numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextPath {
+    /// Every sequence at the full context, through every block: the reference.
+    Literal,
+    /// Sequences cut behind the longest \[EOS\].
+    CutAtEos,
+    /// \[SOS\] P_1..P_H once a video, and padded class suffixes that attend to it.
+    SharedPrefix,
+    /// The same with suffixes packed instead of padded, and only the \[EOS\] rows carried
+    /// through the last block.
+    Packed,
+}
+
+/// The encoding's switches; none of them changes a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TextEncoding {
+    /// How the features are computed.
+    pub path: TextPath,
+    /// The most pairs of video and class in flight. A batch with more is encoded piece by
+    /// piece and, in training, computed a second time in the backward pass.
+    pub chunk: usize,
+}
+
+impl Default for TextEncoding {
+    fn default() -> Self {
+        Self {
+            path: TextPath::Packed,
+            chunk: 2048,
+        }
+    }
+}
+
+/// The classes of one task, laid out for one text tower.
+#[derive(Debug)]
+pub struct TextEncoder {
+    groups: Vec<Group>,
+    classes: i64,
+    chunk: i64,
+    prompts: i64,
+    width: i64,
+    /// The tower's precision and device.
+    options: (Kind, tch::Device),
+}
+
+/// Classes that are encoded together.
+#[derive(Debug)]
+struct Group {
+    classes: i64,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    Sequences(Sequences),
+    Packed(Packed),
+}
+
+impl TextEncoder {
+    /// Lays `classes` out behind `prompts` (H) vectors.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where H or the chunk is out of range; [`Error::LabelLength`] for the
+    /// first label that does not fit; [`Error::Backbone`] for a token id the tower does not
+    /// know.
+    pub fn new(
+        tower: &TextTower,
+        classes: &ClassTokens,
+        prompts: i64,
+        encoding: TextEncoding,
+    ) -> Result<Self> {
+        check_count(prompts)?;
+        if encoding.chunk < 1 {
+            return Err(Error::Config {
+                field: "chunk",
+                expected: "at least 1".into(),
+                got: encoding.chunk.to_string(),
+            });
+        }
+        let suffixes = classes.suffixes(prompts, tower.config().context)?;
+        // Groups of about the same size, none larger than a chunk.
+        let count = suffixes.len().div_ceil(encoding.chunk);
+        let groups = suffixes
+            .chunks(suffixes.len().div_ceil(count))
+            .map(|suffixes| {
+                let start = classes.start();
+                let form = match encoding.path {
+                    TextPath::Literal => Form::Sequences(Sequences::new(
+                        tower,
+                        start,
+                        suffixes,
+                        prompts,
+                        Some(tower.config().context),
+                    )?),
+                    TextPath::CutAtEos => {
+                        Form::Sequences(Sequences::new(tower, start, suffixes, prompts, None)?)
+                    }
+                    TextPath::SharedPrefix => Form::Packed(Packed::new(
+                        tower,
+                        start,
+                        suffixes,
+                        prompts,
+                        LastBlock::AllRows,
+                    )?),
+                    TextPath::Packed => Form::Packed(Packed::new(
+                        tower,
+                        start,
+                        suffixes,
+                        prompts,
+                        LastBlock::EndRows,
+                    )?),
+                };
+                Ok(Group {
+                    classes: suffixes.len() as i64,
+                    form,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            groups,
+            classes: suffixes.len() as i64,
+            chunk: i64::try_from(encoding.chunk).unwrap_or(i64::MAX),
+            prompts,
+            width: tower.config().width,
+            options: (tower.kind(), tower.device()),
+        })
+    }
+
+    /// K, the number of classes.
+    pub fn classes(&self) -> i64 {
+        self.classes
+    }
+
+    /// Prompt vectors `[B, H, W]`, or `[H, W]` for all videos, to features in fp32, not
+    /// normalised: `[B, K, D]`, or `[K, D]`. `tower` is the one the encoder was made for.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `prompts` or the tower do not fit.
+    pub fn encode<'a>(&'a self, tower: &'a TextTower, prompts: &Tensor) -> Result<EncodedText<'a>> {
+        let (h, width) = (self.prompts, self.width);
+        let size = prompts.size();
+        let fits = match size[..] {
+            [b, ..] if size.len() == 3 => b >= 1 && size[1..] == [h, width],
+            _ => size == [h, width],
+        };
+        if !fits {
+            return Err(Error::Shape {
+                op: "text encoding",
+                expected: format!("[B, {h}, {width}] with B >= 1, or [{h}, {width}]"),
+                got: size,
+            });
+        }
+        if (tower.kind(), tower.device()) != self.options || tower.config().width != width {
+            return Err(Error::Config {
+                field: "tower",
+                expected: format!("the one laid out for: {:?}, width {width}", self.options),
+                got: format!(
+                    "{:?}, width {}",
+                    (tower.kind(), tower.device()),
+                    tower.config().width
+                ),
+            });
+        }
+        let shared = size.len() == 2;
+        let prompts = if shared {
+            prompts.unsqueeze(0)
+        } else {
+            prompts.shallow_clone()
+        };
+        let prompts = prompts.to_device(self.options.1).to_kind(Kind::Float);
+        let passes = self.passes(prompts.size()[0]);
+        // Without gradients, or within one chunk, nothing need be computed twice. A view
+        // tells whether gradients are recorded here and now.
+        let recorded = prompts.alias().requires_grad();
+        let recompute = recorded && passes.iter().map(Vec::len).sum::<usize>() > 1;
+        let features = if recompute {
+            tch::no_grad(|| self.features(tower, &prompts, &passes))?.set_requires_grad(true)
+        } else {
+            self.features(tower, &prompts, &passes)?
+        };
+        Ok(EncodedText {
+            features: if shared {
+                features.squeeze_dim(0)
+            } else {
+                features.shallow_clone()
+            },
+            recompute: recompute.then(|| Recompute {
+                encoder: self,
+                tower,
+                passes,
+                prompts,
+                features,
+            }),
+        })
+    }
+
+    /// The pieces a batch is encoded in: for each range of videos, each group of classes.
+    fn passes(&self, videos: i64) -> Vec<Vec<Pass>> {
+        let largest = self.groups.iter().map(|g| g.classes).max().unwrap_or(1);
+        let step = (self.chunk / largest).max(1);
+        (0..videos)
+            .step_by(usize::try_from(step).unwrap_or(usize::MAX))
+            .map(|first| {
+                let videos = first..(first + step.min(videos - first));
+                let mut next = 0;
+                self.groups
+                    .iter()
+                    .enumerate()
+                    .map(|(group, Group { classes, .. })| {
+                        let classes = next..next + classes;
+                        next = classes.end;
+                        Pass {
+                            videos: videos.clone(),
+                            classes,
+                            group,
+                        }
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+
+    fn features(
+        &self,
+        tower: &TextTower,
+        prompts: &Tensor,
+        passes: &[Vec<Pass>],
+    ) -> Result<Tensor> {
+        let rows = passes
+            .iter()
+            .map(|row| {
+                let pieces = row
+                    .iter()
+                    .map(|pass| self.piece(tower, &pass.videos_of(prompts), pass.group))
+                    .collect::<Result<Vec<_>>>()?;
+                joined(pieces, 1)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        joined(rows, 0)
+    }
+
+    /// The features of one group's classes: `[b, H, W]` to `[b, k, D]`, in fp32.
+    fn piece(&self, tower: &TextTower, prompts: &Tensor, group: usize) -> Result<Tensor> {
+        let features = match &self.groups[group].form {
+            Form::Sequences(sequences) => sequences.forward(tower, prompts)?,
+            Form::Packed(packed) => packed.forward(tower, prompts)?,
+        };
+        Ok(features.to_kind(Kind::Float))
+    }
+}
+
+fn joined(mut pieces: Vec<Tensor>, dim: i64) -> Result<Tensor> {
+    Ok(match pieces.len() {
+        1 => pieces.swap_remove(0),
+        _ => Tensor::f_cat(&pieces, dim)?,
+    })
+}
+
+/// One piece of a batch.
+#[derive(Debug)]
+struct Pass {
+    videos: Range<i64>,
+    classes: Range<i64>,
+    group: usize,
+}
+
+impl Pass {
+    fn videos_of(&self, x: &Tensor) -> Tensor {
+        x.narrow(0, self.videos.start, self.videos.end - self.videos.start)
+    }
+
+    fn classes_of(&self, x: &Tensor) -> Tensor {
+        x.narrow(1, self.classes.start, self.classes.end - self.classes.start)
+    }
+}
+
+/// Text features, and how their gradient reaches the prompt vectors.
+#[derive(Debug)]
+#[must_use]
+pub struct EncodedText<'a> {
+    /// `[B, K, D]`, or `[K, D]` for prompts shared by all videos.
+    pub features: Tensor,
+    recompute: Option<Recompute<'a>>,
+}
+
+#[derive(Debug)]
+struct Recompute<'a> {
+    encoder: &'a TextEncoder,
+    tower: &'a TextTower,
+    passes: Vec<Vec<Pass>>,
+    /// `[B, H, W]`, part of the graph that made them.
+    prompts: Tensor,
+    /// `[B, K, D]`, a leaf.
+    features: Tensor,
+}
+
+impl EncodedText<'_> {
+    /// Whether [`backward`](Self::backward) will compute the features a second time.
+    pub fn recomputes(&self) -> bool {
+        self.recompute.is_some()
+    }
+
+    /// Adds the gradient of `loss`, a scalar made of the features and anything else, to every
+    /// leaf below it. Takes the place of `loss.backward()`.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] where libtorch refuses, as for a loss that is no scalar.
+    pub fn backward(self, loss: &Tensor) -> Result<()> {
+        let Some(Recompute {
+            encoder,
+            tower,
+            passes,
+            prompts,
+            features,
+        }) = self.recompute
+        else {
+            return Ok(loss.f_backward()?);
+        };
+        // The loss may reach the prompts' own graph by other ways too, so that graph is kept
+        // until both gradients go through it in one pass.
+        let upstream = Tensor::f_run_backward(&[loss], &[&features], true, false)?;
+        let upstream = upstream.first().unwrap_or(&features).shallow_clone();
+        let gradient = prompts.detach().zeros_like();
+        for pass in passes.iter().flatten() {
+            let leaf = pass
+                .videos_of(&prompts)
+                .detach()
+                .copy()
+                .set_requires_grad(true);
+            let piece = encoder.piece(tower, &leaf, pass.group)?;
+            let wanted = pass.classes_of(&pass.videos_of(&upstream));
+            (piece * wanted).f_sum(Kind::Float)?.f_backward()?;
+            let _ = pass.videos_of(&gradient).g_add_(&leaf.grad());
+        }
+        (loss + (prompts * gradient).sum(Kind::Float)).f_backward()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! What can go wrong, with what was expected and what was found.
+
+/// The errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor of the wrong shape was handed in.
+    #[error("{op}: expected {expected}, got {got:?}")]
+    Shape {
+        /// The operation that refused.
+        op: &'static str,
+        /// The shape it takes.
+        expected: String,
+        /// The shape it was given.
+        got: Vec<i64>,
+    },
+    /// A configuration that describes nothing that can be run.
+    #[error("prompts.{field} is {got}; expected {expected}")]
+    Config {
+        /// The field.
+        field: &'static str,
+        /// What it may hold.
+        expected: String,
+        /// What it holds.
+        got: String,
+    },
+    /// A template has not exactly one place for the label.
+    #[error("template {template:?}: expected one {{}} for the label, got {got}")]
+    Template {
+        /// The template.
+        template: String,
+        /// How many places it has.
+        got: usize,
+    },
+    /// There is no class to encode.
+    #[error("labels: expected at least 1, got 0")]
+    NoClasses,
+    /// A label's tokens do not fit between the prompt vectors and the end of the context.
+    #[error(
+        "label {label:?}: expected 1 to {most} tokens after {prompts} prompt vectors, got {got}"
+    )]
+    LabelLength {
+        /// The label.
+        label: String,
+        /// H.
+        prompts: i64,
+        /// The most tokens it may have.
+        most: i64,
+        /// The tokens it has.
+        got: usize,
+    },
+    /// A word that must be one token is not.
+    #[error("{text:?}: expected {expected} token(s), got {got}")]
+    TokenCount {
+        /// The text.
+        text: String,
+        /// How many tokens it should have.
+        expected: i64,
+        /// How many it has.
+        got: usize,
+    },
+    /// The text tower refused.
+    #[error(transparent)]
+    Backbone(#[from] clip_backbone::Error),
+    /// libtorch refused an operation, for want of memory as a rule.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+}

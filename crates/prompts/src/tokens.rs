@@ -1,0 +1,125 @@
+//! Labels as token ids.
+
+use crate::{Error, Result};
+
+/// Words to the token ids a text tower was trained with.
+pub trait Tokenize {
+    /// The ids of `text`, without start and end of text. Text never yields special tokens.
+    fn tokens(&self, text: &str) -> Vec<i64>;
+
+    /// \[SOS\], the id every sequence starts with.
+    fn start(&self) -> i64;
+
+    /// \[EOS\], the id every sequence ends with.
+    fn end(&self) -> i64;
+}
+
+/// The classes of one task, tokenised for learned prompts (Eq. 7).
+///
+/// A label and the full stop behind it are tokenised apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassTokens {
+    classes: Vec<Class>,
+    start: i64,
+    dot: i64,
+    end: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Class {
+    label: String,
+    tokens: Vec<i64>,
+}
+
+impl ClassTokens {
+    /// Tokenises `labels`.
+    ///
+    /// # Errors
+    /// [`Error::NoClasses`] without labels; [`Error::TokenCount`] where the full stop is not
+    /// one token.
+    pub fn new<S: AsRef<str>>(labels: &[S], tokenizer: &dyn Tokenize) -> Result<Self> {
+        let dots = tokenizer.tokens(".");
+        let [dot] = dots[..] else {
+            return Err(Error::TokenCount {
+                text: ".".into(),
+                expected: 1,
+                got: dots.len(),
+            });
+        };
+        let classes = labels
+            .iter()
+            .map(AsRef::as_ref)
+            .map(|label| (label.to_owned(), tokenizer.tokens(label)));
+        Self::from_ids(classes, tokenizer.start(), dot, tokenizer.end())
+    }
+
+    /// Takes labels with token ids from elsewhere, and the ids of \[SOS\], "." and \[EOS\].
+    ///
+    /// # Errors
+    /// [`Error::NoClasses`] without labels.
+    pub fn from_ids(
+        classes: impl IntoIterator<Item = (String, Vec<i64>)>,
+        start: i64,
+        dot: i64,
+        end: i64,
+    ) -> Result<Self> {
+        let classes: Vec<Class> = classes
+            .into_iter()
+            .map(|(label, tokens)| Class { label, tokens })
+            .collect();
+        if classes.is_empty() {
+            return Err(Error::NoClasses);
+        }
+        Ok(Self {
+            classes,
+            start,
+            dot,
+            end,
+        })
+    }
+
+    /// K, the number of classes; at least 1.
+    pub fn count(&self) -> usize {
+        self.classes.len()
+    }
+
+    /// The labels, in order.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.classes.iter().map(|class| class.label.as_str())
+    }
+
+    /// Tokens a video costs when its prompt is carried once: \[SOS\], `prompts` vectors, and
+    /// CLASS "." \[EOS\] of every class.
+    pub fn packed_tokens(&self, prompts: i64) -> usize {
+        let suffixes: usize = self.classes.iter().map(|c| c.tokens.len() + 2).sum();
+        usize::try_from(prompts).unwrap_or(0) + 1 + suffixes
+    }
+
+    /// The id of \[SOS\].
+    pub(crate) fn start(&self) -> i64 {
+        self.start
+    }
+
+    /// Every class's tokens behind the prompt vectors, CLASS "." \[EOS\], all fitting into
+    /// `context` with `prompts` vectors before them.
+    pub(crate) fn suffixes(&self, prompts: i64, context: i64) -> Result<Vec<Vec<i64>>> {
+        let most = context - 3 - prompts;
+        self.classes
+            .iter()
+            .map(|class| {
+                let got = class.tokens.len();
+                if got < 1 || i64::try_from(got).is_ok_and(|got| got > most) {
+                    return Err(Error::LabelLength {
+                        label: class.label.clone(),
+                        prompts,
+                        most,
+                        got,
+                    });
+                }
+                let mut tokens = class.tokens.clone();
+                tokens.extend([self.dot, self.end]);
+                Ok(tokens)
+            })
+            .collect()
+    }
+}
