@@ -61,7 +61,9 @@ impl FeatureLayout {
     /// Numbers a clip: views x T x D.
     #[must_use]
     pub fn clip_len(&self) -> usize {
-        self.views.saturating_mul(self.frames).saturating_mul(self.width)
+        self.views
+            .saturating_mul(self.frames)
+            .saturating_mul(self.width)
     }
 
     /// Shards in all.
@@ -80,12 +82,19 @@ impl FeatureLayout {
     /// The batches of a shard, as ranges of manifest positions.
     pub fn batches(&self, shard: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let (positions, batch) = (self.positions(shard), self.batch.max(1));
-        positions.clone().step_by(batch).map(move |start| start..(start + batch).min(positions.end))
+        positions
+            .clone()
+            .step_by(batch)
+            .map(move |start| start..(start + batch).min(positions.end))
     }
 
     fn check(&self) -> Result<()> {
         let fail = |name, expected: &str, got: usize| {
-            Err(Error::Option { name, expected: expected.into(), got: got.to_string() })
+            Err(Error::Option {
+                name,
+                expected: expected.into(),
+                got: got.to_string(),
+            })
         };
         for (name, number) in [
             ("clips", self.clips),
@@ -100,7 +109,11 @@ impl FeatureLayout {
             }
         }
         if self.clips_per_shard % self.batch != 0 {
-            return fail("clips_per_shard", "a multiple of the batch", self.clips_per_shard);
+            return fail(
+                "clips_per_shard",
+                "a multiple of the batch",
+                self.clips_per_shard,
+            );
         }
         Ok(())
     }
@@ -123,11 +136,17 @@ impl Index {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("cannot read", path)(error)),
         };
-        let damaged = |what: String| Error::Features { path: path.clone(), what };
+        let damaged = |what: String| Error::Features {
+            path: path.clone(),
+            what,
+        };
         let index: Self = serde_json::from_str(&text)
             .map_err(|error| damaged(format!("is no index of features: {error}")))?;
         if index.format != FORMAT {
-            return Err(damaged(format!("format {}, this version reads {FORMAT}", index.format)));
+            return Err(damaged(format!(
+                "format {}, this version reads {FORMAT}",
+                index.format
+            )));
         }
         index.layout.check()?;
         Ok(Some(index))
@@ -139,7 +158,10 @@ impl Index {
         if differences.is_empty() {
             return Ok(());
         }
-        Err(Error::Fingerprint { path: folder.into(), differences })
+        Err(Error::Fingerprint {
+            path: folder.into(),
+            differences,
+        })
     }
 }
 

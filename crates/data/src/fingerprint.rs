@@ -26,7 +26,9 @@ impl Fingerprint {
 
     /// The facts in order of their names.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(field, value)| (field.as_str(), value.as_str()))
+        self.0
+            .iter()
+            .map(|(field, value)| (field.as_str(), value.as_str()))
     }
 
     /// One line for each field in which what was `kept` differs from `self`, what is
@@ -56,8 +58,14 @@ mod tests {
 
     #[test]
     fn differences_are_spelled_out() {
-        let kept = Fingerprint::new().with("weights", "aa").with("size", 224).with("old", 1);
-        let wanted = Fingerprint::new().with("weights", "bb").with("size", 224).with("new", 2);
+        let kept = Fingerprint::new()
+            .with("weights", "aa")
+            .with("size", 224)
+            .with("old", 1);
+        let wanted = Fingerprint::new()
+            .with("weights", "bb")
+            .with("size", 224)
+            .with("new", 2);
         assert_eq!(
             wanted.differences(&kept),
             [

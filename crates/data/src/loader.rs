@@ -34,7 +34,11 @@ impl Default for LoaderConfig {
     /// A worker a core, two clips ahead for each, and one bad clip in a hundred.
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { workers, ahead: 2 * workers + 2, tolerated: 0.01 }
+        Self {
+            workers,
+            ahead: 2 * workers + 2,
+            tolerated: 0.01,
+        }
     }
 }
 
@@ -98,7 +102,11 @@ impl Loader {
             return Err(fail("ahead", "at least 1", config.ahead.to_string()));
         }
         if !(0.0..=1.0).contains(&config.tolerated) {
-            return Err(fail("tolerated", "a share, 0 to 1", config.tolerated.to_string()));
+            return Err(fail(
+                "tolerated",
+                "a share, 0 to 1",
+                config.tolerated.to_string(),
+            ));
         }
         let mut threads = Vec::with_capacity(config.workers);
         let pool = rayon::ThreadPoolBuilder::new()
@@ -107,13 +115,26 @@ impl Loader {
             // Threads of our own can be joined; those of rayon end in their own time.
             .spawn_handler(|thread| {
                 let name = thread.name().unwrap_or("clips").to_owned();
-                threads.push(std::thread::Builder::new().name(name).spawn(|| thread.run())?);
+                threads.push(
+                    std::thread::Builder::new()
+                        .name(name)
+                        .spawn(|| thread.run())?,
+                );
                 Ok(())
             })
             .build()
             .map_err(|error| fail("workers", "threads that start", error.to_string()))?;
-        let shared = Arc::new(Shared { manifest, source, skip });
-        Ok(Self { shared, config, pool: Some(pool), threads })
+        let shared = Arc::new(Shared {
+            manifest,
+            source,
+            skip,
+        });
+        Ok(Self {
+            shared,
+            config,
+            pool: Some(pool),
+            threads,
+        })
     }
 
     /// One pass over `positions`, in their order.
@@ -143,7 +164,11 @@ impl Loader {
             received: 0,
             next: 0,
             waiting: BTreeMap::new(),
-            report: PassReport { total: positions.len(), seen: 0, skipped: Vec::new() },
+            report: PassReport {
+                total: positions.len(),
+                seen: 0,
+                skipped: Vec::new(),
+            },
             bad: 0,
             failed: false,
         };

@@ -73,16 +73,33 @@ impl Recipe {
     /// # Errors
     /// No frames, no copies, or a transform out of range.
     pub fn check(&self) -> Result<()> {
-        let fail = |name| Error::Option { name, expected: "at least 1".into(), got: "0".into() };
+        let fail = |name| Error::Option {
+            name,
+            expected: "at least 1".into(),
+            got: "0".into(),
+        };
         match self {
-            Self::Train { sampling, augment, copies, .. } => {
+            Self::Train {
+                sampling,
+                augment,
+                copies,
+                ..
+            } => {
                 sampling.check()?;
                 augment.check()?;
-                if *copies == 0 { Err(fail("copies")) } else { Ok(()) }
+                if *copies == 0 {
+                    Err(fail("copies"))
+                } else {
+                    Ok(())
+                }
             }
             Self::Test { sampling, size, .. } => {
                 sampling.check()?;
-                if *size == 0 { Err(fail("size")) } else { Ok(()) }
+                if *size == 0 {
+                    Err(fail("size"))
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -99,14 +116,18 @@ impl Recipe {
         clip: &Clip,
         path: &Path,
     ) -> Result<Vec<ClipPixels>> {
-        let fail = |what: String| Error::Clip { id: clip.id.clone(), what };
+        let fail = |what: String| Error::Clip {
+            id: clip.id.clone(),
+            what,
+        };
         let choose = |count| {
             let choices = self.choices(count, &clip.id);
             let wanted: BTreeSet<usize> = choices.into_iter().flatten().collect();
             wanted.into_iter().collect()
         };
-        let decoded =
-            source.decode(clip, path, &choose).map_err(|error| fail(chain(error.as_ref())))?;
+        let decoded = source
+            .decode(clip, path, &choose)
+            .map_err(|error| fail(chain(error.as_ref())))?;
         let (choices, frames) = (self.choices(decoded.count, &clip.id), decoded.frames);
         if decoded.count == 0 {
             return Err(fail("has no frame that can be decoded".into()));
@@ -115,30 +136,48 @@ impl Recipe {
             let chosen = indices
                 .iter()
                 .map(|index| {
-                    frames.iter().find(|frame| frame.index == *index).ok_or_else(|| {
-                        fail(format!("frame {index} was not decoded"))
-                    })
+                    frames
+                        .iter()
+                        .find(|frame| frame.index == *index)
+                        .ok_or_else(|| fail(format!("frame {index} was not decoded")))
                 })
                 .collect::<Result<Vec<_>>>()?;
-            self.transform(number, &chosen, &clip.id).map_err(|error| match error {
-                Error::Clip { .. } => error,
-                other => fail(other.to_string()),
-            })
+            self.transform(number, &chosen, &clip.id)
+                .map_err(|error| match error {
+                    Error::Clip { .. } => error,
+                    other => fail(other.to_string()),
+                })
         });
-        Ok(views.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+        Ok(views
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .collect())
     }
 
     /// Frame indices, once for each temporal view or copy.
     fn choices(&self, count: usize, id: &str) -> Vec<Vec<usize>> {
         match self {
-            Self::Train { sampling, seed, epoch, copies, .. } => (0..*copies as u64)
+            Self::Train {
+                sampling,
+                seed,
+                epoch,
+                copies,
+                ..
+            } => (0..*copies as u64)
                 .map(|copy| {
-                    sampling.random(count, &mut train_stream(*seed, epoch.wrapping_add(copy), id))
+                    sampling.random(
+                        count,
+                        &mut train_stream(*seed, epoch.wrapping_add(copy), id),
+                    )
                 })
                 .collect(),
-            Self::Test { sampling, views, seed, .. } => {
-                sampling.test(count, views.clips(), *seed, id)
-            }
+            Self::Test {
+                sampling,
+                views,
+                seed,
+                ..
+            } => sampling.test(count, views.clips(), *seed, id),
         }
     }
 
@@ -146,10 +185,17 @@ impl Recipe {
     fn transform(&self, choice: usize, frames: &[&Frame], id: &str) -> Result<Vec<ClipPixels>> {
         let resizer = &mut Resizer::new();
         // Repeated frames of short clips share their picture.
-        let pictures: Vec<Picture> =
-            frames.iter().map(|frame| Picture::from_frame(frame)).collect::<Result<_>>()?;
+        let pictures: Vec<Picture> = frames
+            .iter()
+            .map(|frame| Picture::from_frame(frame))
+            .collect::<Result<_>>()?;
         match self {
-            Self::Train { augment, seed, epoch, .. } => {
+            Self::Train {
+                augment,
+                seed,
+                epoch,
+                ..
+            } => {
                 let epoch = epoch.wrapping_add(choice as u64);
                 // Frames and transform are drawn from streams of their own, so that
                 // another number of frames leaves the transform as it is.

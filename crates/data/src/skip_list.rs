@@ -32,7 +32,9 @@ impl SkipList {
 
     /// Ids and reasons in order of ids.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(id, reason)| (id.as_str(), reason.as_str()))
+        self.0
+            .iter()
+            .map(|(id, reason)| (id.as_str(), reason.as_str()))
     }
 
     /// Clips in it.

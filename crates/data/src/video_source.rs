@@ -36,6 +36,9 @@ impl ClipSource for VideoSource {
             return Ok(Decoded { count, frames });
         }
         let sample = video.sample(choose)?;
-        Ok(Decoded { count: sample.count.frames, frames: sample.frames })
+        Ok(Decoded {
+            count: sample.count.frames,
+            frames: sample.frames,
+        })
     }
 }

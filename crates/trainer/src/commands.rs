@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod exit;
+mod predict;
 
 use std::process::ExitCode;
 
@@ -16,9 +17,13 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Predict(predict::Arguments),
+}
 
 /// Runs the command that was asked for.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    match arguments.command {}
+    match arguments.command {
+        Command::Predict(arguments) => predict::run(arguments),
+    }
 }

@@ -9,6 +9,7 @@ pub mod log;
 pub mod metrics;
 pub mod optim;
 
+pub mod predict;
 pub mod runtime;
 pub mod schedule;
 pub mod seed;

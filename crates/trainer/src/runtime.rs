@@ -26,3 +26,94 @@ mod glibc {
         }
     }
 }
+
+/// Where to compute, as a user names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first GPU where there is one, else the processor.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// One GPU.
+    Cuda(usize),
+}
+
+/// A device that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// Not a device's name.
+    #[error("device {0:?}: expected auto, cpu, cuda or cuda:N")]
+    Unknown(String),
+    /// The GPU is not there, or libtorch cannot see it.
+    #[error(
+        "cuda:{index}: libtorch sees {devices} GPUs; `cargo xtask doctor` says why, \
+         `cargo xtask setup --cuda` fetches a libtorch with CUDA"
+    )]
+    NoGpu {
+        /// The GPU asked for.
+        index: usize,
+        /// How many there are.
+        devices: i64,
+    },
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| DeviceError::Unknown(text.into())),
+        }
+    }
+}
+
+impl DeviceChoice {
+    /// The device, or an error: a GPU asked for by name is never replaced by the processor.
+    ///
+    /// # Errors
+    /// [`DeviceError::NoGpu`] where the GPU is not there.
+    pub fn resolve(self) -> Result<tch::Device, DeviceError> {
+        let devices = tch::Cuda::device_count();
+        match self {
+            Self::Cpu => Ok(tch::Device::Cpu),
+            Self::Auto if devices > 0 => Ok(tch::Device::Cuda(0)),
+            Self::Auto => Ok(tch::Device::Cpu),
+            Self::Cuda(index) if (index as i64) < devices => Ok(tch::Device::Cuda(index)),
+            Self::Cuda(index) => Err(DeviceError::NoGpu { index, devices }),
+        }
+    }
+}
+
+/// The precision the frozen backbone computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Precision {
+    /// 32 bits.
+    Fp32,
+    /// 16 bits with fp32's range.
+    Bf16,
+}
+
+impl Precision {
+    /// libtorch's name for it.
+    #[must_use]
+    pub fn kind(self) -> tch::Kind {
+        match self {
+            Self::Fp32 => tch::Kind::Float,
+            Self::Bf16 => tch::Kind::BFloat16,
+        }
+    }
+}
+
+/// The terminal's width, 80 where it cannot be told.
+#[must_use]
+pub fn terminal_columns() -> usize {
+    terminal_size::terminal_size().map_or(80, |(terminal_size::Width(w), _)| usize::from(w))
+}

@@ -32,12 +32,16 @@ impl FeatureReader {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_any(folder: &Path) -> Result<Self> {
-        let fail = |what: String| Error::Features { path: folder.into(), what };
-        let index = Index::load(folder)?
-            .ok_or_else(|| fail(format!("there is no {}", super::INDEX)))?;
+        let fail = |what: String| Error::Features {
+            path: folder.into(),
+            what,
+        };
+        let index =
+            Index::load(folder)?.ok_or_else(|| fail(format!("there is no {}", super::INDEX)))?;
         let count = index.layout.shards();
-        let absent: Vec<usize> =
-            (0..count).filter(|shard| !shard_path(folder, *shard).exists()).collect();
+        let absent: Vec<usize> = (0..count)
+            .filter(|shard| !shard_path(folder, *shard).exists())
+            .collect();
         if let Some(first) = absent.first() {
             return Err(fail(format!(
                 "{} of {count} shards are not there, first {}; continue the extraction",
@@ -48,7 +52,11 @@ impl FeatureReader {
         let shards = (0..count)
             .map(|number| Shard::open(&shard_path(folder, number), &index, number))
             .collect::<Result<_>>()?;
-        Ok(Self { folder: folder.into(), index, shards })
+        Ok(Self {
+            folder: folder.into(),
+            index,
+            shards,
+        })
     }
 
     /// The layout.
@@ -67,13 +75,16 @@ impl FeatureReader {
     #[must_use]
     pub fn skipped(&self) -> BTreeMap<usize, String> {
         let skipped = self.shards.iter().flat_map(Shard::skipped);
-        skipped.map(|(position, reason)| (*position, reason.clone())).collect()
+        skipped
+            .map(|(position, reason)| (*position, reason.clone()))
+            .collect()
     }
 
     /// Whether the clip has features.
     #[must_use]
     pub fn has(&self, position: usize) -> bool {
-        self.shard(position).is_some_and(|shard| shard.has(position))
+        self.shard(position)
+            .is_some_and(|shard| shard.has(position))
     }
 
     /// One view of a clip into `out`, `[T, D]`.
@@ -82,7 +93,10 @@ impl FeatureReader {
     /// There is no such clip or view, the clip was skipped, or `out` has another length.
     pub fn copy_view(&self, position: usize, view: usize, out: &mut [f32]) -> Result<()> {
         let layout = &self.index.layout;
-        let fail = |what: String| Error::Features { path: self.folder.clone(), what };
+        let fail = |what: String| Error::Features {
+            path: self.folder.clone(),
+            what,
+        };
         let size = layout.frames * layout.width;
         if view >= layout.views {
             return Err(fail(format!("view {view}, there are {}", layout.views)));
@@ -93,6 +107,7 @@ impl FeatureReader {
     }
 
     fn shard(&self, position: usize) -> Option<&Shard> {
-        self.shards.get(position / self.index.layout.clips_per_shard)
+        self.shards
+            .get(position / self.index.layout.clips_per_shard)
     }
 }

@@ -52,7 +52,10 @@ struct Meta {
 /// Writes a shard whose rows were checked against the layout.
 pub(super) fn write(path: &Path, index: &Index, shard: usize, content: &ShardRows) -> Result<()> {
     let layout = &index.layout;
-    let fail = |what: String| Error::Features { path: path.into(), what };
+    let fail = |what: String| Error::Features {
+        path: path.into(),
+        what,
+    };
     let mut features = Vec::with_capacity(content.rows.len() * layout.clip_len() * 4);
     let mut positions = Vec::with_capacity(content.rows.len() * 4);
     for row in &content.rows {
@@ -81,13 +84,16 @@ pub(super) fn write(path: &Path, index: &Index, shard: usize, content: &ShardRow
         TensorView::new(dtype, shape, data).map_err(|error| fail(error.to_string()))
     };
     let tensors = [
-        ("features", tensor(dtype(layout.precision), shape, &features)?),
+        (
+            "features",
+            tensor(dtype(layout.precision), shape, &features)?,
+        ),
         ("positions", tensor(Dtype::U32, vec![rows], &positions)?),
     ];
     // One entry: the order of a map's entries cannot change the bytes.
     let metadata = HashMap::from([("shard".to_owned(), meta)]);
-    let bytes = safetensors::serialize(tensors, Some(metadata))
-        .map_err(|error| fail(error.to_string()))?;
+    let bytes =
+        safetensors::serialize(tensors, Some(metadata)).map_err(|error| fail(error.to_string()))?;
     persist::write(path, &bytes)
 }
 
@@ -109,13 +115,19 @@ impl Shard {
     /// fingerprint, and the hash of its content.
     pub(super) fn open(path: &Path, index: &Index, number: usize) -> Result<Self> {
         let layout = &index.layout;
-        let fail = |what: String| Error::Features { path: path.into(), what };
+        let fail = |what: String| Error::Features {
+            path: path.into(),
+            what,
+        };
         let map = Mapped::open(path)?;
         let bytes = map.bytes();
         let damaged = |error: safetensors::SafeTensorError| fail(format!("is damaged: {error}"));
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
         let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
-        let meta = header.metadata().as_ref().and_then(|metadata| metadata.get("shard"));
+        let meta = header
+            .metadata()
+            .as_ref()
+            .and_then(|metadata| metadata.get("shard"));
         let meta = meta.ok_or_else(|| fail("is damaged: no entry 'shard'".into()))?;
         let meta: Meta = serde_json::from_str(meta)
             .map_err(|error| fail(format!("is damaged: entry 'shard': {error}")))?;
@@ -127,7 +139,10 @@ impl Shard {
         }
         let differences = index.fingerprint.differences(&meta.fingerprint);
         if !differences.is_empty() {
-            return Err(Error::Fingerprint { path: path.into(), differences });
+            return Err(Error::Fingerprint {
+                path: path.into(),
+                differences,
+            });
         }
         let features = file.tensor("features").map_err(damaged)?;
         let positions = file.tensor("positions").map_err(damaged)?;
@@ -148,7 +163,9 @@ impl Shard {
             )));
         }
         if digest(features.data(), positions.data()) != meta.sha256 {
-            return Err(fail("is damaged: its content does not have the hash written".into()));
+            return Err(fail(
+                "is damaged: its content does not have the hash written".into(),
+            ));
         }
         let listed: Vec<usize> = positions
             .data()
@@ -163,7 +180,11 @@ impl Shard {
         Ok(Self {
             precision: layout.precision,
             features: range,
-            rows: listed.into_iter().enumerate().map(|(row, position)| (position, row)).collect(),
+            rows: listed
+                .into_iter()
+                .enumerate()
+                .map(|(row, position)| (position, row))
+                .collect(),
             skipped: meta.skipped,
             clip_len: layout.clip_len(),
             path: path.into(),
@@ -186,17 +207,33 @@ impl Shard {
         part: std::ops::Range<usize>,
         out: &mut [f32],
     ) -> Result<()> {
-        let fail = |what: String| Error::Features { path: self.path.clone(), what };
+        let fail = |what: String| Error::Features {
+            path: self.path.clone(),
+            what,
+        };
         let row = self
             .rows
             .get(&position)
             .ok_or_else(|| fail(format!("position {position} was skipped")))?;
-        let size = if self.precision == Precision::F16 { 2 } else { 4 };
+        let size = if self.precision == Precision::F16 {
+            2
+        } else {
+            4
+        };
         let start = self.features.start + row * self.clip_len * size;
-        let bytes = self.map.bytes().get(start + part.start * size..start + part.end * size);
+        let bytes = self
+            .map
+            .bytes()
+            .get(start + part.start * size..start + part.end * size);
         let bytes = bytes
             .filter(|bytes| bytes.len() == out.len() * size)
-            .ok_or_else(|| fail(format!("expected {} numbers, asked for {}", part.len(), out.len())))?;
+            .ok_or_else(|| {
+                fail(format!(
+                    "expected {} numbers, asked for {}",
+                    part.len(),
+                    out.len()
+                ))
+            })?;
         match self.precision {
             Precision::F16 => {
                 for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {

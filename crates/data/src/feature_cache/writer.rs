@@ -68,7 +68,11 @@ impl FeatureWriter {
     pub fn open(folder: &Path, layout: FeatureLayout, fingerprint: Fingerprint) -> Result<Self> {
         layout.check()?;
         fs::create_dir_all(folder).map_err(Error::io("cannot make the folder", folder))?;
-        let index = Index { format: FORMAT, layout, fingerprint };
+        let index = Index {
+            format: FORMAT,
+            layout,
+            fingerprint,
+        };
         match Index::load(folder)? {
             Some(there) => {
                 there.expect(folder, &index.fingerprint)?;
@@ -82,14 +86,19 @@ impl FeatureWriter {
             // Two processes that come here at once write the same bytes.
             None => {
                 let path = folder.join(INDEX);
-                let mut text = serde_json::to_string_pretty(&index).map_err(|error| {
-                    Error::Features { path: path.clone(), what: error.to_string() }
-                })?;
+                let mut text =
+                    serde_json::to_string_pretty(&index).map_err(|error| Error::Features {
+                        path: path.clone(),
+                        what: error.to_string(),
+                    })?;
                 text.push('\n');
                 persist::write(&path, text.as_bytes())?;
             }
         }
-        Ok(Self { folder: folder.into(), index })
+        Ok(Self {
+            folder: folder.into(),
+            index,
+        })
     }
 
     /// The layout.
@@ -118,7 +127,10 @@ impl FeatureWriter {
     /// disk refuses.
     pub fn write(&self, number: usize, content: &ShardRows) -> Result<()> {
         let path = shard_path(&self.folder, number);
-        let fail = |what: String| Error::Features { path: path.clone(), what };
+        let fail = |what: String| Error::Features {
+            path: path.clone(),
+            what,
+        };
         let rows: Vec<usize> = content.rows.iter().map(|row| row.position).collect();
         check_positions(&self.index.layout, number, &rows, &content.skipped).map_err(fail)?;
         let limit = match self.index.layout.precision {

@@ -1,5 +1,7 @@
 //! Exit codes that scripts can rely on. 2 is clap's, for wrong arguments.
 
+/// Everything asked for was done.
+pub(crate) const DONE: u8 = 0;
 /// Some of several inputs failed; the results of the others were printed.
 pub(crate) const PARTIAL: u8 = 1;
 /// Nothing could be done.

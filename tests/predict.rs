@@ -1,0 +1,252 @@
+//! The `predict` command, driven as a user drives it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// `trainer predict`, without a terminal.
+fn predict(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+    command.arg("predict").args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+struct Shared {
+    video: String,
+    checkpoint: String,
+    folder: PathBuf,
+}
+
+fn shared(test: &str) -> Option<Shared> {
+    let folder = testkit::shared(test)?;
+    let path = |relative: &str| folder.join(relative).to_string_lossy().into_owned();
+    Some(Shared {
+        video: path("data/clips/arm_wrestling.mp4"),
+        checkpoint: path("data/weights/deit-tiny-dual"),
+        folder: folder.clone(),
+    })
+}
+
+const LABELS: &str = "arm wrestling,baking cookies,swimming";
+
+#[test]
+fn a_video_is_named_in_tab_separated_lines() {
+    let Some(s) = shared("predict") else { return };
+    let output = predict(&[&s.video, "--checkpoint", &s.checkpoint, "--labels", LABELS]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split('\t').collect())
+        .collect();
+    assert_eq!(rows.len(), 3, "{text}");
+    let scores: Vec<f64> = rows.iter().map(|row| row[2].parse().unwrap()).collect();
+    assert!(
+        (scores.iter().sum::<f64>() - 1.0).abs() < 1e-4,
+        "{scores:?}"
+    );
+    assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+}
+
+#[test]
+fn json_holds_one_object_a_video() {
+    let Some(s) = shared("predict --json") else {
+        return;
+    };
+    let second = s.folder.join("data/clips/test.mp4");
+    let output = predict(&[
+        &s.video,
+        second.to_str().unwrap(),
+        "--checkpoint",
+        &s.checkpoint,
+        "--labels",
+        LABELS,
+        "--json",
+        "--top",
+        "2",
+        "--frames",
+        "4",
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    let objects: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(objects.len(), 2);
+    assert_eq!(objects[0]["video"], s.video.as_str());
+    for object in &objects {
+        assert_eq!(object["predictions"].as_array().unwrap().len(), 2);
+        assert!(object["predictions"][0]["score"].is_f64());
+        assert!(object["predictions"][0]["label"].is_string());
+        let frames = object["frames"].as_array().unwrap();
+        assert_eq!(frames.len(), 4);
+        let last = frames[3]["index"].as_u64().unwrap();
+        assert!(last < object["frame_count"].as_u64().unwrap());
+        assert!(frames[3]["time"].as_f64().unwrap() > frames[0]["time"].as_f64().unwrap());
+    }
+}
+
+#[test]
+fn one_bad_video_does_not_lose_the_others() {
+    let Some(s) = shared("predict with a bad video") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.mp4");
+    std::fs::write(&broken, b"not a video at all").unwrap();
+    let missing = folder.path().join("missing.mp4");
+    let output = predict(&[
+        broken.to_str().unwrap(),
+        &s.video,
+        missing.to_str().unwrap(),
+        "--checkpoint",
+        &s.checkpoint,
+        "--labels",
+        LABELS,
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output).lines().count(), 3);
+    let said = stderr(&output);
+    assert!(
+        said.contains("broken.mp4") && said.contains("missing.mp4"),
+        "{said}"
+    );
+    assert!(said.contains("2 of 3 videos"), "{said}");
+}
+
+#[test]
+fn nothing_answered_is_a_failure() {
+    let Some(s) = shared("predict without a good video") else {
+        return;
+    };
+    let output = predict(&[
+        "none.mp4",
+        "--checkpoint",
+        &s.checkpoint,
+        "--labels",
+        LABELS,
+        "--json",
+    ]);
+    assert_eq!(output.status.code(), Some(3));
+    let object: serde_json::Value = serde_json::from_str(stdout(&output).trim()).unwrap();
+    assert_eq!(object["video"], "none.mp4");
+    assert!(object["error"].as_str().unwrap().contains("none.mp4"));
+}
+
+#[test]
+fn wrong_arguments_are_said_before_anything_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let empty = file("empty.txt", "\n");
+    let cases: [(&[&str], i32, &str); 9] = [
+        (&[], 2, "VIDEO"),
+        (&["a.mp4"], 2, "--labels"),
+        (
+            &["a.mp4", "--labels", "a", "--labels-file", "b"],
+            2,
+            "cannot be used with",
+        ),
+        (&["a.mp4", "--labels", "a,,b"], 3, "label 2 is blank"),
+        (&["a.mp4", "--labels", "a,a"], 3, "stands twice"),
+        (
+            &["a.mp4", "--labels-file", "no-such-file"],
+            3,
+            "no-such-file",
+        ),
+        (&["a.mp4", "--labels-file", &empty], 3, "no labels"),
+        (&["a.mp4", "--labels", "a", "--frames", "0"], 2, "--frames"),
+        (
+            &[
+                "a.mp4",
+                "--labels",
+                "a",
+                "--templates",
+                "no place for a name",
+            ],
+            3,
+            "{}",
+        ),
+    ];
+    for (arguments, code, said) in cases {
+        let output = predict(arguments);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        assert!(text.contains(said), "{arguments:?}: {text}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_missing_checkpoint_says_what_to_do() {
+    let output = predict(&["a.mp4", "--labels", "a", "--checkpoint", "./no/such/folder"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        stderr(&output).contains("no/such/folder"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let Some(s) = shared("predict into a closed pipe") else {
+        return;
+    };
+    let mut child = command(&[&s.video, "--checkpoint", &s.checkpoint, "--labels", LABELS])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("error"), "{}", stderr(&output));
+}
+
+#[test]
+fn help_names_every_option() {
+    let output = predict(&["--help"]);
+    assert!(output.status.success());
+    let text = stdout(&output);
+    for option in [
+        "--labels",
+        "--labels-file",
+        "--checkpoint",
+        "--templates",
+        "--frames",
+        "--top",
+        "--json",
+        "--device",
+        "--precision",
+    ] {
+        assert!(text.contains(option), "{option} is missing from:\n{text}");
+    }
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 100),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_fixture_is_where_the_tests_think() {
+    if let Some(s) = shared("fixtures") {
+        assert!(Path::new(&s.video).is_file() && Path::new(&s.checkpoint).is_dir());
+    }
+}
