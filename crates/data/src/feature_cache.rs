@@ -108,7 +108,7 @@ impl FeatureLayout {
                 return fail(name, "at least 1, within 32 bits", number);
             }
         }
-        if self.clips_per_shard % self.batch != 0 {
+        if !self.clips_per_shard.is_multiple_of(self.batch) {
             return fail(
                 "clips_per_shard",
                 "a multiple of the batch",

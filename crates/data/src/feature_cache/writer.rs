@@ -146,8 +146,11 @@ impl FeatureWriter {
                     row.features.len()
                 )));
             }
-            // NaN fails the comparison, too.
-            if let Some(bad) = row.features.iter().find(|value| !(value.abs() <= limit)) {
+            if let Some(bad) = row
+                .features
+                .iter()
+                .find(|value| value.is_nan() || value.abs() > limit)
+            {
                 return Err(fail(format!(
                     "position {}: the number {bad} cannot be kept; at most {limit} in this \
                      precision",
