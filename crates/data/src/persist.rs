@@ -16,8 +16,13 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut file = tempfile::Builder::new()
-        .prefix(".part-")
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".part-");
+    // A temporary file is its owner's alone; what is written here is as public as the
+    // user's mask lets it be.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder
         .tempfile_in(folder)
         .map_err(Error::io("cannot write in", folder))?;
     file.write_all(bytes)
