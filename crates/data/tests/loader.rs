@@ -203,7 +203,7 @@ fn copies_are_the_views_of_the_epochs_that_follow() {
             copies: 1,
         };
         let (alone, _) = all(&loader, &[4], &later);
-        assert_eq!(alone[0].views, [view.clone()]);
+        assert_eq!(alone[0].views, std::slice::from_ref(view));
     }
     assert_ne!(copies[0].views[0], copies[0].views[1]);
 }
