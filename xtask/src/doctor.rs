@@ -318,12 +318,20 @@ fn flags(root: &Path, libtorch: &Result<Found>) -> Check {
             "written for another libtorch than the one in use",
         )
         .cure(cure),
-        (Some(written), Ok(found)) if written.cuda != found.cuda => Check::new(
-            name,
-            Status::Warn,
-            "CUDA's libraries and the flags disagree",
-        )
-        .cure(cure),
+        (Some(written), Ok(found))
+            if written.linker.is_some() != found.cuda
+                || written
+                    .linker
+                    .as_ref()
+                    .is_some_and(|linker| !linker.is_file()) =>
+        {
+            Check::new(
+                name,
+                Status::Warn,
+                "CUDA's libraries and the flags disagree",
+            )
+            .cure(cure)
+        }
         (Some(_), _) => Check::new(name, Status::Ok, ".cargo/libtorch.toml"),
     }
 }

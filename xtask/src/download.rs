@@ -639,6 +639,9 @@ fn is_passing(status: u16) -> bool {
 /// Failures that trying again does not mend.
 fn is_final(error: &ureq::Error) -> bool {
     use ureq::Error as E;
+    if let E::Io(e) = error {
+        return e.kind() == std::io::ErrorKind::ConnectionRefused;
+    }
     matches!(
         error,
         E::HostNotFound | E::BadUri(_) | E::Tls(_) | E::Rustls(_) | E::InvalidProxyUrl | E::Http(_)

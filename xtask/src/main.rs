@@ -34,16 +34,22 @@ enum Command {
     DownloadClip(hub::Options),
 }
 
+/// The exit statuses that `--help` names; clap has its own for wrong arguments.
+const WELL: u8 = 0;
+const FAILED: u8 = 1;
+const LACKS: u8 = 4;
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Setup(options) => setup::run(&options).map(|()| true),
-        Command::Doctor(options) => doctor::run(&options),
-        Command::Test => check::run(),
-        Command::DownloadClip(options) => hub::run(&options).map(|()| true),
+        Command::Setup(options) => setup::run(&options).map(|()| WELL),
+        Command::Doctor(options) => {
+            doctor::run(&options).map(|well| if well { WELL } else { LACKS })
+        }
+        Command::Test => check::run().map(|well| if well { WELL } else { FAILED }),
+        Command::DownloadClip(options) => hub::run(&options).map(|()| WELL),
     };
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             let code = error.exit_code();
             eprintln!("error: {:#}", Error::new(error));

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::download::{Client, Promise, Wanted};
+use crate::places::make_folder;
 use crate::{Error, Result};
 
 /// What pip asks where nobody says otherwise.
@@ -390,6 +391,7 @@ fn base64(bytes: &[u8]) -> String {
 
 /// Lets pip fetch the wheel: it may know a way that we do not.
 fn pip_download(wheel: &Wheel, folder: &Path, target: &Path) -> Result<()> {
+    make_folder(folder)?;
     let into = tempfile::Builder::new()
         .prefix(".pip-")
         .tempdir_in(folder)

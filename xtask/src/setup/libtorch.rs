@@ -164,7 +164,7 @@ impl Found {
     pub fn describe(&self) -> String {
         format!(
             "{}, {}",
-            self.version.as_deref().unwrap_or("version unknown"),
+            self.version.as_deref().map_or("version unknown", release),
             if self.cuda { "with CUDA" } else { "CPU" }
         )
     }

@@ -5,21 +5,32 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::places::write_whole;
+use crate::places::{Places, write_whole};
 use crate::{Error, Result};
 
-/// A function that only `libtorch_cuda.so` defines. Asking the linker for it by name keeps
-/// the library, which nothing else refers to, in the list of those a binary loads; a
-/// binary that links no torch at all is not changed by it.
-const CUDA_SYMBOL: &str = "_ZN2at4cuda9warp_sizeEv";
+/// The linker called where there is CUDA. No code names `libtorch_cuda.so`, so that
+/// linkers, told to keep only what is needed, leave it out and CUDA is then not found. Asked
+/// for in cargo's flags it would be loaded by every build script too; this asks for it
+/// where torch is linked and nowhere else.
+const LINKER: &str = r#"#!/bin/sh
+# Written by `cargo xtask setup`: cc, with CUDA's half of libtorch kept.
+for argument do
+    shift
+    case $argument in
+        -ltorch_cuda) set -- "$@" -Wl,--no-as-needed "$argument" -Wl,--as-needed ;;
+        *) set -- "$@" "$argument" ;;
+    esac
+done
+exec cc "$@"
+"#;
 
 /// What is written for cargo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Linking {
     /// The folder that holds libtorch's `include` and `lib`.
     pub libtorch: PathBuf,
-    /// Whether CUDA is to be linked.
-    pub cuda: bool,
+    /// The linker that keeps CUDA, where there is CUDA; see [`write_linker`].
+    pub linker: Option<PathBuf>,
     /// Whether it overrides an unfit `LIBTORCH` of the environment.
     pub forced: bool,
 }
@@ -46,9 +57,18 @@ pub fn read(root: &Path) -> Option<Linking> {
                 .unwrap_or(false),
         ),
     };
+    let linker = table
+        .get("target")
+        .and_then(|target| {
+            target
+                .as_table()?
+                .values()
+                .find_map(|one| one.get("linker")?.as_str())
+        })
+        .map(PathBuf::from);
     Some(Linking {
         libtorch: value.into(),
-        cuda: text.contains(CUDA_SYMBOL),
+        linker,
         forced,
     })
 }
@@ -66,6 +86,23 @@ pub fn write(root: &Path, linking: &Linking) -> Result<bool> {
     )
 }
 
+/// Writes the linker into the per-user cache, and gives its path.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn write_linker(places: &Places) -> Result<PathBuf> {
+    let path = places.cache.join("libtorch/cc-cuda");
+    write_whole(&path, LINKER.as_bytes())?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let permissions = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, permissions)
+            .map_err(Error::io("make executable", &path))?;
+    }
+    Ok(path)
+}
+
 fn content(linking: &Linking, os: &str) -> Result<String> {
     let unfit = |reason: &str| Error::Libtorch {
         place: linking.libtorch.display().to_string(),
@@ -81,16 +118,17 @@ fn content(linking: &Linking, os: &str) -> Result<String> {
             "the path holds a comma, which linkers split at; use another folder",
         ));
     }
-    let mut flags = vec![format!("link-arg=-Wl,-rpath,{folder}/lib")];
-    if linking.cuda {
-        flags.push(format!("link-arg=-Wl,-u,{CUDA_SYMBOL}"));
-    }
-    let flags = toml::Value::Array(
-        flags
-            .into_iter()
-            .flat_map(|flag| [toml::Value::from("-C"), toml::Value::from(flag)])
-            .collect(),
-    );
+    let flag = format!("link-arg=-Wl,-rpath,{folder}/lib");
+    let flags = toml::Value::from(vec!["-C", &flag]);
+    let linker = match &linking.linker {
+        Some(path) => {
+            let path = path
+                .to_str()
+                .ok_or_else(|| unfit("the linker's path is not UTF-8"))?;
+            format!("linker = {}\n", toml::Value::from(path))
+        }
+        None => String::new(),
+    };
     let value = toml::Value::from(folder);
     let env = if linking.forced {
         format!("{{ value = {value}, force = true }}")
@@ -105,6 +143,7 @@ fn content(linking: &Linking, os: &str) -> Result<String> {
          \n\
          [target.'cfg(target_os = \"{os}\")']\n\
          rustflags = {flags}\n\
+         {linker}\
          \n\
          # Doc tests are linked by rustdoc, which reads its flags from here only.\n\
          [build]\n\
@@ -120,7 +159,7 @@ mod tests {
     fn linking(libtorch: &str) -> Linking {
         Linking {
             libtorch: libtorch.into(),
-            cuda: false,
+            linker: None,
             forced: false,
         }
     }
@@ -130,10 +169,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(read(root.path()), None);
         for libtorch in ["/a/torch", "/with space/torch", "/quote\"back\\slash/torch"] {
-            for cuda in [false, true] {
+            for linker in [None, Some(PathBuf::from("/a b/cc"))] {
                 for forced in [false, true] {
                     let linking = Linking {
-                        cuda,
+                        linker: linker.clone(),
                         forced,
                         ..linking(libtorch)
                     };
@@ -177,6 +216,46 @@ mod tests {
             content(&linking("/a"), "macos")
                 .unwrap()
                 .contains("\"macos\"")
+        );
+    }
+
+    /// A compiler that prints what it is called with, in the real one's place.
+    #[cfg(unix)]
+    #[test]
+    fn the_linker_keeps_cuda_where_torch_is_linked_and_passes_the_rest_on() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let home = tempfile::tempdir().unwrap();
+        let places = Places {
+            cache: home.path().join("cache"),
+            data: home.path().join("data"),
+            home: home.path().into(),
+        };
+        let linker = write_linker(&places).unwrap();
+        let cc = home.path().join("cc");
+        std::fs::write(&cc, "#!/bin/sh\nprintf '%s\\n' \"$@\"\n").unwrap();
+        std::fs::set_permissions(&cc, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let run = |arguments: &[&str]| {
+            let path = format!("{}:/usr/bin:/bin", home.path().display());
+            let output = std::process::Command::new(&linker)
+                .args(arguments)
+                .env("PATH", path)
+                .output();
+            let text = String::from_utf8(output.unwrap().stdout).unwrap();
+            text.lines().map(str::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            run(&["-o", "a b", "", "*", "-lc"]),
+            ["-o", "a b", "", "*", "-lc"]
+        );
+        assert_eq!(
+            run(&["x.o", "-ltorch_cuda", "-ltorch_cpu"]),
+            [
+                "x.o",
+                "-Wl,--no-as-needed",
+                "-ltorch_cuda",
+                "-Wl,--as-needed",
+                "-ltorch_cpu"
+            ]
         );
     }
 

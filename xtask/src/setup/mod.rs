@@ -18,7 +18,7 @@ use linking::Linking;
 /// What the user may ask of the set-up.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Options {
-    /// Use a libtorch with CUDA, fetched from the registry (2.5 GB, 4.6 GB on disk)
+    /// Use a libtorch with CUDA, fetched from the registry (2.5 GB, 3.6 GB on disk)
     #[arg(long, conflicts_with = "cpu")]
     pub cuda: bool,
     /// Use the CPU libtorch, where another one was set up before
@@ -113,9 +113,14 @@ fn system_and_libtorch(
             None => (libtorch::install(managed, places, registry)?, true),
         },
     };
+    let linker = if found.cuda {
+        Some(linking::write_linker(places)?)
+    } else {
+        None
+    };
     let linking = Linking {
         libtorch: found.libtorch.clone(),
-        cuda: found.cuda,
+        linker,
         forced: choice.forced,
     };
     let rewritten = linking::write(root, &linking)?;
@@ -293,7 +298,7 @@ mod tests {
     fn written(libtorch: &Path, forced: bool) -> Linking {
         Linking {
             libtorch: libtorch.into(),
-            cuda: false,
+            linker: None,
             forced,
         }
     }

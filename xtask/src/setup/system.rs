@@ -262,6 +262,9 @@ fn pkg_config() -> std::result::Result<String, String> {
 
 fn ffmpeg() -> std::result::Result<String, String> {
     let program = std::env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".into());
+    if output_of(&program, &["--version"]).is_none() {
+        return Err(format!("no {program} to ask for them"));
+    }
     let mut found = Vec::new();
     for (library, least) in FFMPEG {
         let version = output_of(&program, &["--modversion", library])
