@@ -14,6 +14,20 @@ pub trait Tokenize {
     fn end(&self) -> i64;
 }
 
+impl Tokenize for clip_backbone::Tokenizer {
+    fn tokens(&self, text: &str) -> Vec<i64> {
+        self.pieces(text)
+    }
+
+    fn start(&self) -> i64 {
+        self.start_of_text()
+    }
+
+    fn end(&self) -> i64 {
+        self.end_of_text()
+    }
+}
+
 /// The classes of one task, tokenised for learned prompts (Eq. 7).
 ///
 /// A label and the full stop behind it are tokenised apart.

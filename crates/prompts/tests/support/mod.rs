@@ -1,51 +1,25 @@
 //! A CLIP of any size with generated weights, so that no weight file is needed.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+use std::collections::{BTreeMap, HashMap};
+
 use clip_backbone::{Clip, Config, ParameterSource, Result, Usage};
 use tch::{Device, Kind, Tensor};
 
-/// Weights from the formula, their shapes from the configuration.
-struct Generated(Config);
+/// Weights from the formula, by name and shape.
+struct Generated(BTreeMap<String, Vec<i64>>);
 
 impl ParameterSource for Generated {
     fn take(&mut self, name: &str) -> Result<Option<Tensor>> {
-        let shape = shape(&self.0, name);
-        let values = testkit::formula::parameter(name, &shape);
-        Ok(Some(Tensor::from_slice(&values).view(shape.as_slice())))
+        Ok(self.0.remove(name).map(|shape| {
+            let values = testkit::formula::parameter(name, &shape);
+            Tensor::from_slice(&values).view(shape.as_slice())
+        }))
     }
 
-    fn has(&self, _name: &str) -> bool {
-        true
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
-}
-
-/// The shape of a parameter, by its Hugging Face name.
-fn shape(config: &Config, name: &str) -> Vec<i64> {
-    let (d, v, t) = (config.joint_width, &config.vision, &config.text);
-    let (width, mlp) = match name.starts_with("text") {
-        true => (t.width, t.mlp_width),
-        false => (v.width, v.mlp_width),
-    };
-    match name {
-        "logit_scale" => return vec![],
-        "visual_projection.weight" => return vec![d, v.width],
-        "text_projection.weight" => return vec![d, t.width],
-        "vision_model.embeddings.class_embedding" => return vec![width],
-        "vision_model.embeddings.patch_embedding.weight" => {
-            return vec![width, 3, v.patch_size, v.patch_size];
-        }
-        "vision_model.embeddings.position_embedding.weight" => return vec![1 + v.patches(), width],
-        "text_model.embeddings.token_embedding.weight" => return vec![t.vocabulary, width],
-        "text_model.embeddings.position_embedding.weight" => return vec![t.context, width],
-        _ => {}
-    }
-    let (out, inputs) = match name {
-        _ if name.contains("fc1") => (mlp, width),
-        _ if name.contains("fc2") => (width, mlp),
-        _ => (width, width),
-    };
-    let vector = name.ends_with("bias") || name.contains("norm") || name.contains("layrnorm");
-    if vector { vec![out] } else { vec![out, inputs] }
 }
 
 /// The tiny CLIP of the golden tensors.
@@ -69,12 +43,12 @@ pub fn b16_text_config() -> Config {
 
 /// A frozen CLIP with generated weights.
 pub fn clip(config: &Config, kind: Kind) -> Clip {
-    let mut source = Generated(config.clone());
+    let mut source = Generated(config.parameters().into_iter().collect());
     Clip::new(config, &mut source, Usage::Frozen, Device::Cpu, kind).unwrap()
 }
 
 /// Tensors of a golden file.
-pub fn read(path: &std::path::Path) -> std::collections::HashMap<String, Tensor> {
+pub fn read(path: &std::path::Path) -> HashMap<String, Tensor> {
     Tensor::read_safetensors(path)
         .unwrap()
         .into_iter()
