@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod action_clip;
 mod clips;
 mod config;
 pub mod cost;

@@ -54,7 +54,8 @@ impl Scores {
     }
 }
 
-fn unit(x: &Tensor) -> Tensor {
+/// `[.., D]` scaled to length 1.
+pub(crate) fn unit(x: &Tensor) -> Tensor {
     x / x.norm_scalaropt_dim(2, [-1], true).clamp_min(SMALLEST_NORM)
 }
 
@@ -161,8 +162,10 @@ type Finish<'a> = Box<dyn FnOnce(&Tensor) -> Result<()> + 'a>;
 pub struct TrainingLoss<'a> {
     /// A scalar.
     pub value: Tensor,
-    /// The scores it was made from.
+    /// The scores it was made from: against the labels, or against the batch's own sentences.
     pub scores: Scores,
+    /// The class each clip is nearest to: `[B]`.
+    pub predicted: Tensor,
     finish: Finish<'a>,
 }
 
@@ -180,11 +183,13 @@ impl<'a> TrainingLoss<'a> {
     pub fn new(
         value: Tensor,
         scores: Scores,
+        predicted: Tensor,
         finish: impl FnOnce(&Tensor) -> Result<()> + 'a,
     ) -> Self {
         Self {
             value,
             scores,
+            predicted,
             finish: Box::new(finish),
         }
     }

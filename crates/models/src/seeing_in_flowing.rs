@@ -212,9 +212,15 @@ impl Classifier for Bound<'_> {
     fn loss<'a>(&'a self, clips: &Clips, targets: &Targets) -> Result<TrainingLoss<'a>> {
         let Forward { scores, encoded } = self.forward(clips, true)?;
         let value = targets.cross_entropy(&scores.logits)?;
-        Ok(TrainingLoss::new(value, scores, |loss| match encoded {
-            Some(encoded) => Ok(encoded.backward(loss)?),
-            None => Ok(loss.f_backward()?),
-        }))
+        let predicted = scores.logits.detach().argmax(1, false);
+        Ok(TrainingLoss::new(
+            value,
+            scores,
+            predicted,
+            |loss| match encoded {
+                Some(encoded) => Ok(encoded.backward(loss)?),
+                None => Ok(loss.f_backward()?),
+            },
+        ))
     }
 }

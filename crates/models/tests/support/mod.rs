@@ -1,5 +1,5 @@
 //! A tokenizer of fixed ids, and the shared generated CLIP.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used)]
 
 #[path = "../../../prompts/tests/support/mod.rs"]
 mod generated;

@@ -1,0 +1,100 @@
+//! The switches of ActionCLIP, and which go together.
+
+use prompts::Template;
+use serde::{Deserialize, Serialize};
+
+use super::heads::Head;
+use super::templates::TEMPLATES;
+use crate::{Error, Result};
+
+/// Every switch of ActionCLIP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActionClipConfig {
+    /// T, frames a clip.
+    pub frames: i64,
+    /// The temporal head.
+    pub head: Head,
+    /// What acts inside the image tower.
+    pub inside: Inside,
+    /// Sentences with `{}` where the class goes; the published sixteen if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub templates: Option<Vec<String>>,
+}
+
+/// What acts inside the image tower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Inside {
+    /// The tower sees each frame alone.
+    Nothing,
+    /// Before every block, patch tokens exchange channels with their neighbours in time.
+    Shift,
+    /// The patches of all frames are one sequence.
+    Joint,
+}
+
+impl std::fmt::Display for Inside {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::Shift => "shift",
+            Self::Joint => "joint",
+        })
+    }
+}
+
+impl ActionClipConfig {
+    /// The published default: the transformer head over 8 frames, nothing inside.
+    pub fn published() -> Self {
+        Self {
+            frames: 8,
+            head: Head::Transformer,
+            inside: Inside::Nothing,
+            templates: None,
+        }
+    }
+
+    /// The templates as they are filled.
+    ///
+    /// # Errors
+    /// [`Error::Prompts`] for one without a place for the class; [`Error::Config`] for none.
+    pub(crate) fn templates(&self) -> Result<Vec<Template>> {
+        let sentences: Vec<&str> = match &self.templates {
+            Some(own) => own.iter().map(String::as_str).collect(),
+            None => TEMPLATES.to_vec(),
+        };
+        if sentences.is_empty() {
+            return Err(Error::Config {
+                field: "templates",
+                expected: "at least one sentence".into(),
+                got: "none".into(),
+            });
+        }
+        sentences
+            .into_iter()
+            .map(|sentence| Ok(Template::new(sentence)?))
+            .collect()
+    }
+
+    /// Refuses what makes no sense together.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.frames < 1 {
+            return Err(Error::Config {
+                field: "frames",
+                expected: "at least 1".into(),
+                got: self.frames.to_string(),
+            });
+        }
+        if self.inside == Inside::Joint && self.head != Head::Mean {
+            return Err(Error::Config {
+                field: "head",
+                expected: "mean: joint attention leaves one token a clip, in which a temporal \
+                           head has nothing to order"
+                    .into(),
+                got: format!("{:?}", self.head),
+            });
+        }
+        Ok(())
+    }
+}
