@@ -9,6 +9,8 @@ mod clip;
 mod config;
 mod error;
 mod hook;
+#[cfg(feature = "hub")]
+mod hub;
 pub mod layers;
 mod parameters;
 mod preprocess;
@@ -22,6 +24,8 @@ pub use clip::Clip;
 pub use config::{Config, TextConfig, VisionConfig};
 pub use error::Error;
 pub use hook::{BlockHook, NoHook};
+#[cfg(feature = "hub")]
+pub use hub::Hub;
 pub use parameters::{ParameterSource, Usage};
 pub use preprocess::{Interpolation, Preprocess, Resize};
 pub use text::TextTower;

@@ -24,7 +24,7 @@ use crate::{Clip, Error, Preprocess, Result, Tokenizer, Usage};
 
 /// The layouts of a folder: its configuration file, and the weight files that may go with it
 /// in order of preference.
-const FOLDERS: [(&str, &[&str]); 2] = [
+pub(crate) const FOLDERS: [(&str, &[&str]); 2] = [
     (
         "config.json",
         &[
@@ -51,7 +51,8 @@ const OPENAI_HEAD_WIDTH: i64 = 64;
 /// - a folder of `open_clip`'s: `open_clip_config.json` and `open_clip_model.safetensors` or
 ///   `open_clip_pytorch_model.bin`;
 /// - OpenAI's own `.pt`, a TorchScript archive;
-/// - a bare safetensors file or state dict, with a [`Config`] handed in.
+/// - a bare safetensors file or state dict, with a [`Config`] handed in;
+/// - any of these folders on a hub, by its id.
 #[derive(Debug)]
 pub struct Checkpoint {
     place: PathBuf,
@@ -64,19 +65,39 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a folder, or a file that says its own shape, as OpenAI's `.pt` does.
+    /// Opens a folder, a file that says its own shape, as OpenAI's `.pt` does, or what the
+    /// hub has under an id such as `openai/clip-vit-base-patch16`.
+    ///
+    /// What exists as a path is a path. An id may end in `@revision`; the hub is
+    /// [`Hub::from_env`](crate::Hub::from_env).
     ///
     /// # Errors
-    /// [`Error::NoCheckpoint`] where there is none; [`Error::Unsupported`] for another
-    /// architecture; [`Error::ConfigFile`], [`Error::Malformed`] and [`Error::Io`] for files
-    /// that are wrong, damaged or unreadable; [`Error::Parameters`] where weights and
-    /// configuration do not belong together.
+    /// [`Error::NoCheckpoint`] where there is none; [`Error::NotCached`] for an id that is
+    /// neither cached nor can be fetched; [`Error::Unsupported`] for another architecture;
+    /// [`Error::ConfigFile`], [`Error::Malformed`] and [`Error::Io`] for files that are wrong,
+    /// damaged or unreadable; [`Error::Parameters`] where weights and configuration do not
+    /// belong together.
     pub fn open(place: impl AsRef<Path>) -> Result<Self> {
         let place = place.as_ref();
-        match place.is_dir() {
-            true => Self::open_folder(place),
-            false => Self::open_file(place, None),
+        if place.is_dir() {
+            return Self::open_folder(place);
         }
+        #[cfg(feature = "hub")]
+        if !place.exists()
+            && let Some(id) = place.to_str().filter(|text| crate::Hub::is_id(text))
+        {
+            return Self::open_from_hub(id, &crate::Hub::from_env());
+        }
+        Self::open_file(place, None)
+    }
+
+    /// Opens what `hub` has under `id`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[cfg(feature = "hub")]
+    pub fn open_from_hub(id: &str, hub: &crate::Hub) -> Result<Self> {
+        Self::open_folder(&hub.snapshot(id)?)
     }
 
     /// Opens bare weights of the shape `config`, a preset for one.
@@ -152,9 +173,9 @@ impl Checkpoint {
         }
         let mut hash = Sha256::new();
         for path in &self.files {
-            hash_file(path, &mut hash)?;
+            hash_file(path, |bytes| hash.update(bytes))?;
         }
-        let hex = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        let hex = hex(&hash.finalize());
         Ok(self.sha256.get_or_init(|| hex))
     }
 
@@ -325,7 +346,7 @@ fn state_dict(root: Value<'_>) -> Value<'_> {
 }
 
 /// The files an index names, each a plain name in the index's folder.
-fn shards(index: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn shards(index: &Path) -> Result<Vec<PathBuf>> {
     let value = read_json(index)?;
     let root = Fields::of(index, &value)?;
     let Some(serde_json::Value::Object(map)) = root.present("weight_map") else {
@@ -455,7 +476,8 @@ fn openai_config(path: &Path, named: &Named) -> Result<Config> {
     Ok(config)
 }
 
-fn hash_file(path: &Path, hash: &mut Sha256) -> Result<()> {
+/// Hands a file's bytes to `update`, piece by piece.
+pub(crate) fn hash_file(path: &Path, mut update: impl FnMut(&[u8])) -> Result<()> {
     let fault = |source| Error::Io {
         op: "read",
         path: path.into(),
@@ -466,7 +488,12 @@ fn hash_file(path: &Path, hash: &mut Sha256) -> Result<()> {
     loop {
         match file.read(&mut buffer).map_err(fault)? {
             0 => return Ok(()),
-            read => hash.update(&buffer[..read]),
+            read => update(&buffer[..read]),
         }
     }
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

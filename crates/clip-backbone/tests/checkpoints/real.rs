@@ -1,5 +1,4 @@
 //! Checkpoints in every layout.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use clip_backbone::layers::Activation;
 use clip_backbone::{Checkpoint, Config, Usage};
