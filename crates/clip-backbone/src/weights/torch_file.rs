@@ -63,7 +63,11 @@ impl TorchFile {
                 |e: zip::result::ZipError| malformed(&format!("zip entry {index}"), e.to_string());
             let entry = archive.by_index_raw(index).map_err(zip_error)?;
             let name = entry.name().map_err(zip_error)?.into_owned();
-            // torch stores its files as they are; so a small archive cannot become a large one.
+            // torch compresses program text alone; it is passed over. Everything else is stored
+            // as it is, so that a small archive cannot become a large one.
+            if name.contains("/code/") {
+                continue;
+            }
             if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
                 return Err(malformed(&name, "compressed or encrypted".into()));
             }
