@@ -120,7 +120,14 @@ impl Targets {
     /// # Errors
     /// [`Error::Shape`] or [`Error::TargetClass`] where the targets do not fit the logits.
     pub fn cross_entropy(&self, logits: &Tensor) -> Result<Tensor> {
-        let (batch, classes) = logits.size2()?;
+        let size = logits.size();
+        let [batch @ 1..=i64::MAX, classes @ 1..=i64::MAX] = size[..] else {
+            return Err(Error::Shape {
+                op: "logits",
+                expected: "[B, K] with B, K >= 1".into(),
+                got: size,
+            });
+        };
         let (truth, expected) = match &self.truth {
             Truth::Classes(truth) => (truth, vec![batch]),
             Truth::Weights(truth) => (truth, vec![batch, classes]),

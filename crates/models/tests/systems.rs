@@ -258,6 +258,16 @@ fn targets_may_be_classes_weights_or_smoothed() {
         refused(Targets::weights(&hot.narrow(1, 0, 4))),
         Error::Shape { .. }
     ));
+    for shape in [vec![0, 5], vec![3], vec![3, 0]] {
+        let empty = Tensor::zeros(&shape, FLOAT);
+        let error = Targets::classes(&classes)
+            .cross_entropy(&empty)
+            .unwrap_err();
+        assert!(
+            matches!(&error, Error::Shape { got, .. } if *got == shape),
+            "{error}"
+        );
+    }
     for share in [f64::NAN, -0.1, 1.1] {
         assert!(Targets::classes(&classes).smoothed(share).is_err());
     }

@@ -79,8 +79,31 @@ enum Form {
     Packed(Packed),
 }
 
+impl Form {
+    fn new(
+        tower: &TextTower,
+        start: i64,
+        suffixes: &[Vec<i64>],
+        prompts: i64,
+        path: TextPath,
+    ) -> Result<Self> {
+        let sequences = |length| Sequences::new(tower, start, suffixes, prompts, length);
+        let packed = |last| Packed::new(tower, start, suffixes, prompts, last);
+        tch::no_grad(|| {
+            Ok(match path {
+                TextPath::Literal => Self::Sequences(sequences(Some(tower.config().context))?),
+                TextPath::CutAtEos => Self::Sequences(sequences(None)?),
+                TextPath::SharedPrefix => Self::Packed(packed(LastBlock::AllRows)?),
+                TextPath::Packed => Self::Packed(packed(LastBlock::EndRows)?),
+            })
+        })
+    }
+}
+
 impl TextEncoder {
     /// Lays `classes` out behind `prompts` (H) vectors.
+    ///
+    /// The tower must be frozen: what it makes of the classes alone is computed here and kept.
     ///
     /// # Errors
     /// [`Error::Config`] where H or the chunk is out of range; [`Error::LabelLength`] for the
@@ -106,33 +129,7 @@ impl TextEncoder {
         let groups = suffixes
             .chunks(suffixes.len().div_ceil(count))
             .map(|suffixes| {
-                let start = classes.start();
-                let form = match encoding.path {
-                    TextPath::Literal => Form::Sequences(Sequences::new(
-                        tower,
-                        start,
-                        suffixes,
-                        prompts,
-                        Some(tower.config().context),
-                    )?),
-                    TextPath::CutAtEos => {
-                        Form::Sequences(Sequences::new(tower, start, suffixes, prompts, None)?)
-                    }
-                    TextPath::SharedPrefix => Form::Packed(Packed::new(
-                        tower,
-                        start,
-                        suffixes,
-                        prompts,
-                        LastBlock::AllRows,
-                    )?),
-                    TextPath::Packed => Form::Packed(Packed::new(
-                        tower,
-                        start,
-                        suffixes,
-                        prompts,
-                        LastBlock::EndRows,
-                    )?),
-                };
+                let form = Form::new(tower, classes.start(), suffixes, prompts, encoding.path)?;
                 Ok(Group {
                     classes: suffixes.len() as i64,
                     form,

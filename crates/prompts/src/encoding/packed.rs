@@ -29,6 +29,9 @@ pub(super) struct Packed {
     prompt_positions: Tensor,
     /// The suffixes' embeddings with positions, zero between them, `[G R, W]`.
     rows: Tensor,
+    /// Queries, keys and values of these rows in the first block, which know nothing of the
+    /// video yet: `[G R, 3 W]`. Absent where the first block is also the last.
+    first: Option<Tensor>,
     /// G
     bins: i64,
     /// R, rows a bin.
@@ -83,10 +86,18 @@ impl Packed {
             keys: prefix as usize + packing.rows,
             options,
         };
+        let rows = embedded * occupied;
+        let first = match (last, tower.blocks()) {
+            (LastBlock::AllRows, [first, ..]) | (LastBlock::EndRows, [first, _, ..]) => {
+                Some(first.attention.qkv.forward(&first.norm1.forward(&rows)))
+            }
+            _ => None,
+        };
         Ok(Self {
             start: tower.embed(&index(&[start]))? + positions.narrow(0, 0, 1),
             prompt_positions: positions.narrow(0, 1, prompts),
-            rows: embedded * occupied,
+            rows,
+            first,
             bins: packing.bins.len() as i64,
             height: packing.rows as i64,
             mask: visible.mask(&layout.row_sees),
@@ -128,8 +139,16 @@ impl Packed {
             (Some(ends), [before @ .., last]) => (before, Some((ends, last))),
             (_, all) => (all, None),
         };
-        for block in before {
-            x = self.block(block, &x, &mask, &shape);
+        for (index, block) in before.iter().enumerate() {
+            let qkv = match &self.first {
+                Some(first) if index == 0 => {
+                    let prefix = x.narrow(0, 0, b * shape.prefix);
+                    let prefix = block.attention.qkv.forward(&block.norm1.forward(&prefix));
+                    vec![prefix, first.repeat([b, 1])]
+                }
+                _ => shape.split(&block.attention.qkv.forward(&block.norm1.forward(&x))),
+            };
+            x = self.block(block, &x, &qkv, &mask, &shape);
         }
         let end_rows = |x: &Tensor| {
             x.narrow(0, b * shape.prefix, b * suffix_rows)
@@ -147,12 +166,17 @@ impl Packed {
         Ok(tower.project(&ends).view([b, k, -1]))
     }
 
-    /// A block over all rows.
-    fn block(&self, block: &Block, x: &Tensor, mask: &Tensor, shape: &Shape) -> Tensor {
-        let qkv = block.attention.qkv.forward(&block.norm1.forward(x)); // (rows, 3 W)
-        let parts = shape.split(&qkv);
-        let prefix = shape.prefix_heads(&parts[0], 3);
-        let suffix = shape.suffix_heads(&parts[1], 3);
+    /// A block over all rows, from the queries, keys and values of prefix and suffix rows.
+    fn block(
+        &self,
+        block: &Block,
+        x: &Tensor,
+        qkv: &[Tensor],
+        mask: &Tensor,
+        shape: &Shape,
+    ) -> Tensor {
+        let prefix = shape.prefix_heads(&qkv[0], 3);
+        let suffix = shape.suffix_heads(&qkv[1], 3);
         let mixed_prefix = attend(&prefix[0], &prefix[1], &prefix[2], Some(&self.prefix_mask));
         let keys = shape.keys(&prefix[1], &suffix[1]);
         let values = shape.keys(&prefix[2], &suffix[2]);
