@@ -101,7 +101,7 @@ impl Store {
     ) -> Result<PathBuf> {
         let mut files = BTreeMap::new();
         for (group, tensors) in groups {
-            files.insert(format!("{group}.safetensors"), encode(tensors)?);
+            files.insert(format!("{group}.safetensors"), encode_tensors(tensors)?);
         }
         files.insert(STATE.to_owned(), json(state)?);
         let manifest = Manifest {
@@ -276,7 +276,8 @@ pub fn load<S: DeserializeOwned>(path: &Path) -> Result<Loaded<S>> {
                 .map_err(|error| refuse(format!("{STATE}: {error}")))?;
             state = Some(parsed);
         } else if let Some(group) = name.strip_suffix(".safetensors") {
-            let tensors = decode(&bytes).map_err(|reason| refuse(format!("{name}: {reason}")))?;
+            let tensors =
+                decode_tensors(&bytes).map_err(|reason| refuse(format!("{name}: {reason}")))?;
             groups.insert(group.to_owned(), tensors);
         }
     }
@@ -296,7 +297,7 @@ pub fn load<S: DeserializeOwned>(path: &Path) -> Result<Loaded<S>> {
 /// # Errors
 /// [`Error::Mismatch`] for a kind that no checkpoint stores.
 pub fn fingerprint(tensors: &Tensors) -> Result<String> {
-    Ok(sha256(&encode(tensors)?))
+    Ok(sha256(&encode_tensors(tensors)?))
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -313,7 +314,7 @@ fn json<S: Serialize>(value: &S) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-fn encode(tensors: &Tensors) -> Result<Vec<u8>> {
+pub(crate) fn encode_tensors(tensors: &Tensors) -> Result<Vec<u8>> {
     let mut raw = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         raw.push((name, raw_values(name, tensor)?));
@@ -355,6 +356,13 @@ fn raw_values(name: &str, tensor: &Tensor) -> Result<RawValues> {
                 values.iter().flat_map(|v| v.to_le_bytes()).collect(),
             )
         }
+        Kind::Half => {
+            let values = Vec::<half::f16>::try_from(&flat)?;
+            (
+                Dtype::F16,
+                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            )
+        }
         Kind::Int64 => {
             let values = Vec::<i64>::try_from(&flat)?;
             (
@@ -365,7 +373,7 @@ fn raw_values(name: &str, tensor: &Tensor) -> Result<RawValues> {
         other => {
             return Err(Error::mismatch(
                 format!("tensor {name}"),
-                "fp32, fp64 or int64",
+                "fp16, fp32, fp64 or int64",
                 format!("{other:?}"),
             ));
         }
@@ -382,15 +390,20 @@ fn raw_values(name: &str, tensor: &Tensor) -> Result<RawValues> {
     })
 }
 
-fn decode(bytes: &[u8]) -> std::result::Result<Tensors, String> {
+pub(crate) fn decode_tensors(bytes: &[u8]) -> std::result::Result<Tensors, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let mut tensors = Tensors::new();
     for (name, view) in file.tensors() {
         let kind = match view.dtype() {
+            Dtype::F16 => Kind::Half,
             Dtype::F32 => Kind::Float,
             Dtype::F64 => Kind::Double,
             Dtype::I64 => Kind::Int64,
-            other => return Err(format!("{name} is {other:?}; fp32, fp64 or int64 expected")),
+            other => {
+                return Err(format!(
+                    "{name} is {other:?}; fp16, fp32, fp64 or int64 expected"
+                ));
+            }
         };
         let shape: Vec<i64> = view
             .shape()

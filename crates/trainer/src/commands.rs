@@ -1,7 +1,14 @@
 //! One file a command.
 
+mod check_videos;
+mod eval;
 pub(crate) mod exit;
+mod extract;
+mod info;
 mod predict;
+mod settings;
+mod summary;
+mod train;
 
 use std::process::ExitCode;
 
@@ -19,11 +26,21 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Predict(predict::Arguments),
+    Train(train::Arguments),
+    Eval(eval::Arguments),
+    Extract(extract::Arguments),
+    CheckVideos(check_videos::Arguments),
+    Info(info::Arguments),
 }
 
 /// Runs the command that was asked for.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Train(arguments) => train::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Extract(arguments) => extract::run(&arguments),
+        Command::CheckVideos(arguments) => check_videos::run(&arguments),
+        Command::Info(arguments) => info::run(&arguments),
     }
 }

@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 pub use sections::{
-    Backbone, Data, DatasetKind, Model, Names, Precision, Preset, Protocol, ProtocolKind, Row,
-    Train, Views,
+    Backbone, Data, DatasetKind, Model, Precision, Preset, Protocol, ProtocolKind, Row, Train,
 };
 
 /// Everything that decides a run's result.
@@ -121,7 +120,6 @@ impl Config {
         }
         self.data.check()?;
         self.protocol.check()?;
-        self.model.check()?;
         self.train.check()?;
         Ok(Checked(self))
     }
@@ -210,7 +208,7 @@ mod tests {
             "train.label_smoothing=1.5",
             "threads=0",
             "device=gpu",
-            "protocol.views=2x2",
+            "protocol.views=two",
             "model.preset=worst",
             "protocol.seeds=[]",
         ] {
@@ -219,6 +217,26 @@ mod tests {
             assert!(error.contains(key), "{setting}: {error}");
         }
         assert!(matches!(set(&["train"]), Err(Error::Syntax { .. })));
+        assert!(set(&["model.sif.motion.droupout=0.1"]).is_err());
+    }
+
+    #[test]
+    fn every_switch_of_the_model_is_a_key() {
+        let config = set(&[
+            "model.sif.motion.dropout=0.1",
+            "model.sif.prompts.words=human action of",
+            "model.sif.temperature={ kind = 'fixed', tau = 0.05 }",
+        ])
+        .unwrap();
+        assert_eq!(config.model.sif.motion.dropout, 0.1);
+        assert_eq!(
+            config.model.sif.prompts.words.as_deref(),
+            Some("human action of")
+        );
+        assert!(matches!(
+            config.model.sif.temperature,
+            models::Temperature::Fixed { tau: 0.05 }
+        ));
     }
 
     #[test]

@@ -75,6 +75,18 @@ pub enum Error {
         /// What it is.
         got: String,
     },
+    /// The videos or their lists.
+    #[error(transparent)]
+    Data(#[from] data::Error),
+    /// A video that cannot be decoded.
+    #[error(transparent)]
+    Decode(#[from] data::decode::DecodeError),
+    /// The model refused.
+    #[error(transparent)]
+    Model(#[from] models::Error),
+    /// The backbone refused.
+    #[error(transparent)]
+    Backbone(#[from] clip_backbone::Error),
     /// libtorch refused an operation.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),

@@ -1,18 +1,27 @@
 #![doc = include_str!("../README.md")]
 
+pub mod backbone;
+pub mod check_videos;
 pub mod checkpoint;
 pub mod config;
+pub mod dataset;
 mod disk;
+pub mod engine;
 mod error;
+pub mod evaluate;
+pub mod features;
 pub mod interrupt;
 pub mod log;
 pub mod metrics;
 pub mod optim;
-
 pub mod predict;
+pub mod probe;
+pub mod run;
 pub mod runtime;
 pub mod schedule;
 pub mod seed;
+pub mod source;
+pub mod trial;
 
 pub use error::Error;
 

@@ -60,11 +60,7 @@ impl RunLog {
     pub fn open(folder: &Path, done: u64, steps: u64, quiet: bool) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
         let path = folder.join("log.jsonl");
-        let kept: String = read_steps(&path)?
-            .into_iter()
-            .filter(|record| record.step <= done)
-            .map(|record| line(&record))
-            .collect::<Result<_>>()?;
+        let kept = lines_until(&path, done)?;
         write_file(&path, kept.as_bytes())?;
         let lines = OpenOptions::new()
             .append(true)
@@ -179,6 +175,20 @@ pub fn read_steps(path: &Path) -> Result<Vec<StepRecord>> {
         }
     }
     Ok(records)
+}
+
+/// The lines of steps up to `done`, as they are: numbers are not read and written again.
+fn lines_until(path: &Path, done: u64) -> Result<String> {
+    let count = read_steps(path)?
+        .iter()
+        .filter(|record| record.step <= done)
+        .count();
+    if count == 0 {
+        return Ok(String::new());
+    }
+    let bytes = fs::read(path).map_err(Error::file("cannot read", path))?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.split_inclusive('\n').take(count).collect())
 }
 
 fn line(record: &StepRecord) -> Result<String> {

@@ -39,12 +39,23 @@ pub enum MethodName {
     Adamw,
 }
 
-/// One trained tensor.
+/// A tensor to train: a leaf that collects gradients.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Its name, unique.
+    pub name: String,
+    /// Itself.
+    pub tensor: Tensor,
+    /// Its learning rate as a multiple of the schedule's.
+    pub rate: f64,
+    /// How strongly it is pulled towards zero; 0 for norms, biases and positions.
+    pub decay: f64,
+}
+
+/// A parameter and its state.
 #[derive(Debug)]
 struct Slot {
-    name: String,
-    parameter: Tensor,
-    decay: f64,
+    parameter: Parameter,
     /// Velocity, or first moment.
     first: Tensor,
     /// Second moment; AdamW only.
@@ -59,44 +70,25 @@ pub struct Optimizer {
     steps: u64,
 }
 
-/// Whether weight decay applies to a parameter: not to norms, biases and other vectors, nor
-/// to positions.
-pub fn decays(name: &str, shape: &[i64]) -> bool {
-    shape.len() > 1
-        && !name
-            .split(['.', '_'])
-            .any(|part| part.starts_with("position"))
-}
-
 impl Optimizer {
-    /// An optimizer over `parameters`, leaves that collect gradients, with all state at zero.
+    /// An optimizer over `parameters` with all state at zero.
     ///
-    /// `weight_decay` applies where [`decays`] says so. The order of the parameters is theirs
-    /// by name, so that sums over them are the same in every run.
-    pub fn new(method: Method, weight_decay: f64, parameters: Vec<(String, Tensor)>) -> Self {
-        let mut slots: Vec<Slot> = parameters
+    /// It goes through them in the order of their names, so that sums over them are the same
+    /// in every run.
+    pub fn new(method: Method, mut parameters: Vec<Parameter>) -> Self {
+        parameters.sort_by(|a, b| a.name.cmp(&b.name));
+        let zeros = |parameter: &Parameter| parameter.tensor.detach().zeros_like();
+        let slots = parameters
             .into_iter()
-            .map(|(name, parameter)| {
-                let decay = if decays(&name, &parameter.size()) {
-                    weight_decay
-                } else {
-                    0.0
-                };
-                let second = match method {
+            .map(|parameter| Slot {
+                first: zeros(&parameter),
+                second: match method {
                     Method::Sgd { .. } => None,
-                    Method::AdamW { .. } => Some(parameter.zeros_like().detach()),
-                };
-                let first = parameter.zeros_like().detach();
-                Slot {
-                    name,
-                    parameter,
-                    decay,
-                    first,
-                    second,
-                }
+                    Method::AdamW { .. } => Some(zeros(&parameter)),
+                },
+                parameter,
             })
             .collect();
-        slots.sort_by(|a, b| a.name.cmp(&b.name));
         Self {
             method,
             slots,
@@ -109,17 +101,10 @@ impl Optimizer {
         self.steps
     }
 
-    /// The trained tensors by name, in order.
-    pub fn parameters(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.slots
-            .iter()
-            .map(|slot| (slot.name.as_str(), &slot.parameter))
-    }
-
     /// Sets every gradient to zero.
     pub fn zero_grad(&mut self) {
         for slot in &mut self.slots {
-            slot.parameter.zero_grad();
+            slot.parameter.tensor.zero_grad();
         }
     }
 
@@ -127,7 +112,7 @@ impl Optimizer {
     /// `max_norm` where they exceed it; 0 for `max_norm` asks for the norm alone.
     pub fn clip_gradients(&mut self, max_norm: f64) -> f64 {
         let _guard = tch::no_grad_guard();
-        let gradients = || self.slots.iter().map(|slot| slot.parameter.grad());
+        let gradients = || self.slots.iter().map(|slot| slot.parameter.tensor.grad());
         // In double precision: the sum runs over millions of squares.
         let squares: f64 = gradients()
             .filter(Tensor::defined)
@@ -152,13 +137,15 @@ impl Optimizer {
         self.steps += 1;
         let steps = self.steps as f64;
         for slot in &mut self.slots {
-            let gradient = slot.parameter.grad();
+            let (decay, rate) = (slot.parameter.decay, rate * slot.parameter.rate);
+            let tensor = &mut slot.parameter.tensor;
+            let gradient = tensor.grad();
             if !gradient.defined() {
                 continue;
             }
             match (self.method, &mut slot.second) {
                 (Method::AdamW { beta1, beta2, eps }, Some(second)) => {
-                    let _ = slot.parameter.g_mul_scalar_(1.0 - rate * slot.decay);
+                    let _ = tensor.g_mul_scalar_(1.0 - rate * decay);
                     let _ = slot.first.g_mul_scalar_(beta1);
                     let _ = slot.first.g_add_(&(&gradient * (1.0 - beta1)));
                     let _ = second.g_mul_scalar_(beta2);
@@ -166,17 +153,17 @@ impl Optimizer {
                     let correction = (1.0 - beta2.powf(steps)).sqrt();
                     let denominator = second.sqrt() / correction + eps;
                     let scale = -rate / (1.0 - beta1.powf(steps));
-                    let _ = slot.parameter.g_add_(&(&slot.first / denominator * scale));
+                    let _ = tensor.g_add_(&(&slot.first / denominator * scale));
                 }
                 (Method::Sgd { momentum }, _) => {
-                    let pull = if slot.decay > 0.0 {
-                        gradient + &slot.parameter * slot.decay
+                    let pull = if decay > 0.0 {
+                        gradient + &*tensor * decay
                     } else {
                         gradient
                     };
                     let _ = slot.first.g_mul_scalar_(momentum);
                     let _ = slot.first.g_add_(&pull);
-                    let _ = slot.parameter.g_add_(&(&slot.first * -rate));
+                    let _ = tensor.g_add_(&(&slot.first * -rate));
                 }
                 (Method::AdamW { .. }, None) => {}
             }
@@ -187,9 +174,15 @@ impl Optimizer {
     pub fn state(&self) -> BTreeMap<String, Tensor> {
         let mut state = BTreeMap::new();
         for slot in &self.slots {
-            state.insert(format!("first.{}", slot.name), slot.first.shallow_clone());
+            state.insert(
+                format!("first.{}", slot.parameter.name),
+                slot.first.shallow_clone(),
+            );
             if let Some(second) = &slot.second {
-                state.insert(format!("second.{}", slot.name), second.shallow_clone());
+                state.insert(
+                    format!("second.{}", slot.parameter.name),
+                    second.shallow_clone(),
+                );
             }
         }
         state
@@ -278,6 +271,16 @@ mod tests {
             self.store.variables().into_iter().collect()
         }
 
+        fn parameters(&self, decay: f64) -> Vec<Parameter> {
+            let parameter = |(name, tensor)| Parameter {
+                name,
+                tensor,
+                rate: 1.0,
+                decay,
+            };
+            self.named().into_iter().map(parameter).collect()
+        }
+
         fn values(&self) -> Vec<f32> {
             let mut all: Vec<f32> = self.weight.flatten(0, -1).try_into().unwrap();
             all.extend(Vec::<f32>::try_from(&self.bias).unwrap());
@@ -297,10 +300,19 @@ mod tests {
         eps: 1e-8,
     };
 
+    fn leaf(name: &str, tensor: &Tensor, rate: f64, decay: f64) -> Parameter {
+        Parameter {
+            name: name.into(),
+            tensor: tensor.shallow_clone(),
+            rate,
+            decay,
+        }
+    }
+
     #[test]
     fn sgd_equals_torchs_own() {
         let (ours, theirs) = (Problem::new(), Problem::new());
-        let mut own = Optimizer::new(Method::Sgd { momentum: 0.9 }, 0.0, ours.named());
+        let mut own = Optimizer::new(Method::Sgd { momentum: 0.9 }, ours.parameters(0.0));
         let mut reference = nn::sgd(0.9, 0.0, 0.0, false)
             .build(&theirs.store, 0.05)
             .unwrap();
@@ -316,7 +328,7 @@ mod tests {
     #[test]
     fn adamw_equals_torchs_own() {
         let (ours, theirs) = (Problem::new(), Problem::new());
-        let mut own = Optimizer::new(ADAMW, 0.0, ours.named());
+        let mut own = Optimizer::new(ADAMW, ours.parameters(0.0));
         let mut reference = nn::adamw(0.9, 0.999, 0.0)
             .build(&theirs.store, 0.01)
             .unwrap();
@@ -331,14 +343,9 @@ mod tests {
 
     #[test]
     fn a_step_follows_the_closed_formula() {
-        let leaf = || {
-            Tensor::from_slice(&[2.0f32, -1.0])
-                .view([1, 2])
-                .set_requires_grad(true)
-        };
         let step = |method, rates: &[f64]| {
-            let p = leaf();
-            let mut optimizer = Optimizer::new(method, 0.1, vec![("w".into(), p.shallow_clone())]);
+            let p = Tensor::from_slice(&[2.0f32, -1.0]).set_requires_grad(true);
+            let mut optimizer = Optimizer::new(method, vec![leaf("w", &p, 1.0, 0.1)]);
             for rate in rates {
                 optimizer.zero_grad();
                 (&p * Tensor::from_slice(&[3.0f32, 4.0]))
@@ -364,24 +371,21 @@ mod tests {
     }
 
     #[test]
-    fn norms_biases_and_positions_do_not_decay() {
-        assert!(decays("mcb.saa.qkv.weight", &[3, 3]));
-        assert!(decays("map.prompts", &[5, 8]));
-        for (name, shape) in [
-            ("norm.weight", vec![8]),
-            ("linear.bias", vec![8]),
-            ("spatial.position", vec![8, 4]),
-            ("motion.start_positions", vec![8, 4]),
-            ("position_gap", vec![8, 4]),
-        ] {
-            assert!(!decays(name, &shape), "{name}");
-        }
+    fn a_parameters_own_rate_multiplies() {
+        let one = |rate| {
+            let p = Tensor::zeros([1], (Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
+            let mut optimizer = Optimizer::new(ADAMW, vec![leaf("p", &p, rate, 0.0)]);
+            (&p * 2.0).sum(Kind::Float).backward();
+            optimizer.step(0.1);
+            p.double_value(&[0])
+        };
+        assert!((one(0.5) - 0.5 * one(1.0)).abs() < 1e-7);
     }
 
     #[test]
     fn clipping_scales_to_the_norm_and_reports_it() {
         let p = Tensor::zeros([2], (Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
-        let mut optimizer = Optimizer::new(ADAMW, 0.0, vec![("p".into(), p.shallow_clone())]);
+        let mut optimizer = Optimizer::new(ADAMW, vec![leaf("p", &p, 1.0, 0.0)]);
         (&p * Tensor::from_slice(&[3.0f32, 4.0]))
             .sum(Kind::Float)
             .backward();
@@ -394,7 +398,7 @@ mod tests {
     fn a_restored_optimizer_goes_on_bit_for_bit() {
         for method in [Method::Sgd { momentum: 0.9 }, ADAMW] {
             let straight = Problem::new();
-            let mut optimizer = Optimizer::new(method, 0.01, straight.named());
+            let mut optimizer = Optimizer::new(method, straight.parameters(0.01));
             let mut halfway = None;
             for step in 0..10 {
                 if step == 5 {
@@ -410,7 +414,7 @@ mod tests {
             }
             let (values, state) = halfway.unwrap();
             let resumed = Problem::new();
-            let mut optimizer = Optimizer::new(method, 0.01, resumed.named());
+            let mut optimizer = Optimizer::new(method, resumed.parameters(0.01));
             {
                 let _guard = tch::no_grad_guard();
                 for (name, mut tensor) in resumed.named() {
@@ -430,7 +434,7 @@ mod tests {
     #[test]
     fn a_state_that_does_not_fit_is_refused() {
         let problem = Problem::new();
-        let mut optimizer = Optimizer::new(ADAMW, 0.0, problem.named());
+        let mut optimizer = Optimizer::new(ADAMW, problem.parameters(0.0));
         let mut state = optimizer.state();
         state.remove("second.bias");
         assert!(optimizer.restore(&state, 1).is_err());

@@ -18,8 +18,8 @@ pub enum Purpose {
     Mix,
     /// libtorch's own generator during a step (dropout).
     Step,
-    /// Random draws of an evaluation.
-    Evaluate,
+    /// The order of labels that were taken from their clips.
+    Labels,
 }
 
 impl Purpose {
@@ -30,7 +30,7 @@ impl Purpose {
             Self::View => "view",
             Self::Mix => "mix",
             Self::Step => "step",
-            Self::Evaluate => "evaluate",
+            Self::Labels => "labels",
         }
     }
 }

@@ -6,3 +6,5 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const PARTIAL: u8 = 1;
 /// Nothing could be done.
 pub(crate) const FAILED: u8 = 3;
+/// Stopped by Ctrl-C after a checkpoint; the same command goes on.
+pub(crate) const INTERRUPTED: u8 = 130;

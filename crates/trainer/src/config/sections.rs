@@ -8,6 +8,9 @@ use super::{at_least, value, within};
 use crate::Result;
 use crate::optim::MethodName;
 use crate::schedule::WarmUp;
+use data::transform::Augment;
+use data::{NameStyle, Views};
+use models::{Ablation, ModelConfig, SifConfig, ZeroShotConfig};
 
 /// The two named sets of switches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,16 +42,6 @@ pub enum Row {
     Probe,
 }
 
-/// How class names become words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Names {
-    /// "ApplyEyeMakeup" is "apply eye makeup".
-    Split,
-    /// As the data set spells them.
-    Raw,
-}
-
 /// The layouts of video folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -75,17 +68,6 @@ pub enum Precision {
     Bf16,
 }
 
-/// How many clips and crops a test video is seen in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Views {
-    /// Segment centres, centre crop.
-    #[serde(rename = "1x1")]
-    One,
-    /// Four draws of frames, three crops.
-    #[serde(rename = "4x3")]
-    FourByThree,
-}
-
 /// What is trained on what and tested on what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -94,33 +76,41 @@ pub enum ProtocolKind {
     ClosedSet,
     /// A few clips a class.
     FewShot,
-    /// Tested on classes never trained on.
+    /// Nothing is trained; tested on all classes of the split.
     ZeroShot,
+    /// Nothing is trained; each seed draws half of the classes.
+    ZeroShotHalves,
     /// 16 shots of half the classes, tested on both halves apart.
     BaseToNovel,
 }
 
 /// The videos.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
     /// The layout.
-    pub kind: DatasetKind,
+    pub layout: DatasetKind,
     /// The folder of videos.
     pub root: Option<PathBuf>,
-    /// The folder of official lists, where they lie apart from the videos.
+    /// The folder of official lists; for `csv` the list itself.
     pub lists: Option<PathBuf>,
-    /// A list of videos that could not be decoded, to be skipped by name.
+    /// A list of videos that cannot be decoded, as `check-videos` writes it.
     pub skip: Option<PathBuf>,
+    /// Leave out listed clips that are not there, and say how many, instead of refusing.
+    pub allow_missing: bool,
+    /// Whether symbolic links may lead out of the root.
+    pub follow_links: bool,
     /// How class names become words.
-    pub names: Names,
+    pub names: NameStyle,
     /// The folder of cached features.
     pub cache: PathBuf,
     /// T, frames a video.
     pub frames: usize,
     /// Cached training views a video: the first is the test view, the others are random
-    /// frames under random crops and flips.
+    /// frames under `augment`.
     pub train_views: usize,
+    /// What is done to the frames of training views.
+    pub augment: Augment,
 }
 
 /// The frozen CLIP.
@@ -138,7 +128,7 @@ pub struct Backbone {
 #[serde(deny_unknown_fields)]
 pub struct Protocol {
     /// The protocol.
-    pub kind: ProtocolKind,
+    pub name: ProtocolKind,
     /// The official split, 1 to 3.
     pub split: usize,
     /// Training clips a class; few-shot and base-to-novel.
@@ -147,7 +137,7 @@ pub struct Protocol {
     pub seeds: Vec<u64>,
     /// Views of a test video.
     pub views: Views,
-    /// Drop the classes' names from the training labels: a check that should end at chance.
+    /// Shuffle the training labels: a check that has to end at chance.
     pub shuffle_labels: bool,
 }
 
@@ -159,6 +149,8 @@ pub struct Model {
     pub preset: Preset,
     /// Which blocks there are.
     pub row: Row,
+    /// Every switch of the blocks; the row leaves out those that it does not have.
+    pub sif: SifConfig,
 }
 
 /// How the model is trained.
@@ -175,7 +167,7 @@ pub struct Train {
     pub weight_decay: f64,
     /// B, clips a step. The last batch of an epoch is what is left.
     pub batch: usize,
-    /// Batches whose gradients make one step.
+    /// Pieces a batch is computed in, to save memory; the step is the same.
     pub accumulate: usize,
     /// Epochs.
     pub epochs: u64,
@@ -204,14 +196,17 @@ pub struct Train {
 impl Default for Data {
     fn default() -> Self {
         Self {
-            kind: DatasetKind::Folder,
+            layout: DatasetKind::Folder,
             root: None,
             lists: None,
             skip: None,
-            names: Names::Split,
+            allow_missing: false,
+            follow_links: false,
+            names: NameStyle::Split,
             cache: "features".into(),
             frames: 8,
             train_views: 1,
+            augment: Augment::default(),
         }
     }
 }
@@ -228,11 +223,11 @@ impl Default for Backbone {
 impl Default for Protocol {
     fn default() -> Self {
         Self {
-            kind: ProtocolKind::FewShot,
+            name: ProtocolKind::FewShot,
             split: 1,
             shots: 16,
             seeds: (0..10).collect(),
-            views: Views::One,
+            views: Views::SINGLE,
             shuffle_labels: false,
         }
     }
@@ -243,11 +238,31 @@ impl Model {
         Self {
             preset,
             row: Row::Full,
+            sif: SifConfig::preset(match preset {
+                Preset::Paper => models::Preset::Paper,
+                Preset::Best => models::Preset::Best,
+            }),
         }
     }
 
-    pub(super) fn check(&self) -> Result<()> {
-        Ok(())
+    /// The model to build for clips of `frames` frames; `None` for the linear probe.
+    pub fn build(&self, frames: usize) -> Option<ModelConfig> {
+        let [baseline, baseline_mcb, mmb, mmb_map, full] = Ablation::ROWS.map(|row| row.1);
+        let ablation = match self.row {
+            Row::Probe => return None,
+            Row::Clip => {
+                let template = self.sif.prompts.template.clone();
+                return Some(ModelConfig::Clip(ZeroShotConfig { template }));
+            }
+            Row::Baseline => baseline,
+            Row::BaselineMcb => baseline_mcb,
+            Row::Mmb => mmb,
+            Row::MmbMap => mmb_map,
+            Row::Full => full,
+        };
+        let mut sif = self.sif.clone().ablated(ablation);
+        sif.frames = frames as i64;
+        Some(ModelConfig::SeeingInFlowing(sif))
     }
 }
 
@@ -277,6 +292,7 @@ impl Train {
             Preset::Paper => paper,
             Preset::Best => Self {
                 optimizer: MethodName::Adamw,
+                warm_up: WarmUp::Linear,
                 rate: 3e-4,
                 weight_decay: 0.01,
                 clip_norm: 1.0,

@@ -91,32 +91,45 @@ fn merge(
 ) -> Result<()> {
     for (name, value) in layer {
         let key = join(prefix, name);
-        let Some(slot) = target.get_mut(name) else {
-            return Err(Error::UnknownKey {
-                nearest: nearest(&key, known),
-                key,
-                origin: origin.into(),
-            });
+        let unknown = || Error::UnknownKey {
+            nearest: nearest(&key, known),
+            key: key.clone(),
+            origin: origin.into(),
         };
-        match (&slot, value) {
-            (Value::Object(_), Value::Object(inner)) => merge(&key, slot, inner, origin, known)?,
-            (Value::Object(_), other) => {
-                return Err(bad(&key, other, "a section of keys".into()));
+        match (target.get_mut(name), value) {
+            // A table that names its kind is a whole value, not a section.
+            (Some(slot @ Value::Object(_)), Value::Object(inner))
+                if !inner.contains_key("kind") =>
+            {
+                merge(&key, slot, inner, origin, known)?;
             }
             _ => {
+                let absent = target.get(name).is_none();
+                // Keys whose default is "none" are not spelled out in the defaults.
+                let old = target.get(name).cloned().unwrap_or(Value::Null);
                 // A whole number is a fine value for a key of fractions.
-                let value = match (&slot, value) {
+                let value = match (&old, value) {
                     (Value::Number(old), Value::Number(new)) if old.is_f64() => {
                         new.as_f64().map_or_else(|| value.clone(), Value::from)
                     }
                     _ => value.clone(),
                 };
-                *slot = value;
-                try_key(&key, slot)?;
+                try_key(&key, &value).map_err(|error| match absent {
+                    true if is_unknown(&error) => unknown(),
+                    _ => error,
+                })?;
+                let Some(section) = target.as_object_mut() else {
+                    return Err(unknown());
+                };
+                section.insert(name.clone(), value);
             }
         }
     }
     Ok(())
+}
+
+fn is_unknown(error: &Error) -> bool {
+    matches!(error, Error::Value { expected, .. } if expected.starts_with("unknown field"))
 }
 
 /// Checks the kind of one value by reading a whole default configuration with it in place, so
@@ -127,9 +140,17 @@ fn try_key(key: &str, value: &Value) -> Result<()> {
             origin: "defaults".into(),
             reason: error.to_string(),
         })?;
-    let pointer = format!("/{}", key.replace('.', "/"));
-    if let Some(slot) = whole.pointer_mut(&pointer) {
-        *slot = value.clone();
+    let mut slot = &mut whole;
+    let mut parts = key.split('.').peekable();
+    while let Some(part) = parts.next() {
+        let Some(section) = slot.as_object_mut() else {
+            return Err(bad(key, value, "unknown field".into()));
+        };
+        if parts.peek().is_none() {
+            section.insert(part.to_owned(), value.clone());
+            break;
+        }
+        slot = section.entry(part).or_insert(Value::Null);
     }
     match serde_json::from_value::<Config>(whole) {
         Ok(_) => Ok(()),

@@ -1,0 +1,91 @@
+//! `trainer eval`: test a trained checkpoint.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use trainer::config::Config;
+use trainer::engine::last_checkpoint;
+use trainer::interrupt::Interrupt;
+use trainer::run::{Evaluation, Record, Session};
+
+use super::exit;
+use super::settings::Settings;
+use super::summary::summary;
+
+/// Test trained checkpoints, on their own data or on another data set with its own labels.
+///
+/// The configuration is the checkpoint's; --set and the named options change it, so
+/// --set protocol.views=4x3 looks twelve times, and --root with --lists and --dataset goes to
+/// other videos.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// A run's folder: one seed, or all of its seeds.
+    run: PathBuf,
+
+    #[command(flatten)]
+    settings: Settings,
+
+    /// Where results go; RUN/eval unless given.
+    #[arg(long, short, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.settings.file().is_some() {
+        bail!("eval takes its configuration from the checkpoint; change keys with --set");
+    }
+    let out = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| arguments.run.join("eval"));
+    let interrupt = Interrupt::install()?;
+    let mut results = Vec::new();
+    let mut session: Option<Session> = None;
+    for folder in seeds(&arguments.run)? {
+        let loaded = last_checkpoint::<Record>(&folder)?
+            .with_context(|| format!("no checkpoint in {}", folder.display()))?;
+        let toml = loaded.state.config.to_toml()?;
+        let config = Config::parse("checkpoint", &toml, &arguments.settings.overrides())?;
+        let session = match &mut session {
+            Some(session) => session,
+            None => {
+                let quiet = arguments.settings.quiet;
+                session.insert(Session::open(config, interrupt.clone(), quiet)?)
+            }
+        };
+        match session.evaluate(&loaded, &out)? {
+            Evaluation::Done(more) => results.extend(more),
+            Evaluation::Interrupted => return Ok(ExitCode::from(exit::INTERRUPTED)),
+        }
+    }
+    print!("{}", summary(&results));
+    eprintln!("results below {}", out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The folder itself where it holds checkpoints, else its `seed-*` folders in order.
+pub(crate) fn seeds(run: &Path) -> Result<Vec<PathBuf>> {
+    if run.join("checkpoints").is_dir() {
+        return Ok(vec![run.to_path_buf()]);
+    }
+    let entries =
+        std::fs::read_dir(run).with_context(|| format!("cannot open the run {}", run.display()))?;
+    let mut found: Vec<(u64, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let seed = name.to_str()?.strip_prefix("seed-")?.parse().ok()?;
+            Some((seed, entry.path()))
+        })
+        .collect();
+    found.sort();
+    if found.is_empty() {
+        bail!(
+            "{} is no run: it holds neither checkpoints/ nor seed-* folders",
+            run.display()
+        );
+    }
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}

@@ -1,0 +1,71 @@
+//! `trainer extract`: compute frame features ahead of training.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use data::feature_cache::ShareOfWork;
+use trainer::interrupt::Interrupt;
+use trainer::run::Session;
+use trainer::trial::trials;
+
+use super::exit;
+use super::settings::Settings;
+
+/// Compute and keep the frame features that a configuration's training and tests need.
+///
+/// Training does so by itself; this spreads the work over several processes. What is kept
+/// already is not computed again.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+
+    /// This process's share of the work: i/n, i from 0.
+    #[arg(long, value_name = "I/N", default_value = "0/1")]
+    shard: String,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let share: ShareOfWork = arguments.shard.parse()?;
+    let config = arguments.settings.resolve()?;
+    let session = Session::open(config, Interrupt::install()?, arguments.settings.quiet)?;
+    for note in &session.dataset.notes {
+        eprintln!("note: {note}");
+    }
+    let trials = trials(&session.config.protocol, &session.dataset)?;
+    let (train, test) = session.parts(&trials)?;
+    let mut code = ExitCode::SUCCESS;
+    let train_recipes = session.train_recipes().into_iter();
+    let work = train_recipes.map(|recipe| ("training", &train, recipe));
+    let work = work.chain([("test", &test, session.test_recipe())]);
+    for (name, clips, recipe) in work.filter(|(_, clips, _)| !clips.is_empty()) {
+        let done = session
+            .extractor()
+            .extract(clips, &recipe, share)
+            .with_context(|| format!("features of the {name} clips"))?;
+        println!(
+            "{name}: {} clips x {} views, {} computed now, {} cannot be decoded",
+            done.total,
+            recipe.views(),
+            done.computed,
+            done.skipped.len()
+        );
+        for (position, reason) in &done.skipped {
+            eprintln!("left out: {}: {reason}", session.dataset.id(*position));
+            code = ExitCode::from(exit::PARTIAL);
+        }
+        if done.computed > 0 {
+            eprintln!(
+                "{name}: {:.1} s in the image tower, {:.1} s waiting for decoded clips",
+                done.computing.as_secs_f64(),
+                done.waiting.as_secs_f64()
+            );
+        }
+        if done.interrupted {
+            eprintln!("stopped; the same command goes on");
+            return Ok(ExitCode::from(exit::INTERRUPTED));
+        }
+    }
+    Ok(code)
+}

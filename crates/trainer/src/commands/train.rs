@@ -1,0 +1,51 @@
+//! `trainer train`: train and test every seed of a configuration.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use trainer::interrupt::Interrupt;
+use trainer::run::{Finished, Session};
+
+use super::exit;
+use super::settings::Settings;
+use super::summary::summary;
+
+/// Train and test every seed of a configuration.
+///
+/// Features are computed first where they are not kept yet. The same command again goes on
+/// where it stopped; finished seeds are not repeated. Ctrl-C writes a checkpoint and stops;
+/// twice stops at once.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+
+    /// The run's folder; runs/NAME unless given.
+    #[arg(long, short, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let config = arguments.settings.resolve()?;
+    let folder = match &arguments.out {
+        Some(folder) => folder.clone(),
+        None => PathBuf::from("runs").join(&config.name),
+    };
+    let session = Session::open(config, Interrupt::install()?, arguments.settings.quiet)?;
+    for note in &session.dataset.notes {
+        eprintln!("note: {note}");
+    }
+    match session.run(&folder)? {
+        Finished::All(results) => {
+            print!("{}", summary(&results));
+            eprintln!("results below {}", folder.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Finished::Interrupted => {
+            eprintln!("stopped; the same command goes on from the last checkpoint");
+            Ok(ExitCode::from(exit::INTERRUPTED))
+        }
+    }
+}

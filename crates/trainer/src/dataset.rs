@@ -1,0 +1,144 @@
+//! The videos a configuration names.
+
+use std::path::{Path, PathBuf};
+
+use data::formats::{
+    Found, KineticsLists, Missing, ReadOptions, class_folders, clip_list, hmdb51, kinetics400,
+    ucf101,
+};
+use data::{Manifest, SkipList, Split};
+
+use crate::config::{Data, DatasetKind};
+use crate::{Error, Result};
+
+/// A data set, read and checked.
+#[derive(Debug)]
+pub struct Dataset {
+    /// Clips, classes and splits.
+    pub manifest: Manifest,
+    /// Clips to leave out, by name.
+    pub skip: SkipList,
+    /// What the reader recognised or left out, a sentence each.
+    pub notes: Vec<String>,
+    /// The classes' names as words, in label order.
+    pub labels: Vec<String>,
+}
+
+impl Dataset {
+    /// Reads the data set that `config` names.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where root or lists are needed and not given, and whatever reading
+    /// them meets.
+    pub fn read(config: &Data) -> Result<Self> {
+        let root = needed("data.root", "the folder of videos", config.root.as_deref())?;
+        let options = ReadOptions {
+            missing: if config.allow_missing {
+                Missing::Allow
+            } else {
+                Missing::Refuse
+            },
+            follow_links: config.follow_links,
+        };
+        let name = root.file_name().unwrap_or_default().to_string_lossy();
+        let lists = || {
+            needed(
+                "data.lists",
+                "the folder of official lists",
+                config.lists.as_deref(),
+            )
+        };
+        let found = match config.layout {
+            DatasetKind::Ucf101 => ucf101(root, lists()?, options)?,
+            DatasetKind::Hmdb51 => hmdb51(root, lists()?, options)?,
+            DatasetKind::Kinetics400 => kinetics400(root, &kinetics_lists(lists()?), options)?,
+            DatasetKind::Folder => class_folders(&name, root, options)?,
+            DatasetKind::Csv => {
+                let list = needed(
+                    "data.lists",
+                    "a file of `path,label`",
+                    config.lists.as_deref(),
+                )?;
+                clip_list(&name, root, list, None, options)?
+            }
+        };
+        let skip = match &config.skip {
+            Some(path) => SkipList::load(path)?,
+            None => SkipList::new(),
+        };
+        Ok(Self::of(found, skip, config))
+    }
+
+    fn of(found: Found, skip: SkipList, config: &Data) -> Self {
+        let mut notes = found.notes;
+        if !found.missing.is_empty() {
+            notes.push(format!(
+                "{} of {} listed clips are not there and were left out",
+                found.missing.len(),
+                found.listed
+            ));
+        }
+        let clips = found.manifest.clips().iter();
+        let skipped = clips.filter(|clip| skip.reason(&clip.id).is_some()).count();
+        if skipped > 0 {
+            notes.push(format!(
+                "{skipped} clips are on the skip list and were left out"
+            ));
+        }
+        let classes = found.manifest.classes();
+        Self {
+            labels: classes.iter().map(|name| name.text(config.names)).collect(),
+            manifest: found.manifest,
+            skip,
+            notes,
+        }
+    }
+
+    /// The split of that name without the clips of the skip list.
+    ///
+    /// # Errors
+    /// There is no such split.
+    pub fn split(&self, name: &str) -> Result<Split> {
+        let mut split = self.manifest.split(name)?.clone();
+        let kept = |position: &usize| self.skip.reason(self.id(*position)).is_none();
+        split.train.retain(kept);
+        split.test.retain(kept);
+        Ok(split)
+    }
+
+    /// The id of the clip at a position.
+    pub fn id(&self, position: usize) -> &str {
+        self.manifest
+            .clips()
+            .get(position)
+            .map_or("", |clip| clip.id.as_str())
+    }
+
+    /// The class of the clip at a position.
+    pub fn class(&self, position: usize) -> usize {
+        self.manifest
+            .clips()
+            .get(position)
+            .map_or(0, data::Clip::label)
+    }
+}
+
+fn needed<'a>(key: &str, expected: &str, path: Option<&'a Path>) -> Result<&'a Path> {
+    path.ok_or_else(|| Error::Value {
+        key: key.into(),
+        expected: expected.into(),
+        got: "not set".into(),
+    })
+}
+
+/// The two CSV files as they are published.
+fn kinetics_lists(folder: &Path) -> KineticsLists {
+    let first = |names: [&str; 2]| -> Option<PathBuf> {
+        let mut paths = names.into_iter().map(|name| folder.join(name));
+        paths.find(|path| path.is_file())
+    };
+    KineticsLists {
+        train: first(["train.csv", "kinetics_train.csv"]),
+        val: first(["val.csv", "kinetics_val.csv"]),
+    }
+}

@@ -1,0 +1,760 @@
+//! The training loop: Eq. 3's loss over batches of clips, resumable at any step.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use models::{Classifier, Clips, Targets, VideoTextModel};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tch::{Kind, Tensor};
+
+use crate::checkpoint::{Loaded, OPTIMIZER, Store, TRAINED, Tensors};
+use crate::config::Train;
+use crate::interrupt::Interrupt;
+use crate::log::{RunLog, StepRecord};
+use crate::optim::{Method, MethodName, Optimizer, Parameter};
+use crate::schedule::{Length, Schedule};
+use crate::seed::{Purpose, Stream};
+use crate::source::ClipSource;
+use crate::{Error, Result};
+
+/// The group of the last parameters, where the tested ones are a running average.
+const CURRENT: &str = "current";
+
+/// One training run.
+pub struct Task<'a> {
+    /// What learns.
+    pub model: &'a dyn VideoTextModel,
+    /// The classes it learns, in the order of their numbers.
+    pub labels: &'a [String],
+    /// The clips it learns from.
+    pub clips: &'a mut dyn ClipSource,
+    /// How.
+    pub train: &'a Train,
+    /// Seed of order, views, mixing and dropout.
+    pub seed: u64,
+    /// The run's folder: log and checkpoints.
+    pub folder: &'a Path,
+    /// Asked after every step.
+    pub interrupt: &'a Interrupt,
+    /// No progress on stderr.
+    pub quiet: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All steps are done; the model holds the parameters to test.
+    Finished,
+    /// Stopped on request after a checkpoint.
+    Interrupted {
+        /// Steps done.
+        step: u64,
+        /// Steps in all.
+        of: u64,
+    },
+}
+
+/// What a checkpoint's `state.json` holds.
+#[derive(Serialize, serde::Deserialize)]
+struct State<R> {
+    /// Updates the optimizer made.
+    updates: u64,
+    /// What the run is: configuration, labels, data and backbone.
+    run: R,
+}
+
+/// Where a run's checkpoints lie below its folder.
+pub fn store(folder: &Path, keep: usize) -> Store {
+    Store::new(folder.join("checkpoints"), keep)
+}
+
+/// The newest checkpoint of the run in `folder` that verifies; `None` before the first.
+///
+/// # Errors
+/// [`Error::Checkpoint`] where there are some and none verifies.
+pub fn last_checkpoint<R: DeserializeOwned>(folder: &Path) -> Result<Option<Loaded<R>>> {
+    Ok(store(folder, 1).load::<State<R>>()?.map(|loaded| Loaded {
+        path: loaded.path,
+        step: loaded.step,
+        groups: loaded.groups,
+        state: loaded.state.run,
+        hash: loaded.hash,
+        refused: loaded.refused,
+    }))
+}
+
+/// Copies the tensors of `from` into the parameters of `model`.
+///
+/// # Errors
+/// [`Error::Mismatch`] listing what is missing, unknown or of another shape; nothing is
+/// changed then.
+pub fn load_parameters(model: &dyn VideoTextModel, from: &Tensors) -> Result<()> {
+    let own = model.trained().variables();
+    let mut wrong: Vec<String> = Vec::new();
+    for (name, tensor) in &own {
+        match from.get(name) {
+            None => wrong.push(format!("{name} is missing")),
+            Some(saved) if saved.size() != tensor.size() => wrong.push(format!(
+                "{name} is {:?}, the model has {:?}",
+                saved.size(),
+                tensor.size()
+            )),
+            Some(_) => {}
+        }
+    }
+    for name in from.keys().filter(|name| !own.contains_key(*name)) {
+        wrong.push(format!("{name} is unknown to the model"));
+    }
+    if !wrong.is_empty() {
+        wrong.sort();
+        return Err(Error::mismatch(
+            "trained parameters",
+            "those of the configured model",
+            wrong.join("; "),
+        ));
+    }
+    let _guard = tch::no_grad_guard();
+    for (name, mut tensor) in own {
+        if let Some(saved) = from.get(&name) {
+            tensor.f_copy_(saved)?;
+        }
+    }
+    Ok(())
+}
+
+/// The model's parameters by name, copied.
+pub fn parameters(model: &dyn VideoTextModel) -> Tensors {
+    model
+        .trained()
+        .variables()
+        .into_iter()
+        .map(|(name, tensor)| (name, tensor.detach().copy()))
+        .collect()
+}
+
+/// Runs `task` to its end, from its newest checkpoint where there is one.
+///
+/// `run` describes the run. It is stored in every checkpoint, and a folder whose checkpoint
+/// holds another one is refused, so that two runs are never mixed.
+///
+/// # Errors
+/// [`Error::NotFinite`] for a loss or gradient that is no number, [`Error::File`] where the
+/// disk is full (the last checkpoint is whole), and whatever the model or the clips meet.
+pub fn train<R>(task: &mut Task<'_>, run: &R) -> Result<Ended>
+where
+    R: Serialize + DeserializeOwned + PartialEq + Clone,
+{
+    let train = task.train;
+    let count = task.clips.classes().len();
+    if count == 0 {
+        return Err(Error::mismatch("training clips", "at least 1", 0));
+    }
+    let length = Length::new(count, train.batch, train.epochs, train.at_least);
+    let schedule = Schedule {
+        rate: train.rate,
+        warm_up: train.warm_up,
+        warm_up_rate: train.warm_up_rate,
+        warm_up_steps: train.warm_up_epochs.saturating_mul(length.epoch_steps),
+        steps: length.steps(),
+    };
+    let store = store(task.folder, train.keep);
+    let mut optimizer = Optimizer::new(method(train), trainable(task.model, train.weight_decay));
+    let mut average = (train.average > 0.0).then(|| parameters(task.model));
+    let mut done = 0;
+    if let Some(loaded) = store.load::<State<R>>()? {
+        if loaded.state.run != *run {
+            return Err(Error::Checkpoint {
+                path: loaded.path,
+                reason: "belongs to a run with another configuration, data, labels or backbone; \
+                    choose another folder, or remove this one"
+                    .into(),
+            });
+        }
+        for (path, reason) in &loaded.refused {
+            tracing::warn!("{}: passed over: {reason}", path.display());
+        }
+        done = loaded.step;
+        average = resume(
+            task.model,
+            &mut optimizer,
+            loaded.groups,
+            loaded.state.updates,
+        )?
+        .filter(|_| average.is_some());
+    }
+
+    let mut log = RunLog::open(task.folder, done, length.steps(), task.quiet)?;
+    {
+        let classifier = task.model.bind(task.labels)?;
+        while done < length.steps() {
+            let seen = step(
+                task,
+                classifier.as_ref(),
+                &mut optimizer,
+                &schedule,
+                length,
+                done,
+            )?;
+            if let Some(average) = &mut average {
+                update_average(average, task.model, train.average, done);
+            }
+            done += 1;
+            log.step(&seen.record, seen.clips)?;
+            let stop = task.interrupt.asked();
+            if done % train.save_every == 0 || done == length.steps() || stop {
+                log.sync()?;
+                let state = State {
+                    updates: optimizer.steps(),
+                    run: run.clone(),
+                };
+                store.save(
+                    done,
+                    &groups(task.model, &optimizer, average.as_ref()),
+                    &state,
+                )?;
+            }
+            if stop && done < length.steps() {
+                log.close()?;
+                return Ok(Ended::Interrupted {
+                    step: done,
+                    of: length.steps(),
+                });
+            }
+        }
+    }
+    log.close()?;
+    if let Some(average) = &average {
+        load_parameters(task.model, average)?;
+    }
+    Ok(Ended::Finished)
+}
+
+/// What one step saw.
+struct Seen {
+    record: StepRecord,
+    clips: usize,
+}
+
+fn step(
+    task: &mut Task<'_>,
+    classifier: &dyn Classifier,
+    optimizer: &mut Optimizer,
+    schedule: &Schedule,
+    length: Length,
+    done: u64,
+) -> Result<Seen> {
+    let train = task.train;
+    let (epoch, within) = (done / length.epoch_steps, done % length.epoch_steps);
+    let positions = batch_positions(task, epoch, within);
+    let classes = classes_of(task.clips.classes(), &positions);
+    // Dropout draws from libtorch's own generator: set anew for each step, it needs no saving.
+    let draws = Stream::new(task.seed, Purpose::Step, epoch, within).next_u64();
+    tch::manual_seed((draws >> 1) as i64);
+
+    let batch = Batch {
+        clips: task.clips.batch(&positions, task.seed, epoch)?,
+        classes: Tensor::from_slice(&classes),
+        weights: None,
+    };
+    let batch = match train.mix > 0.0 {
+        true => batch.mixed(
+            task.labels.len(),
+            train.mix,
+            Stream::new(task.seed, Purpose::Mix, epoch, within),
+        )?,
+        false => batch,
+    };
+    optimizer.zero_grad();
+    let (mut loss, mut right) = (0.0, 0);
+    let piece = positions.len().div_ceil(train.accumulate);
+    for start in (0..positions.len()).step_by(piece.max(1)) {
+        let size = piece.min(positions.len() - start);
+        let part = batch.part(start as i64, size as i64)?;
+        let targets = part.targets().smoothed(train.label_smoothing)?;
+        let computed = classifier.loss(&part.clips, &targets)?;
+        let share = size as f64 / positions.len() as f64;
+        loss += share * computed.value.double_value(&[]);
+        let predicted = &computed.predicted;
+        right += predicted
+            .eq_tensor(&part.classes.to_device(predicted.device()))
+            .sum(Kind::Int64)
+            .int64_value(&[]);
+        if !loss.is_finite() {
+            return Err(not_finite(done, "loss", loss));
+        }
+        computed.backward(share)?;
+    }
+    let norm = optimizer.clip_gradients(train.clip_norm);
+    if !norm.is_finite() {
+        return Err(not_finite(done, "gradient norm", norm));
+    }
+    let rate = schedule.rate(done);
+    optimizer.step(rate);
+    Ok(Seen {
+        record: StepRecord {
+            step: done + 1,
+            epoch,
+            loss,
+            rate,
+            gradient_norm: norm,
+            top1: right as f64 / positions.len() as f64,
+        },
+        clips: positions.len(),
+    })
+}
+
+/// The clips of step `within` of `epoch`: all of them once an epoch, in an order of its own.
+fn batch_positions(task: &Task<'_>, epoch: u64, within: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..task.clips.classes().len()).collect();
+    Stream::new(task.seed, Purpose::Shuffle, epoch, 0).shuffle(&mut order);
+    let mut batches = order.chunks(task.train.batch);
+    let within = usize::try_from(within).unwrap_or(usize::MAX);
+    batches.nth(within).unwrap_or_default().to_vec()
+}
+
+fn classes_of(classes: &[i64], positions: &[usize]) -> Vec<i64> {
+    positions
+        .iter()
+        .filter_map(|position| classes.get(*position).copied())
+        .collect()
+}
+
+/// Clips with what they show.
+struct Batch {
+    clips: Clips,
+    /// `[B]`
+    classes: Tensor,
+    /// `[B, K]`, where clips were mixed.
+    weights: Option<Tensor>,
+}
+
+impl Batch {
+    /// Each clip mixed with another of the batch, features and labels alike, by one share
+    /// drawn from Beta(`alpha`, `alpha`) (mixup, ICLR 2018).
+    fn mixed(self, labels: usize, alpha: f64, mut stream: Stream) -> Result<Self> {
+        let mut share = stream.beta(alpha);
+        // The clip itself keeps the larger part, so that `classes` stays its class.
+        share = share.max(1.0 - share);
+        let size = self.classes.size1()?;
+        let mut partners: Vec<i64> = (0..size).collect();
+        stream.shuffle(&mut partners);
+        let partners = Tensor::from_slice(&partners);
+        let mix = |x: &Tensor| x * share + x.index_select(0, &partners) * (1.0 - share);
+        let clips = match &self.clips {
+            Clips::Features(features) => Clips::Features(mix(features)),
+            Clips::Pixels(pixels) => Clips::Pixels(mix(pixels)),
+        };
+        let truth = self.classes.f_one_hot(labels as i64)?.to_kind(Kind::Float);
+        Ok(Self {
+            clips,
+            weights: Some(mix(&truth)),
+            classes: self.classes,
+        })
+    }
+
+    fn part(&self, start: i64, size: i64) -> Result<Self> {
+        let cut = |x: &Tensor| x.f_narrow(0, start, size);
+        Ok(Self {
+            clips: match &self.clips {
+                Clips::Features(features) => Clips::Features(cut(features)?),
+                Clips::Pixels(pixels) => Clips::Pixels(cut(pixels)?),
+            },
+            classes: cut(&self.classes)?,
+            weights: self.weights.as_ref().map(cut).transpose()?,
+        })
+    }
+
+    fn targets(&self) -> Targets {
+        match &self.weights {
+            Some(weights) => Targets::weights(weights),
+            None => Targets::classes(&self.classes),
+        }
+    }
+}
+
+fn method(train: &Train) -> Method {
+    match train.optimizer {
+        MethodName::Sgd => Method::Sgd {
+            momentum: train.momentum,
+        },
+        MethodName::Adamw => Method::AdamW {
+            beta1: train.momentum,
+            beta2: 0.999,
+            eps: 1e-8,
+        },
+    }
+}
+
+fn trainable(model: &dyn VideoTextModel, weight_decay: f64) -> Vec<Parameter> {
+    let variables = model.trained().variables();
+    variables
+        .into_iter()
+        .filter(|(_, tensor)| tensor.requires_grad())
+        .map(|(name, tensor)| {
+            let group = model.group(&name);
+            Parameter {
+                name,
+                tensor,
+                rate: group.rate,
+                decay: if group.decay { weight_decay } else { 0.0 },
+            }
+        })
+        .collect()
+}
+
+/// What a checkpoint stores.
+fn groups<'a>(
+    model: &dyn VideoTextModel,
+    optimizer: &Optimizer,
+    average: Option<&Tensors>,
+) -> BTreeMap<&'a str, Tensors> {
+    let mut groups = BTreeMap::from([(OPTIMIZER, optimizer.state())]);
+    let current = parameters(model);
+    match average {
+        None => {
+            groups.insert(TRAINED, current);
+        }
+        Some(average) => {
+            let copy = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.shallow_clone());
+            groups.insert(TRAINED, average.iter().map(copy).collect());
+            groups.insert(CURRENT, current);
+        }
+    }
+    groups
+}
+
+/// Puts a checkpoint's tensors in place; returns the running average, where there was one.
+fn resume(
+    model: &dyn VideoTextModel,
+    optimizer: &mut Optimizer,
+    mut groups: BTreeMap<String, Tensors>,
+    updates: u64,
+) -> Result<Option<Tensors>> {
+    let mut take = |group: &str| groups.remove(group);
+    let trained = take(TRAINED).unwrap_or_default();
+    optimizer.restore(&take(OPTIMIZER).unwrap_or_default(), updates)?;
+    match take(CURRENT) {
+        None => {
+            load_parameters(model, &trained)?;
+            Ok(None)
+        }
+        Some(current) => {
+            load_parameters(model, &current)?;
+            Ok(Some(trained))
+        }
+    }
+}
+
+/// Exponential moving average; a plain mean over the first steps, so that the random start
+/// weighs no more than any other step.
+fn update_average(average: &mut Tensors, model: &dyn VideoTextModel, decay: f64, done: u64) {
+    let _guard = tch::no_grad_guard();
+    let decay = decay.min((1 + done) as f64 / (2 + done) as f64);
+    let mut current = model.trained().variables();
+    for (name, mean) in average {
+        if let Some(tensor) = current.remove(name) {
+            let _ = mean.g_mul_scalar_(decay);
+            let _ = mean.g_add_(&(tensor.detach() * (1.0 - decay)));
+        }
+    }
+}
+
+fn not_finite(done: u64, what: &'static str, value: f64) -> Error {
+    Error::NotFinite {
+        step: done + 1,
+        what,
+        value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::config::Preset;
+    use crate::log::read_steps;
+    use crate::source::CachedClips;
+    use models::{Evidence, Scores, TrainingLoss};
+    use tch::Device;
+    use tch::nn::{self, Module as _};
+
+    /// A linear map of the mean frame feature, with dropout.
+    struct Linear {
+        store: nn::VarStore,
+        map: nn::Linear,
+        labels: Vec<String>,
+        dropout: f64,
+    }
+
+    impl Linear {
+        fn new(classes: i64) -> Self {
+            tch::manual_seed(1);
+            let store = nn::VarStore::new(Device::Cpu);
+            let map = nn::linear(
+                store.root() / "map",
+                6,
+                classes,
+                nn::LinearConfig::default(),
+            );
+            let labels = (0..classes).map(|class| format!("class {class}")).collect();
+            Self {
+                store,
+                map,
+                labels,
+                dropout: 0.2,
+            }
+        }
+
+        fn forward(&self, clips: &Clips, train: bool) -> Scores {
+            let Clips::Features(features) = clips else {
+                panic!("features expected");
+            };
+            let video = features
+                .mean_dim(1, false, Kind::Float)
+                .dropout(self.dropout, train);
+            let empty = || Tensor::zeros([0], (Kind::Float, Device::Cpu));
+            Scores {
+                logits: self.map.forward(&video),
+                video,
+                text: empty(),
+                evidence: Evidence {
+                    video: empty(),
+                    text: empty(),
+                    motion: None,
+                    prompt_residual: None,
+                },
+            }
+        }
+    }
+
+    impl VideoTextModel for Linear {
+        fn bind<'a>(&'a self, _labels: &[String]) -> models::Result<Box<dyn Classifier + 'a>> {
+            Ok(Box::new(Bound(self)))
+        }
+
+        fn trained(&self) -> &nn::VarStore {
+            &self.store
+        }
+
+        fn trained_mut(&mut self) -> &mut nn::VarStore {
+            &mut self.store
+        }
+    }
+
+    struct Bound<'a>(&'a Linear);
+
+    impl Classifier for Bound<'_> {
+        fn labels(&self) -> &[String] {
+            &self.0.labels
+        }
+
+        fn score(&self, clips: &Clips) -> models::Result<Scores> {
+            Ok(self.0.forward(clips, false))
+        }
+
+        fn loss<'a>(
+            &'a self,
+            clips: &Clips,
+            targets: &Targets,
+        ) -> models::Result<TrainingLoss<'a>> {
+            let scores = self.0.forward(clips, true);
+            let value = targets.cross_entropy(&scores.logits)?;
+            let predicted = scores.logits.detach().argmax(1, false);
+            Ok(TrainingLoss::new(value, scores, predicted, |loss| {
+                loss.f_backward()?;
+                Ok(())
+            }))
+        }
+    }
+
+    fn clips(count: i64) -> CachedClips {
+        tch::manual_seed(2);
+        let classes: Vec<i64> = (0..count).map(|clip| clip % 3).collect();
+        let features = Tensor::randn([count, 2, 4, 6], (Kind::Float, Device::Cpu));
+        let place = Tensor::from_slice(&classes).one_hot(6).to_kind(Kind::Float);
+        CachedClips::new(features + place.view([count, 1, 1, 6]) * 2.0, classes).unwrap()
+    }
+
+    fn recipe() -> Train {
+        Train {
+            rate: 0.05,
+            batch: 4,
+            epochs: 6,
+            at_least: 1,
+            save_every: 3,
+            mix: 0.3,
+            average: 0.9,
+            label_smoothing: 0.1,
+            ..Train::preset(Preset::Best)
+        }
+    }
+
+    /// Trains below `folder`; the tested parameters' fingerprint and the log.
+    fn run(folder: &Path, train: &Train, stop_at_start: bool) -> (Ended, String, Vec<u8>) {
+        run_model(&Linear::new(3), folder, train, stop_at_start)
+    }
+
+    fn run_model(
+        model: &Linear,
+        folder: &Path,
+        train: &Train,
+        stop_at_start: bool,
+    ) -> (Ended, String, Vec<u8>) {
+        let interrupt = Interrupt::default();
+        if stop_at_start {
+            interrupt.ask();
+        }
+        let ended = super::train(
+            &mut Task {
+                model,
+                labels: &model.labels,
+                clips: &mut clips(10),
+                train,
+                seed: 5,
+                folder,
+                interrupt: &interrupt,
+                quiet: true,
+            },
+            &"one run".to_owned(),
+        )
+        .unwrap();
+        (
+            ended,
+            crate::checkpoint::fingerprint(&parameters(model)).unwrap(),
+            std::fs::read(folder.join("log.jsonl")).unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_run_stopped_after_every_step_ends_like_one_never_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let straight = run(&folder.path().join("a"), &recipe(), false);
+        assert_eq!(straight.0, Ended::Finished);
+        let stopped = folder.path().join("b");
+        let mut stops = 0;
+        while run(&stopped, &recipe(), true).0 != Ended::Finished {
+            stops += 1;
+        }
+        assert_eq!(stops, 17, "18 steps: 3 an epoch, the last of 2 clips");
+        assert_eq!(run(&stopped, &recipe(), false), straight);
+    }
+
+    #[test]
+    fn a_batch_in_pieces_is_the_same_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = |name: &str, accumulate| {
+            let train = Train {
+                accumulate,
+                batch: 10,
+                epochs: 1,
+                mix: 0.0,
+                average: 0.0,
+                ..recipe()
+            };
+            let folder = folder.path().join(name);
+            let mut model = Linear::new(3);
+            model.dropout = 0.0;
+            run_model(&model, &folder, &train, false);
+            read_steps(&folder.join("log.jsonl")).unwrap().remove(0)
+        };
+        let (whole, pieces) = (first("whole", 1), first("pieces", 4));
+        assert!(
+            (whole.loss - pieces.loss).abs() < 1e-6,
+            "{whole:?} {pieces:?}"
+        );
+        assert!((whole.gradient_norm - pieces.gradient_norm).abs() < 1e-6);
+        assert_eq!(whole.top1, pieces.top1);
+    }
+
+    #[test]
+    fn a_folder_of_another_run_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), &recipe(), false);
+        let model = Linear::new(3);
+        let error = super::train(
+            &mut Task {
+                model: &model,
+                labels: &model.labels,
+                clips: &mut clips(10),
+                train: &recipe(),
+                seed: 5,
+                folder: folder.path(),
+                interrupt: &Interrupt::default(),
+                quiet: true,
+            },
+            &"another run".to_owned(),
+        );
+        assert!(matches!(error, Err(Error::Checkpoint { .. })));
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = Linear::new(3);
+        let nan = Tensor::full([10, 1, 4, 6], f64::NAN, (Kind::Float, Device::Cpu));
+        let error = super::train(
+            &mut Task {
+                model: &model,
+                labels: &model.labels,
+                clips: &mut CachedClips::new(nan, vec![0; 10]).unwrap(),
+                train: &recipe(),
+                seed: 5,
+                folder: folder.path(),
+                interrupt: &Interrupt::default(),
+                quiet: true,
+            },
+            &"run".to_owned(),
+        )
+        .unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::NotFinite {
+                    step: 1,
+                    what: "loss",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(last_checkpoint::<String>(folder.path()).unwrap().is_none());
+    }
+
+    #[test]
+    fn training_learns_what_can_be_learned() {
+        let folder = tempfile::tempdir().unwrap();
+        let train = Train {
+            epochs: 60,
+            mix: 0.0,
+            ..recipe()
+        };
+        run(folder.path(), &train, false);
+        let steps = read_steps(&folder.path().join("log.jsonl")).unwrap();
+        let mean = |part: &[StepRecord]| {
+            part.iter().map(|step| step.loss).sum::<f64>() / part.len() as f64
+        };
+        assert!(mean(&steps[170..]) < 0.7 * mean(&steps[..10]));
+    }
+
+    #[test]
+    fn mixed_labels_stay_a_distribution_led_by_the_clips_own() {
+        let batch = Batch {
+            clips: Clips::Features(Tensor::ones([4, 2, 3], (Kind::Float, Device::Cpu))),
+            classes: Tensor::from_slice(&[0i64, 1, 2, 1]),
+            weights: None,
+        };
+        let mixed = batch
+            .mixed(3, 0.5, Stream::new(0, Purpose::Mix, 0, 0))
+            .unwrap();
+        let weights = mixed.weights.unwrap();
+        let sums: Vec<f32> = weights
+            .sum_dim_intlist(-1i64, false, Kind::Float)
+            .try_into()
+            .unwrap();
+        assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-6));
+        let own = weights.nll_loss(&mixed.classes);
+        assert!(own.double_value(&[]) <= -0.5);
+    }
+}

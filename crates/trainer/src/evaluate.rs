@@ -1,0 +1,93 @@
+//! Scores of test clips, and what they show.
+
+use models::{Classifier, Clips};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::metrics::Accuracy;
+use crate::{Error, Result};
+
+/// Clips scored at once.
+const BATCH: i64 = 32;
+
+/// Probabilities of every test clip.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scored {
+    /// `[N * K]`, row by row, the mean over the views.
+    pub probabilities: Vec<f32>,
+    /// The true class of each clip, 0..K.
+    pub labels: Vec<usize>,
+    /// K
+    pub classes: usize,
+}
+
+/// One clip as a report shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClipScore {
+    /// The clip's id.
+    pub id: String,
+    /// Its class, 0..K.
+    pub label: usize,
+    /// Up to five classes with their probabilities, best first.
+    pub top: Vec<(usize, f32)>,
+}
+
+impl Scored {
+    /// Scores clips with features `[N, V, T, D]`; the last, incomplete batch like any other.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] where labels and features do not fit, and what the model refuses.
+    pub fn new(classifier: &dyn Classifier, features: &Tensor, labels: Vec<usize>) -> Result<Self> {
+        let classes = classifier.labels().len();
+        let size = features.size();
+        let (&[clips, views, _, _], true) = (&size[..], size.len() == 4) else {
+            return Err(Error::mismatch(
+                "test features",
+                "[N, V, T, D]",
+                format!("{size:?}"),
+            ));
+        };
+        if clips != labels.len() as i64 {
+            return Err(Error::mismatch("test features", labels.len(), clips));
+        }
+        let mut probabilities = Vec::with_capacity(labels.len() * classes);
+        for start in (0..clips).step_by(BATCH as usize) {
+            let batch = features.f_narrow(0, start, BATCH.min(clips - start))?;
+            let looks: Vec<Clips> = (0..views)
+                .map(|view| Clips::Features(batch.select(1, view).to_kind(Kind::Float)))
+                .collect();
+            let scores = classifier.probabilities(&looks)?;
+            let scores = scores.to_kind(Kind::Float).to_device(tch::Device::Cpu);
+            probabilities.extend(Vec::<f32>::try_from(scores.contiguous().view(-1))?);
+        }
+        Ok(Self {
+            probabilities,
+            labels,
+            classes,
+        })
+    }
+
+    /// Accuracy over all clips.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] for a probability that is no number.
+    pub fn accuracy(&self) -> Result<Accuracy> {
+        Accuracy::new(&self.probabilities, &self.labels, self.classes)
+    }
+
+    /// Each clip with its best classes, in the order scored.
+    pub fn clips<'a>(&self, ids: impl Iterator<Item = &'a str>) -> Vec<ClipScore> {
+        let rows = self.probabilities.chunks_exact(self.classes.max(1));
+        ids.zip(rows.zip(&self.labels))
+            .map(|(id, (row, label))| ClipScore {
+                id: id.to_owned(),
+                label: *label,
+                top: crate::metrics::order(row)
+                    .into_iter()
+                    .take(5)
+                    .filter_map(|class| Some((class, row.get(class).copied()?)))
+                    .collect(),
+            })
+            .collect()
+    }
+}

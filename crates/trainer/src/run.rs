@@ -1,0 +1,675 @@
+//! One configured run: its trials trained and tested, each in a folder of its own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use data::feature_cache::ShareOfWork;
+use data::{Recipe, Sampling, Views};
+use models::{ModelConfig, VideoTextModel};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tch::Device;
+
+use crate::backbone::{Backbone, Identity};
+use crate::checkpoint::{Loaded, TRAINED, Tensors, encode_tensors};
+use crate::config::{Checked, Config, ProtocolKind};
+use crate::dataset::Dataset;
+use crate::disk::write_file;
+use crate::engine::{self, Ended, Task};
+use crate::evaluate::{ClipScore, Scored};
+use crate::features::{Extraction, Extractor, FeatureSet};
+use crate::interrupt::Interrupt;
+use crate::metrics::Accuracy;
+use crate::probe::Probe;
+use crate::seed::{Purpose, Stream};
+use crate::source::CachedClips;
+use crate::trial::{Test, Trial, split_of, training_classes, trials};
+use crate::{Error, Result};
+
+/// The commit this binary was built from.
+pub const REVISION: &str = env!("TRAINER_REVISION");
+
+/// Training clips of a split above which only the drawn ones are extracted.
+const LARGE: usize = 20_000;
+
+/// What a run is, as its checkpoints hold it: all that predicting with it needs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// The resolved configuration.
+    pub config: Config,
+    /// The model built from it.
+    pub model: ModelConfig,
+    /// The classes as words, in the order of the model's numbers.
+    pub labels: Vec<String>,
+    /// The classes as their data set spells them, in the same order.
+    pub classes: Vec<String>,
+    /// The backbone it stands on.
+    pub backbone: Identity,
+    /// Seed of the draw and of the training.
+    pub seed: u64,
+    /// SHA-256 over ids and classes of the training clips.
+    pub data: String,
+    /// SHA-256 over all of the above that decides the result.
+    pub fingerprint: String,
+    /// The commit that trained it.
+    pub revision: String,
+}
+
+impl PartialEq for Record {
+    /// Whether both describe the same training; the commit and where the backbone lay may
+    /// differ.
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
+/// What one test of one trial gave.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Outcome {
+    /// `test`, `base` or `novel`.
+    pub test: String,
+    /// The classes chosen from, as words.
+    pub labels: Vec<String>,
+    /// Accuracy over all clips.
+    pub accuracy: Accuracy,
+    /// Every clip with its best classes.
+    pub clips: Vec<ClipScore>,
+}
+
+/// The result of one trial: `result.json` in its folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TrialResult {
+    /// The run's name.
+    pub name: String,
+    /// Protocol, split, shots, views and name style in one line.
+    pub protocol: String,
+    /// Seed of the draw and of the training.
+    pub seed: u64,
+    /// Training clips.
+    pub train_clips: usize,
+    /// Hash of the checkpoint tested; none where nothing was trained.
+    pub checkpoint: Option<String>,
+    /// SHA-256 of the backbone's weights.
+    pub backbone: String,
+    /// The commit that computed it.
+    pub revision: String,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// Clips that could not be decoded and were left out, with the reason.
+    #[serde(default)]
+    pub skipped: Vec<(String, String)>,
+    /// Its tests.
+    pub tests: Vec<Outcome>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Finished {
+    /// Every trial has its result.
+    All(Vec<TrialResult>),
+    /// Stopped on request; the same command goes on.
+    Interrupted,
+}
+
+/// How an evaluation ended.
+#[derive(Debug)]
+pub enum Evaluation {
+    /// One result for each draw of test clips.
+    Done(Vec<TrialResult>),
+    /// Stopped on request; the same command goes on.
+    Interrupted,
+}
+
+/// Everything a run needs, loaded.
+pub struct Session {
+    /// The configuration.
+    pub config: Checked,
+    /// The frozen CLIP.
+    pub backbone: Backbone,
+    /// The videos.
+    pub dataset: Dataset,
+    /// Asked between steps and clips.
+    pub interrupt: Interrupt,
+    /// No progress on stderr.
+    pub quiet: bool,
+}
+
+impl Session {
+    /// Loads backbone and data set, and sets libtorch's threads.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where the configuration names no backbone, and whatever loading
+    /// meets.
+    pub fn open(config: Checked, interrupt: Interrupt, quiet: bool) -> Result<Self> {
+        tch::set_num_threads(i32::try_from(config.threads).unwrap_or(i32::MAX));
+        let weights = config.backbone.weights.as_deref().ok_or(Error::Value {
+            key: "backbone.weights".into(),
+            expected: "a CLIP checkpoint, such as a folder with config.json".into(),
+            got: "not set".into(),
+        })?;
+        let device = device(&config.device)?;
+        let backbone = Backbone::open(weights, config.backbone.precision, device)?;
+        let dataset = Dataset::read(&config.data)?;
+        Ok(Self {
+            config,
+            backbone,
+            dataset,
+            interrupt,
+            quiet,
+        })
+    }
+
+    /// The recipe of test views.
+    pub fn test_recipe(&self) -> Recipe {
+        self.recipe_of(self.config.protocol.views)
+    }
+
+    fn recipe_of(&self, views: Views) -> Recipe {
+        Recipe::Test {
+            sampling: self.sampling(),
+            views,
+            size: usize::try_from(self.backbone.preprocess.size).unwrap_or(0),
+            seed: 0,
+        }
+    }
+
+    /// The recipes of training views: the centre, and the random ones where asked for.
+    pub fn train_recipes(&self) -> Vec<Recipe> {
+        let mut recipes = vec![self.recipe_of(Views::SINGLE)];
+        let copies = self.config.data.train_views - 1;
+        if copies > 0 {
+            let mut augment = self.config.data.augment.clone();
+            augment.size = usize::try_from(self.backbone.preprocess.size).unwrap_or(0);
+            recipes.push(Recipe::Train {
+                sampling: self.sampling(),
+                augment,
+                seed: 0,
+                epoch: 0,
+                copies,
+            });
+        }
+        recipes
+    }
+
+    fn sampling(&self) -> Sampling {
+        Sampling::Segments {
+            frames: self.config.data.frames,
+        }
+    }
+
+    /// What computes this session's features.
+    pub fn extractor(&self) -> Extractor<'_> {
+        Extractor {
+            backbone: &self.backbone,
+            dataset: &self.dataset,
+            folder: &self.config.data.cache,
+            interrupt: &self.interrupt,
+            quiet: self.quiet,
+        }
+    }
+
+    /// Trains and tests every trial below `folder`, going on where it stopped: finished
+    /// trials are read, an unfinished one resumes.
+    ///
+    /// # Errors
+    /// Whatever a trial meets; those before it have their results.
+    pub fn run(&self, folder: &Path) -> Result<Finished> {
+        let mut trials = trials(&self.config.protocol, &self.dataset)?;
+        write_file(
+            &folder.join("config.toml"),
+            self.config.to_toml()?.as_bytes(),
+        )?;
+        let Some(features) = self.prepare(&trials)? else {
+            return Ok(Finished::Interrupted);
+        };
+        for trial in &mut trials {
+            features.leave_out_undecodable(trial);
+        }
+        let mut results = Vec::with_capacity(trials.len());
+        for trial in &trials {
+            match self.trial(trial, &features, &folder.join(&trial.name))? {
+                Some(result) => results.push(result),
+                None => return Ok(Finished::Interrupted),
+            }
+        }
+        Ok(Finished::All(results))
+    }
+
+    /// Tests a loaded checkpoint by this session's protocol, on this session's clips against
+    /// this session's classes, whatever it was trained on. Results go below `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where the checkpoint stands on another backbone or does not fit
+    /// its own configuration.
+    pub fn evaluate(&self, loaded: &Loaded<Record>, folder: &Path) -> Result<Evaluation> {
+        let record = &loaded.state;
+        let refuse = |reason: String| Error::Checkpoint {
+            path: loaded.path.clone(),
+            reason,
+        };
+        if record.backbone.sha256 != self.backbone.identity.sha256 {
+            return Err(refuse(format!(
+                "was trained on the backbone {} with SHA-256 {}; {} has {}",
+                record.backbone.place.display(),
+                record.backbone.sha256,
+                self.backbone.identity.place.display(),
+                self.backbone.identity.sha256
+            )));
+        }
+        let model = self.model(&record.model, record.seed)?;
+        let trained = loaded.groups.get(TRAINED);
+        let trained = trained.ok_or_else(|| refuse("holds no trained parameters".into()))?;
+        engine::load_parameters(model.as_ref(), trained)?;
+        // A draw of training clips decides nothing here: one test for each draw of test clips.
+        let mut protocol = self.config.protocol.clone();
+        match protocol.name {
+            ProtocolKind::ZeroShotHalves => {}
+            ProtocolKind::BaseToNovel => protocol.seeds = vec![record.seed],
+            _ => {
+                protocol.name = ProtocolKind::ZeroShot;
+                protocol.seeds = vec![record.seed];
+            }
+        }
+        let mut trials = trials(&protocol, &self.dataset)?;
+        for trial in &mut trials {
+            trial.train.clear();
+        }
+        let Some(features) = self.prepare(&trials)? else {
+            return Ok(Evaluation::Interrupted);
+        };
+        let mut results = Vec::with_capacity(trials.len());
+        for trial in &mut trials {
+            features.leave_out_undecodable(trial);
+            let started = Instant::now();
+            let scored = trial
+                .tests
+                .iter()
+                .map(|test| self.score(model.as_ref(), test, &features.test))
+                .collect::<Result<Vec<_>>>()?;
+            let place = folder.join(&trial.name);
+            let hash = Some(loaded.hash.clone());
+            let result = self.result(trial, &scored, hash, &features, &place, started)?;
+            write_json(&place.join("result.json"), &result)?;
+            results.push(result);
+        }
+        Ok(Evaluation::Done(results))
+    }
+
+    /// Extracts the features the trials need; `None` where it was stopped.
+    fn prepare(&self, trials: &[Trial]) -> Result<Option<Prepared>> {
+        let (train, test) = self.parts(trials)?;
+        let mut sets = Vec::new();
+        if !train.is_empty() {
+            for recipe in self.train_recipes() {
+                match self.extract(&train, &recipe)? {
+                    Some(set) => sets.push(set),
+                    None => return Ok(None),
+                }
+            }
+        }
+        let Some(test) = self.extract(&test, &self.test_recipe())? else {
+            return Ok(None);
+        };
+        Ok(Some(Prepared { train: sets, test }))
+    }
+
+    /// The clips whose features the trials need. All clips of the split are taken, so that
+    /// other draws find theirs too; of a very large split only those that were drawn.
+    pub fn parts(&self, trials: &[Trial]) -> Result<(Vec<usize>, Vec<usize>)> {
+        let drawn: Vec<usize> = trials
+            .iter()
+            .flat_map(|trial| trial.train.clone())
+            .collect();
+        let tests = trials.iter().flat_map(|trial| &trial.tests);
+        let tested: Vec<usize> = tests.flat_map(|test| test.clips.clone()).collect();
+        let split = split_of(&self.config.protocol, &self.dataset)?;
+        let train = match drawn.is_empty() || split.train.len() > LARGE {
+            true => drawn,
+            false => split.train,
+        };
+        Ok((train, tested))
+    }
+
+    fn extract(&self, clips: &[usize], recipe: &Recipe) -> Result<Option<FeatureSet>> {
+        let done: Extraction = self.extractor().extract(clips, recipe, ShareOfWork::ALL)?;
+        if done.interrupted {
+            return Ok(None);
+        }
+        self.extractor().open(clips, recipe).map(Some)
+    }
+
+    /// Trains and tests one trial; `None` where it was stopped.
+    fn trial(
+        &self,
+        trial: &Trial,
+        features: &Prepared,
+        folder: &Path,
+    ) -> Result<Option<TrialResult>> {
+        let result_path = folder.join("result.json");
+        let protocol = self.protocol();
+        if result_path.is_file() {
+            let result: TrialResult = read_json(&result_path)?;
+            if result.name == self.config.name
+                && result.protocol == protocol
+                && result.backbone == self.backbone.identity.sha256
+            {
+                return Ok(Some(result));
+            }
+            return Err(Error::mismatch(
+                format!("result in {}", folder.display()),
+                format!("{}: {protocol}", self.config.name),
+                format!("{}: {}", result.name, result.protocol),
+            ));
+        }
+        let started = Instant::now();
+        let scored = match self.config.model.build(self.config.data.frames) {
+            None => Some((self.probe(trial, features)?, None)),
+            Some(model) => self.train_and_test(trial, &model, features, folder)?,
+        };
+        let Some((scored, checkpoint)) = scored else {
+            return Ok(None);
+        };
+        let result = self.result(trial, &scored, checkpoint, features, folder, started)?;
+        write_json(&result_path, &result)?;
+        Ok(Some(result))
+    }
+
+    /// The result of scored tests, their raw scores written below `folder`.
+    fn result(
+        &self,
+        trial: &Trial,
+        scored: &[Scored],
+        checkpoint: Option<String>,
+        features: &Prepared,
+        folder: &Path,
+        started: Instant,
+    ) -> Result<TrialResult> {
+        let mut tests = Vec::with_capacity(scored.len());
+        for (test, scored) in trial.tests.iter().zip(scored) {
+            save_scores(
+                &folder.join(format!("scores-{}.safetensors", test.name)),
+                scored,
+            )?;
+            tests.push(Outcome {
+                test: test.name.clone(),
+                labels: self.labels(&test.classes),
+                accuracy: scored.accuracy()?,
+                clips: scored.clips(test.clips.iter().map(|clip| self.dataset.id(*clip))),
+            });
+        }
+        Ok(TrialResult {
+            name: self.config.name.clone(),
+            protocol: self.protocol(),
+            seed: trial.seed,
+            train_clips: trial.train.len(),
+            checkpoint,
+            backbone: self.backbone.identity.sha256.clone(),
+            revision: REVISION.into(),
+            seconds: started.elapsed().as_secs_f64(),
+            skipped: features
+                .skipped()
+                .into_iter()
+                .map(|(clip, reason)| (self.dataset.id(clip).to_owned(), reason))
+                .collect(),
+            tests,
+        })
+    }
+
+    /// Every number is printed with this: protocol, split, shots, views, name style.
+    pub fn protocol(&self) -> String {
+        let p = &self.config.protocol;
+        let kind = serde_json::to_value(p.name).unwrap_or_default();
+        let names = serde_json::to_value(self.config.data.names).unwrap_or_default();
+        format!(
+            "{} {}, split {}, {} shots, views {}, names {}",
+            self.dataset.manifest.dataset(),
+            kind.as_str().unwrap_or_default(),
+            p.split,
+            p.shots,
+            p.views,
+            names.as_str().unwrap_or_default()
+        )
+    }
+
+    fn labels(&self, classes: &[usize]) -> Vec<String> {
+        let label = |class: &usize| self.dataset.labels.get(*class).cloned();
+        classes.iter().filter_map(label).collect()
+    }
+
+    /// The scores of each test and the tested checkpoint's hash; `None` where stopped.
+    #[allow(clippy::type_complexity)]
+    fn train_and_test(
+        &self,
+        trial: &Trial,
+        config: &ModelConfig,
+        features: &Prepared,
+        folder: &Path,
+    ) -> Result<Option<(Vec<Scored>, Option<String>)>> {
+        let model = self.model(config, trial.seed)?;
+        let mut checkpoint = None;
+        let learns = !model.trained().variables().is_empty();
+        if learns && !trial.train.is_empty() {
+            let labels = self.labels(&trial.classes);
+            let classes =
+                training_classes(trial, &self.dataset, self.config.protocol.shuffle_labels);
+            let record = self.record(trial, config, labels.clone(), &classes)?;
+            let mut clips = CachedClips::new(features.training(&trial.train)?, classes)?;
+            let ended = engine::train(
+                &mut Task {
+                    model: model.as_ref(),
+                    labels: &labels,
+                    clips: &mut clips,
+                    train: &self.config.train,
+                    seed: trial.seed,
+                    folder,
+                    interrupt: &self.interrupt,
+                    quiet: self.quiet,
+                },
+                &record,
+            )?;
+            if ended != Ended::Finished {
+                return Ok(None);
+            }
+            checkpoint = engine::last_checkpoint::<Record>(folder)?.map(|loaded| loaded.hash);
+        }
+        let scored = trial
+            .tests
+            .iter()
+            .map(|test| self.score(model.as_ref(), test, &features.test))
+            .collect::<Result<_>>()?;
+        Ok(Some((scored, checkpoint)))
+    }
+
+    /// The model of a trial with its first values, which depend on the seed alone.
+    pub fn model(&self, config: &ModelConfig, seed: u64) -> Result<Box<dyn VideoTextModel>> {
+        let draws = Stream::new(seed, Purpose::Initialise, 0, 0).next_u64();
+        tch::manual_seed((draws >> 1) as i64);
+        let clip = self.backbone.clip.clone();
+        Ok(models::build(config, clip, self.backbone.words.clone())?)
+    }
+
+    /// Scores the clips of `test` with `model`.
+    ///
+    /// # Errors
+    /// A clip has no features, or the model refuses.
+    pub fn score(
+        &self,
+        model: &dyn VideoTextModel,
+        test: &Test,
+        features: &FeatureSet,
+    ) -> Result<Scored> {
+        let labels = self.labels(&test.classes);
+        let classifier = model.bind(&labels)?;
+        let features = features.read(&test.clips)?;
+        Scored::new(classifier.as_ref(), &features, self.truth(test))
+    }
+
+    fn truth(&self, test: &Test) -> Vec<usize> {
+        let number = |clip: &usize| {
+            let class = self.dataset.class(*clip);
+            let place = test.classes.iter().position(|other| *other == class);
+            place.unwrap_or(0)
+        };
+        test.clips.iter().map(number).collect()
+    }
+
+    fn probe(&self, trial: &Trial, features: &Prepared) -> Result<Vec<Scored>> {
+        let classes = training_classes(trial, &self.dataset, self.config.protocol.shuffle_labels);
+        let known = features.training(&trial.train)?;
+        let probe = Probe::fit(&known, &classes, trial.classes.len())?;
+        trial
+            .tests
+            .iter()
+            .map(|test| {
+                if test.classes != trial.classes {
+                    return Err(Error::mismatch(
+                        "classes of a linear probe's test",
+                        "those it was trained on",
+                        format!("the {} ones", test.name),
+                    ));
+                }
+                probe.score(&features.test.read(&test.clips)?, self.truth(test))
+            })
+            .collect()
+    }
+
+    fn record(
+        &self,
+        trial: &Trial,
+        model: &ModelConfig,
+        labels: Vec<String>,
+        classes: &[i64],
+    ) -> Result<Record> {
+        let mut hash = Sha256::new();
+        for (position, class) in trial.train.iter().zip(classes) {
+            hash.update(format!("{}\t{class}\n", self.dataset.id(*position)));
+        }
+        let names = self.dataset.manifest.classes();
+        let name = |class: &usize| names.get(*class).map(|name| name.raw().to_owned());
+        let data = hex(hash);
+        // Written as text, so that reading a checkpoint back can round nothing.
+        let decides = (
+            Config::clone(&self.config),
+            model,
+            &labels,
+            &self.backbone.identity.sha256,
+            trial.seed,
+            &data,
+        );
+        let text = serde_json::to_string(&decides).map_err(|error| Error::Syntax {
+            origin: "run".into(),
+            reason: error.to_string(),
+        })?;
+        Ok(Record {
+            config: Config::clone(&self.config),
+            model: model.clone(),
+            labels,
+            classes: trial.classes.iter().filter_map(name).collect(),
+            backbone: self.backbone.identity.clone(),
+            seed: trial.seed,
+            data,
+            fingerprint: hex(Sha256::new_with_prefix(text)),
+            revision: REVISION.into(),
+        })
+    }
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The features of a run's clips.
+struct Prepared {
+    /// One set for each recipe of training views; the first is the centre view.
+    train: Vec<FeatureSet>,
+    test: FeatureSet,
+}
+
+impl Prepared {
+    /// All views of training clips: `[N, V, T, D]`.
+    fn training(&self, clips: &[usize]) -> Result<tch::Tensor> {
+        let sets = self.train.iter().map(|set| set.read(clips));
+        let views = sets.collect::<Result<Vec<_>>>()?;
+        Ok(tch::Tensor::f_cat(&views, 1)?)
+    }
+
+    /// Drops the clips that could not be decoded. They are named in the results.
+    fn leave_out_undecodable(&self, trial: &mut Trial) {
+        trial
+            .train
+            .retain(|clip| self.train.iter().all(|set| set.has(*clip)));
+        for test in &mut trial.tests {
+            test.clips.retain(|clip| self.test.has(*clip));
+        }
+    }
+
+    fn skipped(&self) -> BTreeMap<usize, String> {
+        let mut all = self.test.skipped();
+        for set in &self.train {
+            all.extend(set.skipped());
+        }
+        all
+    }
+}
+
+/// `cpu` or `cuda:N`; a device that is not there is an error, never another one.
+///
+/// # Errors
+/// [`Error::Value`].
+pub fn device(name: &str) -> Result<Device> {
+    let Some(index) = name.strip_prefix("cuda:") else {
+        return Ok(Device::Cpu);
+    };
+    let count = tch::Cuda::device_count();
+    match index.parse::<usize>() {
+        Ok(index) if (index as i64) < count => Ok(Device::Cuda(index)),
+        _ => Err(Error::Value {
+            key: "device".into(),
+            expected: format!("cpu, or one of the {count} CUDA devices libtorch sees"),
+            got: name.into(),
+        }),
+    }
+}
+
+/// Raw scores: `probabilities` `[N, K]` and `labels` `[N]`.
+fn save_scores(path: &Path, scored: &Scored) -> Result<()> {
+    let labels: Vec<i64> = scored.labels.iter().map(|label| *label as i64).collect();
+    let probabilities = tch::Tensor::from_slice(&scored.probabilities);
+    let tensors = Tensors::from([
+        (
+            "probabilities".to_owned(),
+            probabilities.f_view([labels.len() as i64, scored.classes as i64])?,
+        ),
+        ("labels".to_owned(), tch::Tensor::from_slice(&labels)),
+    ]);
+    write_file(path, &encode_tensors(&tensors)?)
+}
+
+/// Reads a JSON file.
+///
+/// # Errors
+/// [`Error::File`] and [`Error::Syntax`], naming the file.
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = std::fs::read(path).map_err(Error::file("cannot read", path))?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::Syntax {
+        origin: path.display().to_string(),
+        reason: error.to_string(),
+    })
+}
+
+/// Writes a JSON file, whole or not at all.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|error| Error::Syntax {
+        origin: path.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    text.push(b'\n');
+    write_file(path, &text)
+}

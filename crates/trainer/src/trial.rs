@@ -1,0 +1,148 @@
+//! A protocol, spelled out: which clips train, which test, against which classes.
+
+use data::splits::{base_to_novel, few_shot, half_classes};
+use data::{Manifest, Split};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::config::{Protocol, ProtocolKind};
+use crate::dataset::Dataset;
+use crate::seed::{Purpose, Stream};
+
+/// One training with its tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// Folder name, such as `seed-3`.
+    pub name: String,
+    /// Seed of the draw and of the training.
+    pub seed: u64,
+    /// Classes trained on, as labels of the data set.
+    pub classes: Vec<usize>,
+    /// Training clips, as positions in the manifest; none where nothing is trained.
+    pub train: Vec<usize>,
+    /// What is tested afterwards.
+    pub tests: Vec<Test>,
+}
+
+/// One test of a trained model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Test {
+    /// `test`, `base` or `novel`.
+    pub name: String,
+    /// Classes to choose from.
+    pub classes: Vec<usize>,
+    /// Test clips, as positions in the manifest.
+    pub clips: Vec<usize>,
+}
+
+impl Test {
+    fn new(name: &str, classes: Vec<usize>, clips: Vec<usize>) -> Self {
+        Self {
+            name: name.into(),
+            classes,
+            clips,
+        }
+    }
+}
+
+/// The trials of a protocol on a data set.
+///
+/// # Errors
+/// A split that does not exist, or classes with fewer clips than shots.
+pub fn trials(protocol: &Protocol, dataset: &Dataset) -> Result<Vec<Trial>> {
+    let split = split_of(protocol, dataset)?;
+    let manifest = &dataset.manifest;
+    let all: Vec<usize> = (0..manifest.classes().len()).collect();
+    let mut trials = Vec::with_capacity(protocol.seeds.len());
+    for &seed in &protocol.seeds {
+        let name = format!("seed-{seed}");
+        trials.push(match protocol.name {
+            ProtocolKind::ClosedSet => Trial {
+                name,
+                seed,
+                classes: all.clone(),
+                train: split.train.clone(),
+                tests: vec![Test::new("test", all.clone(), split.test.clone())],
+            },
+            ProtocolKind::FewShot => Trial {
+                name,
+                seed,
+                classes: all.clone(),
+                train: few_shot(manifest, &split, protocol.shots, seed)?.train,
+                tests: vec![Test::new("test", all.clone(), split.test.clone())],
+            },
+            ProtocolKind::ZeroShot => Trial {
+                name,
+                seed,
+                classes: all.clone(),
+                train: Vec::new(),
+                tests: vec![Test::new("test", all.clone(), split.test.clone())],
+            },
+            ProtocolKind::ZeroShotHalves => {
+                let half = half_classes(manifest, seed);
+                let clips = split.of_classes(manifest, &half).test;
+                Trial {
+                    name,
+                    seed,
+                    classes: half.clone(),
+                    train: Vec::new(),
+                    tests: vec![Test::new("test", half, clips)],
+                }
+            }
+            ProtocolKind::BaseToNovel => base_to_novel_trial(manifest, &split, protocol, seed)?,
+        });
+    }
+    Ok(trials)
+}
+
+fn base_to_novel_trial(
+    manifest: &Manifest,
+    split: &Split,
+    protocol: &Protocol,
+    seed: u64,
+) -> Result<Trial> {
+    let halves = base_to_novel(manifest, split);
+    let drawn = few_shot(manifest, split, protocol.shots, seed)?;
+    let tests = |classes: &[usize]| split.of_classes(manifest, classes).test;
+    Ok(Trial {
+        name: format!("seed-{seed}"),
+        seed,
+        train: drawn.of_classes(manifest, &halves.base).train,
+        tests: vec![
+            Test::new("base", halves.base.clone(), tests(&halves.base)),
+            Test::new("novel", halves.novel.clone(), tests(&halves.novel)),
+        ],
+        classes: halves.base,
+    })
+}
+
+/// The split a protocol draws from, without the clips of the skip list.
+///
+/// # Errors
+/// There is no such split.
+pub fn split_of(protocol: &Protocol, dataset: &Dataset) -> Result<Split> {
+    dataset.split(&split_name(&dataset.manifest, protocol.split))
+}
+
+/// The manifest's name of official split `number`; Kinetics has one, named "val".
+fn split_name(manifest: &Manifest, number: usize) -> String {
+    match manifest.splits() {
+        [only] => only.name.clone(),
+        _ => number.to_string(),
+    }
+}
+
+/// The classes of training clips as numbers among the trial's own classes; in a shuffled
+/// order where the protocol asks for that check.
+pub fn training_classes(trial: &Trial, dataset: &Dataset, shuffle: bool) -> Vec<i64> {
+    let number = |position: &usize| {
+        let class = dataset.class(*position);
+        let place = trial.classes.iter().position(|other| *other == class);
+        place.unwrap_or(0) as i64
+    };
+    let mut classes: Vec<i64> = trial.train.iter().map(number).collect();
+    if shuffle {
+        Stream::new(trial.seed, Purpose::Labels, 0, 0).shuffle(&mut classes);
+    }
+    classes
+}
