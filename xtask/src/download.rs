@@ -254,11 +254,11 @@ impl Client {
                         failures.forget();
                     }
                     failures.add(wanted.url, &reason)?;
-                    meter.note(&format!(
-                        "{}: {reason}; going on at {}",
-                        wanted.label,
-                        bytes(partial.length)
-                    ));
+                    let next = match partial.length {
+                        0 => "trying again".to_string(),
+                        length => format!("going on at {}", bytes(length)),
+                    };
+                    meter.note(&format!("{}: {reason}; {next}", wanted.label));
                     continue;
                 }
             }
@@ -640,7 +640,9 @@ fn is_passing(status: u16) -> bool {
 fn is_final(error: &ureq::Error) -> bool {
     use ureq::Error as E;
     if let E::Io(e) = error {
-        return e.kind() == std::io::ErrorKind::ConnectionRefused;
+        // A name that nobody knows is an error without a kind of its own.
+        return e.kind() == std::io::ErrorKind::ConnectionRefused
+            || e.to_string().contains("lookup address");
     }
     matches!(
         error,

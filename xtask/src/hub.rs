@@ -28,7 +28,7 @@ pub struct Options {
 }
 
 /// Small files that a CLIP checkpoint may have, all of which are taken.
-const SMALL: [&str; 9] = [
+const SMALL: [&str; 10] = [
     "config.json",
     "open_clip_config.json",
     "preprocessor_config.json",
@@ -38,18 +38,16 @@ const SMALL: [&str; 9] = [
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "bpe_simple_vocab_16e6.txt.gz",
 ];
 
-/// Weights in the order they are preferred, each with the configuration that reads it.
-const WEIGHTS: [(&str, &str); 5] = [
+/// Weights, each with the configuration that reads it, in the order in which
+/// `clip-backbone` looks for them.
+const WEIGHTS: [(&str, &str); 4] = [
     ("model.safetensors", "config.json"),
-    ("open_clip_model.safetensors", "open_clip_config.json"),
     ("pytorch_model.bin", "config.json"),
+    ("open_clip_model.safetensors", "open_clip_config.json"),
     ("open_clip_pytorch_model.bin", "open_clip_config.json"),
-    (
-        "open_clip_pytorch_model.safetensors",
-        "open_clip_config.json",
-    ),
 ];
 
 /// Fetches the checkpoint and prints the folder it lies in.
@@ -131,9 +129,7 @@ impl Settings {
                 what: "HF_HOME".into(),
                 reason: "unset, and so is HOME".into(),
             })?;
-        let cache = path("HF_HUB_CACHE")
-            .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
-            .unwrap_or_else(|| home.join("hub"));
+        let cache = path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub"));
         let text = |name: &str| set(name).and_then(|value| value.into_string().ok());
         let token_file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
         let token = text("HF_TOKEN")
@@ -493,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn one_set_of_weights_is_taken_and_the_safest() {
+    fn one_set_of_weights_is_taken() {
         let files = |names: &[&str]| wanted_files(names);
         assert_eq!(
             files(&[

@@ -260,6 +260,22 @@ mod tests {
     }
 
     #[test]
+    fn the_part_resized_lies_inside_every_frame() {
+        for side in [16, 224, 336] {
+            let preprocess = Preprocess::openai(side);
+            for own in 1..1200u32 {
+                for other in (1..1200).step_by(7).chain([own]) {
+                    let axis = preprocess.axis(own, other);
+                    let what = format!("{own} beside {other} to {side}: {axis:?}");
+                    assert!(axis.from >= 0.0 && axis.length > 0.0, "{what}");
+                    assert!(axis.from + axis.length <= f64::from(own), "{what}");
+                    assert!(axis.skip + side as usize <= axis.resized, "{what}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn sizes_that_do_not_fit_are_refused() {
         let preprocess = Preprocess::openai(32);
         for (bytes, width, height) in [(0, 0, 0), (11, 2, 2), (13, 2, 2), (0, 5, 0)] {

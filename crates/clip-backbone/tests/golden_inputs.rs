@@ -89,6 +89,28 @@ fn typed_special_tokens_entities_and_quotes_are_ordinary_text() {
     }
 }
 
+/// `open_clip_tokens.json` holds what `open_clip` 3.3.0's `SimpleTokenizer.encode` says, with
+/// `ftfy` 6.3.1, of texts picked for their letters.
+#[test]
+fn unusual_letters_are_cleaned_as_open_clip_cleans_them() {
+    let Some(shared) = testkit::shared("unusual letters") else {
+        return;
+    };
+    let path = shared.join("data/vocab/bpe_simple_vocab_16e6.txt.gz");
+    let tokenizer = Tokenizer::open(&path, 77).unwrap();
+    let golden: serde_json::Value =
+        serde_json::from_str(include_str!("open_clip_tokens.json")).unwrap();
+    let mut different = Vec::new();
+    for item in golden.as_array().unwrap() {
+        let text = item["text"].as_str().unwrap();
+        let got = serde_json::json!(tokenizer.pieces(text));
+        if got != item["ids"] {
+            different.push(format!("{text:?}: {got}, not {}", item["ids"]));
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
 #[test]
 fn a_batch_is_padded_with_zeros_and_truncation_keeps_the_end() {
     let Some(shared) = testkit::shared("tokenizer batch") else {
