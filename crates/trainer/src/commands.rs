@@ -6,6 +6,7 @@ pub(crate) mod exit;
 mod extract;
 mod info;
 mod predict;
+mod report;
 mod settings;
 mod summary;
 mod train;
@@ -31,6 +32,7 @@ enum Command {
     Extract(extract::Arguments),
     CheckVideos(check_videos::Arguments),
     Info(info::Arguments),
+    Report(report::Arguments),
 }
 
 /// Runs the command that was asked for.
@@ -42,5 +44,6 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Extract(arguments) => extract::run(&arguments),
         Command::CheckVideos(arguments) => check_videos::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
     }
 }

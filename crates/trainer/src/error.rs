@@ -75,6 +75,22 @@ pub enum Error {
         /// What it is.
         got: String,
     },
+    /// A folder without a finished run.
+    #[error("{path}: {reason}")]
+    NoResult {
+        /// The folder or the result's file.
+        path: PathBuf,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// A curve that cannot be drawn.
+    #[error("cannot draw {what}: {reason}")]
+    Picture {
+        /// The curve.
+        what: String,
+        /// What the library says.
+        reason: String,
+    },
     /// The videos or their lists.
     #[error(transparent)]
     Data(#[from] data::Error),

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod optim;
 pub mod predict;
 pub mod probe;
+pub mod report;
 pub mod run;
 pub mod runtime;
 pub mod schedule;

@@ -1,0 +1,61 @@
+//! `trainer report`: finished runs as one HTML page.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use trainer::config::Config;
+use trainer::dataset::Dataset;
+use trainer::report::{FilmStrips, FinishedRun, html};
+
+/// Write finished runs as one self-contained HTML page.
+///
+/// Figures, curves, the confusion matrix, every class, the surest right and wrong clips as
+/// film strips, and the configuration. It opens without a network.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Folders of finished runs.
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+
+    /// The page; report.html in the first run's folder unless given.
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let runs = arguments
+        .runs
+        .iter()
+        .map(|folder| FinishedRun::read(folder))
+        .collect::<trainer::Result<Vec<_>>>()?;
+    let strips: Vec<Option<FilmStrips>> = runs.iter().map(strips).collect();
+    let page = html(&runs, &strips)?;
+    let out = match (&arguments.out, runs.first()) {
+        (Some(out), _) => out.clone(),
+        (None, Some(run)) => run.folder.join("report.html"),
+        (None, None) => PathBuf::from("report.html"),
+    };
+    trainer::report::write(&out, &page)?;
+    println!("{}", out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The videos of a run, where its data set is still there.
+fn strips(run: &FinishedRun) -> Option<FilmStrips> {
+    let config = Config::parse("config.toml", &run.config, &[]).ok()?;
+    let dataset = match Dataset::read(&config.data) {
+        Ok(dataset) => dataset,
+        Err(error) => {
+            eprintln!("note: no film strips for {}: {error}", run.folder.display());
+            return None;
+        }
+    };
+    let clips = dataset.manifest.clips().iter();
+    let paths: HashMap<String, PathBuf> = clips
+        .map(|clip| (clip.id.clone(), dataset.manifest.file(clip)))
+        .collect();
+    Some(FilmStrips::new(paths))
+}

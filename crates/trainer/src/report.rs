@@ -1,0 +1,212 @@
+//! One self-contained HTML page about finished runs: figures, curves, the confusion matrix,
+//! the classes, the clearest and the worst clips, the configuration. It opens without a
+//! network and reads in light and dark.
+
+mod curves;
+mod film;
+mod page;
+
+use std::path::{Path, PathBuf};
+
+use crate::evaluate::ClipScore;
+use crate::log::{StepRecord, read_steps};
+use crate::run::{Outcome, TrialResult};
+use crate::{Error, Result};
+
+pub use film::FilmStrips;
+
+/// Clips shown of each kind.
+const CLIPS: usize = 6;
+
+/// A finished run, read from its folder.
+#[derive(Debug)]
+pub struct FinishedRun {
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Its resolved configuration, TOML.
+    pub config: String,
+    /// Its trials, in the order of their seeds.
+    pub trials: Vec<FinishedTrial>,
+}
+
+/// One trial of a run.
+#[derive(Debug)]
+pub struct FinishedTrial {
+    /// What it gave.
+    pub result: TrialResult,
+    /// Its training, step by step; empty where nothing was trained.
+    pub steps: Vec<StepRecord>,
+}
+
+impl FinishedRun {
+    /// Reads `folder/config.toml` and every `folder/*/result.json`.
+    ///
+    /// # Errors
+    /// [`Error::File`] where a file cannot be read; [`Error::NoResult`] where no trial has
+    /// finished.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let config = folder.join("config.toml");
+        let config =
+            std::fs::read_to_string(&config).map_err(Error::file("cannot read", &config))?;
+        let mut trials = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(Error::file("cannot read", folder))? {
+            let place = entry.map_err(Error::file("cannot read", folder))?.path();
+            let path = place.join("result.json");
+            if !path.is_file() {
+                continue;
+            }
+            let bytes = std::fs::read(&path).map_err(Error::file("cannot read", &path))?;
+            let result = serde_json::from_slice(&bytes).map_err(|source| Error::NoResult {
+                path: path.clone(),
+                reason: source.to_string(),
+            })?;
+            let steps = read_steps(&place.join("log.jsonl"))?;
+            trials.push(FinishedTrial { result, steps });
+        }
+        if trials.is_empty() {
+            return Err(Error::NoResult {
+                path: folder.to_path_buf(),
+                reason: "no trial has finished; expected a folder with result.json".into(),
+            });
+        }
+        trials.sort_by_key(|trial| trial.result.seed);
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            config,
+            trials,
+        })
+    }
+
+    /// The clips of the first trial's last test that are worth a look.
+    fn remarkable(&self) -> Option<Remarkable<'_>> {
+        let test = self.trials.first()?.result.tests.last()?;
+        let surest = |clips: &mut Vec<&ClipScore>| {
+            clips.sort_by(|a, b| certainty(b).total_cmp(&certainty(a)));
+            clips.truncate(CLIPS);
+        };
+        let (mut right, mut wrong): (Vec<_>, Vec<_>) = test
+            .clips
+            .iter()
+            .partition(|clip| guess(clip) == Some(clip.label));
+        surest(&mut right);
+        surest(&mut wrong);
+        Some(Remarkable { test, right, wrong })
+    }
+}
+
+/// Clips of one test: the surest right and the surest wrong answers.
+struct Remarkable<'a> {
+    test: &'a Outcome,
+    right: Vec<&'a ClipScore>,
+    wrong: Vec<&'a ClipScore>,
+}
+
+fn guess(clip: &ClipScore) -> Option<usize> {
+    clip.top.first().map(|(class, _)| *class)
+}
+
+fn certainty(clip: &ClipScore) -> f32 {
+    clip.top.first().map_or(0.0, |(_, score)| *score)
+}
+
+/// Writes a page to `path`, whole or not at all.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn write(path: &Path, page: &str) -> Result<()> {
+    crate::disk::write_file(path, page.as_bytes())
+}
+
+/// The page about `runs`, with film strips where `strips` finds the videos.
+///
+/// # Errors
+/// [`Error::Picture`] where a curve cannot be drawn.
+pub fn html(runs: &[FinishedRun], strips: &[Option<FilmStrips>]) -> Result<String> {
+    page::html(runs, strips)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A run of one seed over two classes: two clips right, one wrong.
+    fn run(folder: &Path) {
+        let seed = folder.join("seed-0");
+        std::fs::create_dir(&seed).unwrap();
+        std::fs::write(folder.join("config.toml"), "name = \"a <b> run\"\n").unwrap();
+        let clip = |id: &str, label: usize, top: &[(usize, f32)]| serde_json::json!({ "id": id, "label": label, "top": top });
+        let result = serde_json::json!({
+            "name": "a <b> run", "protocol": "few-shot, 1x1", "seed": 0, "train_clips": 4,
+            "checkpoint": null, "backbone": "0".repeat(64), "revision": "unknown",
+            "seconds": 1.0, "skipped": [],
+            "tests": [{
+                "test": "test", "labels": ["walk", "run"],
+                "accuracy": {
+                    "clips": 3, "top1": 2.0 / 3.0, "top5": 1.0, "per_class": [1.0, 0.5],
+                    "mean_class": 0.75, "confusion": [[1, 0], [1, 1]],
+                },
+                "clips": [
+                    clip("walk/1.avi", 0, &[(0, 0.9), (1, 0.1)]),
+                    clip("run/1.avi", 1, &[(1, 0.6), (0, 0.4)]),
+                    clip("run/2.avi", 1, &[(0, 0.8), (1, 0.2)]),
+                ],
+            }],
+        });
+        std::fs::write(seed.join("result.json"), result.to_string()).unwrap();
+        let step = |step: u64, loss: f64| {
+            format!(
+                "{{\"step\":{step},\"epoch\":0,\"loss\":{loss},\"rate\":0.1,\
+                 \"gradient_norm\":1.0,\"top1\":0.5}}\n"
+            )
+        };
+        std::fs::write(seed.join("log.jsonl"), step(1, 2.0) + &step(2, 1.0)).unwrap();
+    }
+
+    #[test]
+    fn a_page_says_what_the_run_gave_and_needs_no_network() {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path());
+        let finished = FinishedRun::read(folder.path()).unwrap();
+        let page = html(&[finished], &[None]).unwrap();
+        for said in [
+            "a &lt;b&gt; run",
+            "66.7 ±",
+            "run/2.avi",
+            "<svg",
+            "Surest wrong answers",
+        ] {
+            assert!(page.contains(said), "{said} is missing");
+        }
+        assert!(!page.contains("<b> run"), "a name is not escaped");
+        // What a browser would fetch.
+        for link in ["src=\"http", "href=", "url(", "@import"] {
+            assert!(!page.contains(link), "{link} reaches out");
+        }
+    }
+
+    #[test]
+    fn the_surest_wrong_answer_is_the_wrong_one() {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path());
+        let finished = FinishedRun::read(folder.path()).unwrap();
+        let remarkable = finished.remarkable().unwrap();
+        let ids = |clips: &[&ClipScore]| clips.iter().map(|c| c.id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&remarkable.right), ["walk/1.avi", "run/1.avi"]);
+        assert_eq!(ids(&remarkable.wrong), ["run/2.avi"]);
+    }
+
+    #[test]
+    fn a_folder_without_a_result_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            FinishedRun::read(folder.path()),
+            Err(Error::File { .. })
+        ));
+        std::fs::write(folder.path().join("config.toml"), "").unwrap();
+        assert!(matches!(
+            FinishedRun::read(folder.path()),
+            Err(Error::NoResult { .. })
+        ));
+    }
+}

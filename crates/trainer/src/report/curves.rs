@@ -1,0 +1,104 @@
+//! Curves as SVG.
+
+use plotters::prelude::*;
+
+use super::FinishedTrial;
+use crate::log::StepRecord;
+use crate::{Error, Result};
+
+const SIZE: (u32, u32) = (460, 230);
+/// Legible on white and on black.
+const GREY: RGBColor = RGBColor(128, 128, 128);
+
+/// `pick` of every trial's steps over the steps, one line a trial, lightly smoothed.
+///
+/// # Errors
+/// [`Error::Picture`] where it cannot be drawn.
+pub(super) fn curve(
+    title: &str,
+    trials: &[FinishedTrial],
+    pick: fn(&StepRecord) -> f64,
+) -> Result<String> {
+    let lines: Vec<Vec<(f64, f64)>> = trials
+        .iter()
+        .map(|trial| {
+            smooth(
+                &trial
+                    .steps
+                    .iter()
+                    .map(|s| (s.step as f64, pick(s)))
+                    .collect::<Vec<_>>(),
+            )
+        })
+        .collect();
+    let all = lines.iter().flatten();
+    let last = all.clone().map(|(step, _)| *step).fold(1.0, f64::max);
+    let low = all
+        .clone()
+        .map(|(_, value)| *value)
+        .fold(f64::INFINITY, f64::min);
+    let high = all
+        .map(|(_, value)| *value)
+        .fold(f64::NEG_INFINITY, f64::max);
+    let (low, high) = if low < high {
+        (low, high)
+    } else {
+        (low - 0.5, low + 0.5)
+    };
+    let mut svg = String::new();
+    draw(&mut svg, title, &lines, last, (low, high)).map_err(|reason| Error::Picture {
+        what: title.to_owned(),
+        reason,
+    })?;
+    Ok(svg)
+}
+
+fn draw(
+    svg: &mut String,
+    title: &str,
+    lines: &[Vec<(f64, f64)>],
+    last: f64,
+    (low, high): (f64, f64),
+) -> std::result::Result<(), String> {
+    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    let style = ("sans-serif", 12).into_font().color(&GREY);
+    let mut chart = ChartBuilder::on(&root)
+        .caption(title, ("sans-serif", 14).into_font().color(&GREY))
+        .margin(6)
+        .x_label_area_size(24)
+        .y_label_area_size(52)
+        .build_cartesian_2d(0.0..last, low..high)
+        .map_err(|error| error.to_string())?;
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .axis_style(GREY)
+        .label_style(style)
+        .x_labels(5)
+        .y_labels(5)
+        .draw()
+        .map_err(|error| error.to_string())?;
+    for (index, line) in lines.iter().enumerate() {
+        let colour = Palette99::pick(index).mix(0.9);
+        chart
+            .draw_series(LineSeries::new(line.iter().copied(), colour))
+            .map_err(|error| error.to_string())?;
+    }
+    root.present().map_err(|error| error.to_string())
+}
+
+/// The running mean over a fiftieth of the points.
+fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let window = (points.len() / 50).max(1);
+    points
+        .windows(window)
+        .step_by(window)
+        .filter_map(|part| {
+            let (step, _) = part.last()?;
+            Some((
+                *step,
+                part.iter().map(|(_, value)| value).sum::<f64>() / part.len() as f64,
+            ))
+        })
+        .collect()
+}

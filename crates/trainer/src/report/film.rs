@@ -1,0 +1,60 @@
+//! A clip as a row of small pictures.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use data::decode::{Limits, Video};
+use data::transform::{Picture, Resizer, short_side};
+use data::{Frame, Sampling};
+
+/// Frames a strip.
+const FRAMES: usize = 6;
+/// Short side of a picture in pixels.
+const SIDE: usize = 72;
+const JPEG_QUALITY: u8 = 70;
+
+/// Where a run's videos are.
+#[derive(Debug, Default)]
+pub struct FilmStrips {
+    paths: HashMap<String, PathBuf>,
+}
+
+impl FilmStrips {
+    /// Clips by id.
+    #[must_use]
+    pub fn new(paths: HashMap<String, PathBuf>) -> Self {
+        Self { paths }
+    }
+
+    /// The strip of a clip as data URLs, left to right; none where it cannot be had, for a
+    /// report must not fail because a video has gone.
+    pub(super) fn pictures(&self, id: &str) -> Option<Vec<String>> {
+        strip(self.paths.get(id)?)
+    }
+}
+
+fn strip(path: &Path) -> Option<Vec<String>> {
+    let sampling = Sampling::Segments { frames: FRAMES };
+    let mut video = Video::open(path, &Limits::default()).ok()?;
+    let sample = video.sample(|count| sampling.centre(count)).ok()?;
+    let mut resizer = Resizer::new();
+    sample
+        .frames
+        .iter()
+        .map(|frame| jpeg(&mut resizer, frame))
+        .collect()
+}
+
+fn jpeg(resizer: &mut Resizer, frame: &Frame) -> Option<String> {
+    let picture = Picture::from_frame(frame).ok()?;
+    let (width, height) = short_side(picture.width(), picture.height(), SIDE);
+    let small = resizer.resize(&picture, width, height).ok()?;
+    let (width, height) = (u16::try_from(width).ok()?, u16::try_from(height).ok()?);
+    let mut bytes = Vec::new();
+    jpeg_encoder::Encoder::new(&mut bytes, JPEG_QUALITY)
+        .encode(small.rgb(), width, height, jpeg_encoder::ColorType::Rgb)
+        .ok()?;
+    let text = base64::engine::general_purpose::STANDARD.encode(bytes);
+    Some(format!("data:image/jpeg;base64,{text}"))
+}
