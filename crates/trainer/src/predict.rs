@@ -3,13 +3,17 @@
 mod answer;
 mod clips;
 mod labels;
+mod recognise;
 mod templates;
+mod trained;
 mod zero_shot;
 
 pub use answer::{Answer, Scored, UsedFrame, printable};
 pub use clips::{Clip, decode_ahead};
 pub use labels::{LabelError, Labels};
+pub use recognise::{Recognise, answer};
 pub use templates::{TemplateError, Templates};
+pub use trained::TrainedRun;
 pub use zero_shot::ZeroShot;
 
 use std::path::PathBuf;

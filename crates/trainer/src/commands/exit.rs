@@ -1,9 +1,11 @@
-//! Exit codes that scripts can rely on. 2 is clap's, for wrong arguments.
+//! Exit codes that scripts can rely on.
 
 /// Everything asked for was done.
 pub(crate) const DONE: u8 = 0;
 /// Some of several inputs failed; the results of the others were printed.
 pub(crate) const PARTIAL: u8 = 1;
+/// Wrong arguments, as clap has it.
+pub(crate) const USAGE: u8 = 2;
 /// Nothing could be done.
 pub(crate) const FAILED: u8 = 3;
 /// Stopped by Ctrl-C after a checkpoint; the same command goes on.

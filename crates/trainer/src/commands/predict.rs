@@ -1,13 +1,14 @@
 //! `trainer predict`: name the action in a video.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use clip_backbone::Preprocess;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use trainer::predict::{self, Answer, Labels, Templates};
+use trainer::predict::{self, Answer, Labels, Recognise, Templates, TrainedRun, ZeroShot};
 use trainer::runtime;
 
 use super::exit;
@@ -24,26 +25,30 @@ pub(crate) struct Arguments {
     videos: Vec<PathBuf>,
 
     /// The classes, separated by commas.
-    #[arg(long, value_name = "A,B,C", required_unless_present = "labels_file")]
+    #[arg(long, value_name = "A,B,C")]
     labels: Option<String>,
 
     /// A file with one class a line.
     #[arg(long, value_name = "FILE", conflicts_with = "labels")]
     labels_file: Option<PathBuf>,
 
-    /// A CLIP checkpoint: a folder, a file, or a hub id.
+    /// A trained run's folder, which brings its own labels and number of frames; or a CLIP
+    /// checkpoint: a folder, a file, or a hub id.
     #[arg(long, value_name = "PATH_OR_ID", default_value = predict::DEFAULT_CHECKPOINT)]
     checkpoint: String,
+
+    /// Where a trained run's backbone lies now, if not where it lay in training.
+    #[arg(long, value_name = "PATH_OR_ID")]
+    backbone: Option<PathBuf>,
 
     /// A sentence with {} where the class goes; several are averaged. A path to a file with one
     /// a line is read.
     #[arg(long, value_name = "TEXT", default_value = predict::DEFAULT_TEMPLATE)]
     templates: Vec<String>,
 
-    /// How many frames to look at, evenly over the video.
-    #[arg(long, value_name = "T", default_value_t = 8,
-          value_parser = clap::value_parser!(u16).range(1..=1024))]
-    frames: u16,
+    /// How many frames to look at, evenly over the video; 8, or what a run was trained on.
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    frames: Option<u16>,
 
     /// How many classes to print.
     #[arg(long, value_name = "N", default_value_t = 5,
@@ -65,34 +70,58 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let labels = match (&arguments.labels, &arguments.labels_file) {
-        (Some(list), _) => Labels::parse(list)?,
-        (None, Some(path)) => Labels::read(path)?,
-        (None, None) => bail!("no labels: give --labels or --labels-file"),
+        (Some(list), _) => Some(Labels::parse(list)?),
+        (None, Some(path)) => Some(Labels::read(path)?),
+        (None, None) => None,
+    };
+    let checkpoint = &arguments.checkpoint;
+    let device = arguments.device.resolve()?;
+    if let Some(folder) = TrainedRun::find(Path::new(checkpoint)) {
+        let run = TrainedRun::open(&folder, arguments.backbone.as_deref(), device)
+            .with_context(|| format!("cannot use the run {checkpoint}"))?;
+        let frames = arguments.frames.map_or(run.frames(), usize::from);
+        if frames != run.frames() {
+            bail!(
+                "--frames {frames}: {checkpoint} was trained on {} frames",
+                run.frames()
+            );
+        }
+        return answer_all(
+            &arguments,
+            &run.bind(labels.as_ref())?,
+            run.preprocess(),
+            frames,
+        );
+    }
+    let Some(labels) = labels else {
+        eprintln!("error: nothing to choose from: give --labels, --labels-file or a trained run");
+        return Ok(ExitCode::from(exit::USAGE));
     };
     let templates = Templates::parse(&arguments.templates)?;
-    let device = arguments.device.resolve()?;
-    let recogniser = predict::ZeroShot::open(
-        &arguments.checkpoint,
-        labels,
-        &templates,
-        device,
-        arguments.precision.kind(),
-    )
-    .with_context(|| format!("cannot use the checkpoint {}", arguments.checkpoint))?;
+    let kind = arguments.precision.kind();
+    let clip = ZeroShot::open(checkpoint, labels, &templates, device, kind)
+        .with_context(|| format!("cannot use the checkpoint {checkpoint}"))?;
+    let frames = usize::from(arguments.frames.unwrap_or(8));
+    answer_all(&arguments, &clip, clip.preprocess(), frames)
+}
 
-    let progress = progress_bar(&arguments);
+/// Decodes, answers and prints every video.
+fn answer_all(
+    arguments: &Arguments,
+    model: &dyn Recognise,
+    preprocess: &Preprocess,
+    frames: usize,
+) -> Result<ExitCode> {
+    let progress = progress_bar(arguments);
     let total = arguments.videos.len();
-    let mut printer = Printer::new(&arguments);
+    let mut printer = Printer::new(arguments);
     let mut answered = 0;
-    let clips = predict::decode_ahead(
-        arguments.videos.clone(),
-        usize::from(arguments.frames),
-        recogniser.preprocess(),
-    );
+    let clips = predict::decode_ahead(arguments.videos.clone(), frames, preprocess);
     for (path, clip) in clips {
+        let top = usize::from(arguments.top);
         let answer = clip
             .map_err(anyhow::Error::from)
-            .and_then(|clip| Ok(recogniser.answer(&path, &clip, usize::from(arguments.top))?));
+            .and_then(|clip| Ok(predict::answer(model, preprocess, &path, &clip, top)?));
         let flow = progress.suspend(|| match &answer {
             Ok(answer) => printer.answer(answer),
             Err(error) => printer.failure(&path.to_string_lossy(), error),

@@ -1,11 +1,10 @@
 //! Frozen CLIP as a recogniser: the mean of the frame features against the labels' texts.
 
-use std::path::Path;
-
 use clip_backbone::{Checkpoint, Preprocess, Usage, VisionTower};
 use tch::{Device, Kind, Tensor};
 
-use super::{Answer, Clip, Labels, PredictError, Templates};
+use super::{Labels, Recognise, Templates};
+use crate::Result;
 
 /// Frozen CLIP with the texts of its labels encoded once.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ impl ZeroShot {
         templates: &Templates,
         device: Device,
         kind: Kind,
-    ) -> Result<Self, clip_backbone::Error> {
+    ) -> Result<Self> {
         let _guard = tch::no_grad_guard();
         let checkpoint = Checkpoint::open(checkpoint)?;
         let tokenizer = checkpoint.tokenizer()?;
@@ -62,30 +61,20 @@ impl ZeroShot {
     pub fn preprocess(&self) -> &Preprocess {
         &self.preprocess
     }
+}
 
-    /// Scores one clip: softmax over the labels of cosine times the logit scale.
-    ///
-    /// # Errors
-    /// [`clip_backbone::Error`] where the frames have another size than the backbone's.
-    pub fn answer(&self, video: &Path, clip: &Clip, top: usize) -> Result<Answer, PredictError> {
-        let _guard = tch::no_grad_guard();
-        let (t, side) = (clip.frames.len() as i64, clip.side);
-        let pixels = Tensor::from_slice(&clip.rgb).view([t, side, side, 3]);
-        let frames = self.vision.forward(&self.preprocess.normalise(&pixels)?)?; // (T, D)
-        let video_feature = unit(&frames.to_kind(Kind::Float).mean_dim(0, false, Kind::Float));
-        let cosines = self.text.mv(&video_feature); // (K)
+impl Recognise for ZeroShot {
+    fn labels(&self) -> &[String] {
+        self.labels.names()
+    }
+
+    /// softmax over the labels of cosine times the logit scale.
+    fn probabilities(&self, frames: &Tensor) -> Result<Vec<f64>> {
+        let frames = self.vision.forward(frames)?; // (T, D)
+        let video = unit(&frames.to_kind(Kind::Float).mean_dim(0, false, Kind::Float));
+        let cosines = self.text.mv(&video); // (K)
         let probabilities = (cosines * self.scale).softmax(0, Kind::Double);
-        let probabilities: Vec<f64> = (0..self.labels.names().len())
-            .map(|i| probabilities.double_value(&[i as i64]))
-            .collect();
-        Ok(Answer::new(
-            video,
-            self.labels.names(),
-            &probabilities,
-            top,
-            clip.frames.clone(),
-            clip.frame_count,
-        ))
+        Ok(Vec::try_from(probabilities.to_device(Device::Cpu))?)
     }
 }
 
