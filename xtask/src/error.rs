@@ -108,6 +108,19 @@ pub enum Error {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// The disk has too little room.
+    #[error("{} needs {need} more, and its disk has {free} free", folder.display())]
+    Room {
+        /// The folder to be filled.
+        folder: PathBuf,
+        /// What is still to come.
+        need: String,
+        /// What is there.
+        free: String,
+    },
+    /// A data set's lists or files are not what they should be.
+    #[error(transparent)]
+    Data(#[from] data::Error),
     /// This system is one that nothing is prepared for.
     #[error("no libtorch is pinned for {platform}; {cure}")]
     Platform {

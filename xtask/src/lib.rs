@@ -13,6 +13,7 @@ pub mod hub;
 pub mod hygiene;
 pub mod layering;
 pub mod places;
+pub mod prepare;
 pub mod progress;
 pub mod registry;
 pub mod setup;

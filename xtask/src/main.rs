@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 use clap::{Parser, Subcommand};
-use xtask::{check, doctor, hub, setup};
+use xtask::prepare::{self, Workplace};
+use xtask::{check, doctor, hub, setup, workspace};
 
 /// What stands around the product: set-up, diagnosis, the whole check, downloads.
 #[derive(Debug, Parser)]
@@ -32,6 +33,14 @@ enum Command {
     Test,
     /// Fetch a CLIP checkpoint into the Hugging Face cache, resumable and verified
     DownloadClip(hub::Options),
+    /// Fetch, unpack and list UCF-101
+    PrepareUcf101(prepare::Options),
+    /// Fetch, unpack and list HMDB-51
+    PrepareHmdb51(prepare::Options),
+    /// Fetch, unpack and list Kinetics-400, or list the clips one holds
+    PrepareKinetics400(prepare::KineticsOptions),
+    /// Decode every video of a data set and list the bad ones (builds the product)
+    CheckVideos(prepare::CheckOptions),
 }
 
 /// The exit statuses that `--help` names; clap has its own for wrong arguments.
@@ -47,6 +56,16 @@ fn main() -> ExitCode {
         }
         Command::Test => check::run().map(|well| if well { WELL } else { FAILED }),
         Command::DownloadClip(options) => hub::run(&options).map(|()| WELL),
+        Command::PrepareUcf101(options) => {
+            prepare::prepare_ucf101(&options, &Workplace::of_user()).map(said)
+        }
+        Command::PrepareHmdb51(options) => {
+            prepare::prepare_hmdb51(&options, &Workplace::of_user()).map(said)
+        }
+        Command::PrepareKinetics400(options) => {
+            prepare::prepare_kinetics400(&options, &Workplace::of_user()).map(said)
+        }
+        Command::CheckVideos(options) => prepare::check_videos(&options),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
@@ -56,4 +75,10 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// The result of a preparation is its manifest.
+fn said(manifest: std::path::PathBuf) -> u8 {
+    workspace::print(&manifest.display().to_string());
+    WELL
 }
