@@ -1,0 +1,734 @@
+//! Preparing data sets: archives made here, served by a server that cuts, lies and
+//! refuses, unpacked by a stand-in for the programs that read `.rar`.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use common::{Reply, Request, Server, client};
+use data::Manifest;
+use data::splits::few_shot;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tar::{Builder, EntryType, Header};
+use tempfile::TempDir;
+use xtask::Error;
+use xtask::prepare::{
+    KineticsOptions, Options, Part, Workplace, prepare_hmdb51, prepare_kinetics400, prepare_ucf101,
+};
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+/// A folder with a stand-in for `bsdtar`, which reads what is a tar whatever its name.
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let bin = folder.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        let program = bin.join("bsdtar");
+        fs::write(&program, "#!/bin/sh\nexec tar \"$@\"\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn place(&self) -> Workplace {
+        Workplace {
+            client: client(),
+            programs: self.path("bin").into(),
+        }
+    }
+
+    fn from(&self) -> Options {
+        Options {
+            root: Some(self.path("root")),
+            from: Some(self.path("from")),
+            ..Options::default()
+        }
+    }
+
+    fn by_url(&self, server: &Server) -> Options {
+        Options {
+            root: Some(self.path("root")),
+            url: Some(server.base.clone()),
+            ..Options::default()
+        }
+    }
+
+    fn put(&self, name: &str, content: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+}
+
+fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut tar = Builder::new(Vec::new());
+    for (name, content) in entries {
+        let mut header = Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        // Written past the checks of the library: hostile names are wanted, too.
+        let field = &mut header.as_gnu_mut().unwrap().name;
+        field[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        tar.append(&header, *content).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+fn tar_with_link(kind: EntryType, name: &str, target: &str) -> Vec<u8> {
+    let mut tar = Builder::new(Vec::new());
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(0);
+    header.set_mode(0o777);
+    tar.append_link(&mut header, name, target).unwrap();
+    tar.into_inner().unwrap()
+}
+
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+    gz.write_all(bytes).unwrap();
+    gz.finish().unwrap()
+}
+
+fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, content) in entries {
+        zip.start_file(*name, SimpleFileOptions::default()).unwrap();
+        zip.write_all(content).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+fn ucf_videos() -> Vec<u8> {
+    tar(&[
+        (
+            "UCF-101/HandstandPushups/v_HandStandPushups_g01_c01.avi",
+            b"one",
+        ),
+        (
+            "UCF-101/HandstandPushups/v_HandStandPushups_g08_c01.avi",
+            b"two",
+        ),
+        ("UCF-101/Punch/v_Punch_g01_c01.avi", b"three"),
+        ("UCF-101/Punch/v_Punch_g08_c01.avi", b"four"),
+    ])
+}
+
+fn ucf_lists() -> Vec<u8> {
+    zip(&[
+        (
+            "ucfTrainTestlist/classInd.txt",
+            b"1 HandstandPushups\r\n2 Punch\r\n",
+        ),
+        (
+            "ucfTrainTestlist/trainlist01.txt",
+            b"HandstandPushups/v_HandStandPushups_g08_c01.avi 1\r\nPunch/v_Punch_g08_c01.avi 2\r\n",
+        ),
+        (
+            "ucfTrainTestlist/testlist01.txt",
+            b"HandstandPushups/v_HandStandPushups_g01_c01.avi\r\nPunch/v_Punch_g01_c01.avi\r\n",
+        ),
+    ])
+}
+
+const UCF: &str = "UCF101.rar";
+const UCF_LISTS: &str = "UCF101TrainTestSplits-RecognitionTask.zip";
+
+fn ucf(bench: &Bench, videos: &[u8], lists: &[u8]) -> Result<PathBuf, Error> {
+    bench.put(&format!("from/{UCF}"), videos);
+    bench.put(&format!("from/{UCF_LISTS}"), lists);
+    prepare_ucf101(&bench.from(), &bench.place())
+}
+
+#[test]
+fn ucf_from_archives_and_not_a_second_time() {
+    let bench = Bench::new();
+    let path = ucf(&bench, &ucf_videos(), &ucf_lists()).unwrap();
+    let manifest = Manifest::load(&path).unwrap();
+    assert_eq!((manifest.clips().len(), manifest.classes().len()), (4, 2));
+    let split = manifest.split("1").unwrap();
+    assert_eq!((split.train.len(), split.test.len()), (2, 2));
+    assert_eq!(
+        fs::read(manifest.file(&manifest.clips()[0])).unwrap(),
+        b"one"
+    );
+    assert!(!bench.path("root/.unpacking").exists());
+
+    // Nothing is needed any more, and nothing is written.
+    fs::remove_dir_all(bench.path("from")).unwrap();
+    let before = fs::metadata(&path).unwrap().ino();
+    assert_eq!(prepare_ucf101(&bench.from(), &bench.place()).unwrap(), path);
+    assert_eq!(fs::metadata(&path).unwrap().ino(), before);
+}
+
+#[test]
+fn a_partial_copy_needs_the_switch_and_nothing_is_unpacked_again() {
+    let bench = Bench::new();
+    let videos = tar(&[("UCF-101/Punch/v_Punch_g08_c01.avi", b"four")]);
+    let error = ucf(&bench, &videos, &ucf_lists()).unwrap_err().to_string();
+    assert!(
+        error.contains("3 of 4 clips") && error.contains("allow_missing"),
+        "{error}"
+    );
+    fs::remove_dir_all(bench.path("from")).unwrap();
+    let options = Options {
+        allow_missing: true,
+        ..bench.from()
+    };
+    let path = prepare_ucf101(&options, &bench.place()).unwrap();
+    assert_eq!(Manifest::load(&path).unwrap().clips().len(), 1);
+}
+
+/// Serves the two archives of UCF-101, as `change` wants it.
+fn ucf_server(change: impl Fn(&Request, Reply) -> Reply + Send + Sync + 'static) -> Server {
+    let (videos, lists) = (ucf_videos(), ucf_lists());
+    Server::start(move |request, _| {
+        let reply = match request.path.as_str() {
+            "/UCF101.rar" => Reply::ranged(request, &videos),
+            "/UCF101TrainTestSplits-RecognitionTask.zip" => Reply::ranged(request, &lists),
+            _ => Reply::status(404),
+        };
+        change(request, reply)
+    })
+}
+
+fn gets<'a>(requests: &'a [Request], name: &str) -> Vec<&'a Request> {
+    requests
+        .iter()
+        .filter(|request| request.method == "GET" && request.path.ends_with(name))
+        .collect()
+}
+
+#[test]
+fn a_download_that_is_cut_goes_on_where_it_was() {
+    let bench = Bench::new();
+    let server = ucf_server(|request, reply| match request.range() {
+        None if request.path == "/UCF101.rar" => reply.cut(2_000),
+        Some(start) if start < 4_000 => reply.cut(1_500),
+        _ => reply,
+    });
+    let path = prepare_ucf101(&bench.by_url(&server), &bench.place()).unwrap();
+    assert_eq!(Manifest::load(&path).unwrap().clips().len(), 4);
+    let requests = server.requests();
+    let ranges: Vec<_> = gets(&requests, UCF)
+        .iter()
+        .map(|request| request.range())
+        .collect();
+    assert_eq!(ranges, [None, Some(2_000), Some(3_500), Some(5_000)]);
+    assert_eq!(
+        fs::read(bench.path("root/archives").join(UCF)).unwrap(),
+        ucf_videos()
+    );
+}
+
+#[test]
+fn an_interrupted_run_keeps_what_it_has() {
+    let bench = Bench::new();
+    let refusing = ucf_server(|request, reply| {
+        if request.path.ends_with(".zip") && request.method == "GET" {
+            Reply::status(404)
+        } else {
+            reply
+        }
+    });
+    let error = prepare_ucf101(&bench.by_url(&refusing), &bench.place()).unwrap_err();
+    assert!(
+        matches!(error, Error::Status { status: 404, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains(UCF_LISTS), "{error}");
+
+    let server = ucf_server(|_, reply| reply);
+    prepare_ucf101(&bench.by_url(&server), &bench.place()).unwrap();
+    let requests = server.requests();
+    assert!(
+        gets(&requests, UCF).is_empty(),
+        "the first archive was there"
+    );
+    assert_eq!(gets(&requests, UCF_LISTS).len(), 1);
+}
+
+#[test]
+fn an_answer_of_another_size_is_refused() {
+    let bench = Bench::new();
+    let server = ucf_server(|request, mut reply| {
+        if request.method == "HEAD" {
+            reply.body.push(0);
+        }
+        reply
+    });
+    let error = prepare_ucf101(&bench.by_url(&server), &bench.place()).unwrap_err();
+    assert!(matches!(error, Error::Content { .. }), "{error}");
+    assert!(!bench.path("root/archives").join(UCF).exists());
+    assert!(!bench.path("root/manifest.json").exists());
+}
+
+#[test]
+fn a_disk_too_small_is_said_before_the_first_byte() {
+    let bench = Bench::new();
+    let server = ucf_server(|request, reply| {
+        if request.method == "HEAD" && request.path.ends_with(UCF) {
+            Reply::ok("").header("Content-Length", 1_000_000_000_000_000_u64)
+        } else {
+            reply
+        }
+    });
+    let error = prepare_ucf101(&bench.by_url(&server), &bench.place()).unwrap_err();
+    assert!(matches!(error, Error::Room { .. }), "{error}");
+    assert!(error.to_string().contains("2000000.0 GB more"), "{error}");
+    assert!(
+        server
+            .requests()
+            .iter()
+            .all(|request| request.method == "HEAD")
+    );
+}
+
+#[test]
+fn without_a_program_for_rar_the_command_to_get_one_is_said() {
+    let bench = Bench::new();
+    bench.put(&format!("from/{UCF}"), &ucf_videos());
+    bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
+    let place = Workplace {
+        client: client(),
+        programs: OsString::new(),
+    };
+    let error = prepare_ucf101(&bench.from(), &place).unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+    assert!(
+        error.to_string().contains("apt install libarchive-tools"),
+        "{error}"
+    );
+}
+
+#[test]
+fn absent_archives_are_all_named() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("from")).unwrap();
+    let error = prepare_ucf101(&bench.from(), &bench.place())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains(UCF) && error.contains(UCF_LISTS), "{error}");
+}
+
+/// Nothing but the bench's own folders, nothing unpacked, no manifest.
+fn assert_nothing_came(bench: &Bench, name: &str) {
+    for entry in fs::read_dir(bench.folder.path()).unwrap() {
+        let entry = entry.unwrap().file_name();
+        assert!(
+            ["bin", "from", "root"].contains(&entry.to_str().unwrap()),
+            "{name}: {entry:?}"
+        );
+    }
+    for kept in ["manifest.json", "UCF-101", "hmdb51", "videos", "evil"] {
+        assert!(
+            !bench.path("root").join(kept).exists(),
+            "{name}: {kept} is there"
+        );
+    }
+}
+
+#[test]
+fn hostile_archives_write_nothing_outside() {
+    for name in [
+        "../evil",
+        "UCF-101/../../evil",
+        "/tmp/sif-evil",
+        "..\\evil",
+        "a\\..\\..\\evil",
+    ] {
+        let bench = Bench::new();
+        let videos = tar(&[("UCF-101/Punch/good.avi", b"g"), (name, b"x")]);
+        let error = ucf(&bench, &videos, &ucf_lists()).unwrap_err().to_string();
+        assert!(error.contains("leaves the folder"), "{name}: {error}");
+        assert_nothing_came(&bench, name);
+        assert!(!Path::new("/tmp/sif-evil").exists());
+
+        let bench = Bench::new();
+        let lists = zip(&[("classInd.txt", b"1 Punch\n"), (name, b"x")]);
+        let error = ucf(&bench, &ucf_videos(), &lists).unwrap_err().to_string();
+        assert!(error.contains("leaves the folder"), "{name}: {error}");
+        assert_nothing_came(&bench, name);
+
+        let bench = Bench::new();
+        bench.put(
+            "from/part_0.tar.gz",
+            &gz(&tar(&[("a_1_2.mp4", b"g"), (name, b"x")])),
+        );
+        bench.put(
+            "from/val.csv",
+            b"label,youtube_id,time_start,time_end,split\nrun,a,1,2,val\n",
+        );
+        let error = kinetics(&bench, Some(Part::Val)).unwrap_err().to_string();
+        assert!(error.contains("leaves the folder"), "{name}: {error}");
+        assert_nothing_came(&bench, name);
+    }
+}
+
+#[test]
+fn links_in_archives_are_refused() {
+    for kind in [EntryType::Symlink, EntryType::Link] {
+        let bench = Bench::new();
+        bench.put("secret", b"secret");
+        let target = bench.path("secret");
+        let target = target.to_str().unwrap();
+        let videos = tar_with_link(kind, "UCF-101/Punch/link.avi", target);
+        let error = ucf(&bench, &videos, &ucf_lists()).unwrap_err().to_string();
+        assert!(error.contains("link"), "{error}");
+        assert!(!bench.path("root/UCF-101").exists());
+        assert!(!bench.path("root/.unpacking").exists());
+
+        bench.put("from/part_0.tar", &tar_with_link(kind, "a_1_2.mp4", target));
+        bench.put(
+            "from/val.csv",
+            b"label,youtube_id,time_start,time_end,split\nrun,a,1,2,val\n",
+        );
+        let error = kinetics(&bench, Some(Part::Val)).unwrap_err().to_string();
+        assert!(error.contains("link"), "{error}");
+        assert!(!bench.path("root/videos").exists());
+        assert_eq!(fs::read(bench.path("secret")).unwrap(), b"secret");
+    }
+}
+
+#[test]
+fn damaged_archives_are_named_and_leave_nothing() {
+    let bench = Bench::new();
+    let error = ucf(&bench, b"this is no archive at all", &ucf_lists())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("UCF101.rar") && error.contains("failed"),
+        "{error}"
+    );
+    assert_nothing_came(&bench, "no archive");
+    // A better copy is all that is needed.
+    ucf(&bench, &ucf_videos(), &ucf_lists()).unwrap();
+
+    let whole = gz(&tar(&[
+        ("a_1_2.mp4", &common::content(9_000)),
+        ("b_1_2.mp4", b"x"),
+    ]));
+    for length in [0, 5, 100, whole.len() / 2, whole.len() - 20] {
+        let bench = Bench::new();
+        bench.put("from/part_0.tar.gz", &whole[..length]);
+        bench.put(
+            "from/val.csv",
+            b"label,youtube_id,time_start,time_end,split\nrun,a,1,2,val\n",
+        );
+        let error = kinetics(&bench, Some(Part::Val)).unwrap_err().to_string();
+        assert!(error.contains("part_0.tar.gz"), "{length}: {error}");
+        assert_nothing_came(&bench, "cut");
+    }
+}
+
+fn hmdb_archives(run: &[u8], lists: &[(&str, &[u8])]) -> (Vec<u8>, Vec<u8>) {
+    let brush = tar(&[("brush_hair/odd_(name)!_&#;+_brush_hair_u_0.avi", b"one")]);
+    (
+        tar(&[("brush_hair.rar", &brush), ("run.rar", run)]),
+        tar(lists),
+    )
+}
+
+#[test]
+fn hmdb_is_an_archive_of_archives() {
+    let bench = Bench::new();
+    let lists: [(&str, &[u8]); 2] = [
+        (
+            "testTrainMulti_7030_splits/brush_hair_test_split1.txt",
+            b"odd_(name)!_&#;+_brush_hair_u_0.avi 1 \n",
+        ),
+        (
+            "testTrainMulti_7030_splits/run_test_split1.txt",
+            b"a_run_u_0.avi 2 \n",
+        ),
+    ];
+    // The second class is damaged: the first stays, and is not unpacked again.
+    let (videos, splits) = hmdb_archives(b"no archive", &lists);
+    bench.put("from/hmdb51_org.rar", &videos);
+    bench.put("from/test_train_splits.rar", &splits);
+    let error = prepare_hmdb51(&bench.from(), &bench.place())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("run.rar"), "{error}");
+    let first = bench.path("root/hmdb51/brush_hair");
+    let before = fs::metadata(&first).unwrap().ino();
+    assert!(!bench.path("root/hmdb51/run").exists());
+
+    let (videos, _) = hmdb_archives(&tar(&[("run/a_run_u_0.avi", b"two")]), &lists);
+    bench.put("from/hmdb51_org.rar", &videos);
+    let path = prepare_hmdb51(&bench.from(), &bench.place()).unwrap();
+    assert_eq!(fs::metadata(&first).unwrap().ino(), before);
+    let manifest = Manifest::load(&path).unwrap();
+    assert_eq!(manifest.clips().len(), 2);
+    let split = manifest.split("1").unwrap();
+    assert_eq!(
+        (split.train.as_slice(), split.test.as_slice()),
+        (&[0][..], &[1][..])
+    );
+    assert!(!bench.path("root/.class").exists() && !bench.path("root/.unpacking").exists());
+}
+
+fn kinetics(bench: &Bench, part: Option<Part>) -> Result<PathBuf, Error> {
+    let options = KineticsOptions {
+        common: bench.from(),
+        part,
+        ..KineticsOptions::default()
+    };
+    prepare_kinetics400(&options, &bench.place())
+}
+
+const VAL: &[u8] = b"label,youtube_id,time_start,time_end,split\n\
+    abseiling,aaa,1,11,val\nyoga,b_b,20,30,val\nyoga,gone,3,13,val\n";
+const TRAIN: &[u8] = b"label,youtube_id,time_start,time_end,split\nyoga,ccc,5,15,train\n";
+
+#[test]
+fn kinetics_from_shards_counts_its_losses() {
+    let bench = Bench::new();
+    bench.put(
+        "from/train/part_0.tar.gz",
+        &gz(&tar(&[("./ccc_000005_000015.mp4", b"c")])),
+    );
+    bench.put(
+        "from/val/part_0.tar",
+        &tar(&[("val/aaa_000001_000011.mp4", b"a")]),
+    );
+    bench.put(
+        "from/val/part_1.tar",
+        &tar(&[("b_b_000020_000030.mp4", b"b")]),
+    );
+    bench.put("from/annotations/train.csv", TRAIN);
+    bench.put("from/annotations/val.csv", VAL);
+    let path = kinetics(&bench, None).unwrap();
+    let manifest = Manifest::load(&path).unwrap();
+    let ids: Vec<_> = manifest
+        .clips()
+        .iter()
+        .map(|clip| clip.id.as_str())
+        .collect();
+    assert_eq!(
+        ids,
+        [
+            "aaa_000001_000011",
+            "b_b_000020_000030",
+            "ccc_000005_000015"
+        ]
+    );
+    let split = manifest.split("val").unwrap();
+    assert_eq!(
+        (split.train.as_slice(), split.test.as_slice()),
+        (&[2][..], &[0, 1][..])
+    );
+    assert_eq!(fs::read(manifest.file(&manifest.clips()[1])).unwrap(), b"b");
+}
+
+#[test]
+fn kinetics_from_ones_own_clips_in_both_layouts() {
+    for names in [
+        [
+            "abseiling/aaa_000001_000011.mp4",
+            "yoga/b_b_000020_000030.mp4",
+        ],
+        ["aaa_000001_000011.mp4", "b_b_000020_000030.mp4"],
+    ] {
+        let bench = Bench::new();
+        for name in names {
+            bench.put(&format!("from/{name}"), b"clip");
+        }
+        bench.put("val.csv", VAL);
+        let options = KineticsOptions {
+            common: bench.from(),
+            val_csv: Some(bench.path("val.csv")),
+            ..KineticsOptions::default()
+        };
+        let path = prepare_kinetics400(&options, &bench.place()).unwrap();
+        let manifest = Manifest::load(&path).unwrap();
+        assert_eq!(manifest.clips().len(), 2);
+        assert!(manifest.file(&manifest.clips()[0]).is_file());
+        assert!(
+            !bench.path("root/videos").exists(),
+            "clips are taken where they lie"
+        );
+    }
+}
+
+#[test]
+fn kinetics_downloads_shard_by_shard_and_continues() {
+    let bench = Bench::new();
+    let first = gz(&tar(&[("aaa_000001_000011.mp4", b"a")]));
+    let second = gz(&tar(&[("b_b_000020_000030.mp4", b"b")]));
+    let serve = move |whole: bool| {
+        let (first, second) = (first.clone(), second.clone());
+        Server::start(move |request, _| match request.path.as_str() {
+            "/val/k400_val_path.txt" => Reply::ok(
+                "https://elsewhere.example/val/part_0.tar.gz\n\
+                 https://elsewhere.example/val/part_1.tar.gz\n",
+            ),
+            "/val/part_0.tar.gz" => Reply::ranged(request, &first),
+            "/val/part_1.tar.gz" if whole => Reply::ranged(request, &second),
+            "/annotations/val.csv" => Reply::ok(VAL),
+            _ => Reply::status(404),
+        })
+    };
+    let run = |server: &Server| {
+        let common = bench.by_url(server);
+        let options = KineticsOptions {
+            common,
+            part: Some(Part::Val),
+            ..KineticsOptions::default()
+        };
+        prepare_kinetics400(&options, &bench.place())
+    };
+    let error = run(&serve(false)).unwrap_err().to_string();
+    assert!(error.contains("part_1.tar.gz answered 404"), "{error}");
+    assert!(
+        bench
+            .path("root/videos/val/aaa_000001_000011.mp4")
+            .is_file()
+    );
+    assert!(
+        !bench.path("root/archives/val/part_0.tar.gz").exists(),
+        "its room is given back"
+    );
+
+    let server = serve(true);
+    let path = run(&server).unwrap();
+    assert_eq!(Manifest::load(&path).unwrap().clips().len(), 2);
+    assert!(gets(&server.requests(), "part_0.tar.gz").is_empty());
+    let requests = server.requests().len();
+    run(&server).unwrap();
+    assert_eq!(
+        server.requests().len(),
+        requests,
+        "a second run asks nothing"
+    );
+}
+
+#[test]
+fn a_shard_list_cannot_name_other_places() {
+    for line in ["../../evil.tar", "part_0.tar.gz/..", "a b.tar", ".hidden"] {
+        let bench = Bench::new();
+        let server = Server::start(move |request, _| match request.path.as_str() {
+            "/val/k400_val_path.txt" => Reply::ok(format!("http://x.example/{line}\n")),
+            _ => Reply::status(404),
+        });
+        let common = bench.by_url(&server);
+        let options = KineticsOptions {
+            common,
+            part: Some(Part::Val),
+            ..KineticsOptions::default()
+        };
+        assert!(
+            prepare_kinetics400(&options, &bench.place()).is_err(),
+            "{line}"
+        );
+        assert_nothing_came(&bench, line);
+    }
+}
+
+/// Everything below `folder` into a tar under `name`.
+fn pack(folder: &Path, name: &str) -> Vec<u8> {
+    let mut tar = Builder::new(Vec::new());
+    tar.append_dir_all(name, folder).unwrap();
+    tar.into_inner().unwrap()
+}
+
+#[test]
+fn real_ucf_clips_and_a_draw_of_sixteen() {
+    let Some(shared) = testkit::shared("UCF-101 archives") else {
+        return;
+    };
+    let bench = Bench::new();
+    let mut lists = Vec::new();
+    for entry in fs::read_dir(shared.join("data/lists/ucfTrainTestlist")).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("ucfTrainTestlist/{}", entry.file_name().display());
+        lists.push((name, fs::read(entry.path()).unwrap()));
+    }
+    let lists: Vec<(&str, &[u8])> = lists
+        .iter()
+        .map(|(name, content)| (name.as_str(), content.as_slice()))
+        .collect();
+    bench.put(&format!("from/{UCF_LISTS}"), &zip(&lists));
+    bench.put(
+        &format!("from/{UCF}"),
+        &pack(&shared.join("data/ucf8/UCF-101"), "UCF-101"),
+    );
+    let options = Options {
+        allow_missing: true,
+        ..bench.from()
+    };
+    let manifest = Manifest::load(&prepare_ucf101(&options, &bench.place()).unwrap()).unwrap();
+    assert_eq!((manifest.clips().len(), manifest.classes().len()), (256, 8));
+    let split = few_shot(&manifest, manifest.split("1").unwrap(), 16, 0).unwrap();
+    assert_eq!((split.train.len(), split.test.len()), (128, 112));
+}
+
+#[test]
+fn real_hmdb_clips() {
+    let Some(shared) = testkit::shared("HMDB-51 archives") else {
+        return;
+    };
+    let bench = Bench::new();
+    let mut classes = Vec::new();
+    for entry in fs::read_dir(shared.join("data/hmdb-mini")).unwrap() {
+        let entry = entry.unwrap();
+        let class = entry.file_name().into_string().unwrap();
+        classes.push((format!("{class}.rar"), pack(&entry.path(), &class)));
+    }
+    let classes: Vec<(&str, &[u8])> = classes
+        .iter()
+        .map(|(name, content)| (name.as_str(), content.as_slice()))
+        .collect();
+    bench.put("from/hmdb51_org.rar", &tar(&classes));
+    let lists = shared.join("data/lists/testTrainMulti_7030_splits");
+    bench.put(
+        "from/test_train_splits.rar",
+        &pack(&lists, "testTrainMulti_7030_splits"),
+    );
+    let options = Options {
+        allow_missing: true,
+        ..bench.from()
+    };
+    let manifest = Manifest::load(&prepare_hmdb51(&options, &bench.place()).unwrap()).unwrap();
+    assert_eq!((manifest.clips().len(), manifest.classes().len()), (42, 21));
+}
+
+#[test]
+fn real_kinetics_like_clips() {
+    let Some(shared) = testkit::shared("Kinetics-like clips") else {
+        return;
+    };
+    let bench = Bench::new();
+    fs::create_dir_all(bench.path("from/arm wrestling")).unwrap();
+    let clip = bench.path("from/arm wrestling/abcdefghijk_000000_000010.mp4");
+    fs::copy(shared.join("data/clips/arm_wrestling.mp4"), clip).unwrap();
+    let mut csv = File::create(bench.path("val.csv")).unwrap();
+    writeln!(csv, "label,youtube_id,time_start,time_end,split,is_cc").unwrap();
+    writeln!(csv, "\"arm wrestling\",abcdefghijk,0,10,val,0").unwrap();
+    writeln!(csv, "yoga,lost,0,10,val,0").unwrap();
+    let options = KineticsOptions {
+        common: bench.from(),
+        val_csv: Some(bench.path("val.csv")),
+        ..KineticsOptions::default()
+    };
+    let path = prepare_kinetics400(&options, &bench.place()).unwrap();
+    let manifest = Manifest::load(&path).unwrap();
+    assert_eq!((manifest.clips().len(), manifest.classes().len()), (1, 1));
+    assert!(manifest.file(&manifest.clips()[0]).is_file());
+}
