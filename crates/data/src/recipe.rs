@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::manifest::Clip;
 use crate::sampler::{Sampling, train_stream};
-use crate::transform::{Augment, Picture, Resizer, View, view};
+use crate::transform::{Augment, Picture, Resizer, View, short_side, view};
 use crate::views::Views;
 
 /// What is made of each clip of a pass.
@@ -210,15 +210,26 @@ impl Recipe {
                 }
                 Ok(vec![stack(frames, done)])
             }
-            Self::Test { views, size, .. } => View::all(*views)
-                .map(|which| {
-                    let done = pictures
-                        .iter()
-                        .map(|picture| view(resizer, picture, *size, which))
-                        .collect::<Result<Vec<_>>>()?;
-                    Ok(stack(frames, done))
-                })
-                .collect(),
+            Self::Test { views, size, .. } => {
+                // Resized once for all crops: a view of a picture whose short side fits
+                // is a crop.
+                let resized = pictures
+                    .iter()
+                    .map(|picture| {
+                        let (w, h) = short_side(picture.width(), picture.height(), *size);
+                        resizer.resize(picture, w, h)
+                    })
+                    .collect::<Result<Vec<_>>>()?;
+                View::all(*views)
+                    .map(|which| {
+                        let done = resized
+                            .iter()
+                            .map(|picture| view(resizer, picture, *size, which))
+                            .collect::<Result<Vec<_>>>()?;
+                        Ok(stack(frames, done))
+                    })
+                    .collect()
+            }
         }
     }
 }

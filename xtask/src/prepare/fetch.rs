@@ -108,7 +108,7 @@ pub(super) fn check_room(folder: &Path, need: u64) -> Result<()> {
 }
 
 /// What the server says of the size, where it does.
-fn size_of(place: &Workplace, url: &str) -> Result<Option<u64>> {
+pub(super) fn size_of(place: &Workplace, url: &str) -> Result<Option<u64>> {
     let head = place.client.head(url, None)?;
     let length = head
         .get("content-length")

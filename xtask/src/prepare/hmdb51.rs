@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use data::formats::hmdb51;
 
 use super::fetch::{Offered, download, from_folder};
-use super::unpack::{inner_folder, place_at, rar};
+use super::unpack::{holds_folders, inner_folder, place_at, rar};
 use super::{Options, Workplace, finish, prepared, read_options, root_of};
 use crate::places::write_whole;
 use crate::{Error, Result};
@@ -50,14 +50,14 @@ pub fn prepare_hmdb51(options: &Options, place: &Workplace) -> Result<PathBuf> {
         let staging = root.join(".unpacking");
         if !lists.exists() {
             rar(place, list_archive, &staging)?;
-            place_at(&inner_folder(&staging)?, &lists)?;
+            place_at(&inner_folder(&staging, |_| true)?, &lists)?;
         }
         if !whole.exists() {
             eprintln!("unpacking {}", video_archive.display());
             rar(place, video_archive, &staging)?;
             classes(
                 place,
-                &inner_folder(&staging)?,
+                &inner_folder(&staging, holds_folders)?,
                 &root.join(".class"),
                 &videos,
             )?;
@@ -89,7 +89,7 @@ fn classes(place: &Workplace, archives: &Path, staging: &Path, videos: &Path) ->
             let target = videos.join(class);
             if !target.exists() {
                 rar(place, &path, staging)?;
-                place_at(&inner_folder(staging)?, &target)?;
+                place_at(&inner_folder(staging, |_| true)?, &target)?;
             }
             // Gone before the next one is unpacked: half the room is enough.
             let _ = fs::remove_file(&path);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use data::formats::{Found, KineticsLists, kinetics400};
 
-use super::fetch::{Offered, check_room, download};
+use super::fetch::{Offered, check_room, download, size_of};
 use super::unpack::{place_at, tar};
 use super::{Options, Workplace, finish, prepared, read_options, root_of};
 use crate::places::write_whole;
@@ -212,6 +212,18 @@ fn download_part(
             reason: "names no shard".into(),
         });
     }
+    // All of the clips, and for a while the largest shard beside them.
+    let mut sizes = Vec::with_capacity(offered.len());
+    for shard in &offered {
+        sizes.push(size_of(place, &shard.url)?.unwrap_or(0));
+    }
+    let largest = sizes.iter().max().copied().unwrap_or(0);
+    check_room(
+        root,
+        sizes
+            .iter()
+            .fold(largest, |sum, size| sum.saturating_add(*size)),
+    )?;
     let folder = root.join("archives").join(name);
     for shard in offered {
         let paths = download(place, &folder, std::slice::from_ref(&shard))?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use data::formats::ucf101;
 
 use super::fetch::{Offered, download, from_folder};
-use super::unpack::{fresh, inner_folder, place_at, rar};
+use super::unpack::{fresh, holds_folders, inner_folder, place_at, rar};
 use super::{Options, Workplace, finish, prepared, read_options, root_of};
 use crate::{Result, archive};
 
@@ -56,7 +56,7 @@ pub fn prepare_ucf101(options: &Options, place: &Workplace) -> Result<PathBuf> {
         if !videos.exists() {
             eprintln!("unpacking {}", video_archive.display());
             rar(place, video_archive, &staging)?;
-            place_at(&inner_folder(&staging)?, &videos)?;
+            place_at(&inner_folder(&staging, holds_folders)?, &videos)?;
         }
         let _ = std::fs::remove_dir_all(&staging);
     }

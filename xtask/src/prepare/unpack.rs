@@ -156,7 +156,7 @@ fn tar_entries(archive: &Path, into: &Path) -> Result<Vec<PathBuf>> {
             return Err(leaves(archive, &path.display().to_string()));
         }
         let kind = entry.header().entry_type();
-        if kind.is_dir() {
+        if kind.is_dir() || kind.is_pax_global_extensions() {
             continue;
         }
         if !kind.is_file() && !kind.is_contiguous() {
@@ -191,8 +191,9 @@ fn tar_entries(archive: &Path, into: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The folder below `folder` that holds more than a single folder.
-pub(super) fn inner_folder(folder: &Path) -> Result<PathBuf> {
+/// The innermost folder below `folder` that `holds` says is still around what is looked
+/// for, passing through folders that hold nothing but one folder.
+pub(super) fn inner_folder(folder: &Path, holds: fn(&Path) -> bool) -> Result<PathBuf> {
     let mut inner = folder.to_path_buf();
     loop {
         let mut entries = fs::read_dir(&inner)
@@ -200,10 +201,24 @@ pub(super) fn inner_folder(folder: &Path) -> Result<PathBuf> {
             .collect::<std::io::Result<Vec<_>>>()
             .map_err(Error::io("list", &inner))?;
         match (entries.pop(), entries.is_empty()) {
-            (Some(only), true) if only.path().is_dir() => inner = only.path(),
+            (Some(only), true) if only.path().is_dir() && holds(&only.path()) => {
+                inner = only.path();
+            }
             _ => return Ok(inner),
         }
     }
+}
+
+/// Whether `folder` holds a folder, or an archive of one.
+pub(super) fn holds_folders(folder: &Path) -> bool {
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| {
+            let path = entry.path();
+            path.is_dir() || path.extension().is_some_and(|extension| extension == "rar")
+        })
 }
 
 /// Gives what was unpacked its final name.
