@@ -17,12 +17,12 @@ pub struct CheckOptions {
     pub arguments: Vec<OsString>,
 }
 
-/// Builds the product in release mode and runs its `check-videos`. `false` where that
-/// found bad videos or failed.
+/// Builds the product in release mode and runs its `check-videos`. Answers with that
+/// command's exit status.
 ///
 /// # Errors
 /// Cargo cannot be started.
-pub fn check_videos(options: &CheckOptions) -> Result<bool> {
+pub fn check_videos(options: &CheckOptions) -> Result<u8> {
     let root = workspace::root();
     let mut command = workspace::cargo(&root);
     command
@@ -41,5 +41,9 @@ pub fn check_videos(options: &CheckOptions) -> Result<bool> {
         program: "cargo run --release --package trainer".into(),
         reason: error.to_string(),
     })?;
-    Ok(status.success())
+    // Ended by a signal, it has no status.
+    Ok(status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(1))
 }
