@@ -4,9 +4,11 @@ mod check_videos;
 mod eval;
 pub(crate) mod exit;
 mod extract;
+mod fit;
 mod info;
 mod predict;
 mod report;
+mod reproduce;
 mod settings;
 mod summary;
 mod train;
@@ -33,6 +35,9 @@ enum Command {
     CheckVideos(check_videos::Arguments),
     Info(info::Arguments),
     Report(report::Arguments),
+    Reproduce(reproduce::Arguments),
+    Fit(fit::Arguments),
+    AddClass(fit::AddClass),
 }
 
 /// Runs the command that was asked for.
@@ -45,5 +50,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::CheckVideos(arguments) => check_videos::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Reproduce(arguments) => reproduce::run(&arguments),
+        Command::Fit(arguments) => fit::run(&arguments),
+        Command::AddClass(arguments) => fit::add_class(&arguments),
     }
 }

@@ -10,6 +10,8 @@ pub mod engine;
 mod error;
 pub mod evaluate;
 pub mod features;
+pub mod fit;
+pub mod grid;
 pub mod interrupt;
 pub mod log;
 pub mod metrics;

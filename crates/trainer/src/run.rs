@@ -24,7 +24,7 @@ use crate::metrics::Accuracy;
 use crate::probe::Probe;
 use crate::seed::{Purpose, Stream};
 use crate::source::CachedClips;
-use crate::trial::{Test, Trial, split_of, training_classes, trials};
+use crate::trial::{Test, Trial, split_name, split_of, training_classes, trials};
 use crate::{Error, Result};
 
 /// The commit this binary was built from.
@@ -133,9 +133,48 @@ pub struct Session {
     pub interrupt: Interrupt,
     /// No progress on stderr.
     pub quiet: bool,
+    start: Option<Start>,
+}
+
+/// Parameters that training goes on from instead of drawn ones.
+struct Start {
+    parameters: Tensors,
+    /// The checkpoint they are from.
+    hash: String,
 }
 
 impl Session {
+    /// Lets training go on from a checkpoint's parameters, with whatever classes this session
+    /// has: no parameter belongs to a class.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where it stands on another backbone or holds no parameters.
+    pub fn start_from(&mut self, loaded: &Loaded<Record>) -> Result<()> {
+        self.expect_backbone(loaded)?;
+        self.start = Some(Start {
+            parameters: trained_of(loaded)?,
+            hash: loaded.hash.clone(),
+        });
+        Ok(())
+    }
+
+    fn expect_backbone(&self, loaded: &Loaded<Record>) -> Result<()> {
+        let (theirs, ours) = (&loaded.state.backbone, &self.backbone.identity);
+        if theirs.sha256 == ours.sha256 {
+            return Ok(());
+        }
+        Err(Error::Checkpoint {
+            path: loaded.path.clone(),
+            reason: format!(
+                "was trained on the backbone {} with SHA-256 {}; {} has {}",
+                theirs.place.display(),
+                theirs.sha256,
+                ours.place.display(),
+                ours.sha256
+            ),
+        })
+    }
+
     /// Loads backbone and data set, and sets libtorch's threads.
     ///
     /// # Errors
@@ -157,6 +196,7 @@ impl Session {
             dataset,
             interrupt,
             quiet,
+            start: None,
         })
     }
 
@@ -225,6 +265,9 @@ impl Session {
         };
         for trial in &mut trials {
             features.leave_out_undecodable(trial);
+            if trial.tests.iter().all(|test| test.clips.is_empty()) {
+                return Err(Error::mismatch("test clips", "at least 1 that decodes", 0));
+            }
         }
         let mut results = Vec::with_capacity(trials.len());
         for trial in &trials {
@@ -244,23 +287,9 @@ impl Session {
     /// its own configuration.
     pub fn evaluate(&self, loaded: &Loaded<Record>, folder: &Path) -> Result<Evaluation> {
         let record = &loaded.state;
-        let refuse = |reason: String| Error::Checkpoint {
-            path: loaded.path.clone(),
-            reason,
-        };
-        if record.backbone.sha256 != self.backbone.identity.sha256 {
-            return Err(refuse(format!(
-                "was trained on the backbone {} with SHA-256 {}; {} has {}",
-                record.backbone.place.display(),
-                record.backbone.sha256,
-                self.backbone.identity.place.display(),
-                self.backbone.identity.sha256
-            )));
-        }
+        self.expect_backbone(loaded)?;
         let model = self.model(&record.model, record.seed)?;
-        let trained = loaded.groups.get(TRAINED);
-        let trained = trained.ok_or_else(|| refuse("holds no trained parameters".into()))?;
-        engine::load_parameters(model.as_ref(), trained)?;
+        engine::load_parameters(model.as_ref(), &trained_of(loaded)?)?;
         // A draw of training clips decides nothing here: one test for each draw of test clips.
         let mut protocol = self.config.protocol.clone();
         match protocol.name {
@@ -421,12 +450,21 @@ impl Session {
         let p = &self.config.protocol;
         let kind = serde_json::to_value(p.name).unwrap_or_default();
         let names = serde_json::to_value(self.config.data.names).unwrap_or_default();
+        let shots = match p.name {
+            ProtocolKind::FewShot | ProtocolKind::BaseToNovel => format!(", {} shots", p.shots),
+            _ => String::new(),
+        };
+        let balance = if p.balance { ", balanced" } else { "" };
+        let shuffled = if p.shuffle_labels {
+            ", SHUFFLED LABELS"
+        } else {
+            ""
+        };
         format!(
-            "{} {}, split {}, {} shots, views {}, names {}",
+            "{} {}, split {}{shots}{balance}{shuffled}, views {}, names {}",
             self.dataset.manifest.dataset(),
             kind.as_str().unwrap_or_default(),
-            p.split,
-            p.shots,
+            split_name(&self.dataset.manifest, p.split),
             p.views,
             names.as_str().unwrap_or_default()
         )
@@ -447,6 +485,9 @@ impl Session {
         folder: &Path,
     ) -> Result<Option<(Vec<Scored>, Option<String>)>> {
         let model = self.model(config, trial.seed)?;
+        if let Some(start) = &self.start {
+            engine::load_parameters(model.as_ref(), &start.parameters)?;
+        }
         let mut checkpoint = None;
         let learns = !model.trained().variables().is_empty();
         if learns && !trial.train.is_empty() {
@@ -556,6 +597,7 @@ impl Session {
             &self.backbone.identity.sha256,
             trial.seed,
             &data,
+            self.start.as_ref().map(|start| &start.hash),
         );
         let text = serde_json::to_string(&decides).map_err(|error| Error::Syntax {
             origin: "run".into(),
@@ -573,6 +615,20 @@ impl Session {
             revision: REVISION.into(),
         })
     }
+}
+
+fn trained_of(loaded: &Loaded<Record>) -> Result<Tensors> {
+    let trained = loaded
+        .groups
+        .get(TRAINED)
+        .ok_or_else(|| Error::Checkpoint {
+            path: loaded.path.clone(),
+            reason: "holds no trained parameters".into(),
+        })?;
+    Ok(trained
+        .iter()
+        .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+        .collect())
 }
 
 fn hex(hash: Sha256) -> String {

@@ -1,5 +1,7 @@
 //! A protocol, spelled out: which clips train, which test, against which classes.
 
+use std::collections::BTreeMap;
+
 use data::splits::{base_to_novel, few_shot, half_classes};
 use data::{Manifest, Split};
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,19 @@ impl Test {
             name: name.into(),
             classes,
             clips,
+        }
+    }
+}
+
+impl Trial {
+    /// Where no clip is left to test on, as with one clip a class, the training clips are
+    /// tested, under a name that says so.
+    pub fn test_something(&mut self) {
+        if self.tests.iter().all(|test| test.clips.is_empty()) {
+            let mut clips = self.train.clone();
+            clips.sort_unstable();
+            clips.dedup();
+            self.tests = vec![Test::new("training", self.classes.clone(), clips)];
         }
     }
 }
@@ -92,7 +107,26 @@ pub fn trials(protocol: &Protocol, dataset: &Dataset) -> Result<Vec<Trial>> {
             ProtocolKind::BaseToNovel => base_to_novel_trial(manifest, &split, protocol, seed)?,
         });
     }
+    if protocol.balance {
+        for trial in &mut trials {
+            trial.train = balanced(dataset, &trial.train);
+        }
+    }
     Ok(trials)
+}
+
+/// The clips with those of smaller classes repeated in turn, until each class has as many as
+/// the largest.
+fn balanced(dataset: &Dataset, clips: &[usize]) -> Vec<usize> {
+    let mut classes: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for clip in clips {
+        classes.entry(dataset.class(*clip)).or_default().push(*clip);
+    }
+    let most = classes.values().map(Vec::len).max().unwrap_or(0);
+    classes
+        .into_values()
+        .flat_map(|clips| clips.into_iter().cycle().take(most))
+        .collect()
 }
 
 fn base_to_novel_trial(
@@ -125,7 +159,7 @@ pub fn split_of(protocol: &Protocol, dataset: &Dataset) -> Result<Split> {
 }
 
 /// The manifest's name of official split `number`; Kinetics has one, named "val".
-fn split_name(manifest: &Manifest, number: usize) -> String {
+pub fn split_name(manifest: &Manifest, number: usize) -> String {
     match manifest.splits() {
         [only] => only.name.clone(),
         _ => number.to_string(),

@@ -137,6 +137,8 @@ pub struct Protocol {
     pub seeds: Vec<u64>,
     /// Views of a test video.
     pub views: Views,
+    /// Show clips of small classes more often, so that all classes are seen alike.
+    pub balance: bool,
     /// Shuffle the training labels: a check that has to end at chance.
     pub shuffle_labels: bool,
 }
@@ -228,6 +230,7 @@ impl Default for Protocol {
             shots: 16,
             seeds: (0..10).collect(),
             views: Views::SINGLE,
+            balance: false,
             shuffle_labels: false,
         }
     }

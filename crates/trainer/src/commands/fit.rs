@@ -1,0 +1,158 @@
+//! `trainer fit`: one's own actions from a folder of class folders.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use trainer::config::{Checked, Config};
+use trainer::dataset::Dataset;
+use trainer::engine::last_checkpoint;
+use trainer::fit::hold_out;
+use trainer::interrupt::Interrupt;
+use trainer::run::{Finished, Record, Session};
+
+use super::exit;
+use super::settings::setting;
+use super::summary::summary;
+
+/// Train on your own actions: a folder with one folder of clips a class.
+///
+/// Five clips a class are enough to begin. One clip in five is held out for the test. What
+/// cannot be decoded is left out and named. The run's folder holds one checkpoint that predict
+/// takes.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The folder of class folders.
+    folder: PathBuf,
+
+    /// The CLIP checkpoint.
+    #[arg(long, value_name = "PATH")]
+    weights: PathBuf,
+
+    /// The run's folder; runs/FOLDER unless given.
+    #[arg(long, short, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Sets one key, such as train.at_least=1000. Repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+
+    /// No progress on stderr.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Add a class to a run that fit has made.
+///
+/// Put its clips into a new folder beside the other classes first. Training goes on from the
+/// run's parameters with all classes together, so that the others are not forgotten; the clips
+/// of the others are still needed, their features are kept already.
+#[derive(Debug, Args)]
+pub(crate) struct AddClass {
+    /// The run's folder.
+    run: PathBuf,
+
+    /// The new class folder's name.
+    class: String,
+
+    /// The new run's folder; RUN-CLASS unless given.
+    #[arg(long, short, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// No progress on stderr.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let root = std::path::absolute(&arguments.folder)?;
+    let name = root
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let out = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("runs").join(&name));
+    let mut keys = vec![
+        "model.preset=best".to_owned(),
+        "data.layout=folder".into(),
+        "protocol.name=closed-set".into(),
+        "protocol.seeds=[0]".into(),
+        "protocol.balance=true".into(),
+        "train.epochs=1".into(),
+        "train.at_least=300".into(),
+        "train.save_every=100".into(),
+        setting("name", &name),
+        setting("data.root", &root.display().to_string()),
+        setting("data.cache", &out.join("features").display().to_string()),
+        setting("backbone.weights", &arguments.weights.display().to_string()),
+    ];
+    keys.extend(arguments.settings.clone());
+    let session = open(Config::read(None, &keys)?, arguments.quiet)?;
+    finish(&session, &out)
+}
+
+pub(crate) fn add_class(arguments: &AddClass) -> Result<ExitCode> {
+    let seed = arguments.run.join("seed-0");
+    let loaded = last_checkpoint::<Record>(&seed)?
+        .with_context(|| format!("{} is no run of fit", arguments.run.display()))?;
+    let record = &loaded.state;
+    if record.classes.contains(&arguments.class) {
+        bail!("the run knows '{}' already", arguments.class);
+    }
+    let out = arguments.out.clone().unwrap_or_else(|| {
+        let mut name = arguments.run.file_name().unwrap_or_default().to_os_string();
+        name.push(format!("-{}", arguments.class));
+        arguments.run.with_file_name(name)
+    });
+    let config = record.config.clone().check()?;
+    let mut session = open(config, arguments.quiet)?;
+    let names: Vec<&str> = session
+        .dataset
+        .manifest
+        .classes()
+        .iter()
+        .map(|c| c.raw())
+        .collect();
+    if !names.contains(&arguments.class.as_str()) {
+        bail!(
+            "no class folder '{}' in {}: put the new clips there first",
+            arguments.class,
+            session.dataset.manifest.root().display()
+        );
+    }
+    if let Some(lost) = record
+        .classes
+        .iter()
+        .find(|class| !names.contains(&class.as_str()))
+    {
+        bail!("the folder of '{lost}' is gone: without its clips it would be forgotten");
+    }
+    session.start_from(&loaded)?;
+    finish(&session, &out)
+}
+
+fn open(config: Checked, quiet: bool) -> Result<Session> {
+    let mut session = Session::open(config, Interrupt::install()?, quiet)?;
+    let seed = session.config.seed;
+    let dataset: Dataset = session.dataset;
+    session.dataset = hold_out(dataset, seed)?;
+    for note in &session.dataset.notes {
+        eprintln!("note: {note}");
+    }
+    Ok(session)
+}
+
+fn finish(session: &Session, out: &Path) -> Result<ExitCode> {
+    let Finished::All(results) = session.run(out)? else {
+        eprintln!("stopped; the same command goes on from the last checkpoint");
+        return Ok(ExitCode::from(exit::INTERRUPTED));
+    };
+    print!("{}", summary(&results));
+    println!("checkpoint: {}", out.join("seed-0").display());
+    let skipped = results.iter().any(|result| !result.skipped.is_empty());
+    Ok(ExitCode::from(if skipped { exit::PARTIAL } else { 0 }))
+}

@@ -1,0 +1,421 @@
+//! The paper's tables as grids of runs, each cell with the paper's number beside it.
+
+use clap::ValueEnum;
+
+/// A table or figure of the paper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Table {
+    /// Hand-made prompts, and learned ones of 3, 4 and 5 vectors.
+    Table1,
+    /// The words that learned prompts start from.
+    Table2,
+    /// 5 shots a class on Kinetics-400.
+    Table4,
+    /// Few-shot HMDB-51 and UCF-101.
+    Table5,
+    /// Kinetics-400 to HMDB-51 and UCF-101 without training there.
+    Table6,
+    /// HMDB-51 to UCF-101 and back.
+    Table7,
+    /// Closed-set.
+    Table8,
+    /// Ablations: blocks, frames, prompt length, temporal step.
+    Fig3,
+}
+
+/// The data sets the paper reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Reported {
+    /// HMDB-51.
+    Hmdb51,
+    /// UCF-101.
+    Ucf101,
+    /// Kinetics-400.
+    Kinetics400,
+    /// Another one: the grid is run, and there are no numbers beside it.
+    Other,
+}
+
+/// One cell: a run, and what the paper says of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    /// The row's name.
+    pub row: String,
+    /// The column's name.
+    pub column: String,
+    /// The paper's top-1 in per cent, where it has one.
+    pub paper: Option<f64>,
+    /// The configuration keys that make the cell.
+    pub settings: Vec<String>,
+    /// Trained on one data set, tested on another.
+    pub transfer: bool,
+}
+
+const ROWS: [(&str, &str); 5] = [
+    ("Baseline", "baseline"),
+    ("Baseline+MCB", "baseline-mcb"),
+    ("MMB", "mmb"),
+    ("MMB+MAP", "mmb-map"),
+    ("MMB+MAP+MCB", "full"),
+];
+const SHOTS: [usize; 4] = [2, 4, 8, 16];
+const TABLE5_HMDB: [[f64; 4]; 5] = [
+    [35.7, 39.0, 42.1, 55.8],
+    [49.4, 53.8, 57.4, 59.4],
+    [53.1, 55.4, 58.4, 60.4],
+    [54.2, 57.4, 62.1, 62.9],
+    [55.3, 58.7, 64.0, 64.6],
+];
+const TABLE5_UCF: [[f64; 4]; 5] = [
+    [64.0, 73.3, 78.2, 80.6],
+    [72.3, 77.0, 81.1, 84.4],
+    [77.0, 77.7, 81.5, 83.9],
+    [78.4, 81.0, 85.6, 87.8],
+    [82.4, 85.8, 89.1, 91.6],
+];
+const TABLE4: [f64; 5] = [54.8, 58.4, 57.9, 60.3, 61.5];
+const PROMPTS: [(&str, &str); 3] = [
+    ("A", "human action of {}."),
+    ("B", "a human action of {}."),
+    ("C", "a common human action of {}."),
+];
+
+/// The cells of `table` for a data set; none where the paper's table does not have it.
+///
+/// Trained cells use the preset that the caller sets; frozen CLIP is in every table.
+pub fn cells(table: Table, dataset: Reported) -> Vec<Cell> {
+    match table {
+        Table::Table1 => table1(dataset),
+        Table::Table2 => table2(dataset),
+        Table::Table4 => {
+            let few_shot = ["protocol.name=few-shot", "protocol.shots=5"];
+            let mut cells = frozen_and_probe("5 shots", &few_shot);
+            for ((name, row), paper) in ROWS.iter().zip(TABLE4) {
+                let paper = (dataset == Reported::Kinetics400).then_some(paper);
+                cells.push(cell(name, "5 shots", paper, &few_shot, &[&model(row)]));
+            }
+            cells
+        }
+        Table::Table5 => table5(dataset),
+        Table::Table6 => {
+            // (row, on HMDB-51, on UCF-101); the tested data set decides.
+            let paper = match dataset {
+                Reported::Hmdb51 => Some(50.1),
+                Reported::Ucf101 => Some(76.4),
+                _ => None,
+            };
+            let recipe = closed_set(256, 0.0012, 10);
+            transfers(
+                &recipe,
+                [("CLIP", "clip", None), ("MMB+MAP+MCB", "full", paper)],
+            )
+        }
+        Table::Table7 => {
+            let (baseline, full) = match dataset {
+                Reported::Ucf101 => (Some(33.8), Some(62.7)),
+                Reported::Hmdb51 => (Some(16.6), Some(38.4)),
+                _ => (None, None),
+            };
+            let recipe = closed_set(128, 0.0025, 50);
+            let rows = [
+                ("CLIP", "clip", None),
+                ("Baseline", "baseline", baseline),
+                ("MMB+MAP+MCB", "full", full),
+            ];
+            transfers(&recipe, rows)
+        }
+        Table::Table8 => {
+            let (paper, recipe) = match dataset {
+                Reported::Hmdb51 => (Some(72.9), closed_set(128, 0.0025, 50)),
+                Reported::Ucf101 => (Some(96.3), closed_set(128, 0.0025, 50)),
+                Reported::Kinetics400 => (Some(77.4), closed_set(256, 0.0012, 10)),
+                Reported::Other => (None, closed_set(128, 0.0025, 50)),
+            };
+            let recipe: Vec<&str> = recipe.iter().map(String::as_str).collect();
+            let mut cells = frozen_and_probe("closed-set", &recipe);
+            cells.push(cell(
+                "MMB+MAP+MCB",
+                "closed-set",
+                paper,
+                &recipe,
+                &[&model("full")],
+            ));
+            cells
+        }
+        Table::Fig3 => fig3(),
+    }
+}
+
+fn table1(dataset: Reported) -> Vec<Cell> {
+    let (hand_made, learned) = match dataset {
+        Reported::Hmdb51 => (
+            [Some(40.9), Some(40.6), Some(41.7)],
+            [Some(68.5), Some(66.0), Some(66.9)],
+        ),
+        Reported::Ucf101 => (
+            [Some(62.2), Some(63.5), Some(63.1)],
+            [Some(91.5), Some(92.3), Some(92.9)],
+        ),
+        _ => ([None; 3], [None; 3]),
+    };
+    let mut cells = Vec::new();
+    for ((name, prompt), paper) in PROMPTS.iter().zip(hand_made) {
+        let template = format!("model.sif.prompts.template=\"{prompt}\"");
+        let row = format!("CLIP, prompt {name}");
+        cells.push(cell(
+            &row,
+            "test",
+            paper,
+            &["protocol.name=zero-shot", "protocol.seeds=[0]"],
+            &[&model("clip"), &template],
+        ));
+    }
+    let recipe = closed_set(128, 0.0025, 50);
+    let recipe: Vec<&str> = recipe.iter().map(String::as_str).collect();
+    for (length, paper) in [3, 4, 5].into_iter().zip(learned) {
+        let vectors = format!("model.sif.prompts.vectors={length}");
+        let row = format!("MMB+MAP, H = {length}");
+        cells.push(cell(
+            &row,
+            "test",
+            paper,
+            &recipe,
+            &[&model("mmb-map"), &vectors],
+        ));
+    }
+    cells
+}
+
+fn table2(dataset: Reported) -> Vec<Cell> {
+    let paper = match dataset {
+        Reported::Hmdb51 => [Some(71.5), Some(71.4), Some(71.5)],
+        Reported::Ucf101 => [Some(93.9), Some(93.7), Some(93.8)],
+        _ => [None; 3],
+    };
+    let recipe = closed_set(128, 0.0025, 50);
+    let recipe: Vec<&str> = recipe.iter().map(String::as_str).collect();
+    let starts = [
+        "a common human action of",
+        "the common human action of",
+        "a popular human action of",
+    ];
+    let cells = starts.into_iter().zip(paper).map(|(words, paper)| {
+        let words_key = format!("model.sif.prompts.words=\"{words}\"");
+        cell(
+            words,
+            "closed-set",
+            paper,
+            &recipe,
+            &[&model("full"), &words_key],
+        )
+    });
+    cells.collect()
+}
+
+fn table5(dataset: Reported) -> Vec<Cell> {
+    let paper = |row: usize, column: usize| {
+        let table = match dataset {
+            Reported::Hmdb51 => TABLE5_HMDB,
+            Reported::Ucf101 => TABLE5_UCF,
+            _ => return None,
+        };
+        table.get(row)?.get(column).copied()
+    };
+    let mut cells = Vec::new();
+    for (column, shots) in SHOTS.into_iter().enumerate() {
+        let shots_key = format!("protocol.shots={shots}");
+        let few_shot = ["protocol.name=few-shot", shots_key.as_str()];
+        let name = format!("k = {shots}");
+        cells.extend(frozen_and_probe(&name, &few_shot));
+        for (place, (row, key)) in ROWS.iter().enumerate() {
+            cells.push(cell(
+                row,
+                &name,
+                paper(place, column),
+                &few_shot,
+                &[&model(key)],
+            ));
+        }
+    }
+    cells
+}
+
+/// Figure 3 is a plot: its numbers cannot be read off and none stand beside.
+fn fig3() -> Vec<Cell> {
+    let recipe = closed_set(128, 0.0025, 50);
+    let recipe: Vec<&str> = recipe.iter().map(String::as_str).collect();
+    let mut cells = Vec::new();
+    for (name, row) in [("CLIP", "clip")].into_iter().chain(ROWS) {
+        cells.push(cell(name, "(a) blocks", None, &recipe, &[&model(row)]));
+    }
+    let full = model("full");
+    for frames in [4, 8, 16, 32] {
+        let key = format!("data.frames={frames}");
+        let row = format!("T = {frames}");
+        // Four frames have differences of at most three.
+        let step = format!("model.sif.motion.max_step={}", (frames - 1).min(4));
+        cells.push(cell(
+            &row,
+            "(b) frames",
+            None,
+            &recipe,
+            &[&full, &key, &step],
+        ));
+    }
+    for length in [3, 4, 5] {
+        let key = format!("model.sif.prompts.vectors={length}");
+        let row = format!("H = {length}");
+        cells.push(cell(&row, "(c) vectors", None, &recipe, &[&full, &key]));
+    }
+    for step in 1..=5 {
+        let key = format!("model.sif.motion.max_step={step}");
+        let row = format!("s = {step}");
+        cells.push(cell(&row, "(d) step", None, &recipe, &[&full, &key]));
+    }
+    cells
+}
+
+/// Rows that every few-shot table has: frozen CLIP with prompt C, and the linear probe.
+fn frozen_and_probe(column: &str, protocol: &[&str]) -> Vec<Cell> {
+    vec![
+        cell(
+            "CLIP",
+            column,
+            None,
+            &["protocol.name=zero-shot", "protocol.seeds=[0]"],
+            &[&model("clip")],
+        ),
+        cell("linear probe", column, None, protocol, &[&model("probe")]),
+    ]
+}
+
+fn transfers<const N: usize>(recipe: &[String], rows: [(&str, &str, Option<f64>); N]) -> Vec<Cell> {
+    let recipe: Vec<&str> = recipe.iter().map(String::as_str).collect();
+    rows.into_iter()
+        .map(|(name, row, paper)| Cell {
+            transfer: true,
+            ..cell(name, "transfer", paper, &recipe, &[&model(row)])
+        })
+        .collect()
+}
+
+/// The paper's closed-set recipe; its learning rate is SGD's, so the preset has to be `paper`
+/// for it to apply.
+fn closed_set(batch: usize, rate: f64, epochs: u64) -> Vec<String> {
+    vec![
+        "protocol.name=closed-set".into(),
+        "protocol.seeds=[0]".into(),
+        format!("train.batch={batch}"),
+        format!("train.epochs={epochs}"),
+        "train.at_least=1".into(),
+        format!("paper:train.rate={rate}"),
+    ]
+}
+
+fn model(row: &str) -> String {
+    format!("model.row={row}")
+}
+
+fn cell(row: &str, column: &str, paper: Option<f64>, protocol: &[&str], more: &[&str]) -> Cell {
+    let settings = protocol.iter().chain(more).map(|key| (*key).to_owned());
+    Cell {
+        row: row.into(),
+        column: column.into(),
+        paper,
+        settings: settings.collect(),
+        transfer: false,
+    }
+}
+
+impl Cell {
+    /// A name for the cell's folder.
+    pub fn folder(&self) -> String {
+        let text = format!("{}-{}", self.column, self.row).to_lowercase();
+        let parts = text.split(|c: char| !c.is_alphanumeric());
+        let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+        parts.join("-")
+    }
+
+    /// The cell's keys under `preset`: those marked for another preset are left out.
+    pub fn settings_for(&self, preset: &str) -> Vec<String> {
+        let mark = format!("{preset}:");
+        let mut keys = vec![format!("model.preset={preset}")];
+        keys.extend(
+            self.settings
+                .iter()
+                .filter_map(|key| match key.split_once(':') {
+                    Some((name, _)) if name.chars().all(char::is_alphabetic) => {
+                        key.strip_prefix(&mark).map(str::to_owned)
+                    }
+                    _ => Some(key.clone()),
+                }),
+        );
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn every_cell_of_every_table_is_a_configuration_of_its_own() {
+        for table in Table::value_variants() {
+            for dataset in Reported::value_variants() {
+                let cells = cells(*table, *dataset);
+                let folders: BTreeSet<String> = cells.iter().map(Cell::folder).collect();
+                assert_eq!(folders.len(), cells.len(), "{table:?}");
+                for cell in cells {
+                    for preset in ["paper", "best"] {
+                        Config::read(None, &cell.settings_for(preset)).unwrap();
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_papers_numbers_stand_where_they_belong() {
+        let find = |table, dataset, row: &str, column: &str| {
+            let cells = cells(table, dataset);
+            let found = cells
+                .into_iter()
+                .find(|c| c.row == row && c.column == column);
+            found.unwrap().paper
+        };
+        let full = "MMB+MAP+MCB";
+        assert_eq!(
+            find(Table::Table5, Reported::Ucf101, full, "k = 16"),
+            Some(91.6)
+        );
+        assert_eq!(
+            find(Table::Table5, Reported::Hmdb51, "Baseline", "k = 2"),
+            Some(35.7)
+        );
+        assert_eq!(find(Table::Table5, Reported::Other, full, "k = 2"), None);
+        assert_eq!(
+            find(Table::Table1, Reported::Hmdb51, "CLIP, prompt C", "test"),
+            Some(41.7)
+        );
+        assert_eq!(
+            find(Table::Table7, Reported::Hmdb51, full, "transfer"),
+            Some(38.4)
+        );
+    }
+
+    #[test]
+    fn the_papers_rate_is_not_given_to_best() {
+        let cells = cells(Table::Table8, Reported::Hmdb51);
+        let rate = |preset| {
+            let keys = cells.last().unwrap().settings_for(preset);
+            Config::read(None, &keys).unwrap().train.rate
+        };
+        assert_eq!(rate("paper"), 0.0025);
+        assert!(rate("best") < 0.0025);
+    }
+}

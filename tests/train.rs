@@ -1,0 +1,265 @@
+//! `train`, `eval`, `fit` and their like, driven as a user drives them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+const CLASSES: [&str; 3] = ["BoxingPunchingBag", "JumpingJack", "PushUps"];
+
+/// Five real clips of three classes, and a small backbone.
+struct Task {
+    folder: tempfile::TempDir,
+    weights: PathBuf,
+}
+
+impl Task {
+    fn new(test: &str) -> Option<Self> {
+        let shared = testkit::shared(test)?.join("data");
+        let folder = tempfile::tempdir().unwrap();
+        for class in CLASSES {
+            let to = folder.path().join("videos").join(class);
+            fs::create_dir_all(&to).unwrap();
+            let from = shared.join("ucf8/UCF-101").join(class);
+            let mut clips: Vec<PathBuf> = fs::read_dir(from)
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .collect();
+            clips.sort();
+            // One of each recording: g08 and later are there once.
+            for clip in clips.iter().rev().take(5) {
+                fs::copy(clip, to.join(clip.file_name().unwrap())).unwrap();
+            }
+        }
+        let weights = shared.join("weights/deit-tiny-dual");
+        Some(Self { folder, weights })
+    }
+
+    fn videos(&self) -> PathBuf {
+        self.folder.path().join("videos")
+    }
+
+    /// `trainer fit` on two frames a clip, into `out`; features are shared by all runs.
+    fn fit(&self, out: &str, more: &[&str]) -> Command {
+        let mut command = trainer(&["fit"]);
+        command
+            .arg(self.videos())
+            .arg("--weights")
+            .arg(&self.weights);
+        command.arg("--out").arg(self.folder.path().join(out));
+        let cache = self.folder.path().join("features");
+        for key in [
+            &format!("data.cache={}", cache.display()),
+            "data.frames=2",
+            "model.sif.motion.max_step=1",
+            "model.sif.motion.ffn_dim=64",
+            "threads=1",
+            "train.at_least=30",
+            "train.batch=6",
+            "train.save_every=4",
+        ] {
+            command.args(["--set", key]);
+        }
+        for key in more {
+            command.args(["--set", key]);
+        }
+        command
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+fn trainer(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(mut command: Command) -> Output {
+    command.output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    let all = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// The manifest of the last checkpoint (lengths and hashes of tensors, optimizer state and
+/// description) and the log.
+fn last(run: &Path) -> (String, String) {
+    let folder = run.join("seed-0");
+    let mut checkpoints: Vec<PathBuf> = fs::read_dir(folder.join("checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    checkpoints.sort();
+    let manifest = fs::read_to_string(checkpoints.pop().unwrap().join("manifest.json")).unwrap();
+    (
+        manifest,
+        fs::read_to_string(folder.join("log.jsonl")).unwrap(),
+    )
+}
+
+#[test]
+fn a_killed_run_ends_as_one_that_was_left_alone() {
+    let Some(task) = Task::new("kill -9 and resume") else {
+        return;
+    };
+    // Dropout, mixing and averaging on: all that draws or remembers.
+    let keys = [
+        "model.sif.motion.dropout=0.1",
+        "train.mix=0.2",
+        "train.average=0.9",
+    ];
+    let straight = run(task.fit("straight", &keys));
+    assert!(straight.status.success(), "{}", text(&straight));
+    let kills: u64 = std::env::var("TRAINER_KILLS").map_or(3, |count| count.parse().unwrap());
+    let mut left = kills;
+    let mut round = 0;
+    while left > 0 {
+        round += 1;
+        let out = format!("killed-{round}");
+        for attempt in 0.. {
+            let mut command = task.fit(&out, &keys);
+            let mut child = command
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            // Spread over start, steps and checkpoint writes by a fixed irrational step.
+            let share = (round as f64 * 0.618 + f64::from(attempt) * 0.382).fract();
+            let until = Duration::from_millis(300 + (2500.0 * share) as u64);
+            std::thread::sleep(until);
+            if left > 0 && child.try_wait().unwrap().is_none() {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                left -= 1;
+            } else {
+                assert!(child.wait().unwrap().success());
+                break;
+            }
+        }
+        assert_eq!(
+            last(&task.path(&out)),
+            last(&task.path("straight")),
+            "round {round}"
+        );
+    }
+}
+
+#[test]
+fn fit_learns_one_batch_by_heart_and_says_what_it_left_out() {
+    let Some(task) = Task::new("fit") else { return };
+    fs::write(
+        task.videos().join("PushUps/broken.avi"),
+        b"this is no video",
+    )
+    .unwrap();
+    let keys = ["train.rate=1e-3", "train.batch=64", "train.at_least=60"];
+    let output = run(task.fit("fit", &keys));
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("broken.avi"), "{said}");
+    assert!(
+        said.lines().all(|line| line.chars().count() <= 100),
+        "{said}"
+    );
+    let log = last(&task.path("fit")).1;
+    let step: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert!(step["loss"].as_f64().unwrap() < 0.05, "{step}");
+
+    // The checkpoint can be tested again, and gives the same answer.
+    let result = |path: PathBuf| -> serde_json::Value {
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    };
+    let eval = run({
+        let mut command = trainer(&["eval", "-q"]);
+        command.arg(task.path("fit"));
+        command
+    });
+    // Its split is made by fit; eval says that the folder brings none.
+    assert_eq!(eval.status.code(), Some(3), "{}", text(&eval));
+    let first = result(task.path("fit/seed-0/result.json"));
+    assert_eq!(first["tests"][0]["accuracy"]["clips"], 3);
+
+    // A new class, without its folder and with it.
+    let add = |class: &str| {
+        let mut command = trainer(&["add-class", "-q"]);
+        command
+            .arg(task.path("fit"))
+            .arg(class)
+            .arg("--out")
+            .arg(task.path("more"));
+        run(command)
+    };
+    let refused = add("Lunges");
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(text(&refused).contains("Lunges"));
+    let (from, to) = (task.videos().join("PushUps"), task.videos().join("Lunges"));
+    fs::create_dir(&to).unwrap();
+    for clip in fs::read_dir(from).unwrap().take(3) {
+        let clip = clip.unwrap().path();
+        fs::copy(&clip, to.join(clip.file_name().unwrap())).unwrap();
+    }
+    let added = add("Lunges");
+    assert!(
+        matches!(added.status.code(), Some(0 | 1)),
+        "{}",
+        text(&added)
+    );
+    let more = result(task.path("more/seed-0/result.json"));
+    assert_eq!(more["tests"][0]["labels"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn what_shuffled_labels_teach_does_not_hold() {
+    let Some(task) = Task::new("shuffled labels") else {
+        return;
+    };
+    let keys = ["protocol.shuffle_labels=true", "train.at_least=40"];
+    let output = run(task.fit("shuffled", &keys));
+    assert!(output.status.success(), "{}", text(&output));
+    let bytes = fs::read(task.path("shuffled/seed-0/result.json")).unwrap();
+    let result: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    // Three test clips of three classes.
+    assert!(result["tests"][0]["accuracy"]["top1"].as_f64().unwrap() < 0.99);
+}
+
+#[test]
+fn wrong_settings_end_with_one_line_that_names_them() {
+    for (keys, expected) in [
+        (vec!["train.batchs=3"], "train.batch"),
+        (vec!["backbone.weights=/nowhere"], "/nowhere"),
+        (vec!["train.rate=fast"], "train.rate"),
+        (vec!["device=cuda:99"], "device"),
+    ] {
+        let mut command = trainer(&["train", "-q"]);
+        if !keys[0].starts_with("backbone") {
+            command.args(["--weights", "/nowhere"]);
+        }
+        for key in &keys {
+            command.args(["--set", key]);
+        }
+        let output = run(command);
+        assert_eq!(output.status.code(), Some(3));
+        let said = text(&output);
+        assert!(said.contains(expected), "{said}");
+        assert!(said.starts_with("error: "), "{said}");
+    }
+}
+
+#[test]
+fn info_prints_the_papers_table_3() {
+    let output = run(trainer(&["info"]));
+    let said = text(&output);
+    for figure in ["459.478", "556.366", "1135.759", "139.7", "143.9"] {
+        assert!(said.contains(figure), "{figure}: {said}");
+    }
+    assert!(
+        said.lines().all(|line| line.chars().count() <= 80),
+        "{said}"
+    );
+}
