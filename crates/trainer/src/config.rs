@@ -168,6 +168,27 @@ mod tests {
     }
 
     #[test]
+    fn every_file_in_configs_parses_and_opens_with_its_command() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let config = Config::read(Some(&path), &[]).unwrap();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            assert_eq!(config.name, name);
+            let text = std::fs::read_to_string(&path).unwrap();
+            let command = format!("# trainer train --config configs/{name}.toml");
+            assert!(text.starts_with(&command), "{name}");
+            assert!(
+                text.contains("\n# Paper: ") && text.contains("\n# Expected "),
+                "{name}"
+            );
+            count += 1;
+        }
+        assert!(count > 40);
+    }
+
+    #[test]
     fn settings_win_over_the_file_and_the_file_over_the_preset() {
         let toml = "[model]\npreset = \"paper\"\n[train]\nbatch = 64\nrate = 0.01\n";
         let settings = ["train.rate=0.02".to_owned(), "name=mine".to_owned()];
