@@ -13,6 +13,7 @@ use trainer::interrupt::Interrupt;
 use trainer::run::{Finished, Record, Session};
 
 use super::exit;
+use super::report;
 use super::settings::setting;
 use super::summary::summary;
 
@@ -153,6 +154,7 @@ fn finish(session: &Session, out: &Path) -> Result<ExitCode> {
     };
     print!("{}", summary(&results));
     println!("checkpoint: {}", out.join("seed-0").display());
+    println!("report: {}", report::beside(out)?.display());
     let skipped = results.iter().any(|result| !result.skipped.is_empty());
     Ok(ExitCode::from(if skipped { exit::PARTIAL } else { 0 }))
 }

@@ -1,7 +1,7 @@
 //! `trainer report`: finished runs as one HTML page.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -31,16 +31,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         .iter()
         .map(|folder| FinishedRun::read(folder))
         .collect::<trainer::Result<Vec<_>>>()?;
-    let strips: Vec<Option<FilmStrips>> = runs.iter().map(strips).collect();
-    let page = html(&runs, &strips)?;
     let out = match (&arguments.out, runs.first()) {
         (Some(out), _) => out.clone(),
-        (None, Some(run)) => run.folder.join("report.html"),
+        (None, Some(run)) => page_of(&run.folder),
         (None, None) => PathBuf::from("report.html"),
     };
-    trainer::report::write(&out, &page)?;
+    write(&runs, &out)?;
     println!("{}", out.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the page of one run into its folder, and says where.
+pub(crate) fn beside(folder: &Path) -> Result<PathBuf> {
+    let out = page_of(folder);
+    write(&[FinishedRun::read(folder)?], &out)?;
+    Ok(out)
+}
+
+fn page_of(folder: &Path) -> PathBuf {
+    folder.join("report.html")
+}
+
+fn write(runs: &[FinishedRun], out: &Path) -> Result<()> {
+    let strips: Vec<Option<FilmStrips>> = runs.iter().map(strips).collect();
+    Ok(trainer::report::write(out, &html(runs, &strips)?)?)
 }
 
 /// The videos of a run, where its data set is still there.
