@@ -1,42 +1,37 @@
 //! The check of all videos, which needs the decoder and so the product's own binary.
 
 use std::ffi::OsString;
-use std::process::Stdio;
+use std::path::PathBuf;
+use std::process::Command;
+
+use data::Manifest;
 
 use crate::{Error, Result, workspace};
 
-/// What is passed on.
+/// What is checked.
 #[derive(Debug, Clone, clap::Args)]
 pub struct CheckOptions {
-    /// Passed on to `trainer check-videos`: the data set, and its options
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "DATASET"
-    )]
+    /// The prepared data set: ucf101, hmdb51 or kinetics400
+    #[arg(value_parser = ["ucf101", "hmdb51", "kinetics400"])]
+    pub dataset: String,
+
+    /// Its folder [default: datasets/media/<name> in the workspace]
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+
+    /// Passed on to `trainer check-videos`
+    #[arg(last = true, value_name = "ARGS")]
     pub arguments: Vec<OsString>,
 }
 
-/// Builds the product in release mode and runs its `check-videos`. Answers with that
+/// Builds the product in release mode and runs its `check-videos` over a prepared data
+/// set; the list of bad videos goes to `skip.txt` in its folder. Answers with that
 /// command's exit status.
 ///
 /// # Errors
-/// Cargo cannot be started.
+/// The data set is not prepared, or cargo cannot be started.
 pub fn check_videos(options: &CheckOptions) -> Result<u8> {
-    let root = workspace::root();
-    let mut command = workspace::cargo(&root);
-    command
-        .args([
-            "run",
-            "--release",
-            "--quiet",
-            "--package",
-            "trainer",
-            "--",
-            "check-videos",
-        ])
-        .args(&options.arguments)
-        .stdin(Stdio::null());
+    let mut command = command(options)?;
     let status = command.status().map_err(|error| Error::Program {
         program: "cargo run --release --package trainer".into(),
         reason: error.to_string(),
@@ -46,4 +41,70 @@ pub fn check_videos(options: &CheckOptions) -> Result<u8> {
         .code()
         .and_then(|code| u8::try_from(code).ok())
         .unwrap_or(1))
+}
+
+fn command(options: &CheckOptions) -> Result<Command> {
+    let name = &options.dataset;
+    let root = super::place_of(options.root.as_deref(), name)?;
+    let path = root.join("manifest.json");
+    if !path.exists() {
+        return Err(Error::Parse {
+            what: root.display().to_string(),
+            reason: format!("holds no manifest.json; first run cargo xtask prepare-{name}"),
+        });
+    }
+    let manifest = Manifest::load(&path)?;
+    let mut command = workspace::cargo(&workspace::root());
+    command
+        .args(["run", "--release", "--quiet", "--package", "trainer", "--"])
+        .args(["check-videos", "--dataset", name, "--root"])
+        .arg(manifest.root())
+        .arg("--lists")
+        .arg(root.join("lists"))
+        .args(["--set", "data.allow_missing=true", "--out"])
+        .arg(root.join("skip.txt"))
+        .args(&options.arguments);
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use data::{ClassName, Clip};
+
+    #[test]
+    fn a_prepared_data_set_is_needed_and_named_to_the_product() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = CheckOptions {
+            dataset: "ucf101".into(),
+            root: Some(folder.path().into()),
+            arguments: vec!["--quiet".into()],
+        };
+        let error = command(&options).unwrap_err().to_string();
+        assert!(error.contains("cargo xtask prepare-ucf101"), "{error}");
+
+        let clip = Clip {
+            id: "a".into(),
+            path: "a.avi".into(),
+            labels: vec![0],
+            group: None,
+            frames: None,
+        };
+        let videos = folder.path().join("UCF-101");
+        let manifest =
+            Manifest::new("ucf101", &videos, vec![ClassName::new("run")], vec![clip]).unwrap();
+        manifest.save(&folder.path().join("manifest.json")).unwrap();
+        let command = command(&options).unwrap();
+        let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+        let place = |name: &str| folder.path().join(name).display().to_string();
+        let expected = format!(
+            "check-videos --dataset ucf101 --root {} --lists {} --set data.allow_missing=true \
+             --out {} --quiet",
+            place("UCF-101"),
+            place("lists"),
+            place("skip.txt")
+        );
+        assert!(arguments.join(" ").ends_with(&expected), "{arguments:?}");
+    }
 }

@@ -134,11 +134,16 @@ fn list_of(
         Part::Train => &options.train_csv,
         Part::Val => &options.val_csv,
     };
-    if named.is_some() {
-        return Ok(named.clone());
-    }
     let name = part.name();
     let target = root.join("lists").join(format!("{name}.csv"));
+    let keep = |list: &Path| -> Result<Option<PathBuf>> {
+        let content = fs::read(list).map_err(Error::io("read", list))?;
+        write_whole(&target, &content)?;
+        Ok(Some(target.clone()))
+    };
+    if let Some(list) = named {
+        return keep(list);
+    }
     if target.exists() {
         return Ok(Some(target));
     }
@@ -153,9 +158,7 @@ fn list_of(
             .map(|place| folder.join(place))
             .find(|path| path.is_file());
         if let Some(list) = list {
-            let content = fs::read(&list).map_err(Error::io("read", &list))?;
-            write_whole(&target, &content)?;
-            return Ok(Some(target));
+            return keep(&list);
         }
         // With one list given, clips of the other part are simply not spoken of.
         if options.train_csv.is_some() || options.val_csv.is_some() {

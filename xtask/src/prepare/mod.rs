@@ -68,11 +68,17 @@ impl Workplace {
 
 /// The data set's folder, made where it is not there.
 fn root_of(options: &Options, name: &str) -> Result<PathBuf> {
-    let root = options
-        .root
-        .clone()
-        .unwrap_or_else(|| workspace::root().join("datasets/media").join(name));
+    let root = place_of(options.root.as_deref(), name)?;
     make_folder(&root)?;
+    Ok(root)
+}
+
+/// Where the data set lies, or will lie.
+fn place_of(root: Option<&Path>, name: &str) -> Result<PathBuf> {
+    let root = root.map_or_else(
+        || workspace::root().join("datasets/media").join(name),
+        Path::to_path_buf,
+    );
     std::path::absolute(&root).map_err(Error::io("find", &root))
 }
 
