@@ -1,4 +1,6 @@
 //! The sections of a configuration, each with its defaults and ranges.
+//!
+//! A key that is absent has its default, so that a checkpoint of an earlier version loads.
 
 use std::path::PathBuf;
 
@@ -86,7 +88,7 @@ pub enum ProtocolKind {
 
 /// The videos.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Data {
     /// The layout.
     pub layout: DatasetKind,
@@ -115,7 +117,7 @@ pub struct Data {
 
 /// The frozen CLIP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Backbone {
     /// The checkpoint: a folder or a file of a known layout.
     pub weights: Option<PathBuf>,
@@ -125,7 +127,7 @@ pub struct Backbone {
 
 /// What is trained on what and tested on what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Protocol {
     /// The protocol.
     pub name: ProtocolKind,
@@ -157,7 +159,7 @@ pub struct Model {
 
 /// How the model is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Train {
     /// The update.
     pub optimizer: MethodName,
@@ -266,6 +268,12 @@ impl Model {
         let mut sif = self.sif.clone().ablated(ablation);
         sif.frames = frames as i64;
         Some(ModelConfig::SeeingInFlowing(sif))
+    }
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Self::preset(Preset::Best)
     }
 }
 
