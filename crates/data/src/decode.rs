@@ -28,7 +28,9 @@ mod file;
 mod limits;
 mod orientation;
 mod pass;
+mod tape;
 mod video;
+mod yuv420;
 
 pub use self::{
     error::DecodeError,

@@ -1,26 +1,27 @@
 //! One run through a video, from its first packet on: what every other way to the frames
 //! is measured against.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{
     DecodeError, FrameCount, Limits,
-    av::{Claims, Converter, Decoder, Demuxer, Packet, Picture, Received, Sent},
+    av::{Claims, Converter, Decoder, Picture, Received, Sent},
+    tape::Tape,
 };
 use crate::Frame;
 
-/// Errors in a row that a decoder may give after the last packet.
-const LAST_ERRORS: usize = 100;
+/// Errors in a row after which a decoder is not asked again for what it holds.
+const ERRORS_IN_A_ROW: usize = 100;
 
 /// A decoder on its way through a file.
-pub(super) struct Pass {
-    path: PathBuf,
-    limits: Limits,
+pub(super) struct Pass<'a> {
+    path: &'a Path,
+    limits: &'a Limits,
+    tape: &'a mut Tape,
     claims: Claims,
-    demuxer: Demuxer,
     decoder: Decoder,
-    packet: Packet,
     state: State,
+    errors: usize,
     picture: Picture,
     converter: Converter,
     count: FrameCount,
@@ -31,28 +32,31 @@ pub(super) struct Pass {
 enum State {
     /// The next packet is to be read.
     Reading,
-    /// A packet was read that the decoder had no room for.
-    Pending,
-    /// All packets are with the decoder, which gave this many errors since.
-    Draining(usize),
+    /// All packets are with the decoder.
+    Draining,
     /// Nothing is left.
     Ended,
 }
 
-impl Pass {
-    /// Begins with a freshly opened file.
-    pub(super) fn new(path: &Path, limits: &Limits, demuxer: Demuxer) -> Result<Self, DecodeError> {
+impl<'a> Pass<'a> {
+    /// Begins at the first packet.
+    pub(super) fn new(
+        path: &'a Path,
+        limits: &'a Limits,
+        tape: &'a mut Tape,
+    ) -> Result<Self, DecodeError> {
         let memory = || DecodeError::Memory {
             path: path.to_path_buf(),
         };
+        let demuxer = tape.demuxer();
         Ok(Self {
-            path: path.to_path_buf(),
-            limits: limits.clone(),
+            path,
+            limits,
             claims: demuxer.claims(),
-            decoder: Decoder::new(path, &demuxer, limits)?,
-            demuxer,
-            packet: Packet::new().ok_or_else(memory)?,
+            decoder: Decoder::new(path, demuxer, limits)?,
+            tape,
             state: State::Reading,
+            errors: 0,
             picture: Picture::new().ok_or_else(memory)?,
             converter: Converter::default(),
             count: FrameCount::default(),
@@ -72,23 +76,23 @@ impl Pass {
             }
             let received = self.decoder.receive(&mut self.picture);
             self.check_size()?;
-            match (received, self.state) {
-                (Received::Picture, _) if self.picture.is_discarded() => {}
-                (Received::Picture, _) => return self.take().map(Some),
-                (Received::End, _) => return self.end(),
-                (Received::Damaged, State::Draining(errors)) => {
-                    if errors == LAST_ERRORS {
-                        return self.end();
-                    }
-                    self.count.corrupt_packets += 1;
-                    self.state = State::Draining(errors + 1);
+            match received {
+                Received::Picture if self.picture.is_discarded() => self.errors = 0,
+                Received::Picture => {
+                    self.errors = 0;
+                    return self.take().map(Some);
                 }
-                (Received::Hungry, State::Draining(_)) => return self.end(),
-                (Received::Damaged, _) => {
+                // Trying again is how FFmpeg gets past the place.
+                Received::Damaged if self.errors < ERRORS_IN_A_ROW => {
+                    self.errors += 1;
                     self.count.corrupt_packets += 1;
+                }
+                Received::End => return self.end(),
+                _ if self.state == State::Draining => return self.end(),
+                Received::Damaged | Received::Hungry => {
+                    self.errors = 0;
                     self.feed()?;
                 }
-                (Received::Hungry, _) => self.feed()?,
             }
         }
     }
@@ -97,12 +101,26 @@ impl Pass {
     pub(super) fn frame(&mut self) -> Result<Frame, DecodeError> {
         let index = self.count.frames.saturating_sub(1);
         frame(
-            &self.path,
+            self.path,
             &self.claims,
             &mut self.converter,
             &self.picture,
             index,
         )
+    }
+
+    /// Refuses to hand out more than the limits allow.
+    pub(super) fn check_returned(&self, bytes: u64) -> Result<(), DecodeError> {
+        let max = self.limits.max_returned_bytes;
+        if bytes <= max {
+            return Ok(());
+        }
+        let path = self.path.to_path_buf();
+        Err(DecodeError::TooMany {
+            path,
+            what: "bytes of frames asked for",
+            max,
+        })
     }
 
     /// What was counted so far.
@@ -112,24 +130,16 @@ impl Pass {
 
     /// Hands the decoder a packet, or the end.
     fn feed(&mut self) -> Result<(), DecodeError> {
-        let again = self.state == State::Pending;
-        if !again {
-            if !self
-                .demuxer
-                .read(&self.path, &mut self.packet, &self.limits)?
-            {
-                self.decoder.send_end();
-                self.state = State::Draining(0);
-                return Ok(());
-            }
-            self.count.packets += 1;
-        }
-        self.state = State::Reading;
-        match self.decoder.send(&self.packet) {
-            Sent::Taken => {}
-            Sent::Full if !again => self.state = State::Pending,
-            // No room although all was received: no decoder does that with a sound packet.
-            Sent::Full | Sent::Refused => self.count.corrupt_packets += 1,
+        let Some(packet) = self.tape.next(self.path, self.limits)? else {
+            self.decoder.send_end();
+            self.state = State::Draining;
+            return Ok(());
+        };
+        self.count.packets += 1;
+        // All pictures were received before, so the decoder has room for a packet: one that
+        // it does not take is one that it cannot decode.
+        if self.decoder.send(packet) == Sent::Refused {
+            self.count.corrupt_packets += 1;
         }
         self.check_size()
     }
@@ -140,7 +150,7 @@ impl Pass {
         self.refuse_above(width, height)?;
         self.pixels = self.pixels.saturating_add(width as u64 * height as u64);
         let max = self.limits.max_total_pixels;
-        let path = || self.path.clone();
+        let path = || self.path.to_path_buf();
         if self.pixels > max {
             return Err(DecodeError::TooMany {
                 path: path(),
@@ -170,7 +180,7 @@ impl Pass {
             corrupt_packets,
             damaged_frames,
         } = self.count;
-        let path = || self.path.clone();
+        let path = || self.path.to_path_buf();
         if frames == 0 {
             let corrupt = corrupt_packets;
             return Err(DecodeError::NothingDecodes {
@@ -205,7 +215,7 @@ impl Pass {
             return Ok(());
         }
         Err(DecodeError::TooManyPixels {
-            path: self.path.clone(),
+            path: self.path.to_path_buf(),
             width,
             height,
             max,

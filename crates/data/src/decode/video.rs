@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{DecodeError, Limits, Orientation, av::Demuxer, file, pass::Pass};
+use super::{DecodeError, Limits, Orientation, av::Demuxer, file, pass::Pass, tape::Tape};
 use crate::Frame;
 
 /// An open video file.
@@ -18,8 +18,7 @@ pub struct Video {
     path: PathBuf,
     limits: Limits,
     header: Header,
-    /// The file as it was opened, until the first pass takes it.
-    fresh: Option<Demuxer>,
+    tape: Tape,
 }
 
 /// What the header says. Only a full decode tells what is true of it.
@@ -88,7 +87,7 @@ impl Video {
             path,
             limits,
             header,
-            fresh: Some(demuxer),
+            tape: Tape::new(demuxer),
         })
     }
 
@@ -120,11 +119,11 @@ impl Video {
         let Some(&last) = indices.iter().max() else {
             return Ok(Vec::new());
         };
+        let mut chosen = Chosen::new(indices);
         let mut pass = self.pass()?;
-        let mut chosen = Chosen::new(&self.path, &self.limits, indices);
         while let Some(index) = pass.next()? {
             if chosen.wants(index) {
-                chosen.keep(pass.frame()?)?;
+                chosen.keep(pass.frame()?, &pass)?;
             }
             if index == last {
                 break;
@@ -132,11 +131,7 @@ impl Video {
         }
         let count = pass.count().frames;
         if count <= last {
-            return Err(DecodeError::NoSuchFrame {
-                path: self.path.clone(),
-                index: last,
-                count,
-            });
+            return Err(self.no_such_frame(last, count));
         }
         Ok(chosen.in_order(indices))
     }
@@ -147,21 +142,31 @@ impl Video {
     /// # Errors
     /// As [`count_frames`](Self::count_frames), and a chosen index that no frame has.
     pub fn sample(&mut self, choose: impl Fn(usize) -> Vec<usize>) -> Result<Sample, DecodeError> {
-        let claimed = self.header.frames.map(&choose).unwrap_or_default();
+        self.rewind()?;
+        // Most often each packet is a frame; if not, the header may still be right.
+        let guess = match self.tape.packets(&self.path, &self.limits)? {
+            Some(packets) => Some(packets),
+            None => self
+                .header
+                .frames
+                .filter(|&frames| frames <= self.limits.max_frames),
+        };
+        let guessed = guess.map(&choose).unwrap_or_default();
+        let mut chosen = Chosen::new(&guessed);
         let mut pass = self.pass()?;
-        let mut chosen = Chosen::new(&self.path, &self.limits, &claimed);
         while let Some(index) = pass.next()? {
             if chosen.wants(index) {
-                chosen.keep(pass.frame()?)?;
+                chosen.keep(pass.frame()?, &pass)?;
             }
         }
         let count = pass.count();
-        let indices = choose(count.frames);
-        let frames = if indices == claimed && chosen.is_complete() {
-            chosen.in_order(&indices)
-        } else {
-            self.frames(&indices)?
-        };
+        if guess == Some(count.frames) && chosen.is_complete() {
+            return Ok(Sample {
+                count,
+                frames: chosen.in_order(&guessed),
+            });
+        }
+        let frames = self.frames(&choose(count.frames))?;
         Ok(Sample { count, frames })
     }
 
@@ -184,23 +189,35 @@ impl Video {
         Ok(())
     }
 
-    /// A run from the first packet on. The file is opened anew for each but the first:
-    /// FFmpeg rewound is not always FFmpeg as it began.
-    fn pass(&mut self) -> Result<Pass, DecodeError> {
-        let demuxer = match self.fresh.take() {
-            Some(demuxer) => demuxer,
-            None => Demuxer::open(&self.path, file::open(&self.path)?, &self.limits)?,
-        };
-        Pass::new(&self.path, &self.limits, demuxer)
+    fn no_such_frame(&self, index: usize, count: usize) -> DecodeError {
+        DecodeError::NoSuchFrame {
+            path: self.path.clone(),
+            index,
+            count,
+        }
+    }
+
+    /// A run from the first packet on.
+    fn pass(&mut self) -> Result<Pass<'_>, DecodeError> {
+        self.rewind()?;
+        Pass::new(&self.path, &self.limits, &mut self.tape)
+    }
+
+    /// Back to the first packet. Where that is gone the file is opened anew: a container
+    /// that FFmpeg rewound does not always give what it gave at first.
+    fn rewind(&mut self) -> Result<(), DecodeError> {
+        if !self.tape.rewind() {
+            let demuxer = Demuxer::open(&self.path, file::open(&self.path)?, &self.limits)?;
+            self.tape = Tape::new(demuxer);
+        }
+        Ok(())
     }
 }
 
 /// Frames picked out of a pass.
-struct Chosen<'a> {
-    path: &'a Path,
+struct Chosen {
     slots: BTreeMap<usize, Slot>,
     bytes: u64,
-    max_bytes: u64,
 }
 
 #[derive(Default)]
@@ -209,37 +226,25 @@ struct Slot {
     frame: Option<Frame>,
 }
 
-impl<'a> Chosen<'a> {
-    fn new(path: &'a Path, limits: &Limits, indices: &[usize]) -> Self {
+impl Chosen {
+    fn new(indices: &[usize]) -> Self {
         let mut slots = BTreeMap::<usize, Slot>::new();
         for &index in indices {
             slots.entry(index).or_default().times += 1;
         }
-        Self {
-            path,
-            slots,
-            bytes: 0,
-            max_bytes: limits.max_returned_bytes,
-        }
+        Self { slots, bytes: 0 }
     }
 
     fn wants(&self, index: usize) -> bool {
         self.slots.contains_key(&index)
     }
 
-    fn keep(&mut self, frame: Frame) -> Result<(), DecodeError> {
+    fn keep(&mut self, frame: Frame, pass: &Pass<'_>) -> Result<(), DecodeError> {
         let Some(slot) = self.slots.get_mut(&frame.index) else {
             return Ok(());
         };
         self.bytes += frame.rgb.len() as u64 * slot.times;
-        if self.bytes > self.max_bytes {
-            let (path, max) = (self.path.to_path_buf(), self.max_bytes);
-            return Err(DecodeError::TooMany {
-                path,
-                what: "bytes of returned frames",
-                max,
-            });
-        }
+        pass.check_returned(self.bytes)?;
         slot.frame = Some(frame);
         Ok(())
     }

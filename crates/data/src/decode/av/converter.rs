@@ -5,12 +5,17 @@ use std::{ffi::c_int, ptr};
 use ffmpeg_next::ffi;
 
 use super::{Picture, words};
+use crate::decode::yuv420;
+
+const LIMITED: i32 = ffi::AVColorRange::AVCOL_RANGE_MPEG as i32;
+const FULL: i32 = ffi::AVColorRange::AVCOL_RANGE_JPEG as i32;
 
 /// Converts pictures to 8-bit RGB at their own size, with the matrix and range that each
 /// states (BT.601 where it states none, as FFmpeg does).
 #[derive(Default)]
 pub(in super::super) struct Converter {
     scaler: Option<Scaler>,
+    usual: yuv420::Converter,
     /// Rows with room to spare at their ends: FFmpeg writes in whole vectors.
     rows: Vec<u8>,
 }
@@ -29,6 +34,20 @@ impl Converter {
         let (width, height) = (picture.width(), picture.height());
         let stride = (width * 3).next_multiple_of(64) + 64;
         let (matrix, range) = picture.colour();
+        self.rows.resize(stride * (height + 1), 0);
+        if let Some((planes, full_range)) = picture.yuv420() {
+            let full_range = match range {
+                LIMITED => false,
+                FULL => true,
+                _ => full_range,
+            };
+            let matrix = yuv420::Matrix::new(coefficients(matrix), full_range);
+            self.usual.run(&planes, matrix, &mut self.rows, stride);
+            return Ok(Rows {
+                bytes: &self.rows,
+                stride,
+            });
+        }
         let source = Source {
             width,
             height,
@@ -40,7 +59,6 @@ impl Converter {
             Some(scaler) if scaler.source == source => scaler,
             _ => Scaler::new(source)?,
         };
-        self.rows.resize(stride * (height + 1), 0);
         scaler.run(picture, &mut self.rows, stride)?;
         self.scaler = Some(scaler);
         Ok(Rows {
@@ -75,7 +93,7 @@ impl Scaler {
         let width = i64::from(i32::try_from(source.width).map_err(too_large)?);
         let height = i64::from(i32::try_from(source.height).map_err(too_large)?);
         // The same pixels on every machine, and chroma interpolated, not repeated.
-        let flags = ffi::SWS_BICUBIC as i64
+        let flags = ffi::SWS_BILINEAR as i64
             | ffi::SWS_ACCURATE_RND as i64
             | ffi::SWS_FULL_CHR_H_INT as i64
             | ffi::SWS_BITEXACT as i64;
@@ -100,12 +118,12 @@ impl Scaler {
         }
         // SAFETY: all sizes and formats are set; no filters.
         check(unsafe { ffi::sws_init_context(context, ptr::null_mut(), ptr::null_mut()) })?;
-        scaler.set_colour()?;
+        scaler.set_colour();
         Ok(scaler)
     }
 
     /// Tells the matrix and, where the picture states one, the range.
-    fn set_colour(&self) -> Result<(), String> {
+    fn set_colour(&self) {
         let mut tables = [ptr::null_mut::<c_int>(); 2];
         let [
             mut from_range,
@@ -129,16 +147,17 @@ impl Scaler {
                 &raw mut saturation,
             );
             if known < 0 {
-                return Ok(());
+                return;
             }
             // Some layouts are of full range by themselves (gray, the JPEG kinds): that
             // stands where the picture states nothing.
-            if self.source.range == ffi::AVColorRange::AVCOL_RANGE_MPEG as i32 {
+            if self.source.range == LIMITED {
                 from_range = 0;
-            } else if self.source.range == ffi::AVColorRange::AVCOL_RANGE_JPEG as i32 {
+            } else if self.source.range == FULL {
                 from_range = 1;
             }
-            let code = ffi::sws_setColorspaceDetails(
+            // RGB sources have no matrix to be told: FFmpeg says so, and goes on without.
+            ffi::sws_setColorspaceDetails(
                 self.context,
                 ffi::sws_getCoefficients(self.source.matrix),
                 from_range,
@@ -148,10 +167,7 @@ impl Scaler {
                 contrast,
                 saturation,
             );
-            // RGB sources have no matrix to be told.
-            let _ = code;
         }
-        Ok(())
     }
 
     fn run(&self, picture: &Picture, rows: &mut [u8], stride: usize) -> Result<(), String> {
@@ -193,6 +209,13 @@ impl Drop for Scaler {
         // SAFETY: ours, and freed once.
         unsafe { ffi::sws_freeContext(self.context) };
     }
+}
+
+/// FFmpeg's four numbers of a colour matrix.
+fn coefficients(matrix: i32) -> [i32; 4] {
+    // SAFETY: any number is answered, unknown ones with the default, by a static table of
+    // four.
+    unsafe { ffi::sws_getCoefficients(matrix).cast::<[i32; 4]>().read() }
 }
 
 fn check(code: c_int) -> Result<(), String> {

@@ -12,8 +12,6 @@ use crate::decode::{DecodeError, Limits};
 pub(in super::super) enum Sent {
     /// It is the decoder's now.
     Taken,
-    /// Pictures must be received first; hand it over again after that.
-    Full,
     /// The decoder found it undecodable.
     Refused,
 }
@@ -99,7 +97,6 @@ impl Decoder {
         // SAFETY: both are valid; FFmpeg takes its own reference to the bytes.
         match unsafe { ffi::avcodec_send_packet(self.context, packet.as_ptr()) } {
             0.. => Sent::Taken,
-            code if code == ffi::AVERROR(ffi::EAGAIN) => Sent::Full,
             _ => Sent::Refused,
         }
     }

@@ -24,6 +24,11 @@ impl Packet {
         self.get().stream_index
     }
 
+    /// Bytes it takes, with what FFmpeg keeps beside them.
+    pub(in super::super) fn size(&self) -> usize {
+        usize::try_from(self.get().size).unwrap_or(0) + 256
+    }
+
     /// For foreign calls that read or fill the packet.
     pub(super) fn as_mut_ptr(&mut self) -> *mut ffi::AVPacket {
         self.0

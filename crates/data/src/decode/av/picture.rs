@@ -4,7 +4,7 @@ use std::ptr;
 
 use ffmpeg_next::ffi;
 
-use crate::decode::Orientation;
+use crate::decode::{Orientation, yuv420::Planes};
 
 /// An `AVFrame` of video; owns its reference to the pixels.
 pub(in super::super) struct Picture(*mut ffi::AVFrame);
@@ -83,6 +83,43 @@ impl Picture {
     pub(super) fn planes(&self) -> (*const *const u8, *const i32) {
         let frame = self.get();
         (frame.data.as_ptr().cast(), frame.linesize.as_ptr())
+    }
+
+    /// The planes of a picture in 8-bit YUV 4:2:0, and whether that layout by itself is of
+    /// full range; `None` for other layouts.
+    pub(super) fn yuv420(&self) -> Option<(Planes<'_>, bool)> {
+        let full_range = match self.format() {
+            format if format == ffi::AVPixelFormat::AV_PIX_FMT_YUV420P as i32 => false,
+            format if format == ffi::AVPixelFormat::AV_PIX_FMT_YUVJ420P as i32 => true,
+            _ => return None,
+        };
+        let (width, height) = (self.width(), self.height());
+        if width == 0 || height == 0 {
+            return None;
+        }
+        let half = (width.div_ceil(2), height.div_ceil(2));
+        let plane = |i: usize, (columns, rows): (usize, usize)| {
+            let frame = self.get();
+            // Some decoders store rows from bottom to top: those are FFmpeg's to convert.
+            let stride = usize::try_from(frame.linesize[i]).ok()?;
+            if stride < columns || frame.data[i].is_null() {
+                return None;
+            }
+            // SAFETY: a picture of this layout has these rows and columns in each plane, and
+            // they stay as they are while `self` is borrowed.
+            let bytes =
+                unsafe { std::slice::from_raw_parts(frame.data[i], stride * (rows - 1) + columns) };
+            Some((bytes, stride))
+        };
+        let planes = [plane(0, (width, height))?, plane(1, half)?, plane(2, half)?];
+        Some((
+            Planes {
+                width,
+                height,
+                planes,
+            },
+            full_range,
+        ))
     }
 
     /// For foreign calls that fill the frame.

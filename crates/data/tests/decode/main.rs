@@ -1,0 +1,9 @@
+//! Decoding: exact on real files and on made ones, and unmoved by hostile ones.
+
+#![cfg(feature = "decode")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod hostile;
+mod shared;
+mod support;
+mod torture;
