@@ -136,8 +136,10 @@ impl Video {
         Ok(chosen.in_order(indices))
     }
 
-    /// The frames that `choose` wants, when told how many there are. Decodes the file once
-    /// where the header's count is right, and twice where it is wrong or missing.
+    /// The frames that `choose` wants, when told how many there are: at least one. It may be
+    /// asked twice, first with a guess, of which only the exact answer is kept. Decodes the
+    /// file once where the guess was right, which it most often is, and up to the last frame
+    /// wanted again where it was not.
     ///
     /// # Errors
     /// As [`count_frames`](Self::count_frames), and a chosen index that no frame has.
@@ -145,7 +147,7 @@ impl Video {
         self.rewind()?;
         // Most often each packet is a frame; if not, the header may still be right.
         let guess = match self.tape.packets(&self.path, &self.limits)? {
-            Some(packets) => Some(packets),
+            Some(packets) => Some(packets).filter(|&packets| packets > 0),
             None => self
                 .header
                 .frames

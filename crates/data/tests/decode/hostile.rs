@@ -400,6 +400,13 @@ fn damage_is_told() {
         outcome(&cut),
         NothingDecodes { packets: 0, .. } | Header { .. }
     );
+    let nothing = Video::open(&cut, &Limits::default()).and_then(|mut video| {
+        video.sample(|count| {
+            assert!(count > 0, "never asked to choose from nothing");
+            vec![0]
+        })
+    });
+    assert!(nothing.is_err());
     // A codec that nobody knows.
     let mut unknown = bytes.clone();
     while let Some(at) = unknown
