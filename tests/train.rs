@@ -163,10 +163,10 @@ fn fit_learns_one_batch_by_heart_and_says_what_it_left_out() {
     let said = text(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("broken.avi"), "{said}");
-    assert!(
-        said.lines().all(|line| line.chars().count() <= 100),
-        "{said}"
-    );
+    // A path is as long as it is.
+    let folder = task.videos().to_string_lossy().into_owned();
+    let mut plain = said.lines().filter(|line| !line.contains(&folder));
+    assert!(plain.all(|line| line.chars().count() <= 100), "{said}");
     let log = last(&task.path("fit")).1;
     let step: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
     assert!(step["loss"].as_f64().unwrap() < 0.05, "{step}");

@@ -15,7 +15,7 @@ pub struct CheckOptions {
     #[arg(value_parser = ["ucf101", "hmdb51", "kinetics400"])]
     pub dataset: String,
 
-    /// Its folder [default: datasets/media/<name> in the workspace]
+    /// Its folder [default: datasets/media/NAME in the workspace]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
 

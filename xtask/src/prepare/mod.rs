@@ -29,7 +29,7 @@ pub use ucf101::prepare_ucf101;
 /// What every data set is prepared with.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Options {
-    /// Folder of the data set [default: datasets/media/<name> in the workspace]
+    /// Folder of the data set [default: datasets/media/NAME in the workspace]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
 
