@@ -4,6 +4,8 @@ mod class_name;
 mod clip_source;
 #[cfg(feature = "decode")]
 pub mod decode;
+#[cfg(feature = "decode")]
+pub mod encode;
 mod error;
 pub mod feature_cache;
 mod fingerprint;

@@ -1,12 +1,14 @@
 //! One file a command.
 
 mod check_videos;
+mod demo;
 mod eval;
 pub(crate) mod exit;
 mod extract;
 mod fit;
 mod info;
 mod predict;
+mod pretrain;
 mod report;
 mod reproduce;
 mod settings;
@@ -28,6 +30,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
     Predict(predict::Arguments),
     Train(train::Arguments),
     Eval(eval::Arguments),
@@ -38,11 +41,13 @@ enum Command {
     Reproduce(reproduce::Arguments),
     Fit(fit::Arguments),
     AddClass(fit::AddClass),
+    Pretrain(pretrain::Arguments),
 }
 
 /// Runs the command that was asked for.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
@@ -53,5 +58,6 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Reproduce(arguments) => reproduce::run(&arguments),
         Command::Fit(arguments) => fit::run(&arguments),
         Command::AddClass(arguments) => fit::add_class(&arguments),
+        Command::Pretrain(arguments) => pretrain::run(&arguments),
     }
 }

@@ -5,6 +5,7 @@ pub mod check_videos;
 pub mod checkpoint;
 pub mod config;
 pub mod dataset;
+pub mod demo;
 mod disk;
 pub mod engine;
 mod error;

@@ -52,7 +52,8 @@ fn page_of(folder: &Path) -> PathBuf {
     folder.join("report.html")
 }
 
-fn write(runs: &[FinishedRun], out: &Path) -> Result<()> {
+/// Writes the page about `runs` to `out`.
+pub(crate) fn write(runs: &[FinishedRun], out: &Path) -> Result<()> {
     let strips: Vec<Option<FilmStrips>> = runs.iter().map(strips).collect();
     Ok(trainer::report::write(out, &html(runs, &strips)?)?)
 }

@@ -1,0 +1,120 @@
+//! `trainer demo`: the built-in experiment.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use trainer::demo::experiment::{self, Ended, Options};
+use trainer::demo::video_set::{self, Made, Recipe};
+use trainer::interrupt::Interrupt;
+use trainer::report::FinishedRun;
+
+use super::{exit, report};
+
+/// Run the built-in experiment: ten motions that no single frame can tell apart.
+///
+/// Draws and encodes its videos, trains every row of the ablation on 2, 4, 8 and 16 clips a
+/// class, and ends with a table and the path of an HTML report. Needs no download. The same
+/// command again goes on where it stopped.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Folder of the videos [default: seeing-in-flowing/demo in the user's cache].
+    #[arg(long, value_name = "DIR")]
+    videos: Option<PathBuf>,
+    /// Folder of the backbone, made by `trainer pretrain`.
+    #[arg(long, value_name = "DIR")]
+    backbone: PathBuf,
+    /// Folder for results and the report.
+    #[arg(long, short, value_name = "DIR", default_value = "runs/demo")]
+    out: PathBuf,
+    /// Seed of the scenes.
+    #[arg(long, default_value_t = 0)]
+    scenes: u64,
+    /// Draws of training clips that each number is the mean of.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// Updates a training.
+    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: u64,
+    /// Learning rate of the rows after the paper (SGD).
+    #[arg(long, default_value_t = 0.02)]
+    paper_rate: f64,
+    /// Learning rate of the last row (AdamW).
+    #[arg(long, default_value_t = 0.001)]
+    best_rate: f64,
+    /// Threads of libtorch.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let started = Instant::now();
+    let interrupt = Interrupt::install()?;
+    let options = Options {
+        videos: arguments
+            .videos
+            .clone()
+            .unwrap_or_else(video_set::default_root),
+        backbone: arguments.backbone.clone(),
+        recipe: Recipe::new(arguments.scenes, 16, 16),
+        out: arguments.out.clone(),
+        shots: vec![2, 4, 8, 16],
+        seeds: arguments.seeds,
+        steps: arguments.steps,
+        threads: arguments.threads.into(),
+        paper_rate: arguments.paper_rate,
+        best_rate: arguments.best_rate,
+    };
+    make_videos(&options)?;
+    let bar = bar(0, "{bar:20} {pos}/{len} {msg}, {elapsed} so far")?;
+    let ended = experiment::run(&options, &interrupt, |row, shots, done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+        bar.set_message(format!("{row}, {shots} clips a class"));
+        if bar.is_hidden() {
+            eprintln!("{done}/{all} {row}, {shots} clips a class");
+        }
+    })?;
+    bar.finish_and_clear();
+    let Ended::Finished(table) = ended else {
+        eprintln!("stopped; the same command goes on");
+        return Ok(ExitCode::from(exit::INTERRUPTED));
+    };
+    println!("{table}");
+    println!(
+        "Ten motions in pairs, each the other played backwards: both clips of a pair have\n\
+         the same frames. Chance is 10 %. What does not see the order of frames (CLIP, the\n\
+         probe, Baseline, Baseline + MCB) gives both the same answer and cannot exceed 50 %."
+    );
+    let page = options.out.join("report.html");
+    let runs = table
+        .runs
+        .iter()
+        .map(|folder| FinishedRun::read(folder))
+        .collect::<trainer::Result<Vec<_>>>()?;
+    report::write(&runs, &page)?;
+    println!("\nreport: {}", page.display());
+    eprintln!("{:.0} s in all", started.elapsed().as_secs_f64());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn make_videos(options: &Options) -> Result<()> {
+    let bar = bar(0, "videos {bar:20} {pos}/{len}")?;
+    let made = video_set::make(&options.videos, &options.recipe, |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    let place = options.videos.display();
+    match made {
+        Made::Found => eprintln!("videos: {place}, as they were"),
+        Made::Written => eprintln!("videos: {place}, drawn and encoded"),
+    }
+    Ok(())
+}
+
+fn bar(length: u64, template: &str) -> Result<ProgressBar> {
+    Ok(ProgressBar::new(length).with_style(ProgressStyle::with_template(template)?))
+}
