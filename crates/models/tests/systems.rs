@@ -82,6 +82,8 @@ fn every_group_of_best_has_a_gradient_by_the_second_step() {
     let clip = clip(&tiny_config());
     let mut config = tiny(Preset::Best);
     config.temperature = Temperature::Clip { learned: true };
+    // The tiny adapter has so few units that an unlucky start leaves all of them silent.
+    tch::manual_seed(1);
     let model = model(&config, &clip);
     let mut optimizer = nn::sgd(0.9, 0.0, 0.0, false)
         .build(model.trained(), 0.01)
