@@ -5,6 +5,7 @@
 //! machine. Results go to stdout, everything else to stderr.
 
 pub mod archive;
+pub mod bench;
 pub mod check;
 pub mod doctor;
 pub mod download;

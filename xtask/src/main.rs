@@ -1,11 +1,11 @@
-//! The workspace's own commands: `cargo xtask setup`, `doctor`, `test`, `download-clip`.
+//! The workspace's own commands: `cargo xtask setup`, `doctor`, `test`, `bench`, `download-clip`.
 
 use std::process::ExitCode;
 
 use anyhow::Error;
 use clap::{Parser, Subcommand};
 use xtask::prepare::{self, Workplace};
-use xtask::{check, doctor, hub, setup, workspace};
+use xtask::{bench, check, doctor, hub, setup, workspace};
 
 /// What stands around the product: set-up, diagnosis, the whole check, downloads.
 #[derive(Debug, Parser)]
@@ -31,6 +31,8 @@ enum Command {
     Doctor(doctor::Options),
     /// Run the whole check: fmt, layering, hygiene, licences, clippy, tests, docs
     Test,
+    /// Measure everything and write one Markdown table, beside the Python stack if asked
+    Bench(bench::Options),
     /// Fetch a CLIP checkpoint into the Hugging Face cache, resumable and verified
     DownloadClip(hub::Options),
     /// Fetch, unpack and list UCF-101
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
             doctor::run(&options).map(|well| if well { WELL } else { LACKS })
         }
         Command::Test => check::run().map(|well| if well { WELL } else { FAILED }),
+        Command::Bench(options) => bench::run(&options).map(|()| WELL),
         Command::DownloadClip(options) => hub::run(&options).map(|()| WELL),
         Command::PrepareUcf101(options) => {
             prepare::prepare_ucf101(&options, &Workplace::of_user()).map(said)

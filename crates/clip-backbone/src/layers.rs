@@ -1,9 +1,12 @@
 //! The layers both towers are made of. They are public so that the blocks built on a CLIP
 //! backbone need no second copy of them.
 
-use tch::{Kind, Tensor};
+use std::cell::OnceCell;
+
+use tch::{Device, Kind, Tensor};
 
 use crate::Result;
+use crate::packed::{PackedWeight, Then};
 use crate::parameters::{Builder, Usage};
 
 /// The non-linearity of a feed-forward network.
@@ -41,34 +44,60 @@ pub struct Linear {
     pub weight: Tensor,
     /// `[out]`
     pub bias: Option<Tensor>,
+    /// The weight laid out for inference, at first use.
+    packed: OnceCell<Option<PackedWeight>>,
 }
 
 impl Linear {
+    /// A layer of `weight`, `[out, in]`, and `bias`, `[out]`.
+    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self {
+            weight,
+            bias,
+            packed: OnceCell::new(),
+        }
+    }
+
     /// Maps `[.., in]` to `[.., out]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, self.bias.as_ref())
     }
 
+    /// As [`forward`](Self::forward) for what needs no gradient: with the weight laid out
+    /// once, and with what follows done in the same pass over the result.
+    fn infer(&self, x: &Tensor, then: Then<'_>) -> Tensor {
+        let packed = self.packed.get_or_init(|| PackedWeight::new(&self.weight));
+        let product = packed.as_ref();
+        product
+            .and_then(|packed| packed.product(x, self.bias.as_ref(), then))
+            .unwrap_or_else(|| {
+                let mut plain = self.forward(x);
+                match then {
+                    Then::Nothing => plain,
+                    Then::Silu => plain.silu_(),
+                    Then::Add(to) => plain.g_add_(to),
+                }
+            })
+    }
+
     /// The rows `start .. start + length` of the output alone.
     pub fn rows(&self, start: i64, length: i64) -> Self {
-        Self {
-            weight: self.weight.narrow(0, start, length),
-            bias: self.bias.as_ref().map(|bias| bias.narrow(0, start, length)),
-        }
+        let bias = self.bias.as_ref();
+        Self::new(
+            self.weight.narrow(0, start, length),
+            bias.map(|bias| bias.narrow(0, start, length)),
+        )
     }
 
     fn scaled(&self, weight: f64, bias: f64) -> Self {
-        Self {
-            weight: &self.weight * weight,
-            bias: self.bias.as_ref().map(|b| b * bias),
-        }
+        Self::new(&self.weight * weight, self.bias.as_ref().map(|b| b * bias))
     }
 
     fn take(builder: &mut Builder<'_>, name: &str, inputs: i64, outputs: i64) -> Result<Self> {
-        Ok(Self {
-            weight: builder.take(&format!("{name}.weight"), &[outputs, inputs])?,
-            bias: Some(builder.take(&format!("{name}.bias"), &[outputs])?),
-        })
+        Ok(Self::new(
+            builder.take(&format!("{name}.weight"), &[outputs, inputs])?,
+            Some(builder.take(&format!("{name}.bias"), &[outputs])?),
+        ))
     }
 }
 
@@ -132,6 +161,26 @@ pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Tens
     scores.softmax(-1, q.kind()).matmul(v)
 }
 
+/// As [`attend`] for `[N, heads, L, d]` without gradients: the heads of all items are one batch
+/// of products, scaled where they are made.
+fn attend_batched(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    let (shape, keys) = (q.size(), k.size()[2]);
+    let (batch, queries, width) = (shape[0] * shape[1], shape[2], shape[3]);
+    let q = q.reshape([batch, queries, width]);
+    let k = k.reshape([batch, keys, width]).transpose(1, 2);
+    let scale = (width.max(1) as f64).powf(-0.5);
+    let scores = match bias {
+        Some(bias) => bias
+            .expand([1, queries, keys], false)
+            .baddbmm(&q, &k, 1.0, scale),
+        None => Tensor::zeros([1, 1, 1], (q.kind(), q.device())).baddbmm(&q, &k, 0.0, scale),
+    };
+    let weights = scores.softmax(-1, q.kind());
+    weights
+        .bmm(&v.reshape([batch, keys, width]))
+        .view(shape.as_slice())
+}
+
 /// `[N, L, heads * d]` to `[N, heads, L, d]`.
 pub fn split_heads(x: &Tensor, heads: i64) -> Tensor {
     let size = x.size();
@@ -160,37 +209,74 @@ pub struct SelfAttention {
     pub out: Linear,
     /// Number of heads.
     pub heads: i64,
+    /// The two parts of `qkv` that the first token's output needs.
+    parts: OnceCell<[Linear; 2]>,
 }
 
 impl SelfAttention {
     /// Maps `[N, L, width]` to the same shape.
     pub fn forward(&self, x: &Tensor, mask: Mask) -> Tensor {
-        let width = x.size()[2];
         let qkv = self.qkv.forward(x); // (N, L, 3 W)
-        let part = |i: i64| split_heads(&qkv.narrow(2, i * width, width), self.heads);
-        let (q, k, v) = (part(0), part(1), part(2)); // (N, h, L, d)
-        self.out.forward(&join_heads(&self.mix(&q, &k, &v, mask)))
+        self.out.forward(&self.mix_all(&qkv, mask))
+    }
+
+    /// `residual` + attention, for what needs no gradient.
+    fn infer(&self, x: &Tensor, mask: Mask, residual: &Tensor) -> Tensor {
+        let qkv = self.qkv.infer(x, Then::Nothing);
+        self.out
+            .infer(&self.mix_all(&qkv, mask), Then::Add(residual))
     }
 
     /// The output for the first token alone: `[N, L, width]` to `[N, 1, width]`.
     pub fn forward_first(&self, x: &Tensor) -> Tensor {
-        let width = x.size()[2];
-        let q = self.qkv.rows(0, width).forward(&x.narrow(1, 0, 1));
-        let kv = self.qkv.rows(width, 2 * width).forward(x); // (N, L, 2 W)
-        let q = split_heads(&q, self.heads);
+        let [query, keys_values] = self.parts();
+        let q = query.forward(&x.narrow(1, 0, 1));
+        self.out
+            .forward(&self.mix_first(&q, &keys_values.forward(x)))
+    }
+
+    /// As [`forward_first`](Self::forward_first), with the first token's `residual` added, for
+    /// what needs no gradient.
+    fn infer_first(&self, x: &Tensor, residual: &Tensor) -> Tensor {
+        let [query, keys_values] = self.parts();
+        let q = query.forward(&x.narrow(1, 0, 1));
+        let mixed = self.mix_first(&q, &keys_values.infer(x, Then::Nothing));
+        self.out.infer(&mixed, Then::Add(residual))
+    }
+
+    /// The projection to queries, and that to keys and values.
+    fn parts(&self) -> &[Linear; 2] {
+        self.parts.get_or_init(|| {
+            let width = self.out.weight.size()[0];
+            [self.qkv.rows(0, width), self.qkv.rows(width, 2 * width)]
+        })
+    }
+
+    /// `[N, L, 3 W]` to the heads' outputs, `[N, L, W]`.
+    fn mix_all(&self, qkv: &Tensor, mask: Mask) -> Tensor {
+        let width = qkv.size()[2] / 3;
+        let part = |i: i64| split_heads(&qkv.narrow(2, i * width, width), self.heads);
+        join_heads(&self.mix(&part(0), &part(1), &part(2), mask)) // of (N, h, L, d)
+    }
+
+    /// One query, `[N, 1, W]`, on keys and values, `[N, L, 2 W]`, to `[N, 1, W]`.
+    fn mix_first(&self, q: &Tensor, kv: &Tensor) -> Tensor {
+        let width = q.size()[2];
         let k = split_heads(&kv.narrow(2, 0, width), self.heads);
         let v = split_heads(&kv.narrow(2, width, width), self.heads);
-        self.out
-            .forward(&join_heads(&self.mix(&q, &k, &v, Mask::None)))
+        join_heads(&self.mix(&split_heads(q, self.heads), &k, &v, Mask::None))
     }
 
     fn mix(&self, q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask) -> Tensor {
-        // The fused kernel is the fastest forward; its backward in bf16 on the CPU is slower
-        // than products and a softmax by a factor of several.
+        let bias =
+            || (mask == Mask::Causal).then(|| causal_bias(q.size()[2], q.kind(), q.device()));
+        // libtorch's fused kernel is the fastest in fp32 and on a GPU; in bf16 on the CPU two
+        // products and a softmax take half its time forward and a fraction of it backward.
         if q.requires_grad() || k.requires_grad() {
-            let bias =
-                (mask == Mask::Causal).then(|| causal_bias(q.size()[2], q.kind(), q.device()));
-            return attend(q, k, v, bias.as_ref());
+            return attend(q, k, v, bias().as_ref());
+        }
+        if q.kind() == Kind::BFloat16 && q.device() == Device::Cpu {
+            return attend_batched(q, k, v, bias().as_ref());
         }
         let causal = mask == Mask::Causal;
         Tensor::scaled_dot_product_attention(q, k, v, None::<&Tensor>, 0.0, causal, None, false)
@@ -209,9 +295,10 @@ impl SelfAttention {
         let bias = Some(stacked("bias", &[width])?);
         let out = Linear::take(builder, &format!("{name}.out_proj"), width, width)?;
         Ok(Self {
-            qkv: Linear { weight, bias },
+            qkv: Linear::new(weight, bias),
             out,
             heads,
+            parts: OnceCell::new(),
         })
     }
 }
@@ -244,6 +331,15 @@ impl Mlp {
             MlpForm::FoldedQuickGelu => hidden.silu_(),
         };
         self.fc2.forward(&hidden)
+    }
+
+    /// `residual` + network, for what needs no gradient.
+    fn infer(&self, x: &Tensor, residual: &Tensor) -> Tensor {
+        let hidden = match self.form {
+            MlpForm::Literal(activation) => activation.apply(&self.fc1.infer(x, Then::Nothing)),
+            MlpForm::FoldedQuickGelu => self.fc1.infer(x, Then::Silu),
+        };
+        self.fc2.infer(&hidden, Then::Add(residual))
     }
 
     fn take(
@@ -284,6 +380,7 @@ pub struct Block {
     pub norm2: LayerNorm,
     /// Feed-forward network.
     pub mlp: Mlp,
+    usage: Usage,
 }
 
 /// The shape of a block.
@@ -297,15 +394,33 @@ pub(crate) struct BlockConfig {
 }
 
 impl Block {
-    /// Maps `[N, L, width]` to the same shape.
+    /// Maps `[N, L, width]` to the same shape. What needs no gradient takes the path of
+    /// weights laid out once.
     pub fn forward(&self, x: &Tensor, mask: Mask) -> Tensor {
+        if self.needs_gradient(x) {
+            return self.forward_literal(x, mask);
+        }
+        let x = self.attention.infer(&self.norm1.forward(x), mask, x);
+        self.mlp.infer(&self.norm2.forward(&x), &x)
+    }
+
+    /// As [`forward`](Self::forward), operation by operation: the reference for it.
+    pub fn forward_literal(&self, x: &Tensor, mask: Mask) -> Tensor {
         self.feed_forward(&(x + self.attention.forward(&self.norm1.forward(x), mask)))
     }
 
     /// The output for the first token alone: `[N, L, width]` to `[N, 1, width]`.
     pub fn forward_first(&self, x: &Tensor) -> Tensor {
-        let mixed = self.attention.forward_first(&self.norm1.forward(x));
-        self.feed_forward(&(x.narrow(1, 0, 1) + mixed))
+        let (normed, first) = (self.norm1.forward(x), x.narrow(1, 0, 1));
+        if self.needs_gradient(x) {
+            return self.feed_forward(&(first + self.attention.forward_first(&normed)));
+        }
+        let x = self.attention.infer_first(&normed, &first);
+        self.mlp.infer(&self.norm2.forward(&x), &x)
+    }
+
+    fn needs_gradient(&self, x: &Tensor) -> bool {
+        x.requires_grad() || self.usage == Usage::FineTuned
     }
 
     /// The block's second half: x + mlp(norm x).
@@ -336,6 +451,7 @@ impl Block {
                 mlp_width,
                 activation,
             )?,
+            usage: builder.usage,
         })
     }
 }

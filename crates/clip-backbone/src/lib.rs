@@ -12,6 +12,7 @@ mod hook;
 #[cfg(feature = "hub")]
 mod hub;
 pub mod layers;
+mod packed;
 mod parameters;
 mod preprocess;
 mod text;

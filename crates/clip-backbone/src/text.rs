@@ -101,7 +101,9 @@ impl TextTower {
         let length = x.size()[1];
         let mut states = vec![x + self.positions.narrow(0, 0, length)];
         for block in &self.blocks {
-            let next = states.last().map(|x| block.forward(x, Mask::Causal));
+            let next = states
+                .last()
+                .map(|x| block.forward_literal(x, Mask::Causal));
             states.extend(next);
         }
         let normed = self.final_norm.forward(&states[states.len() - 1]);

@@ -89,7 +89,7 @@ impl VisionTower {
         let embeddings = self.embed(pixels)?;
         let mut states = vec![self.enter(embeddings.shallow_clone())];
         for block in &self.blocks {
-            let next = states.last().map(|x| block.forward(x, Mask::None));
+            let next = states.last().map(|x| block.forward_literal(x, Mask::None));
             states.extend(next);
         }
         let class = states

@@ -1,27 +1,15 @@
 //! Both towers against tensors computed with Hugging Face's implementation.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use clip_backbone::layers::Activation;
-use clip_backbone::{Clip, Config, Error, NoHook, ParameterSource, Result, Usage};
+use clip_backbone::{Clip, Config, Error, NoHook, Usage};
+use support::Generated;
 use tch::{Device, Kind, Tensor};
-
-/// Parameters made by the formula, the shape looked up in a list of names.
-struct Generated(BTreeMap<String, Vec<i64>>);
-
-impl ParameterSource for Generated {
-    fn take(&mut self, name: &str) -> Result<Option<Tensor>> {
-        Ok(self.0.remove(name).map(|shape| {
-            Tensor::from_slice(&testkit::formula::parameter(name, &shape)).view(shape.as_slice())
-        }))
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
-    }
-}
 
 fn read(path: &Path) -> HashMap<String, Tensor> {
     Tensor::read_safetensors(path)

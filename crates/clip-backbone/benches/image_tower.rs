@@ -1,0 +1,82 @@
+//! One contender of the image tower's comparison: encodes a batch of frames whenever a line
+//! comes in on stdin and answers with the seconds it took, so that contenders of other make
+//! can take turns with it (`cargo xtask bench image`).
+//!
+//! `cargo bench -p clip-backbone --bench image_tower -- (default|literal|matmul) (fp32|bf16) BATCH`
+//!
+//! `matmul` is the limit: the largest product of a layer, `[197 B, 768] x [768, 3072]`, twelve
+//! times over.
+#![allow(unsafe_code, clippy::expect_used)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::io::{BufRead as _, Write as _};
+use std::time::Instant;
+
+use clip_backbone::Config;
+use tch::{Device, Kind, Tensor};
+
+fn main() {
+    keep_memory();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let has = |word: &str| words.iter().any(|w| w == word);
+    let kind = if has("bf16") {
+        Kind::BFloat16
+    } else {
+        Kind::Float
+    };
+    let batch = words.iter().find_map(|word| word.parse().ok()).unwrap_or(8);
+    if has("matmul") {
+        let a = Tensor::randn([197 * batch, 768], (kind, Device::Cpu));
+        let b = Tensor::randn([768, 3072], (kind, Device::Cpu));
+        return take_turns(|| (0..12).for_each(|_| drop(a.matmul(&b))));
+    }
+    let clip = support::clip(&config(), kind);
+    let pixels = Tensor::randn([batch, 3, 224, 224], (kind, Device::Cpu));
+    if has("literal") {
+        take_turns(|| {
+            tch::no_grad(|| drop(clip.vision.forward_literal(&pixels).expect("a batch")));
+        });
+    } else {
+        take_turns(|| tch::no_grad(|| drop(clip.vision.forward(&pixels).expect("a batch"))));
+    }
+}
+
+/// ViT-B/16's image tower, beside a text tower too small to take time.
+fn config() -> Config {
+    let mut config = Config::vit_b_16();
+    let t = &mut config.text;
+    (t.vocabulary, t.width, t.layers, t.heads, t.mlp_width) = (512, 64, 1, 1, 64);
+    config
+}
+
+/// Works once unasked, says so, then once for every line.
+fn take_turns(work: impl Fn()) {
+    work();
+    let mut out = std::io::stdout();
+    let mut say = |text: String| {
+        writeln!(out, "{text}").expect("a reader");
+        out.flush().expect("a reader");
+    };
+    say("ready".into());
+    for line in std::io::stdin().lock().lines() {
+        line.expect("a line");
+        let start = Instant::now();
+        work();
+        say(start.elapsed().as_secs_f64().to_string());
+    }
+}
+
+/// Keeps glibc from giving large blocks back to the system after every use, as the product
+/// does.
+fn keep_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: mallopt takes two integers and is called before any other thread exists.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        }
+    }
+}

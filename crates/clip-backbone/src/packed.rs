@@ -1,0 +1,166 @@
+//! Products whose weights oneDNN has laid out once.
+//!
+//! A plain product brings the weight into oneDNN's (or MKL's) inner layout on every call. The
+//! operators that take a weight already laid out, with an activation or an addition done
+//! while the result is in registers, are not among libtorch's public functions; its
+//! interpreter reaches them, so a small `TorchScript` module, written here, calls them.
+//! Where they do not exist (no oneDNN, a processor without the precision), nothing is packed.
+
+use std::io::{Cursor, Write as _};
+use std::sync::OnceLock;
+
+use tch::{CModule, Device, IValue, Kind, Tensor};
+use zip::write::{SimpleFileOptions, ZipWriter};
+
+/// What is done to a product before it is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Then<'a> {
+    /// Nothing.
+    Nothing,
+    /// x σ(x).
+    Silu,
+    /// A residual of the product's shape is added.
+    Add(&'a Tensor),
+}
+
+/// A weight in oneDNN's layout. It serves inference alone: no gradient passes.
+#[derive(Debug)]
+pub(crate) struct PackedWeight(Tensor);
+
+impl PackedWeight {
+    /// Lays `weight`, `[out, in]`, out for products; `None` where that cannot be had.
+    pub(crate) fn new(weight: &Tensor) -> Option<Self> {
+        let supported = matches!(weight.kind(), Kind::Float | Kind::BFloat16);
+        if weight.device() != Device::Cpu || weight.requires_grad() || !supported {
+            return None;
+        }
+        let packed = products()?.method_ts("pack", &[weight]).ok()?;
+        Some(Self(packed))
+    }
+
+    /// `[.., in]` to `[.., out]`; `None` where the processor lacks the product.
+    pub(crate) fn product(
+        &self,
+        x: &Tensor,
+        bias: Option<&Tensor>,
+        then: Then<'_>,
+    ) -> Option<Tensor> {
+        let value = |tensor: &Tensor| IValue::Tensor(tensor.shallow_clone());
+        let bias = bias.map_or(IValue::None, value);
+        let (method, arguments) = match then {
+            Then::Nothing => ("plain", vec![value(x), value(&self.0), bias]),
+            Then::Silu => ("silu", vec![value(x), value(&self.0), bias]),
+            Then::Add(to) => ("add", vec![value(x), value(to), value(&self.0), bias]),
+        };
+        match products()?.method_is(method, &arguments) {
+            Ok(IValue::Tensor(result)) => Some(result),
+            _ => None,
+        }
+    }
+}
+
+/// The module, loaded at first use; `None` where libtorch lacks its operators.
+fn products() -> Option<&'static CModule> {
+    static PRODUCTS: OnceLock<Option<CModule>> = OnceLock::new();
+    PRODUCTS
+        .get_or_init(|| CModule::load_data(&mut Cursor::new(archive()?)).ok())
+        .as_ref()
+}
+
+const CODE: &str = r#"class Products(Module):
+  __parameters__ = []
+  __buffers__ = []
+  def pack(self: __torch__.Products,
+    weight: Tensor) -> Tensor:
+    return ops.mkldnn._reorder_linear_weight(weight, None)
+  def plain(self: __torch__.Products,
+    x: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor]) -> Tensor:
+    _0 = annotate(List[Optional[number]], [])
+    return ops.mkldnn._linear_pointwise(x, weight, bias, "none", _0, "")
+  def silu(self: __torch__.Products,
+    x: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor]) -> Tensor:
+    _0 = annotate(List[Optional[number]], [])
+    return ops.mkldnn._linear_pointwise(x, weight, bias, "swish", _0, "")
+  def add(self: __torch__.Products,
+    x: Tensor,
+    to: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor]) -> Tensor:
+    return ops.mkldnn._linear_pointwise(x, to, weight, bias, "add")
+"#;
+
+/// The module as `TorchScript` stores it: a zip of its code, of an object without fields, of
+/// no constants, and of the format's version.
+fn archive() -> Option<Vec<u8>> {
+    let entries: [(&str, &[u8]); 4] = [
+        (
+            "products/data.pkl",
+            b"\x80\x02c__torch__\nProducts\n)\x81}b.",
+        ),
+        ("products/code/__torch__.py", CODE.as_bytes()),
+        ("products/constants.pkl", b"\x80\x02)."),
+        ("products/version", b"3\n"),
+    ];
+    let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, content) in entries {
+        zip.start_file(name, stored).ok()?;
+        zip.write_all(content).ok()?;
+    }
+    Some(zip.finish().ok()?.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_module_loads_where_libtorch_has_the_operators() {
+        assert_eq!(products().is_some(), cfg!(target_arch = "x86_64"));
+    }
+
+    #[test]
+    fn a_packed_product_is_the_product() {
+        tch::manual_seed(1);
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let options = (kind, Device::Cpu);
+            let weight = Tensor::randn([48, 32], options);
+            let bias = Tensor::randn([48], options);
+            let Some(packed) = PackedWeight::new(&weight) else {
+                continue;
+            };
+            for rows in [1, 7, 300] {
+                let x = Tensor::randn([2, rows, 32], options);
+                let residual = Tensor::randn([2, rows, 48], options);
+                for with in [None, Some(&bias)] {
+                    let plain = x.linear(&weight, with);
+                    for (then, expected) in [
+                        (Then::Nothing, plain.shallow_clone()),
+                        (Then::Silu, plain.silu()),
+                        (Then::Add(&residual), &plain + &residual),
+                    ] {
+                        let got = packed.product(&x, with, then).unwrap();
+                        assert_eq!((got.size(), got.kind()), (expected.size(), kind));
+                        let gap = (got - &expected).abs().max().double_value(&[]);
+                        let most = expected.abs().max().double_value(&[]);
+                        let bound = if kind == Kind::Float { 1e-5 } else { 2e-2 };
+                        assert!(gap <= bound * most, "{kind:?} {rows} {then:?}: {gap}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_trained_is_not_packed() {
+        let weight = Tensor::randn([4, 4], (Kind::Float, Device::Cpu));
+        assert!(PackedWeight::new(&weight.set_requires_grad(true)).is_none());
+        let double = Tensor::randn([4, 4], (Kind::Double, Device::Cpu));
+        assert!(PackedWeight::new(&double).is_none());
+    }
+}

@@ -1,0 +1,192 @@
+//! Contenders that take turns: in every round each works once, so that a machine that grows
+//! busy or hot slows all alike, and ratios within the run hold.
+
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use crate::{Error, Result};
+
+/// A program that says `ready`, then answers every line on stdin with the seconds its work took.
+pub(super) struct Contender {
+    /// How it stands in the table.
+    pub(super) name: String,
+    /// How it is started.
+    pub(super) command: Command,
+}
+
+/// What a contender reached.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Reached {
+    /// How it stands in the table.
+    pub(super) name: String,
+    /// Median seconds.
+    pub(super) seconds: f64,
+    /// The most memory its process held, in GiB; `None` where the system does not say.
+    pub(super) peak: Option<f64>,
+}
+
+struct Running {
+    name: String,
+    child: Child,
+    orders: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+/// Starts all, lets them take `rounds` turns each, and ends them.
+///
+/// # Errors
+/// A program that does not start, fails, or answers with something else than seconds.
+pub(super) fn take_turns(contenders: Vec<Contender>, rounds: usize) -> Result<Vec<Reached>> {
+    let mut running = contenders
+        .into_iter()
+        .map(Running::start)
+        .collect::<Result<Vec<_>>>()?;
+    let mut seconds = vec![Vec::new(); running.len()];
+    for _ in 0..rounds.max(1) {
+        for (one, seconds) in running.iter_mut().zip(&mut seconds) {
+            seconds.push(one.turn()?);
+        }
+    }
+    running
+        .into_iter()
+        .zip(seconds)
+        .map(|(one, seconds)| one.end(median(seconds)))
+        .collect()
+}
+
+/// The middle of the values; of an even number the upper one.
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+impl Running {
+    fn start(contender: Contender) -> Result<Self> {
+        let Contender { name, mut command } = contender;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .map_err(|error| failed(&name, error.to_string()))?;
+        let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(failed(&name, "has no pipes".into()));
+        };
+        let mut running = Self {
+            name,
+            child,
+            orders,
+            answers: BufReader::new(answers).lines(),
+        };
+        match running.answer()?.as_str() {
+            "ready" => Ok(running),
+            other => Err(failed(
+                &running.name,
+                format!("expected \"ready\", got {other:?}"),
+            )),
+        }
+    }
+
+    fn turn(&mut self) -> Result<f64> {
+        self.orders
+            .write_all(b"\n")
+            .and_then(|()| self.orders.flush())
+            .map_err(|error| failed(&self.name, error.to_string()))?;
+        let answer = self.answer()?;
+        answer
+            .parse()
+            .map_err(|_| failed(&self.name, format!("expected seconds, got {answer:?}")))
+    }
+
+    fn answer(&mut self) -> Result<String> {
+        match self.answers.next() {
+            Some(Ok(line)) => Ok(line.trim().to_owned()),
+            Some(Err(error)) => Err(failed(&self.name, error.to_string())),
+            None => {
+                let ended = self
+                    .child
+                    .wait()
+                    .map_or_else(|e| e.to_string(), |s| s.to_string());
+                Err(failed(&self.name, format!("ended early, {ended}")))
+            }
+        }
+    }
+
+    fn end(mut self, seconds: f64) -> Result<Reached> {
+        let peak = peak(self.child.id());
+        drop(self.orders);
+        let status = self.child.wait();
+        match status {
+            Ok(status) if status.success() => Ok(Reached {
+                name: self.name,
+                seconds,
+                peak,
+            }),
+            Ok(status) => Err(failed(&self.name, status.to_string())),
+            Err(error) => Err(failed(&self.name, error.to_string())),
+        }
+    }
+}
+
+/// The most memory a process has held, in GiB.
+fn peak(process: u32) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / f64::from(1 << 20))
+}
+
+fn failed(program: &str, reason: String) -> Error {
+    Error::Program {
+        program: program.to_owned(),
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn shell(name: &str, script: &str) -> Contender {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Contender {
+            name: name.into(),
+            command,
+        }
+    }
+
+    #[test]
+    fn contenders_alternate_and_medians_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let script = |name: &str| {
+            format!(
+                "echo ready; n=0; while read -r _; do n=$((n + 1)); echo {name} >> {}; echo 0.$n; done",
+                log.display()
+            )
+        };
+        let reached =
+            take_turns(vec![shell("a", &script("a")), shell("b", &script("b"))], 3).unwrap();
+        let seconds: Vec<_> = reached
+            .iter()
+            .map(|r| (r.name.as_str(), r.seconds))
+            .collect();
+        assert_eq!(seconds, [("a", 0.2), ("b", 0.2)]);
+        let order = std::fs::read_to_string(log).unwrap();
+        assert_eq!(order, "a\nb\na\nb\na\nb\n");
+    }
+
+    #[test]
+    fn a_contender_that_fails_is_named() {
+        let error = |script: &str| {
+            take_turns(vec![shell("peer", script)], 1)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(error("exit 3").contains("peer: ended early, exit status: 3"));
+        assert!(error("echo hello").contains("expected \"ready\", got \"hello\""));
+        assert!(error("echo ready; read -r _; echo fast").contains("expected seconds"));
+    }
+}
