@@ -7,6 +7,7 @@
 mod blocks;
 mod image;
 mod machine;
+mod predict;
 mod turns;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,10 @@ pub struct Options {
     #[arg(long, value_name = "PYTHON")]
     pub peers: Option<PathBuf>,
 
+    /// The video that `predict` is asked about [default: one of the reference data]
+    #[arg(long, value_name = "FILE")]
+    pub clip: Option<PathBuf>,
+
     /// Turns of each contender
     #[arg(long, default_value_t = 7)]
     pub rounds: usize,
@@ -45,6 +50,10 @@ pub enum Part {
     Text,
     /// The motion modelling block and the communication block
     Blocks,
+    /// A whole few-shot step on cached features, and what of it is the text side
+    Step,
+    /// `predict` from the start of its process to the answer
+    Predict,
 }
 
 impl Part {
@@ -53,6 +62,8 @@ impl Part {
             Self::Image => "Image tower",
             Self::Text => "Text side of a training step",
             Self::Blocks => "Motion modelling and communication blocks",
+            Self::Step => "A few-shot step",
+            Self::Predict => "Predict, as a whole process",
         }
     }
 }
@@ -93,6 +104,11 @@ pub fn run(options: &Options) -> Result<()> {
             Part::Image => image::table(&bench)?,
             Part::Text => bench.printed("prompts", "text_table", &[&bench.rounds.to_string()])?,
             Part::Blocks => blocks::table(&bench)?,
+            Part::Predict => match clip(options, &root) {
+                Some(clip) => predict::table(&bench, &clip)?,
+                None => "Skipped: no --clip given, and no reference data.".into(),
+            },
+            Part::Step => bench.printed("trainer", "step", &[&bench.rounds.to_string()])?,
         };
         let section = format!("\n## {}\n\n{}\n", part.title(), table.trim());
         workspace::print(&section);
@@ -101,6 +117,14 @@ pub fn run(options: &Options) -> Result<()> {
     }
     eprintln!("written: {}", out.display());
     Ok(())
+}
+
+/// The video that was named, or one of the reference data.
+fn clip(options: &Options, root: &Path) -> Option<PathBuf> {
+    let shared = std::env::var_os("SIF_SHARED").map_or_else(|| root.join("../shared"), Into::into);
+    let reference = || Some(shared.join("data/clips/arm_wrestling.mp4"));
+    let named = options.clip.clone().or_else(reference)?;
+    named.exists().then_some(named)
 }
 
 impl Bench<'_> {

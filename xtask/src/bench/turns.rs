@@ -129,7 +129,7 @@ impl Running {
 }
 
 /// The most memory a process has held, in GiB.
-fn peak(process: u32) -> Option<f64> {
+pub(super) fn peak(process: u32) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
