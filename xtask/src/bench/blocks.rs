@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{Bench, Result, output};
+use super::turns::whole_process;
+use super::{Bench, Result};
 use crate::{Error, workspace};
 
 pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
@@ -12,20 +13,26 @@ pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
         "Forward and backward, fp32, T = 8, D = 512, s = 4; criterion's medians.\n\n\
          | block | preset | shape | ms |\n|---|---|---|---|\n",
     );
+    let mut peaks = Vec::new();
     for name in ["motion", "mcb"] {
         let mut command = Command::new(bench.program(name, name)?);
         let home = workspace::target(bench.root).join("criterion");
         command
             .args(["--bench", "--noplot"])
             .env("CRITERION_HOME", &home)
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit());
-        output(command, name)?;
+            .stderr(Stdio::null());
+        let (_, peak) = whole_process(command)?;
         for (preset, shape, milliseconds) in medians(&home, name)? {
             // Writing to a string does not fail.
             let _ = writeln!(text, "| {name} | {preset} | {shape} | {milliseconds:.2} |");
         }
+        peaks.push(format!("{name} {peak:.2} GiB"));
     }
+    let peaks = peaks.join(", ");
+    let _ = writeln!(
+        text,
+        "\nPeak memory of a process that runs all shapes: {peaks}."
+    );
     Ok(text)
 }
 

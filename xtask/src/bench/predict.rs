@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use super::turns::{median, peak};
+use super::turns::{median, whole_process};
 use super::{Bench, Result, output};
 use crate::places::Places;
 use crate::setup::vocabulary;
-use crate::{Error, workspace};
+use crate::workspace;
 
 /// Clips of the second command; what it takes longer than the first, one by one, is what a
 /// warm process takes for a clip.
@@ -30,6 +29,7 @@ pub(super) fn table(bench: &Bench<'_>, clip: &Path) -> Result<String> {
         let mut command = match who {
             Who::Ours => {
                 let mut command = Command::new(&trainer);
+                command.stderr(Stdio::null());
                 command.arg("predict").arg("--checkpoint").arg(&checkpoint);
                 command.arg("--labels-file").arg(&labels);
                 command.args(["--precision", precision]);
@@ -64,7 +64,7 @@ pub(super) fn table(bench: &Bench<'_>, clip: &Path) -> Result<String> {
             for (index, (_, who)) in contenders.iter().enumerate() {
                 for (clips, seconds) in [(1, &mut cold[index]), (MORE, &mut many[index])] {
                     if let Some(command) = command(*who, precision, clips) {
-                        let (taken, peak) = timed(command)?;
+                        let (taken, peak) = whole_process(command)?;
                         seconds.push(taken);
                         peaks[index] = peaks[index].max(peak);
                     }
@@ -90,32 +90,6 @@ pub(super) fn table(bench: &Bench<'_>, clip: &Path) -> Result<String> {
         }
     }
     Ok(text)
-}
-
-/// Seconds and peak GiB of a whole process.
-fn timed(mut command: Command) -> Result<(f64, f64)> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let failed = |reason: String| Error::Program {
-        program: program.clone(),
-        reason,
-    };
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let start = Instant::now();
-    let mut child = command.spawn().map_err(|e| failed(e.to_string()))?;
-    let mut most = 0.0f64;
-    loop {
-        most = most.max(peak(child.id()).unwrap_or(0.0));
-        if let Some(status) = child.try_wait().map_err(|e| failed(e.to_string()))? {
-            return match status.success() {
-                true => Ok((start.elapsed().as_secs_f64(), most)),
-                false => Err(failed(status.to_string())),
-            };
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// The product, built in release mode.

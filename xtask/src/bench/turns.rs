@@ -3,6 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
 
@@ -128,8 +129,31 @@ impl Running {
     }
 }
 
+/// Seconds and peak GiB of a whole process.
+pub(super) fn whole_process(mut command: Command) -> Result<(f64, f64)> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed = |reason: String| Error::Program {
+        program: program.clone(),
+        reason,
+    };
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let start = Instant::now();
+    let mut child = command.spawn().map_err(|e| failed(e.to_string()))?;
+    let mut most = 0.0f64;
+    loop {
+        most = most.max(peak(child.id()).unwrap_or(0.0));
+        if let Some(status) = child.try_wait().map_err(|e| failed(e.to_string()))? {
+            return match status.success() {
+                true => Ok((start.elapsed().as_secs_f64(), most)),
+                false => Err(failed(status.to_string())),
+            };
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// The most memory a process has held, in GiB.
-pub(super) fn peak(process: u32) -> Option<f64> {
+fn peak(process: u32) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
@@ -176,6 +200,17 @@ mod tests {
         assert_eq!(seconds, [("a", 0.2), ("b", 0.2)]);
         let order = std::fs::read_to_string(log).unwrap();
         assert_eq!(order, "a\nb\na\nb\na\nb\n");
+    }
+
+    #[test]
+    fn a_whole_process_is_timed_and_its_failure_told() {
+        let mut command = Command::new("sleep");
+        command.arg("0.05");
+        let (seconds, peak) = whole_process(command).unwrap();
+        assert!(seconds >= 0.05);
+        assert!(!cfg!(target_os = "linux") || peak > 0.0);
+        let error = whole_process(Command::new("false")).unwrap_err();
+        assert!(error.to_string().starts_with("false: "), "{error}");
     }
 
     #[test]
