@@ -28,6 +28,7 @@ mod file;
 mod limits;
 mod orientation;
 mod pass;
+mod script;
 mod tape;
 mod video;
 mod yuv420;
@@ -36,5 +37,5 @@ pub use self::{
     error::DecodeError,
     limits::{FORMATS, Limits},
     orientation::Orientation,
-    video::{FrameCount, Header, Sample, Video},
+    video::{FrameCount, Header, Sample, Verified, Video},
 };

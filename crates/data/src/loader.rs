@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -169,6 +170,7 @@ impl Loader {
                 seen: 0,
                 skipped: Vec::new(),
             },
+            busy: Duration::ZERO,
             bad: 0,
             failed: false,
         };
@@ -215,6 +217,7 @@ pub struct Pass<'a> {
     next: usize,
     waiting: BTreeMap<usize, Outcome>,
     report: PassReport,
+    busy: Duration,
     bad: usize,
     failed: bool,
 }
@@ -222,6 +225,7 @@ pub struct Pass<'a> {
 struct Done {
     place: usize,
     outcome: Outcome,
+    took: Duration,
 }
 
 enum Outcome {
@@ -237,6 +241,12 @@ impl Pass<'_> {
         &self.report
     }
 
+    /// Time that all workers together have spent on the clips handed over so far.
+    #[must_use]
+    pub fn busy(&self) -> Duration {
+        self.busy
+    }
+
     fn start_next(&mut self) {
         let (place, Some(&position)) = (self.started, self.positions.get(self.started)) else {
             return;
@@ -247,6 +257,7 @@ impl Pass<'_> {
         let cancelled = Arc::clone(&self.cancelled);
         let sender = self.sender.clone();
         let task = move || {
+            let began = Instant::now();
             let outcome = if cancelled.load(Ordering::Relaxed) {
                 Outcome::Bad("not begun".into())
             } else {
@@ -255,7 +266,12 @@ impl Pass<'_> {
                     .unwrap_or_else(|_| Outcome::Bad("decoding panicked".into()))
             };
             // Nobody listens any more only where the pass was dropped.
-            let _ = sender.send(Done { place, outcome });
+            let took = began.elapsed();
+            let _ = sender.send(Done {
+                place,
+                outcome,
+                took,
+            });
         };
         if let Some(pool) = &self.loader.pool {
             pool.spawn_fifo(task);
@@ -271,6 +287,7 @@ impl Pass<'_> {
             // Every task sends exactly once, and this pass holds a sender itself.
             let done = self.receiver.recv().ok()?;
             self.received += 1;
+            self.busy += done.took;
             self.waiting.insert(done.place, done.outcome);
         }
     }
@@ -303,8 +320,19 @@ impl Iterator for Pass<'_> {
     type Item = Result<Sample>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.next_before(usize::MAX)
+    }
+}
+
+impl Pass<'_> {
+    /// The next good clip, as the iterator gives it, where all up to it are at positions
+    /// below `end`; `None` once the clip whose turn it is lies at or beyond `end`.
+    pub fn next_before(&mut self, end: usize) -> Option<Result<Sample>> {
         while !self.failed {
             let position = *self.positions.get(self.next)?;
+            if position >= end {
+                return None;
+            }
             let outcome = self.wait()?;
             self.next += 1;
             self.start_next();

@@ -128,10 +128,14 @@ impl Recipe {
         let decoded = source
             .decode(clip, path, &choose)
             .map_err(|error| fail(chain(error.as_ref())))?;
-        let (choices, frames) = (self.choices(decoded.count, &clip.id), decoded.frames);
+        let choices = self.choices(decoded.count, &clip.id);
         if decoded.count == 0 {
             return Err(fail("has no frame that can be decoded".into()));
         }
+        let stills = decoded.frames.into_iter().map(Still::new);
+        let frames: Vec<Still> = stills
+            .collect::<Result<_>>()
+            .map_err(|error| fail(error.to_string()))?;
         let views = choices.iter().enumerate().map(|(number, indices)| {
             let chosen = indices
                 .iter()
@@ -182,13 +186,8 @@ impl Recipe {
     }
 
     /// The views of one choice: a copy is one, a temporal view one for each crop.
-    fn transform(&self, choice: usize, frames: &[&Frame], id: &str) -> Result<Vec<ClipPixels>> {
+    fn transform(&self, choice: usize, frames: &[&Still], id: &str) -> Result<Vec<ClipPixels>> {
         let resizer = &mut Resizer::new();
-        // Repeated frames of short clips share their picture.
-        let pictures: Vec<Picture> = frames
-            .iter()
-            .map(|frame| Picture::from_frame(frame))
-            .collect::<Result<_>>()?;
         match self {
             Self::Train {
                 augment,
@@ -201,20 +200,25 @@ impl Recipe {
                 // another number of frames leaves the transform as it is.
                 let mut stream = train_stream(*seed, epoch, &format!("{id} transform"));
                 let mut draw = augment.draw(&mut stream);
-                let mut done = Vec::with_capacity(pictures.len());
-                for (place, picture) in pictures.iter().enumerate() {
+                let mut done = Vec::with_capacity(frames.len());
+                for (place, frame) in frames.iter().enumerate() {
                     if augment.each_frame && place > 0 {
                         draw = augment.draw(&mut stream);
                     }
-                    done.push(draw.apply(resizer, picture)?);
+                    done.push(draw.apply(resizer, &frame.picture)?);
                 }
                 Ok(vec![stack(frames, done)])
             }
             Self::Test { views, size, .. } => {
+                let pictures = frames.iter().map(|frame| &frame.picture);
+                if views.crops() == 1 {
+                    let which = View { place: 0, of: 1 };
+                    let done = pictures.map(|picture| view(resizer, picture, *size, which));
+                    return Ok(vec![stack(frames, done.collect::<Result<_>>()?)]);
+                }
                 // Resized once for all crops: a view of a picture whose short side fits
                 // is a crop.
                 let resized = pictures
-                    .iter()
                     .map(|picture| {
                         let (w, h) = short_side(picture.width(), picture.height(), *size);
                         resizer.resize(picture, w, h)
@@ -234,6 +238,23 @@ impl Recipe {
     }
 }
 
+/// A decoded frame as a picture.
+struct Still {
+    index: usize,
+    time: f64,
+    picture: Picture,
+}
+
+impl Still {
+    fn new(frame: Frame) -> Result<Self> {
+        Ok(Self {
+            index: frame.index,
+            time: frame.time,
+            picture: Picture::new(frame.width, frame.height, frame.rgb)?,
+        })
+    }
+}
+
 /// An error with its causes, on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -246,7 +267,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn stack(frames: &[&Frame], pictures: Vec<Picture>) -> ClipPixels {
+fn stack(frames: &[&Still], pictures: Vec<Picture>) -> ClipPixels {
     let (width, height) = pictures.first().map_or((0, 0), |p| (p.width(), p.height()));
     let mut rgb = Vec::with_capacity(pictures.len() * width * height * 3);
     for picture in pictures {

@@ -19,4 +19,4 @@ pub use jitter::ColourJitter;
 pub use multi_scale::{MultiScale, Positions};
 pub use picture::Picture;
 pub use rand_augment::{RandAugment, RandOp};
-pub use resize::{Resizer, short_side};
+pub use resize::{Part, Resizer, short_side};

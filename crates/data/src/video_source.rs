@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use crate::clip_source::{ClipError, ClipSource, Decoded};
-use crate::decode::{Limits, Video};
+use crate::decode::{DecodeError, Limits, Video};
 use crate::manifest::Clip;
 
 /// Decodes the manifest's files with FFmpeg.
 ///
-/// Where the manifest has a verified frame count, decoding stops after the last frame
-/// that is wanted; without one a clip is decoded to its end, since headers overstate.
+/// Where the manifest has a frame count, decoding stops after the last frame that is wanted;
+/// without one a clip is decoded to its end, since headers overstate. So may the counts of a
+/// list: where fewer frames decode, it counts for nothing.
 #[derive(Clone, Debug, Default)]
 pub struct VideoSource {
     limits: Limits,
@@ -32,8 +33,11 @@ impl ClipSource for VideoSource {
     ) -> Result<Decoded, ClipError> {
         let mut video = Video::open(path, &self.limits)?;
         if let Some(count) = clip.frames {
-            let frames = video.frames(&choose(count))?;
-            return Ok(Decoded { count, frames });
+            match video.frames_of(count, &choose(count)) {
+                Ok(frames) => return Ok(Decoded { count, frames }),
+                Err(DecodeError::NoSuchFrame { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let sample = video.sample(choose)?;
         Ok(Decoded {

@@ -1,11 +1,12 @@
 //! One run through a video, from its first packet on: what every other way to the frames
 //! is measured against.
 
-use std::path::Path;
+use std::{collections::VecDeque, path::Path};
 
 use super::{
     DecodeError, FrameCount, Limits,
     av::{Claims, Converter, Decoder, Picture, Received, Sent},
+    script::{Role, Unit},
     tape::Tape,
 };
 use crate::Frame;
@@ -20,6 +21,7 @@ pub(super) struct Pass<'a> {
     tape: &'a mut Tape,
     claims: Claims,
     decoder: Decoder,
+    units: Option<VecDeque<Unit>>,
     state: State,
     errors: usize,
     picture: Picture,
@@ -55,6 +57,7 @@ impl<'a> Pass<'a> {
             claims: demuxer.claims(),
             decoder: Decoder::new(path, demuxer, limits)?,
             tape,
+            units: None,
             state: State::Reading,
             errors: 0,
             picture: Picture::new().ok_or_else(memory)?,
@@ -64,7 +67,20 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// Decodes the next picture; its index, or `None` after the last.
+    /// The same, of these units alone: of all that is on the tape, nothing else is decoded.
+    pub(super) fn of(
+        path: &'a Path,
+        limits: &'a Limits,
+        tape: &'a mut Tape,
+        units: VecDeque<Unit>,
+    ) -> Result<Self, DecodeError> {
+        let mut pass = Self::new(path, limits, tape)?;
+        pass.units = Some(units);
+        Ok(pass)
+    }
+
+    /// Decodes the next picture; its index among those of this pass, or `None` after the
+    /// last.
     ///
     /// # Errors
     /// A limit; a failing disk; and, at the end of the stream, that too much of it was
@@ -97,9 +113,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The current picture as a frame.
-    pub(super) fn frame(&mut self) -> Result<Frame, DecodeError> {
-        let index = self.count.frames.saturating_sub(1);
+    /// The current picture as the frame of this index.
+    pub(super) fn frame(&mut self, index: usize) -> Result<Frame, DecodeError> {
         frame(
             self.path,
             &self.claims,
@@ -123,6 +138,16 @@ impl<'a> Pass<'a> {
         })
     }
 
+    /// Presentation time of the current picture, in units of the stream, and how it was coded.
+    pub(super) fn picture(&self) -> (Option<i64>, Option<Role>) {
+        (self.picture.time(), self.picture.role())
+    }
+
+    /// Whether all decoded as it should so far.
+    pub(super) fn is_whole(&self) -> bool {
+        self.count.corrupt_packets + self.count.damaged_frames == 0
+    }
+
     /// What was counted so far.
     pub(super) fn count(&self) -> FrameCount {
         self.count
@@ -130,7 +155,18 @@ impl<'a> Pass<'a> {
 
     /// Hands the decoder a packet, or the end.
     fn feed(&mut self) -> Result<(), DecodeError> {
-        let Some(packet) = self.tape.next(self.path, self.limits)? else {
+        let sent = match &mut self.units {
+            None => match self.tape.next(self.path, self.limits)? {
+                Some(packet) => Some(self.decoder.send(packet)),
+                None => None,
+            },
+            Some(units) => units.pop_front().map(|unit| {
+                let packet = self.tape.packet(unit.packet);
+                let part = packet.and_then(|packet| packet.part(unit.bytes, unit.time));
+                part.map_or(Sent::Refused, |part| self.decoder.send(&part))
+            }),
+        };
+        let Some(sent) = sent else {
             self.decoder.send_end();
             self.state = State::Draining;
             return Ok(());
@@ -138,7 +174,7 @@ impl<'a> Pass<'a> {
         self.count.packets += 1;
         // All pictures were received before, so the decoder has room for a packet: one that
         // it does not take is one that it cannot decode.
-        if self.decoder.send(packet) == Sent::Refused {
+        if sent == Sent::Refused {
             self.count.corrupt_packets += 1;
         }
         self.check_size()
@@ -231,19 +267,20 @@ fn frame(
     index: usize,
 ) -> Result<Frame, DecodeError> {
     let (width, height) = (picture.width(), picture.height());
-    let rows = converter
-        .rgb(picture)
+    let orientation = picture.orientation().unwrap_or(claims.orientation);
+    let rgb = converter
+        .rgb(picture, orientation)
         .map_err(|reason| DecodeError::Convert {
             path: path.to_path_buf(),
             index,
             reason,
         })?;
-    let orientation = picture.orientation().unwrap_or(claims.orientation);
-    let rgb = orientation.apply(rows.bytes, rows.stride, width, height);
     let (width, height) = orientation.size(width, height);
     let time = match picture.time() {
-        Some(time) => time.saturating_sub(claims.start) as f64 * claims.time_unit,
-        None => index as f64 * claims.frame_seconds,
+        Some(time) if claims.timed || claims.frame_seconds == 0.0 => {
+            time.saturating_sub(claims.start) as f64 * claims.time_unit
+        }
+        _ => index as f64 * claims.frame_seconds,
     };
     Ok(Frame {
         index,

@@ -43,17 +43,22 @@ impl Tape {
         !self.cut
     }
 
-    /// Reads up to the end, and says how many packets there are; `None` where they are too
-    /// many to be kept. Afterwards the first packet is the next, as it was before.
+    /// All packets, read up to the end; `None` where they are too many to be kept.
+    /// Afterwards the first packet is the next, as it was before.
     pub(super) fn packets(
         &mut self,
         path: &Path,
         limits: &Limits,
-    ) -> Result<Option<usize>, DecodeError> {
+    ) -> Result<Option<&[Packet]>, DecodeError> {
         while !self.ended && self.bytes <= KEPT_BYTES {
             self.read(path, limits)?;
         }
-        Ok(self.ended.then_some(self.packets.len()))
+        Ok(self.ended.then_some(&self.packets))
+    }
+
+    /// The packet of this number, where it is kept.
+    pub(super) fn packet(&self, number: usize) -> Option<&Packet> {
+        self.packets.get(number).filter(|_| !self.cut)
     }
 
     /// The next packet of the video stream.

@@ -6,7 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{DecodeError, Limits, Orientation, av::Demuxer, file, pass::Pass, tape::Tape};
+use super::{
+    DecodeError, Limits, Orientation,
+    av::{Demuxer, Packet},
+    file,
+    pass::Pass,
+    script::{Coded, Script},
+    tape::Tape,
+};
 use crate::Frame;
 
 /// An open video file.
@@ -19,6 +26,9 @@ pub struct Video {
     limits: Limits,
     header: Header,
     tape: Tape,
+    /// Whether its packets have times of their own.
+    timed: bool,
+    decoded: usize,
 }
 
 /// What the header says. Only a full decode tells what is true of it.
@@ -50,6 +60,16 @@ pub struct FrameCount {
     pub corrupt_packets: usize,
     /// Frames among `frames` of which the decoder made up a part.
     pub damaged_frames: usize,
+}
+
+/// What [`Video::verify`] found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// What decodes of the stream.
+    pub count: FrameCount,
+    /// The number of frames where it may be told to [`Video::frames_of`]: nothing is damaged,
+    /// and the frames are those that the packets promise.
+    pub known: Option<usize>,
 }
 
 /// Frames chosen by the number of frames there are.
@@ -87,7 +107,9 @@ impl Video {
             path,
             limits,
             header,
+            timed: claims.timed,
             tape: Tape::new(demuxer),
+            decoded: 0,
         })
     }
 
@@ -95,6 +117,12 @@ impl Video {
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Packets that all calls so far have handed to a decoder: what they cost.
+    #[must_use]
+    pub fn packets_decoded(&self) -> usize {
+        self.decoded
     }
 
     /// Decodes everything and counts the frames.
@@ -105,7 +133,55 @@ impl Video {
     pub fn count_frames(&mut self) -> Result<FrameCount, DecodeError> {
         let mut pass = self.pass()?;
         while pass.next()?.is_some() {}
-        Ok(pass.count())
+        let count = pass.count();
+        self.decoded += count.packets;
+        Ok(count)
+    }
+
+    /// Decodes everything, and finds out whether the frames are those that the packets
+    /// promise: then [`frames_of`](Self::frames_of) may be told their number.
+    ///
+    /// # Errors
+    /// As [`count_frames`](Self::count_frames).
+    pub fn verify(&mut self) -> Result<Verified, DecodeError> {
+        let script = self.script()?;
+        let mut pass = self.pass()?;
+        let mut pictures = Vec::new();
+        while pass.next()?.is_some() {
+            pictures.push(pass.picture());
+        }
+        let count = pass.count();
+        self.decoded += count.packets;
+        let whole = count.corrupt_packets + count.damaged_frames == 0;
+        let kept = script.is_none_or(|script| script.agrees(&pictures));
+        Ok(Verified {
+            count,
+            known: Some(count.frames).filter(|_| whole && kept),
+        })
+    }
+
+    /// As [`frames`](Self::frames), of a video of which [`verify`](Self::verify) has found
+    /// that its number of frames may be known. What leads to none of the frames wanted is not
+    /// decoded: other groups of pictures, and pictures that no other needs.
+    ///
+    /// # Errors
+    /// As [`frames`](Self::frames).
+    pub fn frames_of(
+        &mut self,
+        known: usize,
+        indices: &[usize],
+    ) -> Result<Vec<Frame>, DecodeError> {
+        let script = self.script()?;
+        let fits = |script: &Script| {
+            script.order.len() == known && indices.iter().all(|&index| index < known)
+        };
+        if let Some(script) = script.filter(fits)
+            && let Ok(Some(frames)) = self.planned(&script, indices)
+        {
+            return Ok(frames);
+        }
+        // Whatever is odd is left to the plain way, with its errors.
+        self.frames(indices)
     }
 
     /// The frames of the given indices, in the order given; an index may come again.
@@ -123,15 +199,16 @@ impl Video {
         let mut pass = self.pass()?;
         while let Some(index) = pass.next()? {
             if chosen.wants(index) {
-                chosen.keep(pass.frame()?, &pass)?;
+                chosen.keep(pass.frame(index)?, &pass)?;
             }
             if index == last {
                 break;
             }
         }
-        let count = pass.count().frames;
-        if count <= last {
-            return Err(self.no_such_frame(last, count));
+        let count = pass.count();
+        self.decoded += count.packets;
+        if count.frames <= last {
+            return Err(self.no_such_frame(last, count.frames));
         }
         Ok(chosen.in_order(indices))
     }
@@ -147,7 +224,7 @@ impl Video {
         self.rewind()?;
         // Most often each packet is a frame; if not, the header may still be right.
         let guess = match self.tape.packets(&self.path, &self.limits)? {
-            Some(packets) => Some(packets).filter(|&packets| packets > 0),
+            Some(packets) => Some(packets.len()).filter(|&packets| packets > 0),
             None => self
                 .header
                 .frames
@@ -158,10 +235,11 @@ impl Video {
         let mut pass = self.pass()?;
         while let Some(index) = pass.next()? {
             if chosen.wants(index) {
-                chosen.keep(pass.frame()?, &pass)?;
+                chosen.keep(pass.frame(index)?, &pass)?;
             }
         }
         let count = pass.count();
+        self.decoded += count.packets;
         if guess == Some(count.frames) && chosen.is_complete() {
             return Ok(Sample {
                 count,
@@ -183,12 +261,63 @@ impl Video {
         mut each: impl FnMut(Frame) -> ControlFlow<()>,
     ) -> Result<(), DecodeError> {
         let mut pass = self.pass()?;
-        while pass.next()?.is_some() {
-            if each(pass.frame()?).is_break() {
+        while let Some(index) = pass.next()? {
+            if each(pass.frame(index)?).is_break() {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// What the packets promise; `None` where that cannot be read of them.
+    fn script(&mut self) -> Result<Option<Script>, DecodeError> {
+        let Some(coding) = self.tape.demuxer().coding() else {
+            return Ok(None);
+        };
+        self.rewind()?;
+        let packets = self.tape.packets(&self.path, &self.limits)?;
+        let Some(packets) = packets.filter(|all| all.iter().all(Packet::is_plain)) else {
+            return Ok(None);
+        };
+        let timed = self.timed;
+        let coded = packets.iter().map(|packet| Coded {
+            bytes: packet.bytes(),
+            time: packet.time().filter(|_| timed),
+        });
+        Ok(Script::read(&coding, coded))
+    }
+
+    /// The frames, by decoding only what leads to them; `None` where something else came out
+    /// than was promised, or where that would be no less than the plain way.
+    fn planned(
+        &mut self,
+        script: &Script,
+        indices: &[usize],
+    ) -> Result<Option<Vec<Frame>>, DecodeError> {
+        let needed = script.needed(indices);
+        if needed.last().is_none_or(|last| last + 1 == needed.len()) {
+            return Ok(None);
+        }
+        let units = needed
+            .iter()
+            .filter_map(|unit| script.units.get(*unit).cloned());
+        let mut expected = script.outcome(&needed);
+        let mut chosen = Chosen::new(indices);
+        self.rewind()?;
+        let mut pass = Pass::of(&self.path, &self.limits, &mut self.tape, units.collect())?;
+        while !chosen.is_complete() {
+            let Some(_) = pass.next()? else { break };
+            let (time, role) = pass.picture();
+            let Some(index) = expected.next(time, role).filter(|_| pass.is_whole()) else {
+                return Ok(None);
+            };
+            if chosen.wants(index) {
+                chosen.keep(pass.frame(index)?, &pass)?;
+            }
+        }
+        let decoded = pass.count().packets;
+        self.decoded += decoded;
+        Ok(chosen.is_complete().then(|| chosen.in_order(indices)))
     }
 
     fn no_such_frame(&self, index: usize, count: usize) -> DecodeError {

@@ -64,14 +64,15 @@ pub fn clip_list(
             }
         }
         let label = classes.label(row, at)?;
-        let (group, frames) = (row.group.clone(), row.frames);
+        let group = row.group.clone();
         collector.add(
             Entry {
                 id,
                 path,
                 label,
                 group,
-                frames,
+                // A list's own numbers are claims, and not told from those that were counted.
+                frames: None,
             },
             at,
         )?;
@@ -90,7 +91,6 @@ struct Row {
     line: usize,
     path: String,
     label: String,
-    frames: Option<usize>,
     group: Option<String>,
     split: Option<String>,
 }
@@ -217,15 +217,14 @@ fn blank_rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
             .text
             .rsplit_once(char::is_whitespace)
             .ok_or_else(|| at.fail(format!("expected 'path label', got '{}'", line.text)))?;
-        let (path, frames) = match rest.trim_end().rsplit_once(char::is_whitespace) {
-            Some((path, frames)) if counted => (path.trim_end(), frames.parse().ok()),
-            _ => (rest.trim_end(), None),
+        let path = match rest.trim_end().rsplit_once(char::is_whitespace) {
+            Some((path, _)) if counted => path.trim_end(),
+            _ => rest.trim_end(),
         };
         rows.push(Row {
             line: line.number,
             path: path.into(),
             label: label.into(),
-            frames,
             ..Row::default()
         });
     }
@@ -351,18 +350,14 @@ fn row(fields: &[&str], columns: &Columns, width: usize, at: At<'_>) -> Result<R
     if field(columns.label).is_empty() {
         return Err(at.fail("expected a label, got nothing"));
     }
-    let frames = match some(columns.frames) {
-        Some(text) => Some(
-            text.parse()
-                .map_err(|_| at.fail(format!("expected a number of frames, got '{text}'")))?,
-        ),
-        None => None,
-    };
+    if let Some(text) = some(columns.frames) {
+        text.parse::<u64>()
+            .map_err(|_| at.fail(format!("expected a number of frames, got '{text}'")))?;
+    }
     Ok(Row {
         line: at.line,
         path: field(columns.path).into(),
         label: field(columns.label).into(),
-        frames,
         group: some(columns.group),
         split: some(columns.split).map(|split| split.to_lowercase()),
     })

@@ -1,6 +1,6 @@
 //! Cutting out and mirroring.
 
-use super::{Picture, Resizer, short_side};
+use super::{Part, Picture, Resizer, short_side};
 use crate::error::{Error, Result};
 use crate::views::Views;
 
@@ -47,14 +47,13 @@ impl View {
 /// `size` is 0.
 pub fn view(resizer: &mut Resizer, picture: &Picture, size: usize, view: View) -> Result<Picture> {
     let (width, height) = short_side(picture.width(), picture.height(), size);
-    let resized = resizer.resize(picture, width, height)?;
-    crop(
-        &resized,
-        view.offset(width - size),
-        view.offset(height - size),
-        size,
-        size,
-    )
+    let part = Part {
+        left: view.offset(width - size),
+        top: view.offset(height - size),
+        width: size,
+        height: size,
+    };
+    resizer.resize_part(picture, width, height, part)
 }
 
 /// The part of `picture` that starts at (`left`, `top`).

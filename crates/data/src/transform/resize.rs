@@ -3,7 +3,7 @@
 use fast_image_resize as fir;
 use fir::images::{Image, ImageRef};
 
-use super::Picture;
+use super::{Picture, crop};
 use crate::error::{Error, Result};
 
 /// Resizes pictures, keeping its buffers from one to the next.
@@ -26,6 +26,58 @@ impl Resizer {
         if (picture.width(), picture.height()) == (width, height) {
             return Ok(picture.clone());
         }
+        let all = Part {
+            left: 0,
+            top: 0,
+            width,
+            height,
+        };
+        self.part(picture, width, height, all)
+    }
+
+    /// The part of the picture as [`resize`](Self::resize) makes it, without making the rest.
+    ///
+    /// # Errors
+    /// As [`resize`](Self::resize); and the part reaches beyond the picture, or is empty.
+    pub fn resize_part(
+        &mut self,
+        picture: &Picture,
+        width: usize,
+        height: usize,
+        part: Part,
+    ) -> Result<Picture> {
+        let Part {
+            left,
+            top,
+            width: part_width,
+            height: part_height,
+        } = part;
+        let inside = part_width > 0
+            && part_height > 0
+            && left.checked_add(part_width).is_some_and(|end| end <= width)
+            && top
+                .checked_add(part_height)
+                .is_some_and(|end| end <= height);
+        if !inside {
+            return Err(Error::Picture {
+                op: "resize",
+                expected: format!("a part of {width} x {height}"),
+                got: format!("{part_width} x {part_height} at ({left}, {top})"),
+            });
+        }
+        if (picture.width(), picture.height()) == (width, height) {
+            return crop(picture, left, top, part_width, part_height);
+        }
+        self.part(picture, width, height, part)
+    }
+
+    fn part(
+        &mut self,
+        picture: &Picture,
+        width: usize,
+        height: usize,
+        part: Part,
+    ) -> Result<Picture> {
         let fail = |got: String| Error::Picture {
             op: "resize",
             expected: "sides of 1 to 65535 pixels".into(),
@@ -46,24 +98,56 @@ impl Resizer {
         };
         let kind = fir::PixelType::U8x3;
         let (from_width, from_height) = (side(picture.width())?, side(picture.height())?);
-        let (to_width, to_height) = (side(width)?, side(height)?);
+        side(width)?;
+        side(height)?;
+        let (part_width, part_height) = (side(part.width)?, side(part.height)?);
+        let refused = |error: &dyn std::fmt::Display| fail(error.to_string());
         let source = ImageRef::new(from_width, from_height, picture.rgb(), kind)
-            .map_err(|error| fail(error.to_string()))?;
+            .map_err(|error| refused(&error))?;
         let options = fir::ResizeOptions::new()
             .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::CatmullRom));
         // Rows first, then columns, with 8 bits between, as PIL does. In one call the
         // order is the other way round, and overshoots are cut off at other places: up
         // to 14 levels of difference at hard edges.
-        let mut rows = Image::new(to_width, from_height, kind);
+        let (across, down) = (
+            f64::from(from_width) / width as f64,
+            f64::from(from_height) / height as f64,
+        );
+        let columns = options.crop(
+            part.left as f64 * across,
+            0.0,
+            f64::from(part_width) * across,
+            f64::from(from_height),
+        );
+        let mut rows = Image::new(part_width, from_height, kind);
         self.0
-            .resize(&source, &mut rows, &options)
-            .map_err(|error| fail(error.to_string()))?;
-        let mut target = Image::new(to_width, to_height, kind);
+            .resize(&source, &mut rows, &columns)
+            .map_err(|error| refused(&error))?;
+        let lines = options.crop(
+            0.0,
+            part.top as f64 * down,
+            f64::from(part_width),
+            f64::from(part_height) * down,
+        );
+        let mut target = Image::new(part_width, part_height, kind);
         self.0
-            .resize(&rows, &mut target, &options)
-            .map_err(|error| fail(error.to_string()))?;
-        Picture::new(width, height, target.into_vec())
+            .resize(&rows, &mut target, &lines)
+            .map_err(|error| refused(&error))?;
+        Picture::new(part.width, part.height, target.into_vec())
     }
+}
+
+/// A rectangle of a picture, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Columns to its left.
+    pub left: usize,
+    /// Rows above it.
+    pub top: usize,
+    /// Its columns.
+    pub width: usize,
+    /// Its rows.
+    pub height: usize,
 }
 
 /// Width and height after the shorter side became `size`; the longer one is rounded down,

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod hostile;
+mod made;
 mod shared;
+mod skipping;
 mod support;
 mod torture;

@@ -86,6 +86,22 @@ pub(crate) fn check(path: &Path, cases: u32) -> FrameCount {
             Ok(())
         })
         .unwrap();
+    let verified = open(path).unwrap().verify().unwrap();
+    assert_eq!(verified.count, count, "{path:?}");
+    if let Some(known) = verified.known {
+        assert_eq!(known, all);
+        // Each file opened anew, as the loader does.
+        let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        TestRunner::new_with_rng(config, rng)
+            .run(&vec(0..all, 1..10), |indices| {
+                let frames = open(path).unwrap().frames_of(known, &indices).unwrap();
+                let got: Vec<_> = frames.iter().map(print).collect();
+                let wanted: Vec<_> = indices.iter().map(|&index| expected[index]).collect();
+                assert_eq!(got, wanted, "{path:?} {indices:?}");
+                Ok(())
+            })
+            .unwrap();
+    }
     let uniform = |count: usize| (0..8).map(|i| (2 * i + 1) * count / 16).collect::<Vec<_>>();
     let mut video = video.borrow_mut();
     let sample = video.sample(uniform).unwrap();

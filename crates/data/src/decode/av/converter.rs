@@ -5,7 +5,7 @@ use std::{ffi::c_int, ptr};
 use ffmpeg_next::ffi;
 
 use super::{Picture, words};
-use crate::decode::yuv420;
+use crate::decode::{Orientation, yuv420};
 
 const LIMITED: i32 = ffi::AVColorRange::AVCOL_RANGE_MPEG as i32;
 const FULL: i32 = ffi::AVColorRange::AVCOL_RANGE_JPEG as i32;
@@ -20,21 +20,15 @@ pub(in super::super) struct Converter {
     rows: Vec<u8>,
 }
 
-/// RGB rows inside the converter.
-pub(in super::super) struct Rows<'a> {
-    /// The bytes, `stride` from one row to the next.
-    pub(in super::super) bytes: &'a [u8],
-    /// Bytes from one row to the next.
-    pub(in super::super) stride: usize,
-}
-
 impl Converter {
-    /// `picture` as rows of RGB, 3 bytes a pixel.
-    pub(in super::super) fn rgb(&mut self, picture: &Picture) -> Result<Rows<'_>, String> {
+    /// `picture` as it is shown: rows of RGB, 3 bytes a pixel, without padding.
+    pub(in super::super) fn rgb(
+        &mut self,
+        picture: &Picture,
+        orientation: Orientation,
+    ) -> Result<Vec<u8>, String> {
         let (width, height) = (picture.width(), picture.height());
-        let stride = (width * 3).next_multiple_of(64) + 64;
         let (matrix, range) = picture.colour();
-        self.rows.resize(stride * (height + 1), 0);
         if let Some((planes, full_range)) = picture.yuv420() {
             let full_range = match range {
                 LIMITED => false,
@@ -42,12 +36,16 @@ impl Converter {
                 _ => full_range,
             };
             let matrix = yuv420::Matrix::new(coefficients(matrix), full_range);
-            self.usual.run(&planes, matrix, &mut self.rows, stride);
-            return Ok(Rows {
-                bytes: &self.rows,
-                stride,
+            let mut rgb = vec![0; width * 3 * height];
+            self.usual.run(&planes, matrix, &mut rgb, width * 3);
+            return Ok(if orientation == Orientation::default() {
+                rgb
+            } else {
+                orientation.apply(&rgb, width * 3, width, height)
             });
         }
+        let stride = (width * 3).next_multiple_of(64) + 64;
+        self.rows.resize(stride * (height + 1), 0);
         let source = Source {
             width,
             height,
@@ -61,10 +59,7 @@ impl Converter {
         };
         scaler.run(picture, &mut self.rows, stride)?;
         self.scaler = Some(scaler);
-        Ok(Rows {
-            bytes: &self.rows,
-            stride,
-        })
+        Ok(orientation.apply(&self.rows, stride, width, height))
     }
 }
 

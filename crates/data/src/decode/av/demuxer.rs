@@ -13,7 +13,7 @@ use ffmpeg_next::{
 };
 
 use super::{Packet, initialise, words};
-use crate::decode::{DecodeError, FORMATS, Limits, Orientation};
+use crate::decode::{DecodeError, FORMATS, Limits, Orientation, script::Coding};
 
 /// An open container and its video stream; all other streams are skipped.
 pub(in super::super) struct Demuxer {
@@ -45,6 +45,9 @@ pub(in super::super) struct Claims {
     pub(in super::super) start: i64,
     /// Seconds from one picture to the next, 0 where unknown.
     pub(in super::super) frame_seconds: f64,
+    /// Whether each packet states its time. AVI states a rate only; what FFmpeg then makes
+    /// up for pictures that are not in order is not in order either.
+    pub(in super::super) timed: bool,
 }
 
 impl Demuxer {
@@ -150,6 +153,7 @@ impl Demuxer {
                 stream.start_time
             },
             frame_seconds: if rate > 0.0 { 1.0 / rate } else { 0.0 },
+            timed: self.format != "avi",
         }
     }
 
@@ -159,6 +163,31 @@ impl Demuxer {
         unsafe { CStr::from_ptr((*self.codec).name) }
             .to_string_lossy()
             .into_owned()
+    }
+
+    /// How the stream is coded, where that is known well enough to read its packets.
+    pub(in super::super) fn coding(&self) -> Option<Coding> {
+        // SAFETY: each stream has parameters, whose set-up is so long; the codec is FFmpeg's
+        // own, its number is read as a number, and descriptors are static.
+        unsafe {
+            let parameters = self.parameters();
+            let id = (&raw const (*self.codec).id).cast::<u32>().read();
+            if id == ffi::AVCodecID::AV_CODEC_ID_MPEG4 as u32 {
+                return Some(Coding::Mpeg4);
+            }
+            if id == ffi::AVCodecID::AV_CODEC_ID_H264 as u32 {
+                let size = usize::try_from((*parameters).extradata_size).unwrap_or(0);
+                let extra = match (*parameters).extradata.is_null() {
+                    true => Vec::new(),
+                    false => std::slice::from_raw_parts((*parameters).extradata, size).to_vec(),
+                };
+                return Some(Coding::H264(extra));
+            }
+            let descriptor = ffi::avcodec_descriptor_get((*self.codec).id);
+            (!descriptor.is_null()
+                && (*descriptor).props & ffi::AV_CODEC_PROP_INTRA_ONLY as c_int != 0)
+                .then_some(Coding::Pictures)
+        }
     }
 
     pub(super) fn codec(&self) -> *const ffi::AVCodec {

@@ -1,6 +1,6 @@
 //! A piece of a stream, still compressed.
 
-use std::ptr;
+use std::{ops::Range, ptr};
 
 use ffmpeg_next::ffi;
 
@@ -22,6 +22,60 @@ impl Packet {
     /// Which stream it belongs to.
     pub(super) fn stream(&self) -> i32 {
         self.get().stream_index
+    }
+
+    /// The compressed bytes.
+    pub(in super::super) fn bytes(&self) -> &[u8] {
+        let packet = self.get();
+        match usize::try_from(packet.size) {
+            // SAFETY: a packet holds this many bytes for as long as it is not cleared, which
+            // takes `&mut self`.
+            Ok(size) if !packet.data.is_null() => unsafe {
+                std::slice::from_raw_parts(packet.data, size)
+            },
+            _ => &[],
+        }
+    }
+
+    /// Presentation time, in units of the stream.
+    pub(in super::super) fn time(&self) -> Option<i64> {
+        Some(self.get().pts).filter(|&time| time != i64::MIN)
+    }
+
+    /// Whether it is whole, shown, and changes nothing of how the stream is decoded.
+    pub(in super::super) fn is_plain(&self) -> bool {
+        let packet = self.get();
+        let bad = ffi::AV_PKT_FLAG_CORRUPT as i32 | ffi::AV_PKT_FLAG_DISCARD as i32;
+        let changes = [
+            ffi::AVPacketSideDataType::AV_PKT_DATA_NEW_EXTRADATA,
+            ffi::AVPacketSideDataType::AV_PKT_DATA_PARAM_CHANGE,
+        ];
+        packet.flags & bad == 0
+            && changes.into_iter().all(|kind| {
+                // SAFETY: a valid packet; no size is asked for.
+                unsafe { ffi::av_packet_get_side_data(self.0, kind, ptr::null_mut()).is_null() }
+            })
+    }
+
+    /// A packet of a part of the bytes, which are shared; `None` without memory, or where
+    /// there is no such part.
+    pub(in super::super) fn part(&self, bytes: Range<usize>, time: Option<i64>) -> Option<Self> {
+        if self.bytes().get(bytes.clone())?.is_empty() {
+            return None;
+        }
+        let size = i32::try_from(bytes.len()).ok()?;
+        let part = Self::new()?;
+        // SAFETY: both are valid. The part lies inside the bytes that it counts a reference
+        // to; behind it lie more of them or the padding that FFmpeg wants there.
+        unsafe {
+            if ffi::av_packet_ref(part.0, self.0) < 0 {
+                return None;
+            }
+            (*part.0).data = (*part.0).data.add(bytes.start);
+            (*part.0).size = size;
+            (*part.0).pts = time.unwrap_or(i64::MIN);
+        }
+        Some(part)
     }
 
     /// Bytes it takes, with what FFmpeg keeps beside them.

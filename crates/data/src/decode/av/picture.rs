@@ -1,10 +1,10 @@
 //! A decoded picture, in whatever layout the decoder chose.
 
-use std::ptr;
+use std::{mem::ManuallyDrop, ptr};
 
 use ffmpeg_next::ffi;
 
-use crate::decode::{Orientation, yuv420::Planes};
+use crate::decode::{Orientation, script::Role, yuv420::Planes};
 
 /// An `AVFrame` of video; owns its reference to the pixels.
 pub(in super::super) struct Picture(*mut ffi::AVFrame);
@@ -31,9 +31,30 @@ impl Picture {
         usize::try_from(self.get().height).unwrap_or(0)
     }
 
-    /// FFmpeg's best guess of the presentation time, in units of the stream's time base.
+    /// The presentation time that came with its packet, in units of the stream's time base;
+    /// where none came, FFmpeg's best guess.
     pub(in super::super) fn time(&self) -> Option<i64> {
-        Some(self.get().best_effort_timestamp).filter(|&time| time != i64::MIN)
+        let frame = self.get();
+        [frame.pts, frame.best_effort_timestamp]
+            .into_iter()
+            .find(|&time| time != i64::MIN)
+    }
+
+    /// How it was coded; `None` of pictures made of fields, of which decoders remember more
+    /// than the pictures themselves.
+    pub(in super::super) fn role(&self) -> Option<Role> {
+        // SAFETY: a valid frame, looked at and left to its owner.
+        let frame = ManuallyDrop::new(unsafe { ffmpeg_next::frame::Video::wrap(self.0) });
+        if frame.is_interlaced() {
+            return None;
+        }
+        // SAFETY: a valid frame. Read as a number: it comes from the file.
+        match unsafe { (&raw const (*self.0).pict_type).cast::<i32>().read() } {
+            kind if kind == ffi::AVPictureType::AV_PICTURE_TYPE_I as i32 => Some(Role::Key),
+            kind if kind == ffi::AVPictureType::AV_PICTURE_TYPE_B as i32 => Some(Role::Disposable),
+            kind if kind == ffi::AVPictureType::AV_PICTURE_TYPE_NONE as i32 => None,
+            _ => Some(Role::Reference),
+        }
     }
 
     /// Whether an edit list keeps the picture from being shown.
