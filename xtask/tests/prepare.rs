@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use common::{Reply, Request, Server, client};
 use data::Manifest;
@@ -18,6 +19,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
+use testkit::rar::rar;
 use xtask::Error;
 use xtask::prepare::{
     KineticsOptions, Options, Part, Workplace, prepare_hmdb51, prepare_kinetics400, prepare_ucf101,
@@ -663,6 +665,96 @@ fn a_shard_list_cannot_name_other_places() {
             "{line}"
         );
         assert_nothing_came(&bench, line);
+    }
+}
+
+/// The programs of this machine that read `.rar`, each in a folder of its own.
+fn rar_programs() -> Vec<(&'static str, TempDir)> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let find = |name: &str| {
+        let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
+        places.find(|program| program.is_file())
+    };
+    let programs = ["unrar", "bsdtar", "7z", "7zz", "unar"];
+    // Debian's 7-Zip comes without.
+    let reads_rar = |name: &str, program: &Path| {
+        let told = || Command::new(program).arg("i").output().unwrap().stdout;
+        !name.starts_with("7z") || String::from_utf8_lossy(&told()).contains(" Rar ")
+    };
+    let found = programs.into_iter().filter_map(|name| {
+        let folder = tempfile::tempdir().unwrap();
+        let program = find(name).filter(|program| reads_rar(name, program))?;
+        std::os::unix::fs::symlink(program, folder.path().join(name)).unwrap();
+        if name == "unar" {
+            std::os::unix::fs::symlink(find("lsar")?, folder.path().join("lsar")).unwrap();
+        }
+        Some((name, folder))
+    });
+    let found: Vec<_> = found.collect();
+    if found.is_empty() {
+        eprintln!("skipped: real .rar archives: no unrar, bsdtar, 7z or unar here");
+    }
+    found
+}
+
+#[test]
+fn real_rar_archives() {
+    for (name, programs) in rar_programs() {
+        let place = Workplace {
+            client: client(),
+            programs: programs.path().into(),
+        };
+        let bench = Bench::new();
+        let videos: [(&str, &[u8]); 2] = [
+            ("UCF-101/Punch/v_Punch_g01_c01.avi", b"three"),
+            ("UCF-101/Punch/v_Punch_g08_c01.avi", b""),
+        ];
+        bench.put(&format!("from/{UCF}"), &rar(videos));
+        bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
+        let options = Options {
+            allow_missing: true,
+            ..bench.from()
+        };
+        let path = prepare_ucf101(&options, &place).unwrap();
+        let manifest = Manifest::load(&path).unwrap();
+        assert_eq!(manifest.clips().len(), 2, "{name}");
+        let content = |clip: usize| fs::read(manifest.file(&manifest.clips()[clip])).unwrap();
+        assert_eq!((content(0), content(1)), (b"three".to_vec(), vec![]));
+
+        // Archives in an archive, and the names of HMDB-51.
+        let bench = Bench::new();
+        let odd = "odd_(name)!_&#;+_run_u_0.avi";
+        let class = rar([(format!("run/{odd}").as_str(), b"one".as_slice())]);
+        bench.put("from/hmdb51_org.rar", &rar([("run.rar", class.as_slice())]));
+        let list = format!("{odd} 1 \n");
+        let lists = rar([("splits/run_test_split1.txt", list.as_bytes())]);
+        bench.put("from/test_train_splits.rar", &lists);
+        let path = prepare_hmdb51(&bench.from(), &place).unwrap();
+        let manifest = Manifest::load(&path).unwrap();
+        assert_eq!(manifest.clips()[0].path.file_name().unwrap(), odd, "{name}");
+
+        for hostile in ["../evil", "UCF-101/../../evil", "/sif-evil"] {
+            let bench = Bench::new();
+            let good = ("UCF-101/Punch/good.avi", b"g".as_slice());
+            bench.put(
+                &format!("from/{UCF}"),
+                &rar([good, (hostile, b"x".as_slice())]),
+            );
+            bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
+            prepare_ucf101(&bench.from(), &place).unwrap_err();
+            assert_nothing_came(&bench, hostile);
+            assert!(!Path::new("/sif-evil").exists());
+        }
+        let whole = rar(videos);
+        for length in [0, 3, 15, 60] {
+            let bench = Bench::new();
+            bench.put(&format!("from/{UCF}"), &whole[..length]);
+            bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
+            let error = prepare_ucf101(&bench.from(), &place).unwrap_err();
+            assert!(error.to_string().contains(UCF), "{name}, {length}: {error}");
+            assert_nothing_came(&bench, "cut");
+        }
+        eprintln!("real .rar archives through {name}");
     }
 }
 

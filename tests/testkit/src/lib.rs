@@ -1,9 +1,10 @@
-//! What the workspace's tests share: where reference data lies, and generated parameters.
+//! What the workspace's tests share: where reference data lies, generated parameters, archives.
 //!
 //! A fresh clone has no reference data; a test that wants it says on one line that it
 //! was skipped, and passes.
 
 pub mod formula;
+pub mod rar;
 
 use std::path::{Path, PathBuf};
 

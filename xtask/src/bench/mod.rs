@@ -5,6 +5,7 @@
 //! from the scripts in `tests/peers`.
 
 mod blocks;
+mod decode;
 mod image;
 mod machine;
 mod predict;
@@ -24,7 +25,7 @@ pub struct Options {
     #[arg(value_enum)]
     pub parts: Vec<Part>,
 
-    /// An interpreter that has the Python stack: torch, transformers, `open_clip`
+    /// An interpreter that has the Python stack: torch, transformers, `open_clip`, `cv2`, `av`, `decord`, `torchcodec`
     #[arg(long, value_name = "PYTHON")]
     pub peers: Option<PathBuf>,
 
@@ -54,6 +55,8 @@ pub enum Part {
     Step,
     /// `predict` from the start of its process to the answer
     Predict,
+    /// Frames out of video files, a core
+    Decode,
 }
 
 impl Part {
@@ -64,6 +67,7 @@ impl Part {
             Self::Blocks => "Motion modelling and communication blocks",
             Self::Step => "A few-shot step",
             Self::Predict => "Predict, as a whole process",
+            Self::Decode => "Decoding",
         }
     }
 }
@@ -109,6 +113,7 @@ pub fn run(options: &Options) -> Result<()> {
                 None => "Skipped: no --clip given, and no reference data.".into(),
             },
             Part::Step => bench.printed("trainer", "step", &[&bench.rounds.to_string()])?,
+            Part::Decode => decode::table(&bench)?,
         };
         let section = format!("\n## {}\n\n{}\n", part.title(), table.trim());
         workspace::print(&section);

@@ -25,8 +25,8 @@ pub struct CheckOptions {
 }
 
 /// Builds the product in release mode and runs its `check-videos` over a prepared data
-/// set; the list of bad videos goes to `skip.txt` in its folder. Answers with that
-/// command's exit status.
+/// set; the list of bad videos goes to `skip.txt` in its folder, the numbers of frames into
+/// its manifest. Answers with that command's exit status.
 ///
 /// # Errors
 /// The data set is not prepared, or cargo cannot be started.
@@ -53,16 +53,12 @@ fn command(options: &CheckOptions) -> Result<Command> {
             reason: format!("holds no manifest.json; first run cargo xtask prepare-{name}"),
         });
     }
-    let manifest = Manifest::load(&path)?;
+    Manifest::load(&path)?;
     let mut command = workspace::cargo(&workspace::root());
     command
         .args(["run", "--release", "--quiet", "--package", "trainer", "--"])
         .args(["check-videos", "--dataset", name, "--root"])
-        .arg(manifest.root())
-        .arg("--lists")
-        .arg(root.join("lists"))
-        .args(["--set", "data.allow_missing=true", "--out"])
-        .arg(root.join("skip.txt"))
+        .arg(&root)
         .args(&options.arguments);
     Ok(command)
 }
@@ -97,13 +93,9 @@ mod tests {
         manifest.save(&folder.path().join("manifest.json")).unwrap();
         let command = command(&options).unwrap();
         let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
-        let place = |name: &str| folder.path().join(name).display().to_string();
         let expected = format!(
-            "check-videos --dataset ucf101 --root {} --lists {} --set data.allow_missing=true \
-             --out {} --quiet",
-            place("UCF-101"),
-            place("lists"),
-            place("skip.txt")
+            "check-videos --dataset ucf101 --root {} --quiet",
+            folder.path().display()
         );
         assert!(arguments.join(" ").ends_with(&expected), "{arguments:?}");
     }

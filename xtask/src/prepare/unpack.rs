@@ -13,8 +13,8 @@ use super::Workplace;
 use crate::places::{make_folder, sync_folder};
 use crate::{Error, Result};
 
-/// Programs that unpack `.rar`, the most faithful first.
-const PROGRAMS: [&str; 6] = ["unrar", "bsdtar", "7z", "7zz", "7za", "unar"];
+/// Programs that unpack `.rar`, the most faithful first; some builds of 7-Zip do not.
+const PROGRAMS: [&str; 6] = ["unrar", "bsdtar", "unar", "7z", "7zz", "7za"];
 
 /// Unpacks a `.rar` into `into`, which is made anew.
 ///
@@ -78,6 +78,12 @@ fn rar_with(name: &str, program: &Path, archive: &Path, into: &Path) -> Result<(
             lines(&list, 0, "Path = ")
         }
     };
+    if names.is_empty() {
+        return Err(Error::Archive {
+            path: archive.into(),
+            reason: "holds nothing".into(),
+        });
+    }
     for entry in &names {
         if !stays_inside(Path::new(entry.trim_end_matches('/'))) {
             return Err(leaves(archive, entry));

@@ -1,0 +1,152 @@
+//! Decoding: 8 uniform frames of a video, on one worker, beside the Python libraries and
+//! beside decoding alone, which nothing exact can beat while all frames have to be decoded.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::turns::{Contender, Reached, take_turns};
+use super::{Bench, Result, output};
+use crate::{Error, places, workspace};
+
+const OURS: [(&str, &str); 4] = [
+    ("this project, count known", "known"),
+    ("this project", "unknown"),
+    ("decoding alone, to the last frame wanted", "alone-to-last"),
+    ("decoding alone, to the end", "alone"),
+];
+const PEERS: [(&str, &str); 4] = [
+    ("OpenCV", "opencv"),
+    ("decord", "decord"),
+    ("PyAV", "pyav"),
+    ("torchcodec", "torchcodec"),
+];
+
+pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
+    let program = bench.program("data", "decode")?;
+    let mut text = String::from(
+        "8 uniform frames, RGB, short side 224, centre crop, one worker; medians of processor time, \
+         so that a busy machine does little to them. Ours resizes as PIL does (bicubic, \
+         antialiased), the others with OpenCV's cubic filter. Wrong are frames \
+         that the same library does not give when it decodes the whole video in order; all \
+         libraries are told the number of frames, ours also works without.\n\n\
+         | videos | | videos/s a core | ours (count known) against it | wrong frames |\n\
+         |---|---|---|---|---|\n",
+    );
+    let lists = columns(bench, &program)?;
+    for list in &lists {
+        column(bench, &program, list, &mut text)?;
+    }
+    if let Some(list) = lists.first() {
+        scaling(bench, &program, list, &mut text)?;
+    }
+    Ok(text)
+}
+
+/// Makes the videos, and answers with the list of each column.
+fn columns(bench: &Bench<'_>, program: &Path) -> Result<Vec<PathBuf>> {
+    let folder = workspace::target(bench.root).join("bench-decode");
+    places::make_folder(&folder)?;
+    let shared = std::env::var_os("SIF_SHARED")
+        .map_or_else(|| bench.root.join("../shared"), PathBuf::from)
+        .join("data/ucf8/UCF-101");
+    let mut command = Command::new(program);
+    command.arg("columns").arg(&folder).stdin(Stdio::null());
+    if shared.is_dir() {
+        command.arg(shared);
+    } else {
+        eprintln!("no clips of UCF-101 at SIF_SHARED or ../shared: made videos only");
+    }
+    output(command, "decode columns")?;
+    let names = [
+        "ucf-original",
+        "ucf-b-frames",
+        "one-key",
+        "gop-12",
+        "h264-10s",
+    ];
+    let lists = names.map(|name| folder.join(name).with_extension("list"));
+    Ok(lists.into_iter().filter(|list| list.is_file()).collect())
+}
+
+fn column(bench: &Bench<'_>, program: &Path, list: &Path, text: &mut String) -> Result<()> {
+    let videos = lines(list)?;
+    let mut contenders: Vec<Contender> = OURS
+        .iter()
+        .map(|(name, mode)| {
+            let mut command = Command::new(program);
+            command.arg(mode).arg(list);
+            contender(name, command)
+        })
+        .collect();
+    let mut wrong = vec![String::new(); contenders.len()];
+    for (name, argument) in PEERS {
+        let Some(mut check) = bench.peer("decode.py") else {
+            continue;
+        };
+        check.args([argument]).arg(list).arg("check");
+        check.stdin(Stdio::null()).stderr(Stdio::inherit());
+        let Ok(answer) = output(check, name) else {
+            eprintln!("{name} fails on {}", list.display());
+            continue;
+        };
+        wrong.push(answer.trim().replace(' ', " of "));
+        if let Some(mut command) = bench.peer("decode.py") {
+            command.arg(argument).arg(list);
+            contenders.push(contender(name, command));
+        }
+    }
+    let reached = take_turns(contenders, bench.rounds)?;
+    let name = list.file_stem().unwrap_or_default().display();
+    let ours = reached.first().map_or(f64::NAN, |ours| ours.seconds);
+    for (one, wrong) in reached.iter().zip(wrong) {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "| {name} ({videos}) | {} | {:.1} | {:.2} | {wrong} |",
+            one.name,
+            f64::from(videos) / one.seconds,
+            one.seconds / ours,
+        );
+    }
+    Ok(())
+}
+
+/// One worker and as many as there are cores, over the first column, in time that goes by.
+fn scaling(bench: &Bench<'_>, program: &Path, list: &Path, text: &mut String) -> Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = [1, cores];
+    let contenders = workers.map(|workers| {
+        let mut command = Command::new(program);
+        command.args(["loader", &workers.to_string()]).arg(list);
+        contender(&workers.to_string(), command)
+    });
+    let reached = take_turns(contenders.into(), bench.rounds)?;
+    let videos = f64::from(lines(list)?);
+    let per: Vec<f64> = reached
+        .iter()
+        .map(|Reached { seconds, .. }| videos / seconds)
+        .collect();
+    if let [one, all] = per.as_slice() {
+        let name = list.file_stem().unwrap_or_default().display();
+        let _ = writeln!(
+            text,
+            "\nThe loader on {name}: {one:.1} videos/s with 1 worker, {all:.1} with {cores}, {:.2} \
+             times as many.",
+            all / one
+        );
+    }
+    Ok(())
+}
+
+fn contender(name: &str, command: Command) -> Contender {
+    Contender {
+        name: name.to_owned(),
+        command,
+    }
+}
+
+fn lines(list: &Path) -> Result<u32> {
+    let text = std::fs::read_to_string(list).map_err(Error::io("read", list))?;
+    Ok(u32::try_from(text.lines().count()).unwrap_or(u32::MAX))
+}
