@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use data::decode::{Limits, Video};
+use data::decode::{DecodeError, Limits, Video};
 use data::{Manifest, SkipList};
 use serde::{Deserialize, Serialize};
 
@@ -24,17 +24,53 @@ pub struct Progress {
     pub of: usize,
 }
 
+/// What can be wrong with a video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fault {
+    /// There is no such file.
+    Missing,
+    /// The file has no bytes.
+    Empty,
+    /// It does not open, yields no frame, or too much of it is damaged.
+    Undecodable,
+    /// It breaks off long before the end that its header states.
+    Truncated,
+    /// It decodes, and has fewer frames than are sampled.
+    Short,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "missing",
+            Self::Empty => "empty",
+            Self::Undecodable => "undecodable",
+            Self::Truncated => "truncated",
+            Self::Short => "short",
+        })
+    }
+}
+
+/// The share of the frames stated in its header that a whole video decodes at least.
+/// Originals of UCF-101 state up to a fifth too many.
+const WHOLE: f64 = 0.75;
+
 /// What a check found.
 #[derive(Debug)]
 pub struct Found {
-    /// Videos of the data set.
+    /// Videos that the data set names.
     pub total: usize,
-    /// Those that decode.
+    /// Those that are whole.
     pub good: usize,
-    /// Those that were checked by an earlier run.
+    /// Those that were checked by an earlier run, and have not changed since.
     pub known: usize,
-    /// Those that do not decode, with the reason.
+    /// Those that are not, with the reason, which begins with the [`Fault`].
     pub bad: SkipList,
+    /// How many there are of each fault.
+    pub faults: BTreeMap<Fault, usize>,
+    /// Frames that decode of each video of which some do, by id.
+    pub frames: BTreeMap<String, usize>,
     /// Stopped on request before the end.
     pub interrupted: bool,
 }
@@ -43,28 +79,70 @@ pub struct Found {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Checked {
     id: String,
-    /// Frames that decode; `None` for a bad video.
+    /// Length of the file; `None` where there is none.
+    bytes: Option<u64>,
+    /// Frames that decode; `None` for a video that does not.
     frames: Option<usize>,
+    /// Frames that the header states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stated: Option<usize>,
+    /// What kept it from being decoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<Fault>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     reason: String,
 }
 
-/// Decodes every clip of `manifest`, on all processors, and writes the bad ones to `list`.
+impl Checked {
+    /// What is wrong where `sampled` frames are taken of each video, and why; `None` where
+    /// nothing is.
+    fn fault(&self, sampled: usize) -> Option<(Fault, String)> {
+        let Some(frames) = self.frames else {
+            return Some((
+                self.fault.unwrap_or(Fault::Undecodable),
+                self.reason.clone(),
+            ));
+        };
+        match self.stated {
+            #[allow(clippy::cast_precision_loss)]
+            Some(stated) if (frames as f64) < WHOLE * stated as f64 => Some((
+                Fault::Truncated,
+                format!("{frames} of the {stated} frames that its header states decode"),
+            )),
+            _ if frames < sampled => Some((
+                Fault::Short,
+                format!("{frames} frames, {sampled} are sampled"),
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// Decodes every clip of `manifest`, on all processors, and writes the bad ones to `list`:
+/// those with a [`Fault`] where `sampled` frames are taken of each, and those of `missing`,
+/// which lists name and the disk does not have.
 ///
-/// A clip is bad where it does not open, yields no frame, or breaks off with an error. What
-/// was checked is kept in `<list>.checked`; a later call checks the others only.
+/// What was checked is kept in `<list>.checked`; a later call checks only the others, and
+/// files whose length has changed.
 ///
 /// # Errors
 /// [`Error::File`] where a file cannot be written.
 pub fn check_videos(
     manifest: &Manifest,
+    missing: &[String],
+    sampled: usize,
     list: &Path,
     interrupt: &Interrupt,
     report: &dyn Fn(Progress),
 ) -> Result<Found> {
     let log_path = beside(list);
     let mut checked = read_checked(&log_path)?;
-    checked.retain(|id, _| manifest.position(id).is_some());
+    checked.retain(|id, entry| {
+        let clip = manifest
+            .position(id)
+            .and_then(|position| manifest.clips().get(position));
+        clip.is_some_and(|clip| length(&manifest.file(clip)) == entry.bytes)
+    });
     let known = checked.len();
     let clips: Vec<&data::Clip> = manifest
         .clips()
@@ -116,34 +194,64 @@ pub fn check_videos(
         .map_err(Error::file("cannot sync", &log_path))?;
 
     let mut bad = SkipList::new();
-    for entry in checked.values().filter(|entry| entry.frames.is_none()) {
-        bad.insert(&entry.id, &entry.reason);
+    let mut faults = BTreeMap::new();
+    for id in missing {
+        bad.insert(id, &format!("{}: it is on the lists only", Fault::Missing));
+        *faults.entry(Fault::Missing).or_insert(0) += 1;
+    }
+    for entry in checked.values() {
+        if let Some((fault, reason)) = entry.fault(sampled) {
+            bad.insert(&entry.id, &format!("{fault}: {reason}"));
+            *faults.entry(fault).or_insert(0) += 1;
+        }
     }
     let interrupted = checked.len() < of;
     if !interrupted {
         bad.save(list)?;
     }
     Ok(Found {
-        total: of,
-        good: checked.len() - bad.len(),
+        total: of + missing.len(),
+        good: (checked.len() + missing.len()).saturating_sub(bad.len()),
         known,
         bad,
+        faults,
+        frames: checked
+            .into_values()
+            .filter_map(|entry| Some((entry.id, entry.frames?)))
+            .collect(),
         interrupted,
     })
 }
 
 fn check(clip: &data::Clip, path: &Path) -> Checked {
-    let counted = Video::open(path, &Limits::default()).and_then(|mut video| video.count_frames());
-    let (frames, reason) = match counted {
-        Ok(count) if count.frames == 0 => (None, "no frame can be decoded".to_owned()),
-        Ok(count) => (Some(count.frames), String::new()),
-        Err(error) => (None, error.to_string()),
+    let mut stated = None;
+    let counted = Video::open(path, &Limits::default()).and_then(|mut video| {
+        stated = video.header().frames;
+        video.count_frames()
+    });
+    let (frames, fault, reason) = match counted {
+        Ok(count) => (Some(count.frames), None, String::new()),
+        Err(error) => {
+            let fault = match error {
+                DecodeError::Missing { .. } => Fault::Missing,
+                DecodeError::Empty { .. } => Fault::Empty,
+                _ => Fault::Undecodable,
+            };
+            (None, Some(fault), error.to_string())
+        }
     };
     Checked {
         id: clip.id.clone(),
+        bytes: length(path),
         frames,
+        stated,
+        fault,
         reason,
     }
+}
+
+fn length(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|metadata| metadata.len())
 }
 
 fn beside(list: &Path) -> PathBuf {
@@ -191,8 +299,17 @@ mod tests {
         }
         let found = class_folders("own", &root, ReadOptions::default()).unwrap();
         let list = folder.path().join("skip.txt");
-        let check =
-            || check_videos(&found.manifest, &list, &Interrupt::default(), &|_| {}).unwrap();
+        let check = || {
+            check_videos(
+                &found.manifest,
+                &[],
+                8,
+                &list,
+                &Interrupt::default(),
+                &|_| {},
+            )
+            .unwrap()
+        };
         let first = check();
         assert_eq!((first.total, first.good, first.bad.len()), (3, 0, 3));
         assert_eq!(SkipList::load(&list).unwrap(), first.bad);
@@ -205,7 +322,7 @@ mod tests {
         let stopped = Interrupt::default();
         stopped.ask();
         std::fs::remove_file(&log).unwrap();
-        let third = check_videos(&found.manifest, &list, &stopped, &|_| {}).unwrap();
+        let third = check_videos(&found.manifest, &[], 8, &list, &stopped, &|_| {}).unwrap();
         assert!(third.interrupted);
     }
 }

@@ -1,5 +1,8 @@
 //! The videos a configuration names.
 
+mod prepared;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use data::formats::{
@@ -22,16 +25,27 @@ pub struct Dataset {
     pub notes: Vec<String>,
     /// The classes' names as words, in label order.
     pub labels: Vec<String>,
+    /// Clips that the lists name and the disk does not have, by id.
+    pub missing: Vec<String>,
+    /// The manifest's file, where the folder was prepared.
+    pub prepared: Option<PathBuf>,
+    /// Whether lists may name clips that are not there.
+    pub allow_missing: bool,
 }
 
 impl Dataset {
-    /// Reads the data set that `config` names.
+    /// Reads the data set that `config` names. A root that was prepared (it holds a
+    /// `manifest.json`) is all that is needed; lists that are given go before it.
     ///
     /// # Errors
-    /// [`Error::Value`] where root or lists are needed and not given, and whatever reading
-    /// them meets.
+    /// [`Error::Value`] where root or lists are needed and not given, or a prepared root holds
+    /// another data set than asked for; and whatever reading them meets.
     pub fn read(config: &Data) -> Result<Self> {
         let root = needed("data.root", "the folder of videos", config.root.as_deref())?;
+        let manifest = root.join(prepared::MANIFEST);
+        if config.lists.is_none() && manifest.is_file() {
+            return prepared::read(root, &manifest, config);
+        }
         let options = ReadOptions {
             missing: if config.allow_missing {
                 Missing::Allow
@@ -44,7 +58,7 @@ impl Dataset {
         let lists = || {
             needed(
                 "data.lists",
-                "the folder of official lists",
+                "the folder of official lists, or a prepared folder as data.root",
                 config.lists.as_deref(),
             )
         };
@@ -91,7 +105,28 @@ impl Dataset {
             manifest: found.manifest,
             skip,
             notes,
+            missing: found.missing,
+            prepared: None,
+            allow_missing: config.allow_missing,
         }
+    }
+
+    /// Writes how many frames of each clip decode, by id, into the manifest of a prepared
+    /// folder, so that decoding need not find out again; `false` where there is none.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn keep_counts(&mut self, frames: &BTreeMap<String, usize>) -> Result<bool> {
+        for (id, frames) in frames {
+            if let Some(position) = self.manifest.position(id) {
+                self.manifest.set_frames(position, *frames);
+            }
+        }
+        let Some(path) = &self.prepared else {
+            return Ok(false);
+        };
+        self.manifest.save(path)?;
+        Ok(true)
     }
 
     /// The split of that name without the clips of the skip list.

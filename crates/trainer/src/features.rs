@@ -9,7 +9,8 @@ use data::feature_cache::{
     FeatureLayout, FeatureReader, FeatureWriter, Precision, Row, ShardRows, ShareOfWork,
 };
 use data::{
-    Clip, ClipPixels, Fingerprint, Loader, LoaderConfig, Manifest, Recipe, SkipList, VideoSource,
+    Clip, ClipPixels, Fingerprint, Loader, LoaderConfig, Manifest, Pass, Recipe, SkipList,
+    VideoSource,
 };
 use indicatif::ProgressBar;
 use sha2::{Digest as _, Sha256};
@@ -35,12 +36,42 @@ pub struct Extraction {
     pub computed: usize,
     /// Clips that cannot be decoded, by position, each with its reason.
     pub skipped: BTreeMap<usize, String>,
-    /// Time spent waiting for decoded clips.
+    /// Time it took.
+    pub elapsed: Duration,
+    /// Of that, time spent waiting for decoded clips.
     pub waiting: Duration,
-    /// Time spent in the image tower.
+    /// Of that, time spent in the image tower.
     pub computing: Duration,
+    /// Time that all decoding workers together spent, beside the tower.
+    pub decoding: Duration,
+    /// How many there were.
+    pub workers: usize,
     /// Stopped on request before the end.
     pub interrupted: bool,
+}
+
+impl Extraction {
+    /// Clips a second, and what each of the two stages would reach alone; `None` where
+    /// nothing was computed.
+    pub fn rates(&self) -> Option<Rates> {
+        let per = |time: Duration| self.computed as f64 / time.as_secs_f64();
+        (self.computed > 0).then(|| Rates {
+            clips: per(self.elapsed),
+            tower: per(self.computing),
+            decoding: per(self.decoding) * self.workers as f64,
+        })
+    }
+}
+
+/// Clips a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Of the whole, with both stages at work.
+    pub clips: f64,
+    /// The image tower while it worked.
+    pub tower: f64,
+    /// All decoding workers while they worked.
+    pub decoding: f64,
 }
 
 /// Computes features of a data set's clips under one backbone.
@@ -51,6 +82,8 @@ pub struct Extractor<'a> {
     pub dataset: &'a Dataset,
     /// The folder that holds all kept features.
     pub folder: &'a Path,
+    /// The precision they are kept in.
+    pub precision: Precision,
     /// Asked between clips.
     pub interrupt: &'a Interrupt,
     /// No progress on stderr.
@@ -95,65 +128,79 @@ impl Extractor<'_> {
         if pending.is_empty() {
             return Ok(done);
         }
+        let config = LoaderConfig {
+            // Bad clips are counted here, over the whole of the work.
+            tolerated: 1.0,
+            ..LoaderConfig::default()
+        };
+        done.workers = config.workers;
         let loader = Loader::new(
             Arc::new(part.manifest.clone()),
             Arc::new(VideoSource::default()),
             SkipList::new(),
-            // Bad clips are counted here, over the whole of the work.
-            LoaderConfig {
-                tolerated: 1.0,
-                ..LoaderConfig::default()
-            },
+            config,
         )?;
-        let clips: usize = pending
+        let places: Vec<usize> = pending
             .iter()
-            .map(|shard| part.layout.positions(*shard).len())
-            .sum();
+            .flat_map(|shard| part.layout.positions(*shard))
+            .collect();
         let bar = if self.quiet {
             ProgressBar::hidden()
         } else {
             progress_bar(
-                clips as u64,
+                places.len() as u64,
                 "features {bar:20} {pos}/{len} clips, {per_sec}, {eta} left",
             )
         };
+        let began = Instant::now();
+        // One pass over all shards: decoding goes on while one is written.
+        let mut pass = loader.pass(&places, recipe)?;
         for shard in pending {
-            let Some(rows) = self.shard(&loader, &part, shard, recipe, &bar, &mut done)? else {
+            let end = part.layout.positions(shard).end;
+            let known = pass.report().skipped.len();
+            let Some(mut rows) = self.shard(&mut pass, end, &bar, &mut done)? else {
                 done.interrupted = true;
                 break;
             };
+            for skipped in pass.report().skipped.iter().skip(known) {
+                if let Some(position) = part.positions.get(skipped.position) {
+                    done.skipped.insert(*position, skipped.reason.clone());
+                }
+                rows.skipped
+                    .insert(skipped.position, skipped.reason.clone());
+                bar.inc(1);
+            }
             writer.write(shard, &rows)?;
         }
+        done.elapsed = began.elapsed();
+        done.decoding = pass.busy();
         bar.finish_and_clear();
-        if done.computed == 0 && !done.interrupted && clips > 0 {
+        if done.computed == 0 && !done.interrupted && !places.is_empty() {
             let first = done.skipped.iter().next();
             return Err(Error::mismatch(
                 "clips that can be decoded",
                 "at least 1",
                 first.map_or_else(String::new, |(position, reason)| {
-                    format!("0 of {clips}; {}: {reason}", self.dataset.id(*position))
+                    let all = places.len();
+                    format!("0 of {all}; {}: {reason}", self.dataset.id(*position))
                 }),
             ));
         }
         Ok(done)
     }
 
-    /// The rows of one shard; `None` where it was stopped.
+    /// The good clips before position `end`; `None` where it was stopped.
     fn shard(
         &self,
-        loader: &Loader,
-        part: &Part,
-        shard: usize,
-        recipe: &Recipe,
+        pass: &mut Pass<'_>,
+        end: usize,
         bar: &ProgressBar,
         done: &mut Extraction,
     ) -> Result<Option<ShardRows>> {
-        let places: Vec<usize> = part.layout.positions(shard).collect();
         let mut rows = ShardRows::default();
-        let mut pass = loader.pass(&places, recipe)?;
         loop {
             let asked = Instant::now();
-            let next = pass.next();
+            let next = pass.next_before(end);
             done.waiting += asked.elapsed();
             let Some(sample) = next else { break };
             let sample = sample?;
@@ -169,14 +216,6 @@ impl Extractor<'_> {
             if self.interrupt.asked() {
                 return Ok(None);
             }
-        }
-        for skipped in &pass.report().skipped {
-            if let Some(position) = part.positions.get(skipped.position) {
-                done.skipped.insert(*position, skipped.reason.clone());
-            }
-            rows.skipped
-                .insert(skipped.position, skipped.reason.clone());
-            bar.inc(1);
         }
         Ok(Some(rows))
     }
@@ -205,17 +244,22 @@ impl Extractor<'_> {
         let Some(first) = views.first() else {
             return Err(Error::mismatch("views of a clip", "at least 1", 0));
         };
-        let rgb: Vec<u8> = views
-            .iter()
-            .flat_map(|view| view.rgb.iter().copied())
-            .collect();
+        let joined;
+        let rgb: &[u8] = match views {
+            [only] => &only.rgb,
+            several => {
+                let parts: Vec<&[u8]> = several.iter().map(|view| view.rgb.as_slice()).collect();
+                joined = parts.concat();
+                &joined
+            }
+        };
         let size = [
             (views.len() * first.frames) as i64,
             first.height as i64,
             first.width as i64,
             3,
         ];
-        let pixels = Tensor::f_from_data_size(&rgb, &size, Kind::Uint8)?;
+        let pixels = Tensor::f_from_data_size(rgb, &size, Kind::Uint8)?;
         let vision = &self.backbone.clip.vision;
         let parts = pixels
             .split(FRAMES, 0)
@@ -255,7 +299,8 @@ impl Extractor<'_> {
             .with("weights", &identity.sha256)
             .with("tower precision", format!("{:?}", identity.precision))
             .with("preprocessing", format!("{:?}", self.backbone.preprocess))
-            .with("recipe", format!("{recipe:?}"));
+            .with("recipe", format!("{recipe:?}"))
+            .with("kept as", format!("{:?}", self.precision));
         let key = Sha256::digest(format!("{fingerprint:?}"));
         let key: String = key
             .iter()
@@ -270,7 +315,7 @@ impl Extractor<'_> {
             width: usize::try_from(identity.joint_width).unwrap_or(0),
             clips_per_shard: SHARD,
             batch: 1,
-            precision: Precision::F32,
+            precision: self.precision,
         };
         Ok(Part {
             manifest,

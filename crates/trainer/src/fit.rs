@@ -104,6 +104,9 @@ mod tests {
             manifest: Manifest::new("own", "videos", classes, clips).unwrap(),
             skip: SkipList::new(),
             notes: Vec::new(),
+            missing: Vec::new(),
+            prepared: None,
+            allow_missing: false,
         }
     }
 

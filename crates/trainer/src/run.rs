@@ -244,6 +244,7 @@ impl Session {
             backbone: &self.backbone,
             dataset: &self.dataset,
             folder: &self.config.data.cache,
+            precision: self.config.data.cache_precision,
             interrupt: &self.interrupt,
             quiet: self.quiet,
         }
@@ -454,6 +455,10 @@ impl Session {
             ProtocolKind::FewShot | ProtocolKind::BaseToNovel => format!(", {} shots", p.shots),
             _ => String::new(),
         };
+        let draws = match p.draws.as_deref().and_then(std::path::Path::file_name) {
+            Some(list) => format!(" of {}", list.display()),
+            None => String::new(),
+        };
         let balance = if p.balance { ", balanced" } else { "" };
         let shuffled = if p.shuffle_labels {
             ", SHUFFLED LABELS"
@@ -461,7 +466,7 @@ impl Session {
             ""
         };
         format!(
-            "{} {}, split {}{shots}{balance}{shuffled}, views {}, names {}",
+            "{} {}, split {}{shots}{draws}{balance}{shuffled}, views {}, names {}",
             self.dataset.manifest.dataset(),
             kind.as_str().unwrap_or_default(),
             split_name(&self.dataset.manifest, p.split),

@@ -1,5 +1,7 @@
 //! A protocol, spelled out: which clips train, which test, against which classes.
 
+mod draws;
+
 use std::collections::BTreeMap;
 
 use data::splits::{base_to_novel, few_shot, half_classes};
@@ -63,7 +65,8 @@ impl Trial {
 /// The trials of a protocol on a data set.
 ///
 /// # Errors
-/// A split that does not exist, or classes with fewer clips than shots.
+/// A split that does not exist, classes with fewer clips than shots, or published draws that
+/// are not there or do not fit.
 pub fn trials(protocol: &Protocol, dataset: &Dataset) -> Result<Vec<Trial>> {
     let split = split_of(protocol, dataset)?;
     let manifest = &dataset.manifest;
@@ -83,7 +86,10 @@ pub fn trials(protocol: &Protocol, dataset: &Dataset) -> Result<Vec<Trial>> {
                 name,
                 seed,
                 classes: all.clone(),
-                train: few_shot(manifest, &split, protocol.shots, seed)?.train,
+                train: match &protocol.draws {
+                    Some(place) => draws::few_shot(place, protocol, dataset, &split)?,
+                    None => few_shot(manifest, &split, protocol.shots, seed)?.train,
+                },
                 tests: vec![Test::new("test", all.clone(), split.test.clone())],
             },
             ProtocolKind::ZeroShot => Trial {
@@ -104,7 +110,10 @@ pub fn trials(protocol: &Protocol, dataset: &Dataset) -> Result<Vec<Trial>> {
                     tests: vec![Test::new("test", half, clips)],
                 }
             }
-            ProtocolKind::BaseToNovel => base_to_novel_trial(manifest, &split, protocol, seed)?,
+            ProtocolKind::BaseToNovel => match &protocol.draws {
+                Some(place) => draws::base_to_novel(place, protocol, dataset, seed)?,
+                None => base_to_novel_trial(manifest, &split, protocol, seed)?,
+            },
         });
     }
     if protocol.balance {

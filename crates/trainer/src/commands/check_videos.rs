@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use trainer::check_videos::{Progress, check_videos};
+use trainer::config;
 use trainer::dataset::Dataset;
 use trainer::interrupt::Interrupt;
 
@@ -14,24 +15,37 @@ use super::settings::Settings;
 
 /// Decode every video of a data set from beginning to end, and list the bad ones.
 ///
-/// The list is what data.skip takes. What was checked is kept beside it, so the same command
-/// goes on where it stopped.
+/// Bad is what is missing, empty, undecodable, truncated (less than three quarters of the
+/// frames that its header states decode) or short (fewer frames than data.frames). The list is
+/// what data.skip takes; in a prepared folder it is skip.txt there, which is then used without
+/// being named, and the number of frames that decode goes into the manifest. What was checked
+/// is kept beside the list, so the same command goes on where it stopped.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     settings: Settings,
 
-    /// Where the list goes; beside it, with .checked appended, what was checked.
-    #[arg(long, short, value_name = "FILE", default_value = "skip.txt")]
-    out: PathBuf,
+    /// Where the list goes [default: skip.txt, in a prepared folder or here].
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let config = arguments.settings.resolve()?;
-    let dataset = Dataset::read(&config.data)?;
+    // What is missing is what this is to find out.
+    let data = config::Data {
+        allow_missing: true,
+        ..config.data.clone()
+    };
+    let mut dataset = Dataset::read(&data)?;
     for note in &dataset.notes {
         eprintln!("note: {note}");
     }
+    let list = match (&arguments.out, &dataset.prepared) {
+        (Some(list), _) => list.clone(),
+        (None, Some(manifest)) => manifest.with_file_name("skip.txt"),
+        (None, None) => "skip.txt".into(),
+    };
     let bar = match arguments.settings.quiet {
         true => indicatif::ProgressBar::hidden(),
         false => trainer::log::progress_bar(
@@ -40,17 +54,25 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         ),
     };
     let interrupt = Interrupt::install()?;
-    let found = check_videos(&dataset.manifest, &arguments.out, &interrupt, &|progress| {
-        let Progress { done, .. } = progress;
-        bar.set_position(done as u64);
-    })?;
+    let found = check_videos(
+        &dataset.manifest,
+        &dataset.missing,
+        config.data.frames,
+        &list,
+        &interrupt,
+        &|progress| {
+            let Progress { done, .. } = progress;
+            bar.set_position(done as u64);
+        },
+    )?;
     bar.finish_and_clear();
+    let mut kinds = String::new();
+    for (fault, count) in &found.faults {
+        kinds.push_str(&format!(", {count} {fault}"));
+    }
     println!(
-        "{} videos: {} decode, {} do not; {} were checked before",
-        found.total,
-        found.good,
-        found.bad.len(),
-        found.known
+        "{} videos: {} good{kinds}; {} were checked before",
+        found.total, found.good, found.known
     );
     for (id, reason) in found.bad.iter() {
         println!("{id}: {reason}");
@@ -59,12 +81,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         eprintln!("stopped; the same command goes on");
         return Ok(ExitCode::from(exit::INTERRUPTED));
     }
+    if dataset.keep_counts(&found.frames)? {
+        eprintln!("the manifest holds {} frame counts", found.frames.len());
+    }
     if found.bad.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!(
-        "leave them out with --set data.skip={}",
-        arguments.out.display()
-    );
+    if arguments.out.is_some() || dataset.prepared.is_none() {
+        eprintln!("leave them out with --set data.skip={}", list.display());
+    }
     Ok(ExitCode::from(exit::PARTIAL))
 }

@@ -55,11 +55,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             eprintln!("left out: {}: {reason}", session.dataset.id(*position));
             code = ExitCode::from(exit::PARTIAL);
         }
-        if done.computed > 0 {
+        if let Some(rates) = done.rates() {
             eprintln!(
-                "{name}: {:.1} s in the image tower, {:.1} s waiting for decoded clips",
+                "{name}: {:.1} clips/s in {:.1} s: {:.1} s in the image tower, {:.1} s waiting \
+                 for decoded clips",
+                rates.clips,
+                done.elapsed.as_secs_f64(),
                 done.computing.as_secs_f64(),
                 done.waiting.as_secs_f64()
+            );
+            eprintln!(
+                "{name}: while at work the tower did {:.1} clips/s, {} decoding workers {:.1}",
+                rates.tower, done.workers, rates.decoding
             );
         }
         if done.interrupted {

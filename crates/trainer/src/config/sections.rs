@@ -106,6 +106,8 @@ pub struct Data {
     pub names: NameStyle,
     /// The folder of cached features.
     pub cache: PathBuf,
+    /// What cached features are stored as: `f16`, or `f32`, just as they were computed.
+    pub cache_precision: data::feature_cache::Precision,
     /// T, frames a video.
     pub frames: usize,
     /// Cached training views a video: the first is the test view, the others are random
@@ -137,6 +139,12 @@ pub struct Protocol {
     pub shots: usize,
     /// Seeds of the draws; the result is a mean over them.
     pub seeds: Vec<u64>,
+    /// A published list of training clips instead of a draw, or a folder of such lists under
+    /// their published names: `train1_few_shot_16.txt` for few-shot, where seeds then vary
+    /// the training alone; `fs_base_s1_train.txt`, `base_val.txt` and `novel_val.txt` for
+    /// base-to-novel, where seed n takes list n.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draws: Option<PathBuf>,
     /// Views of a test video.
     pub views: Views,
     /// Show clips of small classes more often, so that all classes are seen alike.
@@ -208,6 +216,7 @@ impl Default for Data {
             follow_links: false,
             names: NameStyle::Split,
             cache: "features".into(),
+            cache_precision: data::feature_cache::Precision::F16,
             frames: 8,
             train_views: 1,
             augment: Augment::default(),
@@ -231,6 +240,7 @@ impl Default for Protocol {
             split: 1,
             shots: 16,
             seeds: (0..10).collect(),
+            draws: None,
             views: Views::SINGLE,
             balance: false,
             shuffle_labels: false,
@@ -342,11 +352,20 @@ impl Data {
 }
 
 impl Protocol {
+    /// Whether training clips are drawn.
+    fn draws_clips(&self) -> bool {
+        matches!(self.name, ProtocolKind::FewShot | ProtocolKind::BaseToNovel)
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         if !(1..=3).contains(&self.split) {
             return Err(value("protocol.split", "1, 2 or 3", self.split));
         }
         at_least("protocol.shots", self.shots, 1)?;
+        if let (Some(place), false) = (&self.draws, self.draws_clips()) {
+            let got = format!("{} for {:?}", place.display(), self.name);
+            return Err(value("protocol.draws", "few-shot or base-to-novel", got));
+        }
         at_least("protocol.seeds", self.seeds.len(), 1)
     }
 }
