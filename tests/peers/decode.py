@@ -9,8 +9,8 @@ A line of LIST is a path, a tab, and the number of frames that decode. With `che
 many of the frames it takes are not those that the same library gives when it decodes the whole
 video in order, and of how many.
 
-All resize with OpenCV's cubic filter, the fastest at hand. It is not antialiased: CLIP was
-trained with PIL's, which takes several times as long.
+All resize with OpenCV's cubic filter. It is not antialiased, and does less than PIL's, with
+which CLIP was trained.
 """
 
 import sys
