@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod bench;
 pub mod check;
+pub mod demo;
 pub mod doctor;
 pub mod download;
 mod error;

@@ -1,11 +1,11 @@
-//! The workspace's own commands: `cargo xtask setup`, `doctor`, `test`, `bench`, `download-clip`.
+//! The workspace's own commands: `cargo xtask setup`, `demo`, `doctor`, `test` and others.
 
 use std::process::ExitCode;
 
 use anyhow::Error;
 use clap::{Parser, Subcommand};
 use xtask::prepare::{self, Workplace};
-use xtask::{bench, check, doctor, hub, setup, workspace};
+use xtask::{bench, check, demo, doctor, hub, setup, workspace};
 
 /// What stands around the product: set-up, diagnosis, the whole check, downloads.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Make this machine ready: system packages, libtorch, link flags, vocabulary
     Setup(setup::Options),
+    /// Run the built-in experiment: set up, build, train, table and report in minutes
+    Demo(demo::Options),
     /// Say what is there and what is wrong, each with its cure
     Doctor(doctor::Options),
     /// Run the whole check: fmt, layering, hygiene, licences, clippy, tests, docs
@@ -53,6 +55,7 @@ const LACKS: u8 = 4;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Setup(options) => setup::run(&options).map(|()| WELL),
+        Command::Demo(options) => demo::run(&options),
         Command::Doctor(options) => {
             doctor::run(&options).map(|well| if well { WELL } else { LACKS })
         }

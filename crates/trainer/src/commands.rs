@@ -20,12 +20,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Recognise human actions in video with CLIP.
+/// Recognise human actions in video with CLIP. Without a command: the built-in experiment.
 #[derive(Debug, Parser)]
 #[command(name = "trainer", version, max_term_width = 100)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -46,7 +46,10 @@ enum Command {
 
 /// Runs the command that was asked for.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    match arguments.command {
+    let Some(command) = arguments.command else {
+        return run(Arguments::parse_from(["trainer", "demo"]));
+    };
+    match command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Train(arguments) => train::run(&arguments),

@@ -9,8 +9,10 @@ pub mod captions;
 pub mod experiment;
 pub mod motion;
 pub mod pretrain;
+pub mod quality;
 mod raster;
 pub mod scenes;
+pub mod stills;
 pub mod video_set;
 mod vocabulary;
 

@@ -122,7 +122,19 @@ pub fn write(path: &Path, page: &str) -> Result<()> {
 /// # Errors
 /// [`Error::Picture`] where a curve cannot be drawn.
 pub fn html(runs: &[FinishedRun], strips: &[Option<FilmStrips>]) -> Result<String> {
-    page::html(runs, strips)
+    page::html("", runs, strips)
+}
+
+/// As [`html`], below `intro`: HTML about all of the runs.
+///
+/// # Errors
+/// [`Error::Picture`] where a curve cannot be drawn.
+pub fn html_below(
+    intro: &str,
+    runs: &[FinishedRun],
+    strips: &[Option<FilmStrips>],
+) -> Result<String> {
+    page::html(intro, runs, strips)
 }
 
 #[cfg(test)]

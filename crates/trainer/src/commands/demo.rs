@@ -1,10 +1,10 @@
 //! `trainer demo`: the built-in experiment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use trainer::demo::experiment::{self, Ended, Options};
 use trainer::demo::video_set::{self, Made, Recipe};
@@ -23,15 +23,22 @@ pub(crate) struct Arguments {
     /// Folder of the videos [default: seeing-in-flowing/demo in the user's cache].
     #[arg(long, value_name = "DIR")]
     videos: Option<PathBuf>,
-    /// Folder of the backbone, made by `trainer pretrain`.
+    /// Folder of the backbone, made by `trainer pretrain` [default: datasets/demo/backbone in
+    /// the workspace].
     #[arg(long, value_name = "DIR")]
-    backbone: PathBuf,
+    backbone: Option<PathBuf>,
     /// Folder for results and the report.
     #[arg(long, short, value_name = "DIR", default_value = "runs/demo")]
     out: PathBuf,
     /// Seed of the scenes.
     #[arg(long, default_value_t = 0)]
     scenes: u64,
+    /// Training clips a class, a column each.
+    #[arg(long, value_delimiter = ',', default_values_t = [2, 4, 8, 16])]
+    shots: Vec<usize>,
+    /// Test clips a class.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=999))]
+    test_clips: u16,
     /// Draws of training clips that each number is the mean of.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
@@ -45,28 +52,36 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 0.001)]
     best_rate: f64,
     /// Threads of libtorch.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let started = Instant::now();
     let interrupt = Interrupt::install()?;
+    let most = arguments.shots.iter().copied().max().unwrap_or(1);
     let options = Options {
         videos: arguments
             .videos
             .clone()
             .unwrap_or_else(video_set::default_root),
-        backbone: arguments.backbone.clone(),
-        recipe: Recipe::new(arguments.scenes, 16, 16),
+        backbone: arguments.backbone.clone().unwrap_or_else(committed),
+        recipe: Recipe::new(arguments.scenes, most, arguments.test_clips.into()),
         out: arguments.out.clone(),
-        shots: vec![2, 4, 8, 16],
+        shots: arguments.shots.clone(),
         seeds: arguments.seeds,
         steps: arguments.steps,
         threads: arguments.threads.into(),
         paper_rate: arguments.paper_rate,
         best_rate: arguments.best_rate,
     };
+    if !options.backbone.join("model.safetensors").is_file() {
+        bail!(
+            "no backbone in {}; make one with `trainer pretrain --out DIR` and name it with \
+             --backbone DIR",
+            options.backbone.display()
+        );
+    }
     make_videos(&options)?;
     let bar = bar(0, "{bar:20} {pos}/{len} {msg}, {elapsed} so far")?;
     let ended = experiment::run(&options, &interrupt, |row, shots, done, all| {
@@ -82,22 +97,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         eprintln!("stopped; the same command goes on");
         return Ok(ExitCode::from(exit::INTERRUPTED));
     };
-    println!("{table}");
-    println!(
-        "Ten motions in pairs, each the other played backwards: both clips of a pair have\n\
-         the same frames. Chance is 10 %. What does not see the order of frames (CLIP, the\n\
-         probe, Baseline, Baseline + MCB) gives both the same answer and cannot exceed 50 %."
-    );
+    println!("{table}\n{READING}");
     let page = options.out.join("report.html");
     let runs = table
         .runs
         .iter()
         .map(|folder| FinishedRun::read(folder))
         .collect::<trainer::Result<Vec<_>>>()?;
-    report::write(&runs, &page)?;
+    let intro = format!("<h1>The built-in experiment</h1><pre>{table}\n{READING}</pre>");
+    report::write_below(&intro, &runs, &page)?;
     println!("\nreport: {}", page.display());
     eprintln!("{:.0} s in all", started.elapsed().as_secs_f64());
     Ok(ExitCode::SUCCESS)
+}
+
+/// How the table is to be read.
+const READING: &str = "\
+Ten motions in pairs, each the other played backwards: both clips of a pair
+have the same frames. Chance is 10 %. What does not see the order of frames
+(CLIP, the probe, Baseline and Baseline + MCB in paper) gives both the same
+answer and cannot exceed 50 %. k: training clips a class.";
+
+/// The backbone that the workspace this was built from brings along.
+fn committed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/demo/backbone")
 }
 
 fn make_videos(options: &Options) -> Result<()> {

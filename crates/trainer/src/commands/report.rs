@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use trainer::config::Config;
 use trainer::dataset::Dataset;
-use trainer::report::{FilmStrips, FinishedRun, html};
+use trainer::report::{FilmStrips, FinishedRun, html_below};
 
 /// Write finished runs as one self-contained HTML page.
 ///
@@ -53,9 +53,15 @@ fn page_of(folder: &Path) -> PathBuf {
 }
 
 /// Writes the page about `runs` to `out`.
-pub(crate) fn write(runs: &[FinishedRun], out: &Path) -> Result<()> {
+fn write(runs: &[FinishedRun], out: &Path) -> Result<()> {
+    write_below("", runs, out)
+}
+
+/// As [`write`], below `intro`, which is HTML.
+pub(crate) fn write_below(intro: &str, runs: &[FinishedRun], out: &Path) -> Result<()> {
     let strips: Vec<Option<FilmStrips>> = runs.iter().map(strips).collect();
-    Ok(trainer::report::write(out, &html(runs, &strips)?)?)
+    let page = html_below(intro, runs, &strips)?;
+    Ok(trainer::report::write(out, &page)?)
 }
 
 /// The videos of a run, where its data set is still there.

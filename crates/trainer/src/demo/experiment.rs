@@ -1,7 +1,6 @@
 //! The table of the demo: every row of the ablation on the scenes, at several numbers of
 //! training clips a class.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use models::Template;
@@ -13,17 +12,19 @@ use crate::interrupt::Interrupt;
 use crate::run::{Finished, Session, TrialResult};
 use crate::{Error, Result};
 
-/// The rows of the table, from nothing trained to everything.
-const ROWS: [(&str, Preset, Row); 8] = [
-    ("CLIP, frozen", Preset::Paper, Row::Clip),
-    ("linear probe on the mean", Preset::Paper, Row::Probe),
-    ("Baseline", Preset::Paper, Row::Baseline),
-    ("Baseline + MCB", Preset::Paper, Row::BaselineMcb),
-    ("MMB", Preset::Paper, Row::Mmb),
-    ("MMB + MAP", Preset::Paper, Row::MmbMap),
-    ("MMB + MAP + MCB (paper)", Preset::Paper, Row::Full),
-    ("MMB + MAP + MCB (best)", Preset::Best, Row::Full),
+/// A row of the table: its name, and what is trained.
+const ROWS: [(&str, Row); 7] = [
+    ("CLIP, frozen", Row::Clip),
+    ("probe on the mean", Row::Probe),
+    ("Baseline", Row::Baseline),
+    ("Baseline + MCB", Row::BaselineMcb),
+    ("MMB", Row::Mmb),
+    ("MMB + MAP", Row::MmbMap),
+    ("MMB + MAP + MCB", Row::Full),
 ];
+
+/// Width of the rows' names.
+const NAMES: usize = 18;
 
 /// What prompts start as: three words, each one token of the backbone's vocabulary.
 const WORDS: &str = "action of a";
@@ -57,10 +58,18 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Table {
     shots: Vec<usize>,
-    /// Name, and top-1 a column, 0 to 1.
-    rows: Vec<(&'static str, Vec<f64>)>,
-    /// The folders of the runs with the most training clips, a row each.
+    rows: Vec<TableRow>,
+    /// The folders of the runs with the most training clips.
     pub runs: Vec<PathBuf>,
+}
+
+/// Top-1 for each number of shots, 0 to 1.
+#[derive(Debug)]
+struct TableRow {
+    name: &'static str,
+    paper: Vec<f64>,
+    /// Empty where there is nothing that the presets differ in.
+    best: Vec<f64>,
 }
 
 /// How the demo ended.
@@ -90,30 +99,51 @@ pub fn run(
         rows: Vec::new(),
         runs: Vec::new(),
     };
-    let cells = ROWS.len() * options.shots.len();
-    for (place, (name, preset, row)) in ROWS.into_iter().enumerate() {
-        let mut accuracies = Vec::new();
-        for (column, &shots) in options.shots.iter().enumerate() {
-            watch(name, shots, place * options.shots.len() + column, cells);
+    let cells: usize = ROWS
+        .iter()
+        .map(|(_, row)| columns(*row, options).len())
+        .sum();
+    let mut done = 0;
+    for (name, row) in ROWS {
+        let (mut paper, mut best) = (Vec::new(), Vec::new());
+        for (preset, shots) in columns(row, options) {
+            watch(name, shots, done, cells);
             let config = config(options, &folder, preset, row, shots)?;
-            // Nothing is trained, so the number of clips changes nothing.
-            let repeated = row == Row::Clip && column > 0;
             let run = folder.join(&config.name);
-            let accuracy = match (repeated, accuracies.first()) {
-                (true, Some(first)) => *first,
-                _ => match Session::open(config.check()?, interrupt.clone(), true)?.run(&run)? {
-                    Finished::All(results) => mean(&results)?,
-                    Finished::Interrupted => return Ok(Ended::Interrupted),
-                },
+            let session = Session::open(config.check()?, interrupt.clone(), true)?;
+            let accuracy = match session.run(&run)? {
+                Finished::All(results) => mean(&results)?,
+                Finished::Interrupted => return Ok(Ended::Interrupted),
             };
-            accuracies.push(accuracy);
-            if column + 1 == options.shots.len() && !repeated {
+            match preset {
+                Preset::Paper => paper.push(accuracy),
+                Preset::Best => best.push(accuracy),
+            }
+            if options.shots.iter().max() == Some(&shots) {
                 table.runs.push(run);
             }
+            done += 1;
         }
-        table.rows.push((name, accuracies));
+        table.rows.push(TableRow { name, paper, best });
     }
     Ok(Ended::Finished(table))
+}
+
+/// The cells of a row.
+fn columns(row: Row, options: &Options) -> Vec<(Preset, usize)> {
+    let of = |preset| options.shots.iter().map(move |&shots| (preset, shots));
+    match row {
+        // Nothing is trained, so the number of clips changes nothing.
+        Row::Clip => options
+            .shots
+            .iter()
+            .max()
+            .map(|&most| (Preset::Paper, most))
+            .into_iter()
+            .collect(),
+        Row::Probe => of(Preset::Paper).collect(),
+        _ => of(Preset::Paper).chain(of(Preset::Best)).collect(),
+    }
 }
 
 /// The configuration of one cell.
@@ -202,17 +232,24 @@ fn mean(results: &[TrialResult]) -> Result<f64> {
 impl std::fmt::Display for Table {
     /// At most 80 columns.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut line = format!("{:<26}", "top-1, %");
-        for shots in &self.shots {
-            let _ = write!(line, "{:>10}", format!("k = {shots}"));
-        }
-        writeln!(formatter, "{line}\n{}", "-".repeat(line.len()))?;
-        for (name, accuracies) in &self.rows {
-            write!(formatter, "{name:<26}")?;
-            for accuracy in accuracies {
-                write!(formatter, "{:>10.1}", 100.0 * accuracy)?;
-            }
-            writeln!(formatter)?;
+        let numbers: String = self.shots.iter().map(|k| format!("{k:>6}")).collect();
+        let width = numbers.len();
+        let heads = ["paper, k =", "best, k ="].map(|head| format!("  {head:>width$}"));
+        writeln!(formatter, "{:<NAMES$}{}{}", "", heads[0], heads[1])?;
+        writeln!(formatter, "{:<NAMES$}  {numbers}  {numbers}", "top-1, %")?;
+        writeln!(formatter, "{}", "-".repeat(NAMES + 2 * (width + 2)))?;
+        for row in &self.rows {
+            let cells = |values: &[f64]| -> String {
+                let shown = |value: &f64| format!("{:>6.1}", 100.0 * value);
+                format!("  {:>width$}", values.iter().map(shown).collect::<String>())
+            };
+            let line = format!(
+                "{:<NAMES$}{}{}",
+                row.name,
+                cells(&row.paper),
+                cells(&row.best)
+            );
+            writeln!(formatter, "{}", line.trim_end())?;
         }
         Ok(())
     }

@@ -24,6 +24,18 @@ impl Quantity {
         Self::Tilt,
         Self::Opacity,
     ];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Across => "across",
+            Self::Height => "height",
+            Self::Size => "size",
+            Self::Tilt => "tilt",
+            Self::Opacity => "opacity",
+        }
+    }
 }
 
 /// A class: one quantity that rises or falls while the others stand still.

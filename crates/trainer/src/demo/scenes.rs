@@ -39,6 +39,11 @@ pub struct Look {
 pub struct State(pub [f64; 5]);
 
 impl State {
+    /// A state at random.
+    pub fn draw(stream: &mut Stream) -> Self {
+        Self(std::array::from_fn(|_| stream.unit()))
+    }
+
     /// The number of one quantity.
     #[must_use]
     pub fn get(&self, quantity: Quantity) -> f64 {

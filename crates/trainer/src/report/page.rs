@@ -29,8 +29,12 @@ th{opacity:.7}td:first-child,th:first-child{text-align:left}
 pre{background:var(--soft);padding:1rem;overflow-x:auto;font-size:.85rem}
 svg{max-width:100%}figure{display:inline-block;margin:0}";
 
-/// The page about `runs`.
-pub(super) fn html(runs: &[FinishedRun], strips: &[Option<FilmStrips>]) -> Result<String> {
+/// The page about `runs`, below `intro`.
+pub(super) fn html(
+    intro: &str,
+    runs: &[FinishedRun],
+    strips: &[Option<FilmStrips>],
+) -> Result<String> {
     let names: Vec<&str> = runs.iter().map(name).collect();
     let title = names.join(", ");
     let mut page = format!(
@@ -39,6 +43,7 @@ pub(super) fn html(runs: &[FinishedRun], strips: &[Option<FilmStrips>]) -> Resul
          <title>{title}</title><style>{STYLE}</style>\n",
         title = escape(&title)
     );
+    page.push_str(intro);
     for (index, run) in runs.iter().enumerate() {
         section(&mut page, run, strips.get(index).and_then(Option::as_ref))?;
     }
