@@ -1,10 +1,41 @@
 //! Both towers and the temperature between them.
 
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::config::Config;
 use crate::parameters::{Builder, ParameterSource, Usage};
-use crate::{Result, TextTower, VisionTower};
+use crate::{Error, Result, TextTower, VisionTower};
+
+/// The part of a fine-tuned model that keeps its values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Freeze {
+    /// The whole text tower.
+    pub text: bool,
+    /// The first n blocks of the image tower, and for n >= 1 the embeddings below them.
+    pub image_blocks: i64,
+}
+
+impl Freeze {
+    /// Whether the parameter `name`, as [`Clip::parameters`] spells it, is in this part.
+    fn holds(self, name: &str) -> bool {
+        if name.starts_with("text_") {
+            return self.text;
+        }
+        let Some(image) = name.strip_prefix("vision_model.") else {
+            return false;
+        };
+        match image.strip_prefix("encoder.layers.") {
+            Some(layer) => layer
+                .split('.')
+                .next()
+                .and_then(|index| index.parse::<i64>().ok())
+                .is_some_and(|index| index < self.image_blocks),
+            None => self.image_blocks > 0 && !image.starts_with("post_layernorm"),
+        }
+    }
+}
 
 /// A CLIP model.
 #[derive(Debug)]
@@ -56,6 +87,28 @@ impl Clip {
     /// ln of the factor on cosines, a scalar in fp32 (4.6052 = ln 100 in OpenAI's models).
     pub fn logit_scale(&self) -> &Tensor {
         &self.logit_scale
+    }
+
+    /// Lets a part of a fine-tuned model keep its values: it collects no gradients from here
+    /// on. What a frozen model holds is frozen already.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for more image blocks than there are.
+    pub fn freeze(&self, part: Freeze) -> Result<()> {
+        let layers = self.config.vision.layers;
+        if !(0..=layers).contains(&part.image_blocks) {
+            return Err(Error::Config {
+                field: "frozen image blocks".into(),
+                expected: format!("0 to {layers}, the tower's blocks"),
+                got: part.image_blocks.to_string(),
+            });
+        }
+        for (name, leaf) in &self.parameters {
+            if part.holds(name) {
+                let _ = leaf.set_requires_grad(false);
+            }
+        }
+        Ok(())
     }
 
     /// The named leaves of a fine-tuned model; empty for a frozen one.

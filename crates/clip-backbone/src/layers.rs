@@ -229,7 +229,9 @@ impl SelfAttention {
 
     /// The output for the first token alone: `[N, L, width]` to `[N, 1, width]`.
     pub fn forward_first(&self, x: &Tensor) -> Tensor {
-        let [query, keys_values] = self.parts();
+        // Rows of a weight that learns are cut anew: a view kept from a pass without gradients
+        // would keep them from it for good.
+        let [query, keys_values] = self.cut();
         let q = query.forward(&x.narrow(1, 0, 1));
         self.out
             .forward(&self.mix_first(&q, &keys_values.forward(x)))
@@ -244,12 +246,14 @@ impl SelfAttention {
         self.out.infer(&mixed, Then::Add(residual))
     }
 
-    /// The projection to queries, and that to keys and values.
+    /// The projection to queries, and that to keys and values, kept with their layout.
     fn parts(&self) -> &[Linear; 2] {
-        self.parts.get_or_init(|| {
-            let width = self.out.weight.size()[0];
-            [self.qkv.rows(0, width), self.qkv.rows(width, 2 * width)]
-        })
+        self.parts.get_or_init(|| self.cut())
+    }
+
+    fn cut(&self) -> [Linear; 2] {
+        let width = self.out.weight.size()[0];
+        [self.qkv.rows(0, width), self.qkv.rows(width, 2 * width)]
     }
 
     /// `[N, L, 3 W]` to the heads' outputs, `[N, L, W]`.

@@ -67,17 +67,42 @@ impl VisionTower {
     ///
     /// L is free: joint space-time attention hands in the patches of several frames.
     pub fn forward_tokens(&self, tokens: Tensor, hook: &mut dyn BlockHook) -> Tensor {
-        let mut x = self.enter(tokens);
-        let last = self.blocks.len().saturating_sub(1);
-        for (index, block) in self.blocks.iter().enumerate() {
-            x = hook.before_block(index, x);
-            x = if index == last {
-                block.forward_first(&x)
-            } else {
-                block.forward(&x, Mask::None)
-            };
+        let mut x = tokens;
+        for index in 0..self.blocks.len() {
+            x = self.segment(index, x, hook);
         }
-        self.project(&x.select(1, 0))
+        x
+    }
+
+    /// How many [`segment`](Self::segment)s lead from tokens to features.
+    pub(crate) fn segments(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// One block with what stands before the first and behind the last: the norm, and the
+    /// projection of the class token.
+    pub(crate) fn segment(&self, index: usize, x: Tensor, hook: &mut dyn BlockHook) -> Tensor {
+        let x = if index == 0 { self.enter(x) } else { x };
+        let x = hook.before_block(index, x);
+        let block = &self.blocks[index];
+        if index + 1 == self.blocks.len() {
+            self.project(&block.forward_first(&x).select(1, 0))
+        } else {
+            block.forward(&x, Mask::None)
+        }
+    }
+
+    /// The first segment with a parameter that collects a gradient.
+    pub(crate) fn first_learning(&self) -> Option<usize> {
+        let entry = self.norm_before.as_ref();
+        if entry.is_some_and(|norm| norm.weight.requires_grad()) {
+            return Some(0);
+        }
+        let learns = |block: &Block| block.norm1.weight.requires_grad();
+        self.blocks.iter().position(learns).or_else(|| {
+            let last = self.projection.requires_grad();
+            last.then(|| self.blocks.len().saturating_sub(1))
+        })
     }
 
     /// The same features with every token carried through every block: the reference for

@@ -111,6 +111,19 @@ impl Checkpoint {
         Self::open_file(file.as_ref(), Some(config))
     }
 
+    /// Takes tensors of the shape `config` that `file` holds beside other things; names may be
+    /// Hugging Face's or OpenAI's. Preprocessing is OpenAI's.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_tensors(
+        file: &Path,
+        config: &Config,
+        tensors: BTreeMap<String, StoredTensor>,
+    ) -> Result<Self> {
+        Self::of_tensors(file, vec![file.into()], tensors, false, Some(config), None)
+    }
+
     /// The file or folder it was opened from.
     pub fn place(&self) -> &Path {
         &self.place
@@ -275,6 +288,17 @@ impl Checkpoint {
                 raw.insert(name, tensor);
             }
         }
+        Self::of_tensors(place, files, raw, scripted, config, preprocess)
+    }
+
+    fn of_tensors(
+        place: &Path,
+        files: Vec<PathBuf>,
+        raw: BTreeMap<String, StoredTensor>,
+        scripted: bool,
+        config: Option<&Config>,
+        preprocess: Option<Preprocess>,
+    ) -> Result<Self> {
         // Messages about all files name the folder.
         let weights = match files.as_slice() {
             [only] => only,

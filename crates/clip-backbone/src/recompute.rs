@@ -1,0 +1,78 @@
+//! Activation checkpointing (Chen et al., 2016): of the image tower's states only the input of
+//! each block is kept, and the block is computed a second time on the way back.
+//!
+//! The way back is walked here, a block at a time, for an autograd function cannot be defined
+//! through tch.
+
+use tch::{Kind, Tensor};
+
+use crate::{BlockHook, Result, VisionTower};
+
+/// Features of a pass whose graph was not kept.
+#[derive(Debug)]
+#[must_use]
+pub struct Recomputed<'a> {
+    /// `[N, D]`, not normalised, cut from the graph.
+    pub features: Tensor,
+    tower: &'a VisionTower,
+    /// The first block to walk back through.
+    first: usize,
+    /// What that block and each later one was given.
+    inputs: Vec<Tensor>,
+}
+
+impl VisionTower {
+    /// As [`forward_tokens`](Self::forward_tokens), bit for bit, keeping no graph.
+    ///
+    /// Blocks below the first that learns are passed once, without a way back, unless
+    /// `tokens` want a gradient.
+    pub fn forward_recomputed(&self, tokens: &Tensor, hook: &mut dyn BlockHook) -> Recomputed<'_> {
+        let first = match tokens.requires_grad() {
+            true => 0,
+            false => self.first_learning().unwrap_or(self.segments()),
+        };
+        let mut x = tokens.detach();
+        let mut inputs = Vec::new();
+        for index in 0..self.segments() {
+            if index >= first {
+                inputs.push(x.shallow_clone());
+                // With the graph that the way back will have, so that both passes take the
+                // same kernels; it is dropped at once.
+                x = x.detach().set_requires_grad(true);
+            }
+            x = self.segment(index, x, hook).detach();
+        }
+        Recomputed {
+            features: x,
+            tower: self,
+            first,
+            inputs,
+        }
+    }
+}
+
+impl Recomputed<'_> {
+    /// Adds to every parameter that learns the gradient of what the features were used for:
+    /// `gradient` is that of the features, `[N, D]`. Returns the gradient of the tokens, or
+    /// nothing where they wanted none and the walk ended above them.
+    ///
+    /// `hook` has to do what it did on the way there.
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`] where libtorch refuses, for want of memory as a rule.
+    pub fn backward(
+        mut self,
+        gradient: &Tensor,
+        hook: &mut dyn BlockHook,
+    ) -> Result<Option<Tensor>> {
+        let mut gradient = gradient.shallow_clone();
+        while let Some(input) = self.inputs.pop() {
+            let index = self.first + self.inputs.len();
+            let leaf = input.detach().set_requires_grad(true);
+            let out = self.tower.segment(index, leaf.shallow_clone(), hook);
+            (out * gradient).f_sum(Kind::Float)?.f_backward()?;
+            gradient = leaf.grad();
+        }
+        Ok((self.first == 0).then_some(gradient))
+    }
+}
