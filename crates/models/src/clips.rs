@@ -15,6 +15,12 @@ pub enum Clips {
 }
 
 impl Clips {
+    /// B, the number of clips.
+    pub fn count(&self) -> i64 {
+        let (Self::Features(tensor) | Self::Pixels(tensor)) = self;
+        tensor.size().first().copied().unwrap_or(0)
+    }
+
     /// Frame features `[B, T, D]` in fp32, through the frozen image tower where need be.
     ///
     /// # Errors

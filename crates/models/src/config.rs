@@ -1,10 +1,12 @@
 //! What a model is, as a configuration file says it.
 
+use clip_backbone::Usage;
 use mcb::{Attention, McbConfig, SmaKeys};
 use motion::MotionConfig;
 use prompts::{AdapterConfig, Template, TextEncoding, paper_words};
 use serde::{Deserialize, Serialize};
 
+use crate::action_clip::ActionClipConfig;
 use crate::{Error, Result};
 
 /// A model, by its system.
@@ -13,8 +15,20 @@ use crate::{Error, Result};
 pub enum ModelConfig {
     /// "Seeing in Flowing", whole or in part.
     SeeingInFlowing(SifConfig),
+    /// ActionCLIP.
+    ActionClip(ActionClipConfig),
     /// Frozen CLIP with a hand-made prompt.
     Clip(ZeroShotConfig),
+}
+
+impl ModelConfig {
+    /// What the backbone has to be loaded for.
+    pub fn usage(&self) -> Usage {
+        match self {
+            Self::ActionClip(_) => Usage::FineTuned,
+            Self::SeeingInFlowing(_) | Self::Clip(_) => Usage::Frozen,
+        }
+    }
 }
 
 /// The two readings of the method; they differ in switches only.

@@ -15,7 +15,7 @@ pub use config::{
     Ablation, ModelConfig, Preset, PromptConfig, SifConfig, Temperature, ZeroShotConfig,
 };
 pub use error::Error;
-pub use model::{Classifier, ParameterGroup, VideoTextModel, build};
+pub use model::{Classifier, Learned, ParameterGroup, Piece, VideoTextModel, build};
 pub use prompts::{Template, TextEncoding, TextPath, Tokenize};
 pub use scores::{Evidence, Scores, Targets, TrainingLoss};
 pub use seeing_in_flowing::SeeingInFlowing;

@@ -6,6 +6,7 @@ use clip_backbone::Clip;
 use prompts::Tokenize;
 use tch::{Tensor, nn};
 
+use crate::action_clip::ActionClip;
 use crate::{
     Clips, Error, ModelConfig, Result, Scores, SeeingInFlowing, Targets, TrainingLoss, ZeroShot,
 };
@@ -47,6 +48,24 @@ pub struct ParameterGroup {
     pub decay: bool,
 }
 
+/// A piece of a batch.
+#[derive(Debug)]
+pub struct Piece {
+    /// Its clips.
+    pub clips: Clips,
+    /// What they show.
+    pub targets: Targets,
+}
+
+/// What a batch taught.
+#[derive(Debug)]
+pub struct Learned {
+    /// The loss, over the whole batch.
+    pub loss: f64,
+    /// The class each clip is nearest to: `[B]`.
+    pub predicted: Tensor,
+}
+
 /// A model with the labels it scores against.
 pub trait Classifier {
     /// The labels, in the order of the scores.
@@ -64,6 +83,28 @@ pub trait Classifier {
     /// [`Error::Shape`] or [`Error::TargetClass`] where clips or targets do not fit;
     /// [`Error::Frozen`] where the model cannot learn.
     fn loss<'a>(&'a self, clips: &Clips, targets: &Targets) -> Result<TrainingLoss<'a>>;
+
+    /// Adds the gradient of a batch's loss to every trained parameter. The batch comes in
+    /// pieces, of which one at a time is computed, to save memory: the step is the same.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    fn learn(&self, pieces: &[Piece]) -> Result<Learned> {
+        let total: i64 = pieces.iter().map(|piece| piece.clips.count()).sum();
+        let mut loss = 0.0;
+        let mut predicted = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            let computed = self.loss(&piece.clips, &piece.targets)?;
+            let share = piece.clips.count() as f64 / total as f64;
+            loss += share * computed.value.double_value(&[]);
+            predicted.push(computed.predicted.shallow_clone());
+            computed.backward(share)?;
+        }
+        Ok(Learned {
+            loss,
+            predicted: Tensor::f_cat(&predicted, 0)?,
+        })
+    }
 
     /// Probabilities of each label, the mean over several views of the same clips: `[B, K]`.
     ///
@@ -96,7 +137,8 @@ pub trait Classifier {
     }
 }
 
-/// Builds the model a configuration names, on the backbone's device.
+/// Builds the model a configuration names, on the backbone's device. The backbone has to be
+/// loaded for [`ModelConfig::usage`].
 ///
 /// # Errors
 /// [`Error::Config`] and its like from the parts for a configuration that makes no model.
@@ -109,6 +151,7 @@ pub fn build(
         ModelConfig::SeeingInFlowing(config) => {
             Box::new(SeeingInFlowing::new(config, clip, tokenizer)?)
         }
+        ModelConfig::ActionClip(config) => Box::new(ActionClip::new(config, clip, tokenizer)?),
         ModelConfig::Clip(config) => Box::new(ZeroShot::new(config, clip, tokenizer)),
     })
 }

@@ -63,6 +63,8 @@ pub(crate) fn unit(x: &Tensor) -> Tensor {
 #[derive(Debug)]
 pub struct Targets {
     truth: Truth,
+    /// `[B, K]`, 1 for each class a clip shows, where some show several.
+    shown: Option<Tensor>,
     smoothing: f64,
 }
 
@@ -77,6 +79,7 @@ impl Targets {
     pub fn classes(classes: &Tensor) -> Self {
         Self {
             truth: Truth::Classes(classes.to_kind(Kind::Int64)),
+            shown: None,
             smoothing: 0.0,
         }
     }
@@ -85,8 +88,26 @@ impl Targets {
     pub fn weights(weights: &Tensor) -> Self {
         Self {
             truth: Truth::Weights(weights.to_kind(Kind::Float)),
+            shown: None,
             smoothing: 0.0,
         }
+    }
+
+    /// The same of clips that show other classes besides: `shown` is `[B, K]`, 1 for each of
+    /// them, and the class given is one of them.
+    ///
+    /// A loss over all classes is shared evenly by those shown; a contrast of the batch takes
+    /// for positive whatever is.
+    pub fn showing(self, shown: &Tensor) -> Self {
+        Self {
+            shown: Some(shown.to_kind(Kind::Float)),
+            ..self
+        }
+    }
+
+    /// Which classes each clip shows, `[B, K]`, where some show several.
+    pub fn shown(&self) -> Option<&Tensor> {
+        self.shown.as_ref()
     }
 
     /// The same with a share of each clip spread evenly over all classes: 0 to 1.
@@ -128,9 +149,14 @@ impl Targets {
                 got: size,
             });
         };
-        let (truth, expected) = match &self.truth {
-            Truth::Classes(truth) => (truth, vec![batch]),
-            Truth::Weights(truth) => (truth, vec![batch, classes]),
+        let shared = self
+            .shown
+            .as_ref()
+            .map(|shown| shown / shown.sum_dim_intlist(-1, true, Kind::Float).clamp_min(1.0));
+        let (truth, expected) = match (&self.truth, &shared) {
+            (_, Some(shared)) => (shared, vec![batch, classes]),
+            (Truth::Classes(truth), None) => (truth, vec![batch]),
+            (Truth::Weights(truth), None) => (truth, vec![batch, classes]),
         };
         if truth.size() != expected {
             return Err(Error::Shape {

@@ -159,6 +159,7 @@ fn model(head: Head, inside: Inside, usage: Usage) -> Result<ActionClip, Error> 
         head,
         inside,
         templates: None,
+        ..ActionClipConfig::published()
     };
     ActionClip::new(&config, tiny_clip(usage), Rc::new(Table::default()))
 }
@@ -250,6 +251,7 @@ fn scores_are_the_mean_of_the_templates_probabilities() {
         head: Head::Mean,
         inside: Inside::Nothing,
         templates: Some(templates.iter().map(ToString::to_string).collect()),
+        ..ActionClipConfig::published()
     };
     let clip = tiny_clip(Usage::Frozen);
     let labels: Vec<String> = ["walk", "run", "jump"].map(String::from).to_vec();

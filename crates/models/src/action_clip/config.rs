@@ -1,5 +1,6 @@
 //! The switches of ActionCLIP, and which go together.
 
+use clip_backbone::Freeze;
 use prompts::Template;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,13 @@ pub struct ActionClipConfig {
     pub head: Head,
     /// What acts inside the image tower.
     pub inside: Inside,
+    /// What of CLIP keeps its values; everything else learns.
+    #[serde(default)]
+    pub frozen: Freeze,
+    /// Activation checkpointing: the image tower's states are computed a second time on the way
+    /// back instead of kept. The gradients are the same.
+    #[serde(default)]
+    pub recompute: bool,
     /// Sentences with `{}` where the class goes; the published sixteen if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub templates: Option<Vec<String>>,
@@ -51,6 +59,8 @@ impl ActionClipConfig {
             frames: 8,
             head: Head::Transformer,
             inside: Inside::Nothing,
+            frozen: Freeze::default(),
+            recompute: true,
             templates: None,
         }
     }
@@ -78,12 +88,24 @@ impl ActionClipConfig {
     }
 
     /// Refuses what makes no sense together.
-    pub(crate) fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field and saying why.
+    pub fn check(&self) -> Result<()> {
         if self.frames < 1 {
             return Err(Error::Config {
                 field: "frames",
                 expected: "at least 1".into(),
                 got: self.frames.to_string(),
+            });
+        }
+        if self.inside == Inside::Joint && self.frozen.image_blocks > 0 {
+            return Err(Error::Config {
+                field: "frozen.image_blocks",
+                expected: "0: joint attention changes what the first block is given, so it has \
+                           to learn with it"
+                    .into(),
+                got: self.frozen.image_blocks.to_string(),
             });
         }
         if self.inside == Inside::Joint && self.head != Head::Mean {
@@ -92,7 +114,7 @@ impl ActionClipConfig {
                 expected: "mean: joint attention leaves one token a clip, in which a temporal \
                            head has nothing to order"
                     .into(),
-                got: format!("{:?}", self.head),
+                got: self.head.to_string(),
             });
         }
         Ok(())

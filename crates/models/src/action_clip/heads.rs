@@ -44,6 +44,18 @@ impl Head {
     ];
 }
 
+impl std::fmt::Display for Head {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Mean => "mean",
+            Self::Conv1d => "conv1d",
+            Self::Lstm => "lstm",
+            Self::Transformer => "transformer",
+            Self::TransformerCls => "transformer_cls",
+        })
+    }
+}
+
 /// A temporal head with its parameters, named as in the official `fusion_model_state_dict`.
 #[derive(Debug)]
 pub struct TemporalHead {

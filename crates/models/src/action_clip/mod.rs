@@ -1,9 +1,11 @@
 //! ActionCLIP: all of CLIP fine-tuned on videos, with a temporal head over its frame features.
 
 mod config;
+mod embedding;
 mod heads;
 mod joint;
 mod loss;
+mod official;
 mod shift;
 mod templates;
 
@@ -11,26 +13,41 @@ pub use config::{ActionClipConfig, Inside};
 pub use heads::{Head, TemporalHead};
 pub use joint::TemporalEmbedding;
 pub use loss::{same_class, symmetric_kl};
+pub use official::Official;
 pub use shift::TemporalShift;
 pub use templates::TEMPLATES;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use clip_backbone::{Clip, NoHook};
+use clip_backbone::{BlockHook, Clip, NoHook};
 use prompts::{Template, Tokenize};
 use tch::{Kind, Tensor, nn};
 
 use crate::scores::unit;
 use crate::zero_shot::{for_each_video, sentence_features};
 use crate::{
-    Classifier, Clips, Error, Evidence, ParameterGroup, Result, Scores, Targets, TrainingLoss,
-    VideoTextModel,
+    Classifier, Clips, Error, Evidence, Learned, ParameterGroup, Piece, Result, Scores, Targets,
+    TrainingLoss, VideoTextModel,
 };
+use embedding::pull;
 
 /// Prefix of the backbone's parameters among the trained ones.
 const BACKBONE: &str = "clip.";
 /// Learning rate of the head as a multiple of the backbone's.
 const HEAD_RATE: f64 = 10.0;
+/// What the names of parameters hold that weight decay leaves alone.
+const STILL: [&str; 9] = [
+    "norm",
+    "ln_",
+    "bias",
+    "position",
+    "pos_embed",
+    "class_embedding",
+    "cls_token",
+    "temporal_embedding",
+    "logit_scale",
+];
 
 /// The second system: CLIP, a temporal head, and a contrast with several positives.
 pub struct ActionClip {
@@ -82,6 +99,7 @@ impl ActionClip {
             }
             Inside::Nothing | Inside::Shift => None,
         };
+        clip.freeze(config.frozen)?;
         adopt(&trained, &clip);
         Ok(Self {
             templates: config.templates()?,
@@ -105,22 +123,46 @@ impl ActionClip {
     /// [`Error::Shape`] where the clips are no batch of T frames, or features are handed to a
     /// model that acts inside the network.
     pub fn video(&self, clips: &Clips, train: bool) -> Result<Tensor> {
-        let frames = match clips {
-            Clips::Features(_) if self.config.inside != Inside::Nothing => {
-                return Err(Error::Config {
-                    field: "inside",
-                    expected: "nothing, for frame features already computed".into(),
-                    got: self.config.inside.to_string(),
-                });
-            }
-            Clips::Features(_) => clips.features(&self.clip)?,
-            Clips::Pixels(pixels) => self.encode(pixels)?,
-        };
+        let frames = self.frames(clips)?;
         self.head.forward(&frames.to_kind(Kind::Float), train)
     }
 
-    /// Frames `[B, T, 3, S, S]` to features `[B, T, D]`, or `[B, 1, D]` with joint attention.
-    fn encode(&self, pixels: &Tensor) -> Result<Tensor> {
+    /// Frame features `[B, T, D]`, or `[B, 1, D]` with joint attention.
+    fn frames(&self, clips: &Clips) -> Result<Tensor> {
+        match clips {
+            Clips::Features(_) if self.config.inside != Inside::Nothing => Err(Error::Config {
+                field: "inside",
+                expected: "nothing, for frame features already computed".into(),
+                got: self.config.inside.to_string(),
+            }),
+            Clips::Features(_) => clips.features(&self.clip),
+            Clips::Pixels(pixels) => {
+                let tokens = self.tokens(pixels)?;
+                let vision = &self.clip.vision;
+                let features = vision.forward_tokens(tokens, &mut *self.hook());
+                Ok(self.by_clip(&features, pixels))
+            }
+        }
+    }
+
+    /// `[N, D]` to `[B, T, D]`, or `[B, 1, D]` with joint attention.
+    fn by_clip(&self, features: &Tensor, pixels: &Tensor) -> Tensor {
+        features.view([pixels.size()[0], -1, self.clip.config().joint_width])
+    }
+
+    /// What acts before each block of the image tower.
+    fn hook(&self) -> Box<dyn BlockHook> {
+        match self.config.inside {
+            Inside::Shift => Box::new(TemporalShift {
+                frames: self.config.frames,
+            }),
+            Inside::Nothing | Inside::Joint => Box::new(NoHook),
+        }
+    }
+
+    /// Frames `[B, T, 3, S, S]` to what the first block is given: `[B T, 1 + P, width]`, or
+    /// `[B, 1 + T P, width]` with joint attention.
+    fn tokens(&self, pixels: &Tensor) -> Result<Tensor> {
         let (vision, t) = (&self.clip.vision, self.config.frames);
         let side = vision.config().image_size;
         let size = pixels.size();
@@ -131,18 +173,11 @@ impl ActionClip {
                 got: size,
             });
         }
-        let frames = pixels.flatten(0, 1); // (B T, 3, S, S)
-        let features = match &self.joint {
-            Some(joint) => {
-                let tokens = joint.forward(&vision.embed(&frames)?)?;
-                vision.forward_tokens(tokens, &mut NoHook)
-            }
-            None if self.config.inside == Inside::Shift => {
-                vision.forward_hooked(&frames, &mut TemporalShift { frames: t })?
-            }
-            None => vision.forward(&frames)?,
-        };
-        Ok(features.view([size[0], -1, self.clip.config().joint_width]))
+        let tokens = vision.embed(&pixels.flatten(0, 1))?; // (B T, 1 + P, W)
+        match &self.joint {
+            Some(joint) => joint.forward(&tokens),
+            None => Ok(tokens),
+        }
     }
 
     /// exp of the learned logit scale.
@@ -156,6 +191,7 @@ impl VideoTextModel for ActionClip {
         Ok(Box::new(Bound {
             model: self,
             labels: labels.to_vec(),
+            texts: RefCell::default(),
         }))
     }
 
@@ -167,23 +203,26 @@ impl VideoTextModel for ActionClip {
         &mut self.trained
     }
 
-    /// The head learns ten times as fast as the backbone; everything decays.
+    /// What is new learns ten times as fast as the backbone. Norms, biases, positions and the
+    /// temperature do not decay.
     fn group(&self, name: &str) -> ParameterGroup {
-        let rate = if name.starts_with(BACKBONE) {
-            1.0
-        } else {
-            HEAD_RATE
-        };
-        ParameterGroup { rate, decay: true }
+        let new = !name.starts_with(BACKBONE);
+        let still = STILL.iter().any(|word| name.contains(word));
+        ParameterGroup {
+            rate: if new { HEAD_RATE } else { 1.0 },
+            decay: !still,
+        }
     }
 }
 
-/// Makes the fine-tuned backbone's leaves part of what is trained.
+/// Makes the fine-tuned backbone's leaves part of what is trained, but for those that are held.
 fn adopt(trained: &nn::VarStore, clip: &Clip) {
     if let Ok(mut variables) = trained.variables_.lock() {
         for (name, leaf) in clip.parameters() {
-            let name = format!("{BACKBONE}{name}");
-            variables.named_variables.insert(name, leaf.shallow_clone());
+            if leaf.requires_grad() {
+                let name = format!("{BACKBONE}{name}");
+                variables.named_variables.insert(name, leaf.shallow_clone());
+            }
         }
     }
 }
@@ -191,6 +230,8 @@ fn adopt(trained: &nn::VarStore, clip: &Clip) {
 struct Bound<'m> {
     model: &'m ActionClip,
     labels: Vec<String>,
+    /// Features of every label in each template, `[K, D]`, for scoring; a step makes them stale.
+    texts: RefCell<Vec<Tensor>>,
 }
 
 impl Classifier for Bound<'_> {
@@ -204,14 +245,17 @@ impl Classifier for Bound<'_> {
         let model = self.model;
         let video = model.video(clips, false)?; // (B, D)
         let direction = unit(&video);
-        let mut texts = Vec::with_capacity(model.templates.len());
-        let mut probabilities = Vec::with_capacity(model.templates.len());
-        for template in &model.templates {
-            let text = sentence_features(&model.clip, &*model.tokenizer, template, &self.labels)?;
-            let logits = direction.matmul(&unit(&text).tr()) * model.scale(); // (B, K)
-            probabilities.push(logits.softmax(-1, Kind::Float));
-            texts.push(text);
+        let mut texts = self.texts.borrow_mut();
+        if texts.is_empty() {
+            *texts = self.encode_labels()?;
         }
+        let probabilities: Vec<Tensor> = texts
+            .iter()
+            .map(|text| {
+                let logits = direction.matmul(&unit(text).tr()) * model.scale(); // (B, K)
+                logits.softmax(-1, Kind::Float)
+            })
+            .collect();
         let mean = |all: &[Tensor]| Tensor::stack(all, 0).mean_dim(0, false, Kind::Float);
         let text = for_each_video(&mean(&texts), video.size()[0]); // (B, K, D)
         Ok(Scores {
@@ -225,40 +269,143 @@ impl Classifier for Bound<'_> {
     /// The symmetric contrast of the batch's videos with one sentence each, its template drawn
     /// from libtorch's generator.
     fn loss<'a>(&'a self, clips: &Clips, targets: &Targets) -> Result<TrainingLoss<'a>> {
-        let model = self.model;
-        let classes = targets.as_classes().ok_or_else(|| Error::Config {
-            field: "targets",
-            expected: "one class a clip".into(),
-            got: "a weight for each class".into(),
-        })?;
-        let video = model.video(clips, true)?; // (B, D)
-        if classes.size() != [video.size()[0]] {
-            return Err(Error::Shape {
-                op: "targets",
-                expected: format!("[{}]", video.size()[0]),
-                got: classes.size(),
-            });
-        }
-        let ids = self.sentences(classes)?; // (B, context)
-        let text = model.clip.text.forward(&ids)?.to_kind(Kind::Float); // (B, D)
-        let batch = video.size()[0];
-        let evidence = evidence(&video, &for_each_video(&text, batch));
-        let scores = Scores::new(
-            video,
-            for_each_video(&text, batch),
-            &model.scale(),
-            evidence,
-        );
-        let truth = same_class(&classes.to_device(scores.logits.device()))?;
-        let value = symmetric_kl(&scores.logits, &truth)?;
-        let nearest = scores.logits.detach().argmax(1, false);
-        let predicted = classes
-            .to_device(nearest.device())
-            .index_select(0, &nearest);
+        self.texts.borrow_mut().clear();
+        let classes = one_class_each(targets, clips.count())?;
+        let sentences = self.sentences(&classes)?; // (B, context)
+        let embedded = self.model.embed(clips, &sentences)?;
+        let Contrast {
+            value,
+            scores,
+            predicted,
+        } = self
+            .model
+            .contrast(&embedded.video, &embedded.text, &classes, targets.shown())?;
+        let held = embedded.held;
         Ok(TrainingLoss::new(value, scores, predicted, |loss| {
-            Ok(loss.f_backward()?)
+            loss.f_backward()?;
+            held.map_or(Ok(()), embedding::Held::backward)
         }))
     }
+
+    /// The contrast stays one of the whole batch (Gao et al., 2021, "GradCache"): every piece
+    /// is embedded, the loss is taken over all embeddings, and each piece is embedded again to
+    /// take its embeddings' gradients further down. A head with dropout drops the same in both
+    /// passes, but other units than it would in one piece.
+    fn learn(&self, pieces: &[Piece]) -> Result<Learned> {
+        let model = self.model;
+        let counts: Vec<i64> = pieces.iter().map(|piece| piece.clips.count()).collect();
+        if let [only] = pieces {
+            let computed = self.loss(&only.clips, &only.targets)?;
+            let (loss, predicted) = (
+                computed.value.double_value(&[]),
+                computed.predicted.shallow_clone(),
+            );
+            computed.backward(1.0)?;
+            return Ok(Learned { loss, predicted });
+        }
+        self.texts.borrow_mut().clear();
+        let classes = pieces
+            .iter()
+            .zip(&counts)
+            .map(|(piece, count)| one_class_each(&piece.targets, *count))
+            .collect::<Result<Vec<_>>>()?;
+        let classes = Tensor::f_cat(&classes, 0)?; // (B)
+        let shown: Vec<&Tensor> = pieces.iter().filter_map(|p| p.targets.shown()).collect();
+        let shown = match shown.len() == pieces.len() {
+            true => Some(Tensor::f_cat(&shown, 0)?), // (B, K)
+            false => None,
+        };
+        let sentences = self.sentences(&classes)?; // (B, context)
+        let of_piece = sentences.f_split_with_sizes(&counts, 0)?;
+        let options = (Kind::Int64, tch::Device::Cpu);
+        let seed = Tensor::randint(i64::MAX, [1], options).int64_value(&[0]);
+        let embed = |(place, (piece, sentences)): (usize, (&Piece, &Tensor))| {
+            tch::manual_seed(seed.wrapping_add(place as i64));
+            model.embed(&piece.clips, sentences)
+        };
+        let (mut videos, mut texts) = (Vec::new(), Vec::new());
+        for piece in pieces.iter().zip(&of_piece).enumerate() {
+            let embedded = embed(piece)?;
+            videos.push(embedded.video.detach());
+            texts.push(embedded.text.detach());
+        }
+        let videos = Tensor::f_cat(&videos, 0)?.set_requires_grad(true); // (B, D)
+        let texts = Tensor::f_cat(&texts, 0)?.set_requires_grad(true); // (B, D)
+        let contrast = model.contrast(&videos, &texts, &classes, shown.as_ref())?;
+        contrast.value.f_backward()?;
+
+        let of_videos = videos.grad().f_split_with_sizes(&counts, 0)?;
+        let of_texts = texts.grad().f_split_with_sizes(&counts, 0)?;
+        let gradients = of_videos.iter().zip(&of_texts);
+        for (piece, (video, text)) in pieces.iter().zip(&of_piece).enumerate().zip(gradients) {
+            let embedded = embed(piece)?;
+            pull(&[(&embedded.video, video), (&embedded.text, text)])?;
+            if let Some(held) = embedded.held {
+                held.backward()?;
+            }
+        }
+        Ok(Learned {
+            loss: contrast.value.double_value(&[]),
+            predicted: contrast.predicted,
+        })
+    }
+}
+
+/// A batch's loss with what it came from.
+struct Contrast {
+    value: Tensor,
+    scores: Scores,
+    predicted: Tensor,
+}
+
+impl ActionClip {
+    /// The loss of embedded videos and sentences, each `[B, D]`. The sentences are of
+    /// `classes` `[B]`; a clip's positives are those of its own class, or of all the classes
+    /// that are `shown` `[B, K]`.
+    fn contrast(
+        &self,
+        video: &Tensor,
+        text: &Tensor,
+        classes: &Tensor,
+        shown: Option<&Tensor>,
+    ) -> Result<Contrast> {
+        let batch = video.size()[0];
+        let scores = Scores::new(
+            video.shallow_clone(),
+            for_each_video(text, batch),
+            &self.scale(),
+            evidence(video, &for_each_video(text, batch)),
+        );
+        let classes = classes.to_device(scores.logits.device());
+        let truth = match shown {
+            Some(shown) => shown.to_device(classes.device()).index_select(1, &classes),
+            None => same_class(&classes)?,
+        };
+        let value = symmetric_kl(&scores.logits, &truth)?;
+        let nearest = scores.logits.detach().argmax(1, false);
+        Ok(Contrast {
+            value,
+            scores,
+            predicted: classes.index_select(0, &nearest),
+        })
+    }
+}
+
+/// The class of each of `count` clips: `[B]`.
+fn one_class_each(targets: &Targets, count: i64) -> Result<Tensor> {
+    let classes = targets.as_classes().ok_or_else(|| Error::Config {
+        field: "targets",
+        expected: "one class a clip".into(),
+        got: "a weight for each class".into(),
+    })?;
+    if classes.size() != [count] {
+        return Err(Error::Shape {
+            op: "targets",
+            expected: format!("[{count}]"),
+            got: classes.size(),
+        });
+    }
+    Ok(classes.shallow_clone())
 }
 
 /// What the scores were made from; there are no motion cues.
@@ -272,6 +419,18 @@ fn evidence(video: &Tensor, text: &Tensor) -> Evidence {
 }
 
 impl Bound<'_> {
+    /// Every label in each template: `[K, D]` a template.
+    fn encode_labels(&self) -> Result<Vec<Tensor>> {
+        let model = self.model;
+        model
+            .templates
+            .iter()
+            .map(|template| {
+                sentence_features(&model.clip, &*model.tokenizer, template, &self.labels)
+            })
+            .collect()
+    }
+
     /// One sentence a clip, each in a template of its own: `[B, context]`.
     fn sentences(&self, classes: &Tensor) -> Result<Tensor> {
         let model = self.model;

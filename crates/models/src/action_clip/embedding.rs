@@ -1,0 +1,82 @@
+//! A batch's embeddings, with as much of their graph as is kept.
+
+use clip_backbone::Recomputed;
+use tch::{Kind, Tensor};
+
+use super::ActionClip;
+use crate::{Clips, Result};
+
+/// Videos and sentences of one batch in the joint space.
+pub(super) struct Embedded<'a> {
+    /// `[B, D]`
+    pub(super) video: Tensor,
+    /// `[B, D]`
+    pub(super) text: Tensor,
+    /// The image tower's part of the graph, where it was not kept.
+    pub(super) held: Option<Held<'a>>,
+}
+
+/// The image tower's way back, to be gone once the frame features have their gradient.
+pub(super) struct Held<'a> {
+    model: &'a ActionClip,
+    tower: Recomputed<'a>,
+    /// What the first block was given, with the graph of the embeddings.
+    tokens: Tensor,
+    /// What the head was given: a leaf, `[N, D]`.
+    features: Tensor,
+}
+
+impl ActionClip {
+    /// Embeds clips and their sentences `[B, context]` for a training step.
+    pub(super) fn embed(&self, clips: &Clips, sentences: &Tensor) -> Result<Embedded<'_>> {
+        let (frames, held) = match clips {
+            Clips::Pixels(pixels) if self.config.recompute => {
+                let tokens = self.tokens(pixels)?;
+                let hook = &mut *self.hook();
+                let tower = self.clip.vision.forward_recomputed(&tokens, hook);
+                let features = tower.features.detach().set_requires_grad(true);
+                let held = Held {
+                    model: self,
+                    tower,
+                    tokens,
+                    features: features.shallow_clone(),
+                };
+                (self.by_clip(&features, pixels), Some(held))
+            }
+            _ => (self.frames(clips)?, None),
+        };
+        let text = self.clip.text.forward(sentences)?;
+        Ok(Embedded {
+            video: self.head.forward(&frames.to_kind(Kind::Float), true)?,
+            text: text.to_kind(Kind::Float),
+            held,
+        })
+    }
+}
+
+impl Held<'_> {
+    /// Takes the frame features' gradient further down.
+    pub(super) fn backward(self) -> Result<()> {
+        let gradient = self.features.grad();
+        let hook = &mut *self.model.hook();
+        match self.tower.backward(&gradient, hook)? {
+            Some(below) => pull(&[(&self.tokens, &below)]),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Adds to every leaf below the tensors the gradient that comes down to them: each tensor is
+/// paired with its own gradient. What has no graph is passed over.
+pub(super) fn pull(pairs: &[(&Tensor, &Tensor)]) -> Result<()> {
+    let graphs = pairs.iter().filter(|(tensor, _)| tensor.requires_grad());
+    let parts: Vec<Tensor> = graphs
+        .map(|(tensor, gradient)| (*tensor * *gradient).sum(Kind::Float))
+        .collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    Ok(Tensor::f_stack(&parts, 0)?
+        .f_sum(Kind::Float)?
+        .f_backward()?)
+}
