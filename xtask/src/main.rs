@@ -43,6 +43,8 @@ enum Command {
     PrepareHmdb51(prepare::Options),
     /// Fetch, unpack and list Kinetics-400, or list the clips one holds
     PrepareKinetics400(prepare::KineticsOptions),
+    /// Fetch, unpack and list Charades, or list the videos one holds
+    PrepareCharades(prepare::Options),
     /// Decode every video of a data set and list the bad ones (builds the product)
     CheckVideos(prepare::CheckOptions),
 }
@@ -70,6 +72,9 @@ fn main() -> ExitCode {
         }
         Command::PrepareKinetics400(options) => {
             prepare::prepare_kinetics400(&options, &Workplace::of_user()).map(said)
+        }
+        Command::PrepareCharades(options) => {
+            prepare::prepare_charades(&options, &Workplace::of_user()).map(said)
         }
         Command::CheckVideos(options) => prepare::check_videos(&options),
     };

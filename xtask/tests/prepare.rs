@@ -22,7 +22,8 @@ use tempfile::TempDir;
 use testkit::rar::rar;
 use xtask::Error;
 use xtask::prepare::{
-    KineticsOptions, Options, Part, Workplace, prepare_hmdb51, prepare_kinetics400, prepare_ucf101,
+    KineticsOptions, Options, Part, Workplace, prepare_charades, prepare_hmdb51,
+    prepare_kinetics400, prepare_ucf101,
 };
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -488,6 +489,64 @@ fn hmdb_is_an_archive_of_archives() {
         (&[0][..], &[1][..])
     );
     assert!(!bench.path("root/.class").exists() && !bench.path("root/.unpacking").exists());
+}
+
+fn charades_lists() -> Vec<u8> {
+    let header = "id,subject,actions,length\n";
+    zip(&[
+        ("Charades/README.txt", b"not needed"),
+        (
+            "Charades/Charades_v1_classes.txt",
+            b"c000 Opening a door\nc001 Sitting\n",
+        ),
+        (
+            "Charades/Charades_v1_train.csv",
+            format!("{header}AAAAA,S1,c000 0.0 1.0;c001 1.0 2.0,3.0\n").as_bytes(),
+        ),
+        (
+            "Charades/Charades_v1_test.csv",
+            format!("{header}BBBBB,S2,c001 0.0 1.0,3.0\n").as_bytes(),
+        ),
+    ])
+}
+
+#[test]
+fn charades_comes_from_its_archives_or_from_a_folder_of_videos() {
+    let videos: [(&str, &[u8]); 2] = [
+        ("Charades_v1_480/AAAAA.mp4", b"one"),
+        ("Charades_v1_480/BBBBB.mp4", b"two"),
+    ];
+    let bench = Bench::new();
+    bench.put("from/Charades.zip", &charades_lists());
+    bench.put("from/Charades_v1_480.zip", &zip(&videos));
+    let path = prepare_charades(&bench.from(), &bench.place()).unwrap();
+    let manifest = Manifest::load(&path).unwrap();
+    assert_eq!(manifest.clips()[0].labels, [0, 1]);
+    assert!(bench.path("root/Charades_v1_480/BBBBB.mp4").is_file());
+    assert!(!bench.path("root/lists/README.txt").exists());
+    assert!(!bench.path("root/.unpacking").exists());
+    // Nothing is left to do.
+    assert_eq!(
+        prepare_charades(&bench.from(), &bench.place()).unwrap(),
+        path
+    );
+
+    // Videos that are unpacked already stay where they are.
+    let bench = Bench::new();
+    bench.put("from/Charades.zip", &charades_lists());
+    for (name, content) in videos {
+        bench.put(&format!("from/{name}"), content);
+    }
+    let path = prepare_charades(&bench.from(), &bench.place()).unwrap();
+    let manifest = Manifest::load(&path).unwrap();
+    assert!(manifest.root().ends_with("from/Charades_v1_480"));
+    assert!(!bench.path("root/Charades_v1_480").exists());
+
+    // One video short is told.
+    let bench = Bench::new();
+    bench.put("from/Charades.zip", &charades_lists());
+    bench.put("from/Charades_v1_480.zip", &zip(&videos[..1]));
+    assert!(prepare_charades(&bench.from(), &bench.place()).is_err());
 }
 
 fn kinetics(bench: &Bench, part: Option<Part>) -> Result<PathBuf, Error> {

@@ -1,5 +1,6 @@
 //! The layouts and lists that data sets come in, each read into a [`Manifest`].
 
+mod charades;
 mod class_index;
 mod collect;
 mod folder;
@@ -11,6 +12,7 @@ mod ucf101;
 
 use crate::manifest::Manifest;
 
+pub use charades::{CHARADES_LISTS, charades};
 pub use class_index::read_class_index;
 pub use folder::class_folders;
 pub use hmdb51::hmdb51;

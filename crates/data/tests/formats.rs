@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use data::formats::{
-    Found, KineticsLists, Missing, ReadOptions, class_folders, clip_list, hmdb51, kinetics400,
-    read_class_index, ucf101,
+    Found, KineticsLists, Missing, ReadOptions, charades, class_folders, clip_list, hmdb51,
+    kinetics400, read_class_index, ucf101,
 };
 use data::{Manifest, NameStyle};
 use tempfile::TempDir;
@@ -388,4 +388,79 @@ fn the_mini_copies_are_partial_copies() {
     );
     let split = hmdb.manifest.split("1").unwrap();
     assert_eq!((split.train.len(), split.test.len()), (21, 21));
+}
+
+const CHARADES_CLASSES: &str =
+    "c000 Holding some clothes\r\nc001 Putting clothes somewhere\nc002 Opening a door\n";
+const CHARADES_HEADER: &str = "id,subject,scene,quality,relevance,verified,script,objects,\
+                               descriptions,actions,length\n";
+
+fn charades_lists(train: &str, test: &str) -> TempDir {
+    place(&[
+        ("Charades_v1_classes.txt", CHARADES_CLASSES),
+        (
+            "Charades_v1_train.csv",
+            &format!("{CHARADES_HEADER}{train}"),
+        ),
+        ("Charades_v1_test.csv", &format!("{CHARADES_HEADER}{test}")),
+    ])
+}
+
+#[test]
+fn a_video_of_charades_shows_every_action_in_it() {
+    let lists = charades_lists(
+        "YSKX3,YGQ0,Bedroom,5,7,Yes,\"A person, at a door; \"\"opens\"\" it.\",door,\"A man.\",\
+         c002 11.90 21.20;c000 0.00 12.60;c002 22.00 30.10,33.67\n\
+         EMPTY,YGQ0,Bedroom,5,7,Yes,x,x,x,,20.00\n",
+        "46GP8,HR43,Kitchen,6,7,No,x,x,x,c001 11.90 21.20,24.83\n",
+    );
+    let found = charades(Path::new("videos"), lists.path(), UNCHECKED).unwrap();
+    let manifest = &found.manifest;
+    let clips: Vec<(&str, &[usize])> = manifest
+        .clips()
+        .iter()
+        .map(|clip| (clip.id.as_str(), clip.labels.as_slice()))
+        .collect();
+    assert_eq!(clips, [("46GP8", &[1][..]), ("YSKX3", &[0, 2])]);
+    assert_eq!(manifest.clips()[1].path, Path::new("YSKX3.mp4"));
+    assert_eq!(manifest.clips()[1].group.as_deref(), Some("YGQ0"));
+    assert_eq!(manifest.classes()[2].raw(), "Opening a door");
+    let split = manifest.split("test").unwrap();
+    assert_eq!((&split.train[..], &split.test[..]), (&[1][..], &[0][..]));
+    assert!(
+        found
+            .notes
+            .iter()
+            .any(|note| note.starts_with("1 videos show no action"))
+    );
+
+    // Kept and read again, it still shows all of them.
+    let path = lists.path().join("manifest.json");
+    manifest.save(&path).unwrap();
+    assert_eq!(Manifest::load(&path).unwrap().clips()[1].labels, [0, 2]);
+}
+
+#[test]
+fn wrong_annotations_of_charades_name_their_line() {
+    let row = |actions: &str| format!("AAAAA,S,x,1,1,Yes,x,x,x,{actions},1.0\n");
+    for (actions, said) in [
+        ("c002 1.0", "class start end"),
+        ("c999 0.0 1.0", "'c999'"),
+        ("c002 0.0 soon", "'soon'"),
+        ("c002 -1 2", "'-1'"),
+        ("c002 0.0 NaN", "'NaN'"),
+    ] {
+        let lists = charades_lists(&row("c000 0 1"), &row(actions));
+        let error = charades(Path::new("videos"), lists.path(), UNCHECKED).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains(said) && error.contains("test.csv"),
+            "{error}"
+        );
+    }
+    let lists = charades_lists("../../x,S,x,1,1,Yes,x,x,x,c000 0 1,1.0\n", "");
+    assert!(charades(Path::new("videos"), lists.path(), UNCHECKED).is_err());
+    // The same video on both sides.
+    let lists = charades_lists(&row("c000 0 1"), &row("c000 0 1"));
+    assert!(charades(Path::new("videos"), lists.path(), UNCHECKED).is_err());
 }

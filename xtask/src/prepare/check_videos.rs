@@ -11,8 +11,8 @@ use crate::{Error, Result, workspace};
 /// What is checked.
 #[derive(Debug, Clone, clap::Args)]
 pub struct CheckOptions {
-    /// The prepared data set: ucf101, hmdb51 or kinetics400
-    #[arg(value_parser = ["ucf101", "hmdb51", "kinetics400"])]
+    /// The prepared data set: ucf101, hmdb51, kinetics400 or charades
+    #[arg(value_parser = ["ucf101", "hmdb51", "kinetics400", "charades"])]
     pub dataset: String,
 
     /// Its folder [default: datasets/media/NAME in the workspace]

@@ -4,6 +4,7 @@
 //! whose result is there is not done again. So an interrupted run is continued by
 //! running the same command, and a finished one does nothing.
 
+mod charades;
 mod check_videos;
 mod fetch;
 mod hmdb51;
@@ -21,6 +22,7 @@ use crate::download::Client;
 use crate::places::make_folder;
 use crate::{Error, Result, workspace};
 
+pub use charades::prepare_charades;
 pub use check_videos::{CheckOptions, check_videos};
 pub use hmdb51::prepare_hmdb51;
 pub use kinetics400::{KineticsOptions, Part, prepare_kinetics400};

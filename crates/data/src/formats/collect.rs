@@ -15,7 +15,8 @@ pub(super) struct Entry {
     pub(super) id: String,
     /// Relative to the root.
     pub(super) path: PathBuf,
-    pub(super) label: usize,
+    /// What it shows, at least one class.
+    pub(super) labels: Vec<usize>,
     pub(super) group: Option<String>,
     pub(super) frames: Option<usize>,
 }
@@ -110,7 +111,7 @@ impl<'a> Collector<'a> {
     /// It was there under another class.
     pub(super) fn add(&mut self, entry: Entry, at: At<'_>) -> Result<()> {
         if let Some(known) = self.clips.get(&entry.id) {
-            if known.label != entry.label {
+            if known.labels != entry.labels {
                 return Err(at.fail(format!(
                     "clip '{}' has another class here than in the lists before",
                     entry.id
@@ -196,8 +197,10 @@ impl<'a> Collector<'a> {
 
         let mut count = vec![0_usize; classes.len()];
         for entry in &present {
-            if let Some(count) = count.get_mut(entry.label) {
-                *count += 1;
+            for label in &entry.labels {
+                if let Some(count) = count.get_mut(*label) {
+                    *count += 1;
+                }
             }
         }
         let empty = count.iter().filter(|count| **count == 0).count();
@@ -223,11 +226,12 @@ impl<'a> Collector<'a> {
         let clips = present
             .into_iter()
             .map(|entry| {
-                let label = label_of.get(entry.label).copied().flatten();
+                let labels = entry.labels.iter();
+                let labels = labels.filter_map(|label| label_of.get(*label).copied().flatten());
                 Clip {
+                    labels: labels.collect(),
                     id: entry.id,
                     path: entry.path,
-                    labels: label.into_iter().collect(),
                     group: entry.group,
                     frames: entry.frames,
                 }

@@ -110,7 +110,7 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
             Entry {
                 id,
                 path,
-                label,
+                labels: vec![label],
                 group: None,
                 frames: None,
             },

@@ -94,7 +94,7 @@ pub fn hmdb51(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> 
                     Entry {
                         id,
                         path,
-                        label,
+                        labels: vec![label],
                         group,
                         frames: None,
                     },

@@ -74,7 +74,7 @@ pub fn kinetics400(root: &Path, lists: &KineticsLists, options: ReadOptions) -> 
             Entry {
                 id: id.clone(),
                 path,
-                label,
+                labels: vec![label],
                 group: None,
                 frames: None,
             },

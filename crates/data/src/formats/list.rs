@@ -69,7 +69,7 @@ pub fn clip_list(
             Entry {
                 id,
                 path,
-                label,
+                labels: vec![label],
                 group,
                 // A list's own numbers are claims, and not told from those that were counted.
                 frames: None,

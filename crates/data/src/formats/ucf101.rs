@@ -79,7 +79,7 @@ pub fn ucf101(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> 
                     Entry {
                         id: id.clone(),
                         path,
-                        label,
+                        labels: vec![label],
                         group,
                         frames: None,
                     },
