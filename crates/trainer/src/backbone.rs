@@ -1,5 +1,6 @@
-//! The frozen CLIP that a run stands on, and how a checkpoint remembers it.
+//! The CLIP that a run stands on, and how a checkpoint remembers it.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -24,10 +25,11 @@ pub struct Identity {
     pub precision: Precision,
 }
 
-/// A loaded backbone.
+/// A checkpoint that models stand on; its weights are read when they are asked for.
 pub struct Backbone {
-    /// Both towers, frozen.
-    pub clip: Rc<Clip>,
+    checkpoint: Checkpoint,
+    device: Device,
+    frozen: OnceCell<Rc<Clip>>,
     /// Its tokenizer.
     pub words: Rc<dyn Tokenize>,
     /// How it wants its frames.
@@ -37,28 +39,57 @@ pub struct Backbone {
 }
 
 impl Backbone {
-    /// Loads the checkpoint at `place`.
+    /// Opens the checkpoint at `place`.
     ///
     /// # Errors
-    /// Whatever keeps the checkpoint from loading.
+    /// Whatever keeps the checkpoint from opening.
     pub fn open(place: &Path, precision: Precision, device: Device) -> Result<Self> {
         let checkpoint = Checkpoint::open(place)?;
         let words = Rc::new(checkpoint.tokenizer()?);
-        let kind = match precision {
-            Precision::Fp32 => Kind::Float,
-            Precision::Bf16 => Kind::BFloat16,
-        };
-        let clip = Rc::new(checkpoint.load(Usage::Frozen, device, kind)?);
         Ok(Self {
             identity: Identity {
                 place: std::path::absolute(place).unwrap_or_else(|_| place.to_path_buf()),
                 sha256: checkpoint.sha256()?.to_owned(),
-                joint_width: clip.config().joint_width,
+                joint_width: checkpoint.config().joint_width,
                 precision,
             },
             preprocess: checkpoint.preprocess().clone(),
-            clip,
+            checkpoint,
+            device,
+            frozen: OnceCell::new(),
             words,
         })
+    }
+
+    /// Both towers: frozen ones are read once and shared, those to be fine-tuned are read anew
+    /// each time, for whoever asks changes them.
+    ///
+    /// # Errors
+    /// Whatever keeps the weights from loading.
+    pub fn clip(&self, usage: Usage) -> Result<Rc<Clip>> {
+        if usage == Usage::Frozen
+            && let Some(clip) = self.frozen.get()
+        {
+            return Ok(clip.clone());
+        }
+        let kind = match self.identity.precision {
+            Precision::Fp32 => Kind::Float,
+            Precision::Bf16 => Kind::BFloat16,
+        };
+        let clip = Rc::new(self.checkpoint.load(usage, self.device, kind)?);
+        if usage == Usage::Frozen {
+            return Ok(self.frozen.get_or_init(|| clip).clone());
+        }
+        Ok(clip)
+    }
+
+    /// Where its models compute.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// The shape of its towers.
+    pub fn config(&self) -> &clip_backbone::Config {
+        self.checkpoint.config()
     }
 }

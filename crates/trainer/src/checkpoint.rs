@@ -363,6 +363,13 @@ fn raw_values(name: &str, tensor: &Tensor) -> Result<RawValues> {
                 values.iter().flat_map(|v| v.to_le_bytes()).collect(),
             )
         }
+        Kind::BFloat16 => {
+            let values = Vec::<half::bf16>::try_from(&flat)?;
+            (
+                Dtype::BF16,
+                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            )
+        }
         Kind::Int64 => {
             let values = Vec::<i64>::try_from(&flat)?;
             (
@@ -373,7 +380,7 @@ fn raw_values(name: &str, tensor: &Tensor) -> Result<RawValues> {
         other => {
             return Err(Error::mismatch(
                 format!("tensor {name}"),
-                "fp16, fp32, fp64 or int64",
+                "fp16, bf16, fp32, fp64 or int64",
                 format!("{other:?}"),
             ));
         }
@@ -396,12 +403,13 @@ pub(crate) fn decode_tensors(bytes: &[u8]) -> std::result::Result<Tensors, Strin
     for (name, view) in file.tensors() {
         let kind = match view.dtype() {
             Dtype::F16 => Kind::Half,
+            Dtype::BF16 => Kind::BFloat16,
             Dtype::F32 => Kind::Float,
             Dtype::F64 => Kind::Double,
             Dtype::I64 => Kind::Int64,
             other => {
                 return Err(format!(
-                    "{name} is {other:?}; fp16, fp32, fp64 or int64 expected"
+                    "{name} is {other:?}; fp16, bf16, fp32, fp64 or int64 expected"
                 ));
             }
         };

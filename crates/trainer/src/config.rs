@@ -1,6 +1,6 @@
 //! The configuration of a run: defaults in code, then a TOML file, then `--set key=value`.
 //!
-//! The preset decides the defaults, so it is looked for first. A key that does not exist is an
+//! The system and its preset decide the defaults, so they are looked for first. A key that does not exist is an
 //! error that names the nearest one. Only a [`Checked`] configuration can be run.
 
 mod sections;
@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 pub use sections::{
-    Backbone, Data, DatasetKind, Model, Precision, Preset, Protocol, ProtocolKind, Row, Train,
+    Backbone, Data, DatasetKind, Model, Precision, Preset, Protocol, ProtocolKind, Row, Source,
+    StartHead, System, Train,
 };
 
 /// Everything that decides a run's result.
@@ -52,18 +53,27 @@ impl std::ops::Deref for Checked {
 }
 
 impl Config {
-    /// The defaults of a preset.
+    /// The defaults of a preset of Seeing in Flowing.
     pub fn preset(preset: Preset) -> Self {
+        Self::defaults(System::SeeingInFlowing, preset)
+    }
+
+    /// The defaults of a system.
+    pub fn defaults(system: System, preset: Preset) -> Self {
+        let (data, train) = match system {
+            System::SeeingInFlowing => (Data::default(), Train::preset(preset)),
+            System::ActionClip => (Data::action_clip(), Train::action_clip()),
+        };
         Self {
             name: "run".into(),
             seed: 0,
             threads: 2,
             device: "cpu".into(),
-            data: Data::default(),
+            data,
             backbone: Backbone::default(),
             protocol: Protocol::default(),
-            model: Model::preset(preset),
-            train: Train::preset(preset),
+            model: Model::preset(system, preset),
+            train,
         }
     }
 
@@ -121,6 +131,7 @@ impl Config {
         self.data.check()?;
         self.protocol.check()?;
         self.train.check()?;
+        self.model.check(&self.data, &self.train)?;
         Ok(Checked(self))
     }
 }
@@ -261,8 +272,52 @@ mod tests {
     }
 
     #[test]
+    fn the_system_decides_the_defaults_of_data_and_training() {
+        let config = set(&["model.system=action-clip"]).unwrap();
+        assert_eq!(config.data.source, Source::Video);
+        assert_eq!((config.train.rate, config.train.beta2), (5e-6, 0.98));
+        assert_eq!(
+            (config.train.weight_decay, config.train.clip_norm),
+            (0.2, 20.0)
+        );
+        assert!(config.data.augment.jitter.is_some() && config.data.augment.grey == 0.2);
+        let model = config.model.build(config.data.frames).unwrap();
+        assert!(matches!(model, models::ModelConfig::ActionClip(_)));
+        let toml = "[model]\nsystem = \"action-clip\"\n[model.action_clip]\nhead = \"lstm\"\n\
+                    inside = \"shift\"\n[model.action_clip.frozen]\nimage_blocks = 3\n";
+        let config = Config::parse("test", toml, &["train.rate=1e-4".to_owned()]).unwrap();
+        assert_eq!(config.train.rate, 1e-4);
+        assert_eq!(config.model.action_clip.frozen.image_blocks, 3);
+    }
+
+    #[test]
+    fn what_action_clip_cannot_be_combined_with_is_told_with_its_reason() {
+        for (setting, reason) in [
+            ("data.source=features", "changes the tower"),
+            ("train.mix=0.3", "whole classes"),
+            ("train.label_smoothing=0.1", "whole classes"),
+            ("model.row=mmb", "Seeing in Flowing"),
+            ("model.action_clip.inside=joint", "nothing to order"),
+        ] {
+            let error = set(&["model.system=action-clip", setting])
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(reason), "{setting}: {error}");
+        }
+        let joint = ["model.system=action-clip", "model.action_clip.inside=joint"];
+        assert!(set(&[joint[0], joint[1], "model.action_clip.head=mean"]).is_ok());
+        let error = set(&["data.source=video", "model.row=probe"])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("linear probe"), "{error}");
+    }
+
+    #[test]
     fn the_resolved_text_reads_back_to_the_same() {
         let config = set(&["data.root=/x y/\u{fc}", "protocol.seeds=[1,2]"]).unwrap();
+        let again = Config::parse("again", &config.to_toml().unwrap(), &[]).unwrap();
+        assert_eq!(config, again);
+        let config = set(&["model.system=action-clip", "data.augment.jitter.hue=0.2"]).unwrap();
         let again = Config::parse("again", &config.to_toml().unwrap(), &[]).unwrap();
         assert_eq!(config, again);
     }

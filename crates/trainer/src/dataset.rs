@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use data::formats::{
-    Found, KineticsLists, Missing, ReadOptions, class_folders, clip_list, hmdb51, kinetics400,
-    ucf101,
+    Found, KineticsLists, Missing, ReadOptions, charades, class_folders, clip_list, hmdb51,
+    kinetics400, ucf101,
 };
 use data::{Manifest, SkipList, Split};
 
@@ -66,6 +66,7 @@ impl Dataset {
             DatasetKind::Ucf101 => ucf101(root, lists()?, options)?,
             DatasetKind::Hmdb51 => hmdb51(root, lists()?, options)?,
             DatasetKind::Kinetics400 => kinetics400(root, &kinetics_lists(lists()?), options)?,
+            DatasetKind::Charades => charades(root, lists()?, options)?,
             DatasetKind::Folder => class_folders(&name, root, options)?,
             DatasetKind::Csv => {
                 let list = needed(
@@ -149,7 +150,19 @@ impl Dataset {
             .map_or("", |clip| clip.id.as_str())
     }
 
-    /// The class of the clip at a position.
+    /// Every class of the clip at a position.
+    pub fn classes(&self, position: usize) -> &[usize] {
+        let clip = self.manifest.clips().get(position);
+        clip.map_or(&[], |clip| clip.labels.as_slice())
+    }
+
+    /// Whether clips show several classes.
+    pub fn is_multi_label(&self) -> bool {
+        let clips = self.manifest.clips();
+        clips.iter().any(|clip| clip.labels.len() > 1)
+    }
+
+    /// The class of the clip at a position, the first of several.
     pub fn class(&self, position: usize) -> usize {
         self.manifest
             .clips()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use models::{Classifier, Clips, Targets, VideoTextModel};
+use models::{Classifier, Clips, Piece, Targets, VideoTextModel};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::{Kind, Tensor};
@@ -160,7 +160,7 @@ where
     };
     let store = store(task.folder, train.keep);
     let mut optimizer = Optimizer::new(method(train), trainable(task.model, train.weight_decay));
-    let mut average = (train.average > 0.0).then(|| parameters(task.model));
+    let mut average = (train.average > 0.0).then(|| in_full(parameters(task.model)));
     let mut done = 0;
     if let Some(loaded) = store.load::<State<R>>()? {
         if loaded.state.run != *run {
@@ -246,16 +246,37 @@ fn step(
 ) -> Result<Seen> {
     let train = task.train;
     let (epoch, within) = (done / length.epoch_steps, done % length.epoch_steps);
-    let positions = batch_positions(task, epoch, within);
-    let classes = classes_of(task.clips.classes(), &positions);
+    let wanted = batch_positions(task, epoch, within);
+    let drawn = task.clips.batch(&wanted, task.seed, epoch)?;
+    let positions = drawn.positions;
+    if positions.is_empty() {
+        return Err(Error::mismatch(
+            format!("clips of step {}", done + 1),
+            "at least 1 that decodes",
+            format!("none of {}", drawn.left_out.join(", ")),
+        ));
+    }
+    let (next_epoch, next) = (
+        (done + 1) / length.epoch_steps,
+        (done + 1) % length.epoch_steps,
+    );
+    if next_epoch < length.epochs {
+        let positions = batch_positions(task, next_epoch, next);
+        task.clips.ahead(&positions, task.seed, next_epoch)?;
+    }
+    let classes: Vec<i64> = positions
+        .iter()
+        .map(|position| class_of(task, *position, epoch))
+        .collect();
     // Dropout draws from libtorch's own generator: set anew for each step, it needs no saving.
     let draws = Stream::new(task.seed, Purpose::Step, epoch, within).next_u64();
     tch::manual_seed((draws >> 1) as i64);
 
     let batch = Batch {
-        clips: task.clips.batch(&positions, task.seed, epoch)?,
+        clips: drawn.clips,
         classes: Tensor::from_slice(&classes),
         weights: None,
+        shown: shown(task, &positions)?,
     };
     let batch = match train.mix > 0.0 {
         true => batch.mixed(
@@ -266,25 +287,29 @@ fn step(
         false => batch,
     };
     optimizer.zero_grad();
-    let (mut loss, mut right) = (0.0, 0);
-    let piece = positions.len().div_ceil(train.accumulate);
-    for start in (0..positions.len()).step_by(piece.max(1)) {
-        let size = piece.min(positions.len() - start);
-        let part = batch.part(start as i64, size as i64)?;
-        let targets = part.targets().smoothed(train.label_smoothing)?;
-        let computed = classifier.loss(&part.clips, &targets)?;
-        let share = size as f64 / positions.len() as f64;
-        loss += share * computed.value.double_value(&[]);
-        let predicted = &computed.predicted;
-        right += predicted
-            .eq_tensor(&part.classes.to_device(predicted.device()))
-            .sum(Kind::Int64)
-            .int64_value(&[]);
-        if !loss.is_finite() {
-            return Err(not_finite(done, "loss", loss));
-        }
-        computed.backward(share)?;
+    let size = positions.len().div_ceil(train.accumulate).max(1);
+    let pieces = (0..positions.len())
+        .step_by(size)
+        .map(|start| {
+            let count = size.min(positions.len() - start);
+            let part = batch.part(start as i64, count as i64)?;
+            let targets = part.targets().smoothed(train.label_smoothing)?;
+            Ok(Piece {
+                clips: part.clips,
+                targets,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let learned = classifier.learn(&pieces)?;
+    let loss = learned.loss;
+    if !loss.is_finite() {
+        return Err(not_finite(done, "loss", loss));
     }
+    let predicted = &learned.predicted;
+    let right = predicted
+        .eq_tensor(&batch.classes.to_device(predicted.device()))
+        .sum(Kind::Int64)
+        .int64_value(&[]);
     let norm = optimizer.clip_gradients(train.clip_norm);
     if !norm.is_finite() {
         return Err(not_finite(done, "gradient norm", norm));
@@ -299,6 +324,7 @@ fn step(
             rate,
             gradient_norm: norm,
             top1: right as f64 / positions.len() as f64,
+            left_out: drawn.left_out,
         },
         clips: positions.len(),
     })
@@ -313,11 +339,32 @@ fn batch_positions(task: &Task<'_>, epoch: u64, within: u64) -> Vec<usize> {
     batches.nth(within).unwrap_or_default().to_vec()
 }
 
-fn classes_of(classes: &[i64], positions: &[usize]) -> Vec<i64> {
-    positions
-        .iter()
-        .filter_map(|position| classes.get(*position).copied())
-        .collect()
+/// The class a clip stands for in `epoch`: its own, or of several one drawn anew.
+fn class_of(task: &Task<'_>, position: usize, epoch: u64) -> i64 {
+    let shown = task.clips.shown(position);
+    let draw =
+        Stream::new(task.seed, Purpose::Class, epoch, position as u64).below(shown.len().max(1));
+    let one = || task.clips.classes().get(position).copied();
+    shown.get(draw).copied().or_else(one).unwrap_or(0)
+}
+
+/// 1 for every class each clip shows, `[B, K]`, where clips show several.
+fn shown(task: &Task<'_>, positions: &[usize]) -> Result<Option<Tensor>> {
+    let sets: Vec<&[i64]> = positions.iter().map(|at| task.clips.shown(*at)).collect();
+    if sets.iter().all(|set| set.is_empty()) {
+        return Ok(None);
+    }
+    let mut rows = vec![0f32; sets.len() * task.labels.len()];
+    for (row, set) in rows.chunks_mut(task.labels.len().max(1)).zip(sets) {
+        for class in set {
+            let slot = usize::try_from(*class)
+                .ok()
+                .and_then(|class| row.get_mut(class));
+            *slot.ok_or_else(|| Error::mismatch("class", task.labels.len(), class))? = 1.0;
+        }
+    }
+    let size = [positions.len() as i64, task.labels.len() as i64];
+    Ok(Some(Tensor::from_slice(&rows).f_view(size)?))
 }
 
 /// Clips with what they show.
@@ -327,6 +374,8 @@ struct Batch {
     classes: Tensor,
     /// `[B, K]`, where clips were mixed.
     weights: Option<Tensor>,
+    /// `[B, K]`, where clips show several classes.
+    shown: Option<Tensor>,
 }
 
 impl Batch {
@@ -345,11 +394,15 @@ impl Batch {
             Clips::Features(features) => Clips::Features(mix(features)),
             Clips::Pixels(pixels) => Clips::Pixels(mix(pixels)),
         };
-        let truth = self.classes.f_one_hot(labels as i64)?.to_kind(Kind::Float);
+        let truth = match &self.shown {
+            Some(shown) => shown / shown.sum_dim_intlist(-1, true, Kind::Float),
+            None => self.classes.f_one_hot(labels as i64)?.to_kind(Kind::Float),
+        };
         Ok(Self {
             clips,
             weights: Some(mix(&truth)),
             classes: self.classes,
+            shown: None,
         })
     }
 
@@ -362,13 +415,15 @@ impl Batch {
             },
             classes: cut(&self.classes)?,
             weights: self.weights.as_ref().map(cut).transpose()?,
+            shown: self.shown.as_ref().map(cut).transpose()?,
         })
     }
 
     fn targets(&self) -> Targets {
-        match &self.weights {
-            Some(weights) => Targets::weights(weights),
-            None => Targets::classes(&self.classes),
+        match (&self.weights, &self.shown) {
+            (Some(weights), _) => Targets::weights(weights),
+            (None, Some(shown)) => Targets::classes(&self.classes).showing(shown),
+            (None, None) => Targets::classes(&self.classes),
         }
     }
 }
@@ -380,7 +435,7 @@ fn method(train: &Train) -> Method {
         },
         MethodName::Adamw => Method::AdamW {
             beta1: train.momentum,
-            beta2: 0.999,
+            beta2: train.beta2,
             eps: 1e-8,
         },
     }
@@ -446,6 +501,16 @@ fn resume(
     }
 }
 
+/// In fp32 at the least: an average moves by less than bf16 can tell.
+fn in_full(tensors: Tensors) -> Tensors {
+    let full = |tensor: Tensor| match tensor.kind() {
+        Kind::Half | Kind::BFloat16 => tensor.to_kind(Kind::Float),
+        _ => tensor,
+    };
+    let tensors = tensors.into_iter();
+    tensors.map(|(name, tensor)| (name, full(tensor))).collect()
+}
+
 /// Exponential moving average; a plain mean over the first steps, so that the random start
 /// weighs no more than any other step.
 fn update_average(average: &mut Tensors, model: &dyn VideoTextModel, decay: f64, done: u64) {
@@ -455,7 +520,8 @@ fn update_average(average: &mut Tensors, model: &dyn VideoTextModel, decay: f64,
     for (name, mean) in average {
         if let Some(tensor) = current.remove(name) {
             let _ = mean.g_mul_scalar_(decay);
-            let _ = mean.g_add_(&(tensor.detach() * (1.0 - decay)));
+            let share = tensor.detach().to_kind(mean.kind()) * (1.0 - decay);
+            let _ = mean.g_add_(&share);
         }
     }
 }
@@ -669,6 +735,40 @@ mod tests {
     }
 
     #[test]
+    fn a_clip_of_several_classes_names_each_in_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = Linear::new(3);
+        let train = recipe();
+        let shown = (0..10i64)
+            .map(|clip| vec![clip % 3, (clip + 1) % 3])
+            .collect();
+        let mut source = clips(10).showing(shown);
+        let task = Task {
+            model: &model,
+            labels: &model.labels,
+            clips: &mut source,
+            train: &train,
+            seed: 5,
+            folder: folder.path(),
+            interrupt: &Interrupt::default(),
+            quiet: true,
+        };
+        let named: std::collections::BTreeSet<i64> =
+            (0..40).map(|epoch| class_of(&task, 4, epoch)).collect();
+        assert_eq!(named.into_iter().collect::<Vec<_>>(), [1, 2]);
+        let rows = shown_of(&shown_at(&task, &[4, 5]));
+        assert_eq!(rows, [[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]]);
+    }
+
+    fn shown_at(task: &Task<'_>, positions: &[usize]) -> Tensor {
+        super::shown(task, positions).unwrap().unwrap()
+    }
+
+    fn shown_of(rows: &Tensor) -> Vec<Vec<f32>> {
+        Vec::try_from(rows).unwrap()
+    }
+
+    #[test]
     fn a_folder_of_another_run_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         run(folder.path(), &recipe(), false);
@@ -744,6 +844,7 @@ mod tests {
             clips: Clips::Features(Tensor::ones([4, 2, 3], (Kind::Float, Device::Cpu))),
             classes: Tensor::from_slice(&[0i64, 1, 2, 1]),
             weights: None,
+            shown: None,
         };
         let mixed = batch
             .mixed(3, 0.5, Stream::new(0, Purpose::Mix, 0, 0))

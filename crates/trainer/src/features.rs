@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clip_backbone::Usage;
 use data::feature_cache::{
     FeatureLayout, FeatureReader, FeatureWriter, Precision, Row, ShardRows, ShareOfWork,
 };
@@ -260,7 +261,8 @@ impl Extractor<'_> {
             3,
         ];
         let pixels = Tensor::f_from_data_size(rgb, &size, Kind::Uint8)?;
-        let vision = &self.backbone.clip.vision;
+        let clip = self.backbone.clip(Usage::Frozen)?;
+        let vision = &clip.vision;
         let parts = pixels
             .split(FRAMES, 0)
             .iter()

@@ -14,6 +14,7 @@ pub mod features;
 pub mod fit;
 pub mod grid;
 pub mod interrupt;
+pub mod live;
 pub mod log;
 pub mod metrics;
 pub mod optim;
@@ -25,6 +26,7 @@ pub mod runtime;
 pub mod schedule;
 pub mod seed;
 pub mod source;
+pub mod start;
 pub mod trial;
 
 pub use error::Error;

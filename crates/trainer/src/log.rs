@@ -29,6 +29,9 @@ pub struct StepRecord {
     pub gradient_norm: f64,
     /// Share of its clips that scored highest on their own class.
     pub top1: f64,
+    /// Clips of the batch that could not be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// The log of one training run, in its folder.
@@ -214,6 +217,7 @@ mod tests {
             rate: 1e-3,
             gradient_norm: 0.1,
             top1: 0.5,
+            left_out: Vec::new(),
         }
     }
 

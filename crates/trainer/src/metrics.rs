@@ -102,6 +102,50 @@ pub fn order(row: &[f32]) -> Vec<usize> {
     ranked.into_iter().map(|(class, _)| class).collect()
 }
 
+/// Mean average precision of `scores`, `[N * K]` row by row, where clip n shows the classes
+/// `shown[n]`: for each class the clips are ranked by its score, and the precision at each clip
+/// that shows it is averaged; then the mean over the classes that are shown at all. Equal
+/// scores keep the clips' order. `None` where nothing is shown.
+///
+/// # Errors
+/// [`Error::Mismatch`] where the lengths do not fit, or a score is not a number.
+pub fn mean_average_precision(
+    scores: &[f32],
+    shown: &[Vec<i64>],
+    classes: usize,
+) -> Result<Option<f64>> {
+    if scores.len() != shown.len() * classes {
+        return Err(Error::mismatch(
+            "scores",
+            format!("{} clips x {classes} classes", shown.len()),
+            format!("{} values", scores.len()),
+        ));
+    }
+    if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
+        return Err(Error::mismatch("score", "a finite number", score));
+    }
+    let mut precisions = Vec::new();
+    for class in 0..classes {
+        let of_class = scores.iter().skip(class).step_by(classes.max(1));
+        let column: Vec<f32> = of_class.copied().collect();
+        let (mut right, mut sum) = (0usize, 0.0);
+        for (rank, clip) in order(&column).into_iter().enumerate() {
+            if shown
+                .get(clip)
+                .is_some_and(|set| set.contains(&(class as i64)))
+            {
+                right += 1;
+                sum += right as f64 / (rank + 1) as f64;
+            }
+        }
+        if right > 0 {
+            precisions.push(sum / right as f64);
+        }
+    }
+    let count = precisions.len();
+    Ok((count > 0).then(|| precisions.iter().sum::<f64>() / count as f64))
+}
+
 /// The harmonic mean of base and novel accuracy; 0 where either is.
 pub fn harmonic_mean(base: f64, novel: f64) -> f64 {
     if base <= 0.0 || novel <= 0.0 {
@@ -250,6 +294,25 @@ mod tests {
         let (low, high) = wilson(56, 112);
         assert!((low - 0.4089).abs() < 1e-3 && (high - 0.5911).abs() < 1e-3);
         assert!(wilson(0, 10).0 < 1e-12 && (wilson(10, 10).1 - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn average_precision_follows_its_definition() {
+        // Class 0: ranks of the clips 0, 2, 1, 3; shown by 0 and 1: (1/1 + 2/3) / 2.
+        // Class 1: ranks 3, 1, 0, 2; shown by 1, 2, 3: (1 + 1 + 3/4) / 3. Class 2: by none.
+        let scores = [
+            0.9f32, 0.3, 0.5, 0.4, 0.6, 0.5, 0.8, 0.1, 0.5, 0.1, 0.7, 0.5,
+        ];
+        let shown = [vec![0], vec![0, 1], vec![1], vec![1]];
+        let map = mean_average_precision(&scores, &shown, 3).unwrap().unwrap();
+        let expected = ((1.0 + 2.0 / 3.0) / 2.0 + (1.0 + 1.0 + 0.75) / 3.0) / 2.0;
+        assert!((map - expected).abs() < 1e-12, "{map}");
+        assert_eq!(
+            mean_average_precision(&scores, &vec![vec![]; 4], 3).unwrap(),
+            None
+        );
+        assert!(mean_average_precision(&scores, &shown, 4).is_err());
+        assert!(mean_average_precision(&[f32::NAN; 12], &shown, 3).is_err());
     }
 
     proptest! {

@@ -52,10 +52,13 @@ pub struct Parameter {
     pub decay: f64,
 }
 
-/// A parameter and its state.
+/// A parameter and its state, which is kept in fp32 whatever the parameter's precision.
 #[derive(Debug)]
 struct Slot {
     parameter: Parameter,
+    /// The parameter in fp32, where it computes in less: steps too small for its precision
+    /// add up here.
+    master: Option<Tensor>,
     /// Velocity, or first moment.
     first: Tensor,
     /// Second moment; AdamW only.
@@ -77,10 +80,19 @@ impl Optimizer {
     /// in every run.
     pub fn new(method: Method, mut parameters: Vec<Parameter>) -> Self {
         parameters.sort_by(|a, b| a.name.cmp(&b.name));
-        let zeros = |parameter: &Parameter| parameter.tensor.detach().zeros_like();
+        let full = |kind| match kind {
+            Kind::Half | Kind::BFloat16 => Kind::Float,
+            kind => kind,
+        };
+        let zeros = |parameter: &Parameter| {
+            let tensor = parameter.tensor.detach();
+            Tensor::zeros(tensor.size(), (full(tensor.kind()), tensor.device()))
+        };
         let slots = parameters
             .into_iter()
             .map(|parameter| Slot {
+                master: (parameter.tensor.kind() != full(parameter.tensor.kind()))
+                    .then(|| parameter.tensor.detach().to_kind(Kind::Float)),
                 first: zeros(&parameter),
                 second: match method {
                     Method::Sgd { .. } => None,
@@ -138,11 +150,12 @@ impl Optimizer {
         let steps = self.steps as f64;
         for slot in &mut self.slots {
             let (decay, rate) = (slot.parameter.decay, rate * slot.parameter.rate);
-            let tensor = &mut slot.parameter.tensor;
-            let gradient = tensor.grad();
+            let gradient = slot.parameter.tensor.grad();
             if !gradient.defined() {
                 continue;
             }
+            let gradient = gradient.to_kind(slot.first.kind());
+            let tensor = slot.master.as_mut().unwrap_or(&mut slot.parameter.tensor);
             match (self.method, &mut slot.second) {
                 (Method::AdamW { beta1, beta2, eps }, Some(second)) => {
                     let _ = tensor.g_mul_scalar_(1.0 - rate * decay);
@@ -167,10 +180,14 @@ impl Optimizer {
                 }
                 (Method::AdamW { .. }, None) => {}
             }
+            if let Some(master) = &slot.master {
+                slot.parameter.tensor.copy_(master);
+            }
         }
     }
 
-    /// All state but the parameters themselves: `first.<name>`, `second.<name>`.
+    /// All state but the parameters themselves: `first.<name>`, `second.<name>`, and
+    /// `master.<name>` of a parameter in less than fp32.
     pub fn state(&self) -> BTreeMap<String, Tensor> {
         let mut state = BTreeMap::new();
         for slot in &self.slots {
@@ -178,6 +195,12 @@ impl Optimizer {
                 format!("first.{}", slot.parameter.name),
                 slot.first.shallow_clone(),
             );
+            if let Some(master) = &slot.master {
+                state.insert(
+                    format!("master.{}", slot.parameter.name),
+                    master.shallow_clone(),
+                );
+            }
             if let Some(second) = &slot.second {
                 state.insert(
                     format!("second.{}", slot.parameter.name),
@@ -368,6 +391,30 @@ mod tests {
         // AdamW's first step is rate in the gradient's sign, after the decay.
         let adam = [2.0 * (1.0 - 0.01) - 0.1, -(1.0 - 0.01) - 0.1];
         assert!(close(&step(ADAMW, &[0.1]), &adam, 1e-5));
+    }
+
+    #[test]
+    fn steps_too_small_for_bf16_add_up() {
+        let start = Tensor::ones([1], (Kind::BFloat16, tch::Device::Cpu));
+        let p = start.copy().set_requires_grad(true);
+        let mut optimizer = Optimizer::new(ADAMW, vec![leaf("p", &p, 1.0, 0.0)]);
+        let mut moved = Vec::new();
+        for _ in 0..40 {
+            optimizer.zero_grad();
+            (&p * 2.0).sum(Kind::Float).backward();
+            optimizer.step(1e-4);
+            moved.push(p.double_value(&[0]));
+        }
+        assert_eq!(moved[0], 1.0, "bf16 knows nothing between 1 and 0.996");
+        assert!((moved[39] - 0.996).abs() < 1e-3, "{}", moved[39]);
+        let state = optimizer.state();
+        assert_eq!(state["master.p"].kind(), Kind::Float);
+        assert_eq!(state["first.p"].kind(), Kind::Float);
+        // Restored, it goes on from where it was, not from the rounded value.
+        let again = start.copy().set_requires_grad(true);
+        let mut resumed = Optimizer::new(ADAMW, vec![leaf("p", &again, 1.0, 0.0)]);
+        resumed.restore(&state, 40).unwrap();
+        assert_eq!(resumed.state()["master.p"], state["master.p"]);
     }
 
     #[test]

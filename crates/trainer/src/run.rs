@@ -1,7 +1,9 @@
 //! One configured run: its trials trained and tested, each in a folder of its own.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use data::feature_cache::ShareOfWork;
@@ -12,19 +14,25 @@ use sha2::{Digest as _, Sha256};
 use tch::Device;
 
 use crate::backbone::{Backbone, Identity};
-use crate::checkpoint::{Loaded, TRAINED, Tensors, encode_tensors};
-use crate::config::{Checked, Config, ProtocolKind};
+use crate::checkpoint::{Loaded, Tensors, encode_tensors};
+use crate::config::{Checked, Config, ProtocolKind, Source};
 use crate::dataset::Dataset;
 use crate::disk::write_file;
 use crate::engine::{self, Ended, Task};
 use crate::evaluate::{ClipScore, Scored};
 use crate::features::{Extraction, Extractor, FeatureSet};
 use crate::interrupt::Interrupt;
-use crate::metrics::Accuracy;
+use crate::live::{LiveClips, LiveRecipe, LiveScorer, LiveScores as Tested};
+use crate::log::{StepRecord, read_steps};
+use crate::metrics::{Accuracy, mean_average_precision};
 use crate::probe::Probe;
+use crate::runtime::{peak_memory, watch_memory};
 use crate::seed::{Purpose, Stream};
-use crate::source::CachedClips;
-use crate::trial::{Test, Trial, split_name, split_of, training_classes, trials};
+use crate::source::{CachedClips, ClipSource};
+use crate::start::{Start, expect_backbone, trained_of};
+use crate::trial::{
+    Test, Trial, numbers, shown_classes, split_name, split_of, training_classes, trials,
+};
 use crate::{Error, Result};
 
 /// The commit this binary was built from.
@@ -71,8 +79,11 @@ pub struct Outcome {
     pub test: String,
     /// The classes chosen from, as words.
     pub labels: Vec<String>,
-    /// Accuracy over all clips.
+    /// Accuracy over all clips; of those with several classes, on the first.
     pub accuracy: Accuracy,
+    /// Mean average precision, 0 to 1, where clips show several classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_average_precision: Option<f64>,
     /// Every clip with its best classes.
     pub clips: Vec<ClipScore>,
 }
@@ -99,8 +110,44 @@ pub struct TrialResult {
     /// Clips that could not be decoded and were left out, with the reason.
     #[serde(default)]
     pub skipped: Vec<(String, String)>,
+    /// What the training cost, where there was one and it ran in one go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<TrainingCost>,
     /// Its tests.
     pub tests: Vec<Outcome>,
+}
+
+/// What a training cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainingCost {
+    /// Numbers that learn.
+    pub parameters: u64,
+    /// Steps.
+    pub steps: u64,
+    /// Mean seconds a step, decoding and checkpoints among them.
+    pub step_seconds: f64,
+    /// The most memory the process held during training, in bytes, where the system tells.
+    pub peak_memory: Option<u64>,
+}
+
+/// A trial's scores, with what its training gave.
+struct Trained {
+    tested: Vec<Tested>,
+    checkpoint: Option<String>,
+    cost: Option<TrainingCost>,
+}
+
+impl TrialResult {
+    /// Names the clips that a training from videos had to leave out of its batches.
+    fn leave_out_untrained(&mut self, steps: &[StepRecord]) {
+        let ids = steps.iter().flat_map(|step| &step.left_out);
+        for id in ids.collect::<BTreeSet<_>>() {
+            if !self.skipped.iter().any(|(known, _)| known == id) {
+                let reason = "cannot be decoded: left out in training";
+                self.skipped.push((id.clone(), reason.into()));
+            }
+        }
+    }
 }
 
 /// How a run ended.
@@ -133,14 +180,7 @@ pub struct Session {
     pub interrupt: Interrupt,
     /// No progress on stderr.
     pub quiet: bool,
-    start: Option<Start>,
-}
-
-/// Parameters that training goes on from instead of drawn ones.
-struct Start {
-    parameters: Tensors,
-    /// The checkpoint they are from.
-    hash: String,
+    start: OnceCell<Start>,
 }
 
 impl Session {
@@ -150,29 +190,17 @@ impl Session {
     /// # Errors
     /// [`Error::Checkpoint`] where it stands on another backbone or holds no parameters.
     pub fn start_from(&mut self, loaded: &Loaded<Record>) -> Result<()> {
-        self.expect_backbone(loaded)?;
-        self.start = Some(Start {
-            parameters: trained_of(loaded)?,
-            hash: loaded.hash.clone(),
-        });
+        self.start = OnceCell::from(Start::of_run(loaded, &self.backbone.identity)?);
         Ok(())
     }
 
-    fn expect_backbone(&self, loaded: &Loaded<Record>) -> Result<()> {
-        let (theirs, ours) = (&loaded.state.backbone, &self.backbone.identity);
-        if theirs.sha256 == ours.sha256 {
-            return Ok(());
+    /// What training starts from, where the configuration or the caller names something.
+    fn start(&self) -> Result<Option<&Start>> {
+        if let (Some(place), None) = (&self.config.train.start_from, self.start.get()) {
+            let read = Start::read(place, &self.backbone)?;
+            return Ok(Some(self.start.get_or_init(|| read)));
         }
-        Err(Error::Checkpoint {
-            path: loaded.path.clone(),
-            reason: format!(
-                "was trained on the backbone {} with SHA-256 {}; {} has {}",
-                theirs.place.display(),
-                theirs.sha256,
-                ours.place.display(),
-                ours.sha256
-            ),
-        })
+        Ok(self.start.get())
     }
 
     /// Loads backbone and data set, and sets libtorch's threads.
@@ -196,7 +224,7 @@ impl Session {
             dataset,
             interrupt,
             quiet,
-            start: None,
+            start: OnceCell::new(),
         })
     }
 
@@ -288,9 +316,9 @@ impl Session {
     /// its own configuration.
     pub fn evaluate(&self, loaded: &Loaded<Record>, folder: &Path) -> Result<Evaluation> {
         let record = &loaded.state;
-        self.expect_backbone(loaded)?;
+        expect_backbone(loaded, &self.backbone.identity)?;
         let model = self.model(&record.model, record.seed)?;
-        engine::load_parameters(model.as_ref(), &trained_of(loaded)?)?;
+        engine::load_parameters(model.as_ref(), trained_of(loaded)?)?;
         // A draw of training clips decides nothing here: one test for each draw of test clips.
         let mut protocol = self.config.protocol.clone();
         match protocol.name {
@@ -312,11 +340,9 @@ impl Session {
         for trial in &mut trials {
             features.leave_out_undecodable(trial);
             let started = Instant::now();
-            let scored = trial
-                .tests
-                .iter()
-                .map(|test| self.score(model.as_ref(), test, &features.test))
-                .collect::<Result<Vec<_>>>()?;
+            let Some(scored) = self.score_all(model.as_ref(), trial, &features)? else {
+                return Ok(Evaluation::Interrupted);
+            };
             let place = folder.join(&trial.name);
             let hash = Some(loaded.hash.clone());
             let result = self.result(trial, &scored, hash, &features, &place, started)?;
@@ -326,8 +352,12 @@ impl Session {
         Ok(Evaluation::Done(results))
     }
 
-    /// Extracts the features the trials need; `None` where it was stopped.
+    /// Extracts the features the trials need, where they stand on features; `None` where it was
+    /// stopped.
     fn prepare(&self, trials: &[Trial]) -> Result<Option<Prepared>> {
+        if self.config.data.source == Source::Video {
+            return Ok(Some(Prepared::Live));
+        }
         let (train, test) = self.parts(trials)?;
         let mut sets = Vec::new();
         if !train.is_empty() {
@@ -341,7 +371,10 @@ impl Session {
         let Some(test) = self.extract(&test, &self.test_recipe())? else {
             return Ok(None);
         };
-        Ok(Some(Prepared { train: sets, test }))
+        Ok(Some(Prepared::Kept {
+            train: sets,
+            test: Box::new(test),
+        }))
     }
 
     /// The clips whose features the trials need. All clips of the split are taken, so that
@@ -394,13 +427,20 @@ impl Session {
         }
         let started = Instant::now();
         let scored = match self.config.model.build(self.config.data.frames) {
-            None => Some((self.probe(trial, features)?, None)),
+            None => Some(Trained {
+                tested: self.probe(trial, features)?,
+                checkpoint: None,
+                cost: None,
+            }),
             Some(model) => self.train_and_test(trial, &model, features, folder)?,
         };
-        let Some((scored, checkpoint)) = scored else {
+        let Some(trained) = scored else {
             return Ok(None);
         };
-        let result = self.result(trial, &scored, checkpoint, features, folder, started)?;
+        let (tested, checkpoint) = (&trained.tested, trained.checkpoint);
+        let mut result = self.result(trial, tested, checkpoint, features, folder, started)?;
+        result.cost = trained.cost;
+        result.leave_out_untrained(&read_steps(&folder.join("log.jsonl"))?);
         write_json(&result_path, &result)?;
         Ok(Some(result))
     }
@@ -409,23 +449,27 @@ impl Session {
     fn result(
         &self,
         trial: &Trial,
-        scored: &[Scored],
+        scored: &[Tested],
         checkpoint: Option<String>,
         features: &Prepared,
         folder: &Path,
         started: Instant,
     ) -> Result<TrialResult> {
         let mut tests = Vec::with_capacity(scored.len());
-        for (test, scored) in trial.tests.iter().zip(scored) {
+        let mut skipped = features.skipped();
+        for (test, tested) in trial.tests.iter().zip(scored) {
+            let scored = &tested.scored;
             save_scores(
                 &folder.join(format!("scores-{}.safetensors", test.name)),
                 scored,
             )?;
+            skipped.extend(tested.skipped.clone());
             tests.push(Outcome {
                 test: test.name.clone(),
                 labels: self.labels(&test.classes),
                 accuracy: scored.accuracy()?,
-                clips: scored.clips(test.clips.iter().map(|clip| self.dataset.id(*clip))),
+                mean_average_precision: self.mean_average_precision(test, tested)?,
+                clips: scored.clips(tested.clips.iter().map(|clip| self.dataset.id(*clip))),
             });
         }
         Ok(TrialResult {
@@ -437,13 +481,23 @@ impl Session {
             backbone: self.backbone.identity.sha256.clone(),
             revision: REVISION.into(),
             seconds: started.elapsed().as_secs_f64(),
-            skipped: features
-                .skipped()
+            skipped: skipped
                 .into_iter()
                 .map(|(clip, reason)| (self.dataset.id(clip).to_owned(), reason))
                 .collect(),
+            cost: None,
             tests,
         })
+    }
+
+    fn mean_average_precision(&self, test: &Test, tested: &Tested) -> Result<Option<f64>> {
+        if !self.dataset.is_multi_label() {
+            return Ok(None);
+        }
+        let shown = |clip: &usize| numbers(&test.classes, self.dataset.classes(*clip));
+        let shown: Vec<Vec<i64>> = tested.clips.iter().map(shown).collect();
+        let scored = &tested.scored;
+        mean_average_precision(&scored.probabilities, &shown, scored.classes)
     }
 
     /// Every number is printed with this: protocol, split, shots, views, name style.
@@ -480,32 +534,34 @@ impl Session {
         classes.iter().filter_map(label).collect()
     }
 
-    /// The scores of each test and the tested checkpoint's hash; `None` where stopped.
-    #[allow(clippy::type_complexity)]
+    /// Trains a trial and scores its tests; `None` where stopped.
     fn train_and_test(
         &self,
         trial: &Trial,
         config: &ModelConfig,
         features: &Prepared,
         folder: &Path,
-    ) -> Result<Option<(Vec<Scored>, Option<String>)>> {
+    ) -> Result<Option<Trained>> {
         let model = self.model(config, trial.seed)?;
-        if let Some(start) = &self.start {
-            engine::load_parameters(model.as_ref(), &start.parameters)?;
+        if let Some(start) = self.start()? {
+            start.put_into(model.as_ref(), config, self.config.train.start_head)?;
         }
-        let mut checkpoint = None;
+        let (mut checkpoint, mut cost) = (None, None);
         let learns = !model.trained().variables().is_empty();
         if learns && !trial.train.is_empty() {
             let labels = self.labels(&trial.classes);
             let classes =
                 training_classes(trial, &self.dataset, self.config.protocol.shuffle_labels);
             let record = self.record(trial, config, labels.clone(), &classes)?;
-            let mut clips = CachedClips::new(features.training(&trial.train)?, classes)?;
+            let mut clips = self.training_clips(trial, classes, features)?;
+            let before = read_steps(&folder.join("log.jsonl"))?.len();
+            watch_memory();
+            let started = Instant::now();
             let ended = engine::train(
                 &mut Task {
                     model: model.as_ref(),
                     labels: &labels,
-                    clips: &mut clips,
+                    clips: clips.as_mut(),
                     train: &self.config.train,
                     seed: trial.seed,
                     folder,
@@ -517,38 +573,101 @@ impl Session {
             if ended != Ended::Finished {
                 return Ok(None);
             }
+            let steps = read_steps(&folder.join("log.jsonl"))?.len();
+            if before == 0 && steps > 0 {
+                let variables = model.trained().variables();
+                cost = Some(TrainingCost {
+                    parameters: variables.values().map(|tensor| tensor.numel() as u64).sum(),
+                    steps: steps as u64,
+                    step_seconds: started.elapsed().as_secs_f64() / steps as f64,
+                    peak_memory: peak_memory(),
+                });
+            }
             checkpoint = engine::last_checkpoint::<Record>(folder)?.map(|loaded| loaded.hash);
         }
-        let scored = trial
-            .tests
-            .iter()
-            .map(|test| self.score(model.as_ref(), test, &features.test))
-            .collect::<Result<_>>()?;
-        Ok(Some((scored, checkpoint)))
+        let tested = self.score_all(model.as_ref(), trial, features)?;
+        Ok(tested.map(|tested| Trained {
+            tested,
+            checkpoint,
+            cost,
+        }))
+    }
+
+    /// What a trial's training draws its batches from.
+    fn training_clips(
+        &self,
+        trial: &Trial,
+        classes: Vec<i64>,
+        features: &Prepared,
+    ) -> Result<Box<dyn ClipSource>> {
+        let shown = shown_classes(trial, &self.dataset, self.config.protocol.shuffle_labels)?;
+        let Prepared::Kept { .. } = features else {
+            let mut augment = self.config.data.augment.clone();
+            augment.size = usize::try_from(self.backbone.preprocess.size).unwrap_or(0);
+            let clips = LiveClips::new(
+                Arc::new(self.dataset.manifest.clone()),
+                trial.train.clone(),
+                classes,
+                LiveRecipe {
+                    sampling: self.sampling(),
+                    augment,
+                    preprocess: self.backbone.preprocess.clone(),
+                    device: self.backbone.device(),
+                },
+            )?;
+            return Ok(Box::new(clips.showing(shown)));
+        };
+        let known = features.training(&trial.train)?;
+        Ok(Box::new(CachedClips::new(known, classes)?.showing(shown)))
     }
 
     /// The model of a trial with its first values, which depend on the seed alone.
     pub fn model(&self, config: &ModelConfig, seed: u64) -> Result<Box<dyn VideoTextModel>> {
         let draws = Stream::new(seed, Purpose::Initialise, 0, 0).next_u64();
         tch::manual_seed((draws >> 1) as i64);
-        let clip = self.backbone.clip.clone();
+        let clip = self.backbone.clip(config.usage())?;
         Ok(models::build(config, clip, self.backbone.words.clone())?)
     }
 
-    /// Scores the clips of `test` with `model`.
-    ///
-    /// # Errors
-    /// A clip has no features, or the model refuses.
-    pub fn score(
+    /// Scores the clips of every test with `model`; `None` where it was stopped.
+    fn score_all(
+        &self,
+        model: &dyn VideoTextModel,
+        trial: &Trial,
+        features: &Prepared,
+    ) -> Result<Option<Vec<Tested>>> {
+        let tests = trial.tests.iter();
+        tests
+            .map(|test| self.score(model, test, features))
+            .collect()
+    }
+
+    fn score(
         &self,
         model: &dyn VideoTextModel,
         test: &Test,
-        features: &FeatureSet,
-    ) -> Result<Scored> {
+        features: &Prepared,
+    ) -> Result<Option<Tested>> {
         let labels = self.labels(&test.classes);
         let classifier = model.bind(&labels)?;
-        let features = features.read(&test.clips)?;
-        Scored::new(classifier.as_ref(), &features, self.truth(test))
+        let truth = self.truth(test);
+        let Prepared::Kept { test: kept, .. } = features else {
+            let scorer = LiveScorer {
+                manifest: &Arc::new(self.dataset.manifest.clone()),
+                recipe: &self.test_recipe(),
+                preprocess: &self.backbone.preprocess,
+                device: self.backbone.device(),
+                interrupt: &self.interrupt,
+                quiet: self.quiet,
+            };
+            return scorer.score(classifier.as_ref(), &test.clips, &truth);
+        };
+        let features = kept.read(&test.clips)?;
+        Ok(Some(Tested {
+            scored: Scored::new(classifier.as_ref(), &features, truth)?,
+            clips: test.clips.clone(),
+            skipped: BTreeMap::new(),
+        }))
     }
 
     fn truth(&self, test: &Test) -> Vec<usize> {
@@ -560,7 +679,7 @@ impl Session {
         test.clips.iter().map(number).collect()
     }
 
-    fn probe(&self, trial: &Trial, features: &Prepared) -> Result<Vec<Scored>> {
+    fn probe(&self, trial: &Trial, features: &Prepared) -> Result<Vec<Tested>> {
         let classes = training_classes(trial, &self.dataset, self.config.protocol.shuffle_labels);
         let known = features.training(&trial.train)?;
         let probe = Probe::fit(&known, &classes, trial.classes.len())?;
@@ -575,7 +694,11 @@ impl Session {
                         format!("the {} ones", test.name),
                     ));
                 }
-                probe.score(&features.test.read(&test.clips)?, self.truth(test))
+                Ok(Tested {
+                    scored: probe.score(&features.testing(&test.clips)?, self.truth(test))?,
+                    clips: test.clips.clone(),
+                    skipped: BTreeMap::new(),
+                })
             })
             .collect()
     }
@@ -590,6 +713,9 @@ impl Session {
         let mut hash = Sha256::new();
         for (position, class) in trial.train.iter().zip(classes) {
             hash.update(format!("{}\t{class}\n", self.dataset.id(*position)));
+            if self.dataset.is_multi_label() {
+                hash.update(format!("{:?}\n", self.dataset.classes(*position)));
+            }
         }
         let names = self.dataset.manifest.classes();
         let name = |class: &usize| names.get(*class).map(|name| name.raw().to_owned());
@@ -602,7 +728,7 @@ impl Session {
             &self.backbone.identity.sha256,
             trial.seed,
             &data,
-            self.start.as_ref().map(|start| &start.hash),
+            self.start()?.map(|start| &start.hash),
         );
         let text = serde_json::to_string(&decides).map_err(|error| Error::Syntax {
             origin: "run".into(),
@@ -622,59 +748,75 @@ impl Session {
     }
 }
 
-fn trained_of(loaded: &Loaded<Record>) -> Result<Tensors> {
-    let trained = loaded
-        .groups
-        .get(TRAINED)
-        .ok_or_else(|| Error::Checkpoint {
-            path: loaded.path.clone(),
-            reason: "holds no trained parameters".into(),
-        })?;
-    Ok(trained
-        .iter()
-        .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
-        .collect())
-}
-
-fn hex(hash: Sha256) -> String {
+pub(crate) fn hex(hash: Sha256) -> String {
     hash.finalize()
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
 }
 
-/// The features of a run's clips.
-struct Prepared {
-    /// One set for each recipe of training views; the first is the centre view.
-    train: Vec<FeatureSet>,
-    test: FeatureSet,
+/// Where a run's clips come from.
+enum Prepared {
+    /// From kept features.
+    Kept {
+        /// One set for each recipe of training views; the first is the centre view.
+        train: Vec<FeatureSet>,
+        test: Box<FeatureSet>,
+    },
+    /// From their videos.
+    Live,
 }
 
 impl Prepared {
     /// All views of training clips: `[N, V, T, D]`.
     fn training(&self, clips: &[usize]) -> Result<tch::Tensor> {
-        let sets = self.train.iter().map(|set| set.read(clips));
+        let Self::Kept { train, .. } = self else {
+            return Err(no_features());
+        };
+        let sets = train.iter().map(|set| set.read(clips));
         let views = sets.collect::<Result<Vec<_>>>()?;
         Ok(tch::Tensor::f_cat(&views, 1)?)
     }
 
+    /// All views of test clips: `[N, V, T, D]`.
+    fn testing(&self, clips: &[usize]) -> Result<tch::Tensor> {
+        match self {
+            Self::Kept { test, .. } => test.read(clips),
+            Self::Live => Err(no_features()),
+        }
+    }
+
     /// Drops the clips that could not be decoded. They are named in the results.
     fn leave_out_undecodable(&self, trial: &mut Trial) {
+        let Self::Kept {
+            train,
+            test: tested,
+        } = self
+        else {
+            return;
+        };
         trial
             .train
-            .retain(|clip| self.train.iter().all(|set| set.has(*clip)));
+            .retain(|clip| train.iter().all(|set| set.has(*clip)));
         for test in &mut trial.tests {
-            test.clips.retain(|clip| self.test.has(*clip));
+            test.clips.retain(|clip| tested.has(*clip));
         }
     }
 
     fn skipped(&self) -> BTreeMap<usize, String> {
-        let mut all = self.test.skipped();
-        for set in &self.train {
+        let Self::Kept { train, test } = self else {
+            return BTreeMap::new();
+        };
+        let mut all = test.skipped();
+        for set in train {
             all.extend(set.skipped());
         }
         all
     }
+}
+
+fn no_features() -> Error {
+    Error::mismatch("data.source", "features", "video")
 }
 
 /// `cpu` or `cuda:N`; a device that is not there is an error, never another one.

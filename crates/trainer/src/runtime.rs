@@ -10,12 +10,41 @@ pub fn keep_freed_memory() {
     glibc::raise_thresholds();
 }
 
+/// Hands freed memory back to the system and forgets the most the process has held, so that
+/// [`peak_memory`] speaks of what comes. Does nothing where there is no Linux with glibc.
+pub fn watch_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        glibc::trim();
+        // Linux takes 5 for "reset the peak"; where it cannot, the peak is the process's.
+        if let Err(error) = std::fs::write("/proc/self/clear_refs", "5") {
+            tracing::debug!(%error, "the memory peak cannot be reset");
+        }
+    }
+}
+
+/// The most memory the process has held since [`watch_memory`], in bytes; `None` where the
+/// system does not tell.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib << 10)
+}
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc {
-    // The allocator's thresholds can only be set through the C library.
+    // The allocator can only be spoken to through the C library.
     #![allow(unsafe_code)]
 
     const KEEP: libc::c_int = 1 << 30;
+
+    pub(super) fn trim() {
+        // SAFETY: malloc_trim takes a number and frees only what nobody holds; it locks.
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
 
     pub(super) fn raise_thresholds() {
         // SAFETY: mallopt takes two integers and changes the allocator's own settings; it is

@@ -14,6 +14,8 @@ pub enum Purpose {
     Shuffle,
     /// Which cached view of a clip a step sees.
     View,
+    /// Which of a clip's several classes a step names.
+    Class,
     /// Mixing of two clips.
     Mix,
     /// libtorch's own generator during a step (dropout).
@@ -28,6 +30,7 @@ impl Purpose {
             Self::Initialise => "initialise",
             Self::Shuffle => "shuffle",
             Self::View => "view",
+            Self::Class => "class",
             Self::Mix => "mix",
             Self::Step => "step",
             Self::Labels => "labels",

@@ -11,12 +11,36 @@ pub trait ClipSource {
     /// The class of every clip, an index into the run's labels.
     fn classes(&self) -> &[i64];
 
+    /// Every class of the clip at `position`, where clips show several; else none.
+    fn shown(&self, _position: usize) -> &[i64] {
+        &[]
+    }
+
     /// A batch: the clips at `positions`, as training sees them in `epoch` of a run with
-    /// `seed`.
+    /// `seed`, but for those that cannot be read.
     ///
     /// # Errors
     /// Whatever reading them meets.
-    fn batch(&mut self, positions: &[usize], seed: u64, epoch: u64) -> Result<Clips>;
+    fn batch(&mut self, positions: &[usize], seed: u64, epoch: u64) -> Result<Drawn>;
+
+    /// Says which batch will be asked for next, so that work on it can begin.
+    ///
+    /// # Errors
+    /// Whatever keeps it from beginning.
+    fn ahead(&mut self, _positions: &[usize], _seed: u64, _epoch: u64) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A batch as it was drawn.
+#[derive(Debug)]
+pub struct Drawn {
+    /// The clips.
+    pub clips: Clips,
+    /// Which they are, in their order: those asked for, without those left out.
+    pub positions: Vec<usize>,
+    /// Ids of clips that could not be read.
+    pub left_out: Vec<String>,
 }
 
 /// Clips whose frame features are in memory: `[N, V, T, D]`, V views a clip.
@@ -24,6 +48,7 @@ pub trait ClipSource {
 pub struct CachedClips {
     features: Tensor,
     classes: Vec<i64>,
+    shown: Vec<Vec<i64>>,
 }
 
 impl CachedClips {
@@ -40,7 +65,16 @@ impl CachedClips {
                 format!("{size:?}"),
             ));
         }
-        Ok(Self { features, classes })
+        Ok(Self {
+            features,
+            classes,
+            shown: Vec::new(),
+        })
+    }
+
+    /// The same of clips that show several classes each, `shown` in the clips' order.
+    pub fn showing(self, shown: Vec<Vec<i64>>) -> Self {
+        Self { shown, ..self }
     }
 }
 
@@ -49,7 +83,11 @@ impl ClipSource for CachedClips {
         &self.classes
     }
 
-    fn batch(&mut self, positions: &[usize], seed: u64, epoch: u64) -> Result<Clips> {
+    fn shown(&self, position: usize) -> &[i64] {
+        self.shown.get(position).map_or(&[], Vec::as_slice)
+    }
+
+    fn batch(&mut self, positions: &[usize], seed: u64, epoch: u64) -> Result<Drawn> {
         let views = usize::try_from(self.features.size4()?.1).unwrap_or(1);
         let flat = self.features.flatten(0, 1); // (N V, T, D)
         let rows: Vec<i64> = positions
@@ -61,7 +99,11 @@ impl ClipSource for CachedClips {
             })
             .collect();
         let batch = flat.f_index_select(0, &Tensor::from_slice(&rows))?;
-        Ok(Clips::Features(batch.to_kind(Kind::Float)))
+        Ok(Drawn {
+            clips: Clips::Features(batch.to_kind(Kind::Float)),
+            positions: positions.to_vec(),
+            left_out: Vec::new(),
+        })
     }
 }
 
@@ -77,7 +119,7 @@ mod tests {
         let mut source = CachedClips::new(features, vec![0, 1, 0]).unwrap();
         let mut views = std::collections::BTreeSet::new();
         for epoch in 0..20 {
-            let Clips::Features(batch) = source.batch(&[2, 0], 7, epoch).unwrap() else {
+            let Clips::Features(batch) = source.batch(&[2, 0], 7, epoch).unwrap().clips else {
                 panic!("features expected");
             };
             assert_eq!(batch.size(), [2, 2, 2]);

@@ -8,10 +8,10 @@ use data::splits::{base_to_novel, few_shot, half_classes};
 use data::{Manifest, Split};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::config::{Protocol, ProtocolKind};
 use crate::dataset::Dataset;
 use crate::seed::{Purpose, Stream};
+use crate::{Error, Result};
 
 /// One training with its tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,6 +173,36 @@ pub fn split_name(manifest: &Manifest, number: usize) -> String {
         [only] => only.name.clone(),
         _ => number.to_string(),
     }
+}
+
+/// Every class of each training clip, as numbers among the trial's own classes, where clips
+/// show several; else none.
+///
+/// # Errors
+/// [`Error::Mismatch`] where their labels shall be shuffled: there is no one label to move.
+pub fn shown_classes(trial: &Trial, dataset: &Dataset, shuffle: bool) -> Result<Vec<Vec<i64>>> {
+    if !dataset.is_multi_label() {
+        return Ok(Vec::new());
+    }
+    if shuffle {
+        return Err(Error::mismatch(
+            "protocol.shuffle_labels",
+            "false where clips show several classes",
+            true,
+        ));
+    }
+    let shown = |position: &usize| numbers(&trial.classes, dataset.classes(*position));
+    Ok(trial.train.iter().map(shown).collect())
+}
+
+/// Where in `among` each of `classes` stands; what is not there is passed over.
+pub fn numbers(among: &[usize], classes: &[usize]) -> Vec<i64> {
+    let place = |class: &usize| among.iter().position(|other| other == class);
+    classes
+        .iter()
+        .filter_map(place)
+        .map(|place| place as i64)
+        .collect()
 }
 
 /// The classes of training clips as numbers among the trial's own classes; in a shuffled

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use trainer::config::{Config, Row};
+use trainer::config::{Config, Row, System};
 use trainer::engine::last_checkpoint;
 use trainer::grid::{Cell, Reported, Table, cells};
 use trainer::interrupt::Interrupt;
@@ -67,19 +67,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     let mut session: Option<Session> = None;
     let mut protocol = String::new();
-    println!(
+    print!(
         "{:<28} {:<12} {:<6} {:>6} {:>6} {:>5} {:>4}",
         "row", "column", "preset", "paper", "ours", "±", "n"
     );
+    match arguments.table {
+        Table::ActionClip => println!(" {:>9} {:>7} {:>6}", "trained M", "s/step", "GiB"),
+        _ => println!(),
+    }
     for cell in &grid {
         for preset in presets {
             let mut keys = cell.settings_for(preset);
             keys.push(setting("name", &format!("{} {preset}", cell.folder())));
             keys.extend(arguments.settings.overrides());
             let config = Config::read(arguments.settings.file(), &keys)?;
-            // Without training a preset changes nothing.
-            if matches!(config.model.row, Row::Clip | Row::Probe) && presets.first() != Some(preset)
-            {
+            // Presets are Seeing in Flowing's; without training they change nothing.
+            let indifferent = config.model.system == System::ActionClip
+                || matches!(config.model.row, Row::Clip | Row::Probe);
+            if indifferent && presets.first() != Some(preset) {
                 continue;
             }
             let session = match &mut session {
@@ -101,7 +106,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
                 eprintln!("stopped; the same command goes on");
                 return Ok(ExitCode::from(exit::INTERRUPTED));
             };
-            print_cell(cell, preset, &results);
+            print_cell(arguments.table, cell, preset, &results);
             if let Some(first) = results.first() {
                 protocol.clone_from(&first.protocol);
             }
@@ -111,19 +116,35 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_cell(cell: &Cell, preset: &str, results: &[TrialResult]) {
-    let first = |result: &TrialResult| result.tests.first().map(|test| 100.0 * test.accuracy.top1);
-    let values: Vec<f64> = results.iter().filter_map(first).collect();
+fn print_cell(table: Table, cell: &Cell, preset: &str, results: &[TrialResult]) {
+    let figure = |result: &TrialResult| {
+        let test = result.tests.first()?;
+        Some(100.0 * test.mean_average_precision.unwrap_or(test.accuracy.top1))
+    };
+    let values: Vec<f64> = results.iter().filter_map(figure).collect();
     let Some(spread) = Spread::new(&values) else {
         return;
     };
     let paper = cell
         .paper
         .map_or_else(|| "-".into(), |paper| format!("{paper:.1}"));
-    println!(
+    print!(
         "{:<28} {:<12} {:<6} {:>6} {:>6.1} {:>5.1} {:>4}",
         cell.row, cell.column, preset, paper, spread.mean, spread.deviation, spread.count
     );
+    let cost = results.first().and_then(|result| result.cost.as_ref());
+    if let (Table::ActionClip, Some(cost)) = (table, cost) {
+        print!(
+            " {:>9.3} {:>7.2} {:>6}",
+            cost.parameters as f64 / 1e6,
+            cost.step_seconds,
+            cost.peak_memory.map_or_else(
+                || "-".into(),
+                |bytes| format!("{:.2}", bytes as f64 / f64::from(1 << 30))
+            )
+        );
+    }
+    println!();
 }
 
 /// Trains on one data set and tests on another.

@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "DIR")]
     lists: Option<PathBuf>,
 
-    /// ucf101, hmdb51, kinetics400, folder or csv (data.layout).
+    /// ucf101, hmdb51, kinetics400, charades, folder or csv (data.layout).
     #[arg(long, value_name = "KIND")]
     dataset: Option<String>,
 

@@ -48,6 +48,19 @@ pub(crate) fn summary(results: &[TrialResult]) -> String {
             format!("{:.1} ±{:.1}", top5.mean, top5.deviation),
             class.mean
         );
+        let means: Vec<f64> = results
+            .iter()
+            .filter_map(|result| result.tests.get(place)?.mean_average_precision)
+            .map(|share| 100.0 * share)
+            .collect();
+        if let Some(mean) = Spread::new(&means) {
+            let _ = writeln!(
+                text,
+                "{:<8} mAP {}; accuracy is of each clip's first class",
+                test.test,
+                spread(&mean)
+            );
+        }
     }
     if let [base, novel] = &first.tests[..] {
         let means: Vec<f64> = results

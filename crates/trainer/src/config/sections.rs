@@ -10,8 +10,9 @@ use super::{at_least, value, within};
 use crate::Result;
 use crate::optim::MethodName;
 use crate::schedule::WarmUp;
-use data::transform::Augment;
+use data::transform::{Augment, ColourJitter};
 use data::{NameStyle, Views};
+use models::action_clip::ActionClipConfig;
 use models::{Ablation, ModelConfig, SifConfig, ZeroShotConfig};
 
 /// The two named sets of switches.
@@ -22,6 +23,39 @@ pub enum Preset {
     Paper,
     /// The paper's blocks, arranged so that training starts from frozen CLIP.
     Best,
+}
+
+/// The systems that can be trained.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum System {
+    /// Motion prompts on a frozen CLIP.
+    #[default]
+    SeeingInFlowing,
+    /// All of CLIP, fine-tuned, with a temporal head.
+    ActionClip,
+}
+
+/// Where training and tests take their clips from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// Features of the frozen image tower, computed once and kept.
+    #[default]
+    Features,
+    /// The videos, decoded and augmented anew in every epoch.
+    Video,
+}
+
+/// What becomes of the head that a run starts from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartHead {
+    /// It goes on learning; the model has to have the same one.
+    #[default]
+    Keep,
+    /// The run has a new one.
+    Drop,
 }
 
 /// The rows of the ablation table.
@@ -54,6 +88,8 @@ pub enum DatasetKind {
     Hmdb51,
     /// Kinetics-400 with its CSV lists.
     Kinetics400,
+    /// Charades with its CSV annotations: several classes a clip.
+    Charades,
     /// One folder a class.
     Folder,
     /// A list of `path,label`.
@@ -110,6 +146,8 @@ pub struct Data {
     pub cache_precision: data::feature_cache::Precision,
     /// T, frames a video.
     pub frames: usize,
+    /// Kept features, or the videos themselves.
+    pub source: Source,
     /// Cached training views a video: the first is the test view, the others are random
     /// frames under `augment`.
     pub train_views: usize,
@@ -157,12 +195,18 @@ pub struct Protocol {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// Where the defaults come from.
+    /// Which system; it decides the defaults of `data` and `train`, too.
+    #[serde(default)]
+    pub system: System,
+    /// Where the defaults of Seeing in Flowing come from.
     pub preset: Preset,
-    /// Which blocks there are.
+    /// Which blocks of Seeing in Flowing there are.
     pub row: Row,
     /// Every switch of the blocks; the row leaves out those that it does not have.
     pub sif: SifConfig,
+    /// Every switch of ActionCLIP.
+    #[serde(default = "ActionClipConfig::published")]
+    pub action_clip: ActionClipConfig,
 }
 
 /// How the model is trained.
@@ -175,6 +219,8 @@ pub struct Train {
     pub rate: f64,
     /// SGD's momentum, AdamW's first beta.
     pub momentum: f64,
+    /// AdamW's second beta.
+    pub beta2: f64,
     /// Pull towards zero; not on norms, biases and positions.
     pub weight_decay: f64,
     /// B, clips a step. The last batch of an epoch is what is left.
@@ -203,6 +249,10 @@ pub struct Train {
     pub save_every: u64,
     /// Checkpoints kept.
     pub keep: usize,
+    /// A run whose parameters this one starts from, or an official ActionCLIP checkpoint.
+    pub start_from: Option<PathBuf>,
+    /// Whether ActionCLIP's temporal head is taken from there, too.
+    pub start_head: StartHead,
 }
 
 impl Default for Data {
@@ -218,6 +268,7 @@ impl Default for Data {
             cache: "features".into(),
             cache_precision: data::feature_cache::Precision::F16,
             frames: 8,
+            source: Source::Features,
             train_views: 1,
             augment: Augment::default(),
         }
@@ -249,19 +300,83 @@ impl Default for Protocol {
 }
 
 impl Model {
-    pub(super) fn preset(preset: Preset) -> Self {
+    pub(super) fn preset(system: System, preset: Preset) -> Self {
         Self {
+            system,
             preset,
             row: Row::Full,
             sif: SifConfig::preset(match preset {
                 Preset::Paper => models::Preset::Paper,
                 Preset::Best => models::Preset::Best,
             }),
+            action_clip: ActionClipConfig::published(),
         }
+    }
+
+    /// Refuses what the system cannot be combined with.
+    pub(super) fn check(&self, data: &Data, train: &Train) -> Result<()> {
+        if self.row == Row::Probe && data.source == Source::Video {
+            return Err(value(
+                "data.source",
+                "features: the linear probe is solved over all clips at once",
+                "video",
+            ));
+        }
+        if self.system == System::SeeingInFlowing {
+            return match train.start_head {
+                StartHead::Keep => Ok(()),
+                StartHead::Drop => Err(value(
+                    "train.start_head",
+                    "keep with model.system = seeing-in-flowing, which has no head to drop",
+                    "drop",
+                )),
+            };
+        }
+        self.action_clip.check().map_err(|error| match error {
+            models::Error::Config {
+                field,
+                expected,
+                got,
+            } => value(&format!("model.action_clip.{field}"), &expected, got),
+            other => other.into(),
+        })?;
+        if self.row != Row::Full {
+            return Err(value(
+                "model.row",
+                "full with model.system = action-clip: the rows are Seeing in Flowing's",
+                name_of(self.row),
+            ));
+        }
+        if data.source == Source::Features {
+            return Err(value(
+                "data.source",
+                "video with model.system = action-clip: fine-tuning changes the tower that kept \
+                 features came from",
+                "features",
+            ));
+        }
+        for (key, share) in [
+            ("train.mix", train.mix),
+            ("train.label_smoothing", train.label_smoothing),
+        ] {
+            if share != 0.0 {
+                return Err(value(
+                    key,
+                    "0 with model.system = action-clip: its contrast is one of whole classes",
+                    share,
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The model to build for clips of `frames` frames; `None` for the linear probe.
     pub fn build(&self, frames: usize) -> Option<ModelConfig> {
+        if self.system == System::ActionClip {
+            let mut action_clip = self.action_clip.clone();
+            action_clip.frames = frames as i64;
+            return Some(ModelConfig::ActionClip(action_clip));
+        }
         let [baseline, baseline_mcb, mmb, mmb_map, full] = Ablation::ROWS.map(|row| row.1);
         let ablation = match self.row {
             Row::Probe => return None,
@@ -288,12 +403,30 @@ impl Default for Train {
 }
 
 impl Train {
+    /// The published recipe of ActionCLIP.
+    pub(super) fn action_clip() -> Self {
+        Self {
+            optimizer: MethodName::Adamw,
+            rate: 5e-6,
+            momentum: 0.9,
+            beta2: 0.98,
+            weight_decay: 0.2,
+            epochs: 50,
+            at_least: 1,
+            warm_up: WarmUp::Linear,
+            warm_up_epochs: 5,
+            clip_norm: 20.0,
+            ..Self::preset(Preset::Paper)
+        }
+    }
+
     /// The preset's recipe for few-shot runs.
     pub fn preset(preset: Preset) -> Self {
         let paper = Self {
             optimizer: MethodName::Sgd,
             rate: 0.0015,
             momentum: 0.9,
+            beta2: 0.999,
             weight_decay: 5e-4,
             batch: 32,
             accumulate: 1,
@@ -308,6 +441,8 @@ impl Train {
             average: 0.0,
             save_every: 500,
             keep: 2,
+            start_from: None,
+            start_head: StartHead::Keep,
         };
         match preset {
             Preset::Paper => paper,
@@ -325,6 +460,7 @@ impl Train {
     pub(super) fn check(&self) -> Result<()> {
         within("train.rate", self.rate, 0.0, 100.0)?;
         within("train.momentum", self.momentum, 0.0, 0.9999)?;
+        within("train.beta2", self.beta2, 0.0, 0.999_999)?;
         within("train.weight_decay", self.weight_decay, 0.0, 10.0)?;
         within("train.warm_up_rate", self.warm_up_rate, 0.0, 100.0)?;
         within("train.clip_norm", self.clip_norm, 0.0, 1e6)?;
@@ -345,6 +481,19 @@ impl Train {
 }
 
 impl Data {
+    /// What ActionCLIP is trained on: videos, with its published augmentation.
+    pub(super) fn action_clip() -> Self {
+        Self {
+            source: Source::Video,
+            augment: Augment {
+                jitter: Some(ColourJitter::default()),
+                grey: 0.2,
+                ..Augment::default()
+            },
+            ..Self::default()
+        }
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         at_least("data.frames", self.frames, 2)?;
         at_least("data.train_views", self.train_views, 1)
@@ -368,4 +517,12 @@ impl Protocol {
         }
         at_least("protocol.seeds", self.seeds.len(), 1)
     }
+}
+
+/// A row as a configuration spells it.
+fn name_of(row: Row) -> String {
+    serde_json::to_value(row)
+        .ok()
+        .and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }

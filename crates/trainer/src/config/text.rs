@@ -1,8 +1,9 @@
 //! Layers of configuration text, merged key by key.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Config, Preset};
+use super::{Config, Preset, System};
 use crate::{Error, Result};
 
 /// One source of keys.
@@ -47,21 +48,30 @@ impl Layer {
     }
 }
 
-/// The preset's defaults with all layers laid on top, the last one winning.
+/// The system's and preset's defaults with all layers laid on top, the last one winning.
 pub(super) fn resolve(layers: &[Layer]) -> Result<Config> {
-    let mut preset = Preset::Best;
+    let (mut system, mut preset) = (System::default(), Preset::Best);
     for layer in layers {
-        if let Some(name) = layer.values.get("model").and_then(|m| m.get("preset")) {
+        let model = |key: &str| layer.values.get("model").and_then(|model| model.get(key));
+        if let Some(name) = model("system") {
+            system = read(name).map_err(|reason| bad("model.system", name, reason))?;
+        }
+        if let Some(name) = model("preset") {
             preset = read(name).map_err(|reason| bad("model.preset", name, reason))?;
         }
     }
-    let defaults = serde_json::to_value(Config::preset(preset)).map_err(|error| Error::Syntax {
+    let defaults = Config::defaults(system, preset);
+    let defaults = serde_json::to_value(defaults).map_err(|error| Error::Syntax {
         origin: "defaults".into(),
         reason: error.to_string(),
     })?;
     let mut merged = defaults.clone();
     let mut known = Vec::new();
     keys("", &defaults, &mut known);
+    let known = Known {
+        defaults: &defaults,
+        keys: known,
+    };
     for layer in layers {
         merge("", &mut merged, &layer.values, &layer.origin, &known)?;
     }
@@ -69,6 +79,12 @@ pub(super) fn resolve(layers: &[Layer]) -> Result<Config> {
         origin: "configuration".into(),
         reason: error.to_string(),
     })
+}
+
+/// The keys there are, in a whole configuration that holds each of them.
+struct Known<'a> {
+    defaults: &'a Value,
+    keys: Vec<String>,
 }
 
 /// Every dotted key below `value`.
@@ -87,12 +103,12 @@ fn merge(
     target: &mut Value,
     layer: &Map<String, Value>,
     origin: &str,
-    known: &[String],
+    known: &Known<'_>,
 ) -> Result<()> {
     for (name, value) in layer {
         let key = join(prefix, name);
         let unknown = || Error::UnknownKey {
-            nearest: nearest(&key, known),
+            nearest: nearest(&key, &known.keys),
             key: key.clone(),
             origin: origin.into(),
         };
@@ -114,7 +130,7 @@ fn merge(
                     }
                     _ => value.clone(),
                 };
-                try_key(&key, &value).map_err(|error| match absent {
+                try_key(known.defaults, &key, &value).map_err(|error| match absent {
                     true if is_unknown(&error) => unknown(),
                     _ => error,
                 })?;
@@ -134,12 +150,8 @@ fn is_unknown(error: &Error) -> bool {
 
 /// Checks the kind of one value by reading a whole default configuration with it in place, so
 /// that the error can name the key.
-fn try_key(key: &str, value: &Value) -> Result<()> {
-    let mut whole =
-        serde_json::to_value(Config::preset(Preset::Best)).map_err(|error| Error::Syntax {
-            origin: "defaults".into(),
-            reason: error.to_string(),
-        })?;
+fn try_key(defaults: &Value, key: &str, value: &Value) -> Result<()> {
+    let mut whole = defaults.clone();
     let mut slot = &mut whole;
     let mut parts = key.split('.').peekable();
     while let Some(part) = parts.next() {
@@ -158,7 +170,7 @@ fn try_key(key: &str, value: &Value) -> Result<()> {
     }
 }
 
-fn read(value: &Value) -> std::result::Result<Preset, String> {
+fn read<T: DeserializeOwned>(value: &Value) -> std::result::Result<T, String> {
     serde_json::from_value(value.clone()).map_err(|error| error.to_string())
 }
 

@@ -67,7 +67,8 @@ impl TrainedRun {
                 ),
             ));
         }
-        let model = models::build(&record.model, backbone.clip, backbone.words)?;
+        let clip = backbone.clip(record.model.usage())?;
+        let model = models::build(&record.model, clip, backbone.words)?;
         let trained = loaded.groups.get(TRAINED);
         let trained =
             trained.ok_or_else(|| refuse(&loaded.path, "holds no trained parameters".into()))?;

@@ -138,6 +138,18 @@ fn figures(page: &mut String, run: &FinishedRun) {
         );
     }
     page.push_str("</table></div>");
+    let tests = run.trials.iter().flat_map(|trial| &trial.result.tests);
+    let means: Vec<f64> = tests
+        .filter_map(|test| Some(100.0 * test.mean_average_precision?))
+        .collect();
+    if let Some(mean) = Spread::new(&means) {
+        let _ = write!(
+            page,
+            "<p>Mean average precision {:.1} ± {:.1} %. Clips show several classes: accuracy is \
+             of the first.</p>",
+            mean.mean, mean.deviation
+        );
+    }
 }
 
 /// The confusion counts of one test, added up over the seeds.
