@@ -78,6 +78,7 @@ fn official_name(layout: DatasetKind) -> Option<&'static str> {
         DatasetKind::Ucf101 => Some("ucf101"),
         DatasetKind::Hmdb51 => Some("hmdb51"),
         DatasetKind::Kinetics400 => Some("kinetics400"),
+        DatasetKind::Charades => Some("charades"),
         DatasetKind::Folder | DatasetKind::Csv => None,
     }
 }
