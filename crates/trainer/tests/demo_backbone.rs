@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clip_backbone::Checkpoint;
+use clip_backbone::{Checkpoint, Usage};
 use data::Sampling;
 use models::Clips;
 use tch::{Device, Tensor};
@@ -63,7 +63,12 @@ fn features(backbone: &Backbone, scenes: &[Scene]) -> Tensor {
     let (n, t, side) = (scenes.len() as i64, SAMPLED as i64, SIDE as i64);
     let pixels = Tensor::from_slice(&pictures).view([n * t, side, side, 3]);
     let pixels = backbone.preprocess.normalise(&pixels).unwrap();
-    let features = backbone.clip.vision.forward(&pixels).unwrap();
+    let features = backbone
+        .clip(Usage::Frozen)
+        .unwrap()
+        .vision
+        .forward(&pixels)
+        .unwrap();
     features.view([n, 1, t, -1])
 }
 
@@ -117,7 +122,8 @@ fn logits(backbone: &Backbone, row: Row, clips: &Tensor) -> Tensor {
     config.model.sif.prompts.words = Some("action of a".into());
     let model = config.model.build(SAMPLED).unwrap();
     tch::manual_seed(3);
-    let model = models::build(&model, backbone.clip.clone(), backbone.words.clone()).unwrap();
+    let clip = backbone.clip(model.usage()).unwrap();
+    let model = models::build(&model, clip, backbone.words.clone()).unwrap();
     let labels = Motion::ALL.map(|motion| motion.name().to_owned());
     let classifier = model.bind(&labels).unwrap();
     tch::no_grad(|| classifier.score(&Clips::Features(clips.shallow_clone())))
