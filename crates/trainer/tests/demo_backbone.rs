@@ -15,7 +15,7 @@ use trainer::demo::scenes::{FRAMES, SIDE, Scene, still};
 use trainer::probe::Probe;
 
 /// SHA-256 of the committed weights.
-const WEIGHTS: &str = "84ebbc505cf7b206e4863835c4a6a96ad16cce9b8876e60fe2af11eb31c377fc";
+const WEIGHTS: &str = "48f269eaf63108b1b129ac5eaa6a1f331da8bb4762f5452c1af5a6fdd7160990";
 /// T, frames a clip.
 const SAMPLED: usize = 8;
 
@@ -32,11 +32,11 @@ fn it_is_the_recorded_one_and_knows_pictures_by_their_captions() {
     let checkpoint = Checkpoint::open(folder()).unwrap();
     assert_eq!(checkpoint.sha256().unwrap(), WEIGHTS);
     let found = quality::measure(&folder(), 77).unwrap();
-    // Chance is 1/32 and 0; tilt it does not know.
-    assert!(found.retrieval > 0.1, "{found}");
+    // Chance is 1/32 and 0; tilt is not in the features linearly.
+    assert!(found.retrieval > 0.7, "{found}");
     let [across, height, size, _, opacity] = found.r2;
-    assert!(across > 0.1 && height > 0.1, "{found}");
-    assert!(size > 0.4 && opacity > 0.25, "{found}");
+    assert!(across > 0.85 && height > 0.85, "{found}");
+    assert!(size > 0.85 && opacity > 0.85, "{found}");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn the_mean_of_frames_tells_nothing_between_the_classes_of_a_pair_and_difference
     });
     // Of 120 clips, chance strays by 4.6 %.
     assert!((frames - 0.5).abs() < 0.15, "frames {frames}");
-    assert!(differences > 0.65, "differences {differences}");
+    assert!(differences > 0.75, "differences {differences}");
 }
 
 /// Logits of `row` in the paper's form, with parameters as they are drawn: `[B, K]`.

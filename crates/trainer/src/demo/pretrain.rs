@@ -48,7 +48,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             seed: 0,
-            steps: 1200,
+            steps: 6000,
             batch: 128,
             rate: 1e-3,
         }
