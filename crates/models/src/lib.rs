@@ -5,9 +5,11 @@ mod clips;
 mod config;
 pub mod cost;
 mod error;
+mod logistic;
 mod model;
 mod scores;
 mod seeing_in_flowing;
+mod warm_start;
 mod zero_shot;
 
 pub use clips::Clips;
@@ -15,10 +17,12 @@ pub use config::{
     Ablation, ModelConfig, Preset, PromptConfig, SifConfig, Temperature, ZeroShotConfig,
 };
 pub use error::Error;
+pub use logistic::LogisticRegression;
 pub use model::{Classifier, Learned, ParameterGroup, Piece, VideoTextModel, build};
 pub use prompts::{Template, TextEncoding, TextPath, Tokenize};
 pub use scores::{Evidence, Scores, Targets, TrainingLoss};
 pub use seeing_in_flowing::SeeingInFlowing;
+pub use warm_start::WarmStart;
 pub use zero_shot::ZeroShot;
 
 /// What every fallible function of this crate returns.

@@ -8,7 +8,8 @@ use tch::{Tensor, nn};
 
 use crate::action_clip::ActionClip;
 use crate::{
-    Clips, Error, ModelConfig, Result, Scores, SeeingInFlowing, Targets, TrainingLoss, ZeroShot,
+    Clips, Error, ModelConfig, Result, Scores, SeeingInFlowing, Targets, TrainingLoss, WarmStart,
+    ZeroShot,
 };
 
 /// A system that scores videos against labels.
@@ -24,6 +25,20 @@ pub trait VideoTextModel {
 
     /// As [`trained`](Self::trained), to load into.
     fn trained_mut(&mut self) -> &mut nn::VarStore;
+
+    /// Solves what can be solved over the training clips before the first update, and says what
+    /// it chose: see [`WarmStart`]. `None` where there is nothing to solve, or too few clips.
+    ///
+    /// # Errors
+    /// Where the clips or their classes do not fit.
+    fn warm_start(
+        &self,
+        _labels: &[String],
+        _clips: &Clips,
+        _classes: &[i64],
+    ) -> Result<Option<WarmStart>> {
+        Ok(None)
+    }
 
     /// How a trained parameter is optimised.
     fn group(&self, name: &str) -> ParameterGroup {

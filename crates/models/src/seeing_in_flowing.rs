@@ -6,13 +6,17 @@ use clip_backbone::Clip;
 use mcb::{CommunicationBlock, VideoTokens};
 use motion::MotionModellingBlock;
 use prompts::{ClassTokens, EncodedText, MotionAdapter, PromptLearner, TextEncoder, Tokenize};
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
+use crate::warm_start::States;
 use crate::zero_shot::{for_each_video, sentence_features};
 use crate::{
     Classifier, Clips, Error, Evidence, Result, Scores, SifConfig, Targets, Temperature,
-    TrainingLoss, VideoTextModel,
+    TrainingLoss, VideoTextModel, WarmStart,
 };
+
+/// Clips whose states are computed at once in a warm start.
+const PART: i64 = 64;
 
 /// The paper's model, whole or in part.
 pub struct SeeingInFlowing {
@@ -124,6 +128,58 @@ impl VideoTextModel for SeeingInFlowing {
             labels: labels.to_vec(),
             text,
         }))
+    }
+
+    fn warm_start(
+        &self,
+        labels: &[String],
+        clips: &Clips,
+        classes: &[i64],
+    ) -> Result<Option<WarmStart>> {
+        if !(self.config.motion.outer_residual && self.config.motion.zero_init) {
+            return Ok(None);
+        }
+        let _guard = tch::no_grad_guard();
+        let frames = clips.features(&self.clip)?; // (N, T, D)
+        let size = frames.size();
+        if size[0] != classes.len() as i64 || size[0] == 0 {
+            return Err(Error::Shape {
+                op: "warm start",
+                expected: format!("clips of {} classes", classes.len()),
+                got: size,
+            });
+        }
+        let (mut spatial, mut motion) = (Vec::new(), Vec::new());
+        for part in frames.split(PART, 0) {
+            let seen = self.motion.forward(&part, false)?;
+            spatial.push(seen.spatial.mean_dim(1, false, Kind::Float));
+            motion.extend(seen.motion.map(|cues| cues.pooled));
+        }
+        // A motion adapter that starts at zero gives every video the same texts.
+        let first = Clips::Features(frames.f_narrow(0, 0, 1)?);
+        let scores = self.bind(labels)?.score(&first)?;
+        let scale = match &self.scale {
+            Scale::Constant(scale) => scale.shallow_clone(),
+            Scale::Learned(log) => log.exp(),
+        };
+        let states = States {
+            video: frames.mean_dim(1, false, Kind::Float),
+            spatial: Tensor::f_cat(&spatial, 0)?,
+            motion: match motion.is_empty() {
+                true => None,
+                false => Some(Tensor::f_cat(&motion, 0)?),
+            },
+            classes,
+            text: scores.evidence.text.f_select(0, 0)?,
+            scale: scale.double_value(&[]),
+        };
+        let Some((chosen, residual)) = states.solve()? else {
+            return Ok(None);
+        };
+        let motion = residual.motion.as_ref();
+        self.motion
+            .start_residual(&residual.spatial, &residual.bias, motion)?;
+        Ok(Some(chosen))
     }
 
     fn trained(&self) -> &nn::VarStore {

@@ -78,7 +78,48 @@ fn best_starts_as_frozen_clip_with_the_same_words() {
 }
 
 #[test]
-fn every_group_of_best_has_a_gradient_by_the_second_step() {
+fn a_warm_start_knows_its_clips_and_still_scores_other_labels() {
+    let clip = clip(&tiny_config());
+    let labels = labels();
+    let classes: Vec<i64> = (0..20).map(|number| number % 5).collect();
+    let place = Tensor::from_slice(&classes)
+        .one_hot(32)
+        .to_kind(Kind::Float);
+    let features = stream("clips", &[20, 8, 32], 0.3) + place.unsqueeze(1) * 3.0;
+    let clips = Clips::Features(features);
+    let best = model(&tiny(Preset::Best), &clip);
+    let right = || {
+        let scores = tch::no_grad(|| best.bind(&labels).unwrap().score(&clips)).unwrap();
+        let right = scores
+            .logits
+            .argmax(1, false)
+            .eq_tensor(&Tensor::from_slice(&classes));
+        right
+            .to_kind(Kind::Float)
+            .mean(Kind::Float)
+            .double_value(&[])
+    };
+    assert!(right() < 0.5);
+    let chosen = best.warm_start(&labels, &clips, &classes).unwrap().unwrap();
+    assert!(chosen.length > 0.0, "{chosen:?}");
+    assert_eq!(right(), 1.0);
+    let others = ["juggle", "lunge"].map(String::from);
+    let scores = best.bind(&others).unwrap().score(&clips).unwrap();
+    assert_eq!(scores.logits.size(), [20, 2]);
+
+    let fewer = best.warm_start(&labels, &clips, &classes[1..]);
+    assert!(matches!(fewer, Err(Error::Shape { .. })));
+    let paper = model(&tiny(Preset::Paper), &clip);
+    assert!(
+        paper
+            .warm_start(&labels, &clips, &classes)
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
+fn every_group_of_best_has_a_gradient_by_the_third_step() {
     let clip = clip(&tiny_config());
     let mut config = tiny(Preset::Best);
     config.temperature = Temperature::Clip { learned: true };
@@ -90,13 +131,13 @@ fn every_group_of_best_has_a_gradient_by_the_second_step() {
         .unwrap();
     let classifier = model.bind(&labels()).unwrap();
     let targets = Targets::classes(&Tensor::from_slice(&[0i64, 3, 1]));
-    for step in 0..2 {
+    for step in 0..3 {
         optimizer.zero_grad();
         let loss = classifier
             .loss(&Clips::Features(frames()), &targets)
             .unwrap();
         loss.backward(1.0).unwrap();
-        if step == 0 {
+        if step < 2 {
             optimizer.step();
         }
     }

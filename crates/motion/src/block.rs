@@ -6,6 +6,7 @@ use tch::{Kind, Tensor};
 use crate::config::CheckedMotion;
 use crate::difference::DifferenceSet;
 use crate::encoder::{Encoder, Linear, Start};
+use crate::error::invalid;
 use crate::{Error, Result};
 
 /// Spread of learned positions at the start.
@@ -39,6 +40,37 @@ impl MotionModellingBlock {
     /// The switches and the shape it was made for.
     pub fn config(&self) -> &CheckedMotion {
         &self.config
+    }
+
+    /// Gives the outer residual its first values: W_s `[D, D]` with its bias `[D]`, and W_m.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where there is no outer residual, or no motion stream for W_m;
+    /// [`Error::Torch`] where a shape is another.
+    pub fn start_residual(
+        &self,
+        spatial: &Tensor,
+        bias: &Tensor,
+        motion: Option<&Tensor>,
+    ) -> Result<()> {
+        let none = || {
+            invalid(
+                "outer_residual",
+                "true for first values of W_s and W_m",
+                false,
+            )
+        };
+        let ws = self.spatial.output.as_ref().ok_or_else(none)?;
+        ws.start(spatial, Some(bias))?;
+        if let Some(motion) = motion {
+            let stream = self.motion.as_ref().ok_or_else(none)?;
+            stream
+                .output
+                .as_ref()
+                .ok_or_else(none)?
+                .start(motion, None)?;
+        }
+        Ok(())
     }
 
     /// Frame features `[B, T, D]`, not normalised, to motion cues, spatial states and V.
@@ -116,7 +148,7 @@ impl SpatialStream {
         let at = path / "ts";
         Ok(Self {
             positions: positions(&at, "positions", config.frames(), config)?,
-            encoder: Encoder::new(&at, &config.encoder())?,
+            encoder: Encoder::new(&at, &config.spatial_encoder())?,
             output: output(&(path / "ws"), config)?,
         })
     }
@@ -163,7 +195,7 @@ impl MotionStream {
         Ok(Self {
             differences,
             positions,
-            encoder: Encoder::new(&at, &config.encoder())?,
+            encoder: Encoder::new(&at, &config.motion_encoder())?,
             output: output(&(path / "wm"), config)?,
         })
     }

@@ -35,6 +35,10 @@ pub struct MotionConfig {
     pub outer_residual: bool,
     /// Whether W_s and W_m of the outer residual start at zero.
     pub zero_init: bool,
+    /// Whether attention and feed-forward network of the spatial stream start by adding nothing, so
+    /// that S starts as the frames with their positions.
+    #[serde(default)]
+    pub spatial_identity: bool,
 }
 
 impl MotionConfig {
@@ -52,6 +56,7 @@ impl MotionConfig {
             positions: false,
             outer_residual: false,
             zero_init: false,
+            spatial_identity: false,
         }
     }
 
@@ -63,6 +68,7 @@ impl MotionConfig {
             positions: true,
             outer_residual: true,
             zero_init: true,
+            spatial_identity: true,
             ..Self::paper()
         }
     }
@@ -128,7 +134,16 @@ impl CheckedMotion {
         self.width
     }
 
-    pub(crate) fn encoder(&self) -> EncoderConfig {
+    /// The spatial stream's encoder.
+    pub(crate) fn spatial_encoder(&self) -> EncoderConfig {
+        EncoderConfig {
+            identity: self.config.spatial_identity,
+            ..self.motion_encoder()
+        }
+    }
+
+    /// The motion stream's encoder.
+    pub(crate) fn motion_encoder(&self) -> EncoderConfig {
         EncoderConfig {
             width: self.width,
             layers: self.config.layers,
@@ -137,6 +152,7 @@ impl CheckedMotion {
             activation: self.config.activation,
             norm: self.config.norm,
             dropout: self.config.dropout,
+            identity: false,
         }
     }
 }

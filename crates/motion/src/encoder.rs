@@ -26,6 +26,8 @@ pub struct EncoderConfig {
     pub norm: NormOrder,
     /// Probability of dropping, in training.
     pub dropout: f64,
+    /// Whether attention and feed-forward network start by adding nothing.
+    pub identity: bool,
 }
 
 /// T_m or T_s of Eq. 5: multi-head self-attention and a feed-forward network, each with a
@@ -85,12 +87,21 @@ impl Layer {
             lo: -bound,
             up: bound,
         };
+        let last = |start| match config.identity {
+            true => Start::Zero,
+            false => start,
+        };
         Ok(Self {
             in_proj_weight: path.f_var("in_proj_weight", &[3 * width, width], glorot)?,
             in_proj_bias: path.f_zeros("in_proj_bias", &[3 * width])?,
-            out_proj: Linear::new(&(path / "out_proj"), width, width, Start::ZeroBias)?,
+            out_proj: Linear::new(&(path / "out_proj"), width, width, last(Start::ZeroBias))?,
             linear1: Linear::new(&(path / "linear1"), width, config.ffn_dim, Start::Uniform)?,
-            linear2: Linear::new(&(path / "linear2"), config.ffn_dim, width, Start::Uniform)?,
+            linear2: Linear::new(
+                &(path / "linear2"),
+                config.ffn_dim,
+                width,
+                last(Start::Uniform),
+            )?,
             norm1: Norm::new(&(path / "norm1"), width)?,
             norm2: Norm::new(&(path / "norm2"), width)?,
             activation: config.activation.into(),
@@ -174,6 +185,16 @@ impl Linear {
             weight: path.f_var("weight", &[outputs, inputs], weight)?,
             bias: path.f_var("bias", &[outputs], bias)?,
         })
+    }
+
+    /// Takes first values; a bias that is not given stays as it is.
+    pub(crate) fn start(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
+        let _guard = tch::no_grad_guard();
+        self.weight.shallow_clone().f_copy_(weight)?;
+        if let Some(bias) = bias {
+            self.bias.shallow_clone().f_copy_(bias)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {

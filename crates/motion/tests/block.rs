@@ -87,6 +87,44 @@ fn best_starts_as_the_mean_of_the_frames() {
 }
 
 #[test]
+fn the_spatial_stream_of_best_starts_as_the_frames_with_their_positions() {
+    let frames = Tensor::randn([1, 8, 16], FLOAT);
+    let zeros = Tensor::zeros([1, 8, 16], FLOAT);
+    let config = small(MotionConfig::best());
+    let store = nn::VarStore::new(Device::Cpu);
+    let block = MotionModellingBlock::new(&store.root(), &config.check(8, 16).unwrap()).unwrap();
+    let spatial = |frames: &Tensor| block.forward(frames, false).unwrap().spatial;
+    assert!(gap(&(spatial(&frames) - spatial(&zeros)), &frames) < 1e-6);
+}
+
+#[test]
+fn a_residual_takes_first_values_where_there_is_one() {
+    let frames = Tensor::randn([3, 8, 16], FLOAT);
+    let (weight, bias) = (Tensor::randn([16, 16], FLOAT), Tensor::randn([16], FLOAT));
+    let start = |config: MotionConfig, motion: Option<&Tensor>| {
+        let store = nn::VarStore::new(Device::Cpu);
+        let checked = small(config).check(8, 16).unwrap();
+        let block = MotionModellingBlock::new(&store.root(), &checked).unwrap();
+        block.start_residual(&weight, &bias, motion)?;
+        block.forward(&frames, false)
+    };
+    let mean = |x: &Tensor| x.mean_dim(1, false, Kind::Float);
+    let out = start(MotionConfig::best(), Some(&weight)).unwrap();
+    let pooled = out.motion.as_ref().unwrap().pooled.shallow_clone();
+    let expected = mean(&frames) + (mean(&out.spatial) + pooled).matmul(&weight.tr()) + &bias;
+    assert!(gap(&out.video, &expected) < 1e-4);
+
+    let baseline = MotionConfig {
+        motion_stream: false,
+        ..MotionConfig::best()
+    };
+    for (config, motion) in [(MotionConfig::paper(), None), (baseline, Some(&weight))] {
+        let refused = start(config, motion);
+        assert!(matches!(refused, Err(motion::Error::Config { .. })));
+    }
+}
+
+#[test]
 fn the_baseline_has_no_motion_stream() {
     let config = MotionConfig {
         motion_stream: false,
@@ -127,6 +165,7 @@ fn every_switch_has_gradients_everywhere() {
             activation,
             dropout: 0.1,
             zero_init: false,
+            spatial_identity: false,
             ..small(MotionConfig::best())
         };
         let store = nn::VarStore::new(Device::Cpu);

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use data::feature_cache::ShareOfWork;
 use data::{Recipe, Sampling, Views};
-use models::{ModelConfig, VideoTextModel};
+use models::{Clips, ModelConfig, VideoTextModel, WarmStart};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tch::Device;
@@ -40,6 +40,8 @@ pub const REVISION: &str = env!("TRAINER_REVISION");
 
 /// Training clips of a split above which only the drawn ones are extracted.
 const LARGE: usize = 20_000;
+/// Training clips up to which a warm start is solved: beyond, steps are many and it decides little.
+const FEW: usize = 2048;
 
 /// What a run is, as its checkpoints hold it: all that predicting with it needs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -113,6 +115,9 @@ pub struct TrialResult {
     /// What the training cost, where there was one and it ran in one go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<TrainingCost>,
+    /// What the warm start chose, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_start: Option<WarmStart>,
     /// Its tests.
     pub tests: Vec<Outcome>,
 }
@@ -135,6 +140,7 @@ struct Trained {
     tested: Vec<Tested>,
     checkpoint: Option<String>,
     cost: Option<TrainingCost>,
+    warm_start: Option<WarmStart>,
 }
 
 impl TrialResult {
@@ -431,6 +437,7 @@ impl Session {
                 tested: self.probe(trial, features)?,
                 checkpoint: None,
                 cost: None,
+                warm_start: None,
             }),
             Some(model) => self.train_and_test(trial, &model, features, folder)?,
         };
@@ -440,6 +447,7 @@ impl Session {
         let (tested, checkpoint) = (&trained.tested, trained.checkpoint);
         let mut result = self.result(trial, tested, checkpoint, features, folder, started)?;
         result.cost = trained.cost;
+        result.warm_start = trained.warm_start;
         result.leave_out_untrained(&read_steps(&folder.join("log.jsonl"))?);
         write_json(&result_path, &result)?;
         Ok(Some(result))
@@ -486,6 +494,7 @@ impl Session {
                 .map(|(clip, reason)| (self.dataset.id(clip).to_owned(), reason))
                 .collect(),
             cost: None,
+            warm_start: None,
             tests,
         })
     }
@@ -546,13 +555,14 @@ impl Session {
         if let Some(start) = self.start()? {
             start.put_into(model.as_ref(), config, self.config.train.start_head)?;
         }
-        let (mut checkpoint, mut cost) = (None, None);
+        let (mut checkpoint, mut cost, mut warm_start) = (None, None, None);
         let learns = !model.trained().variables().is_empty();
         if learns && !trial.train.is_empty() {
             let labels = self.labels(&trial.classes);
             let classes =
                 training_classes(trial, &self.dataset, self.config.protocol.shuffle_labels);
             let record = self.record(trial, config, labels.clone(), &classes)?;
+            warm_start = self.warm_start(trial, model.as_ref(), &labels, &classes, features)?;
             let mut clips = self.training_clips(trial, classes, features)?;
             let before = read_steps(&folder.join("log.jsonl"))?.len();
             watch_memory();
@@ -590,7 +600,38 @@ impl Session {
             tested,
             checkpoint,
             cost,
+            warm_start,
         }))
+    }
+
+    /// Lets `model` start from what can be solved over the training clips, where the
+    /// configuration asks for it and the clips are few: kept features of one class each.
+    ///
+    /// A resumed training overwrites it with its checkpoint.
+    fn warm_start(
+        &self,
+        trial: &Trial,
+        model: &dyn VideoTextModel,
+        labels: &[String],
+        classes: &[i64],
+        features: &Prepared,
+    ) -> Result<Option<WarmStart>> {
+        let started_elsewhere = self.start()?.is_some();
+        let asked = self.config.train.warm_start && !started_elsewhere;
+        let kept = matches!(features, Prepared::Kept { .. });
+        if !asked || !kept || self.dataset.is_multi_label() || trial.train.len() > FEW {
+            return Ok(None);
+        }
+        // A clip that is repeated for balance would be held out from itself.
+        let known: BTreeMap<usize, i64> = trial
+            .train
+            .iter()
+            .copied()
+            .zip(classes.iter().copied())
+            .collect();
+        let (positions, classes): (Vec<usize>, Vec<i64>) = known.into_iter().unzip();
+        let centre = features.training(&positions)?.select(1, 0); // (N, T, D)
+        Ok(model.warm_start(labels, &Clips::Features(centre), &classes)?)
     }
 
     /// What a trial's training draws its batches from.

@@ -253,6 +253,9 @@ pub struct Train {
     pub start_from: Option<PathBuf>,
     /// Whether ActionCLIP's temporal head is taken from there, too.
     pub start_head: StartHead,
+    /// Whether few-shot training starts from a solved outer residual ([`models::WarmStart`])
+    /// instead of none.
+    pub warm_start: bool,
 }
 
 impl Default for Data {
@@ -443,15 +446,17 @@ impl Train {
             keep: 2,
             start_from: None,
             start_head: StartHead::Keep,
+            warm_start: false,
         };
         match preset {
             Preset::Paper => paper,
             Preset::Best => Self {
                 optimizer: MethodName::Adamw,
                 warm_up: WarmUp::Linear,
-                rate: 3e-4,
+                rate: 1e-4,
                 weight_decay: 0.01,
                 clip_norm: 1.0,
+                warm_start: true,
                 ..paper
             },
         }
