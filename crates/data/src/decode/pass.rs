@@ -138,6 +138,11 @@ impl<'a> Pass<'a> {
         })
     }
 
+    /// When the current picture, the frame of this index, is shown: seconds from the start.
+    pub(super) fn seconds(&self, index: usize) -> f64 {
+        self.claims.seconds(self.picture.time(), index)
+    }
+
     /// Presentation time of the current picture, in units of the stream, and how it was coded.
     pub(super) fn picture(&self) -> (Option<i64>, Option<Role>) {
         (self.picture.time(), self.picture.role())
@@ -276,15 +281,9 @@ fn frame(
             reason,
         })?;
     let (width, height) = orientation.size(width, height);
-    let time = match picture.time() {
-        Some(time) if claims.timed || claims.frame_seconds == 0.0 => {
-            time.saturating_sub(claims.start) as f64 * claims.time_unit
-        }
-        _ => index as f64 * claims.frame_seconds,
-    };
     Ok(Frame {
         index,
-        time,
+        time: claims.seconds(picture.time(), index),
         width,
         height,
         rgb,

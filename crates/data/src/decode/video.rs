@@ -250,6 +250,58 @@ impl Video {
         Ok(Sample { count, frames })
     }
 
+    /// When each frame should be shown, in seconds from the start, rising: what the packets
+    /// promise. Reads the file once and decodes nothing, so that a video of hours can be
+    /// planned; only a decode tells whether each promise is kept.
+    ///
+    /// # Errors
+    /// A limit; a failing disk.
+    pub fn promised_times(&mut self) -> Result<Vec<f64>, DecodeError> {
+        self.rewind()?;
+        let claims = self.tape.demuxer().claims();
+        let mut times = Vec::new();
+        while let Some(packet) = self.tape.next(&self.path, &self.limits)? {
+            if packet.is_shown() {
+                times.push(claims.seconds(packet.time(), times.len()));
+            }
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(times)
+    }
+
+    /// Hands a frame for each of `times` (seconds, rising) to `each`, in one decode: the first
+    /// frame shown then or later, or the last one after its end. One frame is held at a time.
+    ///
+    /// # Errors
+    /// As [`count_frames`](Self::count_frames); what is wrong with the whole stream is said
+    /// after its last frame.
+    pub fn frames_at(
+        &mut self,
+        times: &[f64],
+        mut each: impl FnMut(Frame) -> ControlFlow<()>,
+    ) -> Result<FrameCount, DecodeError> {
+        let mut wanted = times.iter().peekable();
+        let mut pass = self.pass()?;
+        while let Some(index) = pass.next()? {
+            let time = pass.seconds(index);
+            while wanted.next_if(|wanted| **wanted <= time).is_some() {
+                if each(pass.frame(index)?).is_break() {
+                    return Ok(pass.count());
+                }
+            }
+        }
+        let count = pass.count();
+        self.decoded += count.packets;
+        if wanted.peek().is_some() {
+            for frame in self.frames(&vec![count.frames - 1; wanted.len()])? {
+                if each(frame).is_break() {
+                    break;
+                }
+            }
+        }
+        Ok(count)
+    }
+
     /// Hands every frame to `each`, in order, until that breaks off. This is the plain
     /// sequential decode that all else is exact against.
     ///

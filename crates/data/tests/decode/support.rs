@@ -112,6 +112,7 @@ pub(crate) fn check(path: &Path, cases: u32) -> FrameCount {
         .map(|index| expected[index])
         .collect();
     assert_eq!(got, wanted, "{path:?}");
+    check_times(&mut video, &expected);
     match video.frames(&[0, all]) {
         Err(DecodeError::NoSuchFrame { index, count, .. }) => {
             assert_eq!((index, count), (all, all));
@@ -119,6 +120,33 @@ pub(crate) fn check(path: &Path, cases: u32) -> FrameCount {
         other => panic!("{path:?}: {:?}", other.map(|frames| frames.len())),
     }
     count
+}
+
+/// Checks the way to frames by their time: promised times are as many as frames where all is
+/// plain, and each time gives the first frame then or later, or the last.
+fn check_times(video: &mut Video, expected: &[Print]) {
+    let promised = video.promised_times().unwrap();
+    assert!(promised.is_sorted());
+    let last = expected.last().unwrap();
+    let mut times: Vec<f64> = promised.iter().step_by(3).copied().collect();
+    times.extend([0.0, last.time / 2.0 + 0.001, last.time, last.time + 9.0]);
+    times.sort_by(f64::total_cmp);
+    let mut got = Vec::new();
+    let count = video.frames_at(&times, |frame| {
+        got.push(print(&frame));
+        ControlFlow::Continue(())
+    });
+    assert_eq!(count.unwrap().frames, expected.len());
+    let mut at = 0;
+    let wanted: Vec<Print> = times
+        .iter()
+        .map(|time| {
+            let later = expected[at..].iter().position(|frame| frame.time >= *time);
+            at = later.map_or(expected.len(), |later| at + later);
+            *expected.get(at).unwrap_or(last)
+        })
+        .collect();
+    assert_eq!(got, wanted);
 }
 
 /// FFmpeg's own program, quiet, reading nothing; `None` where it is not installed.

@@ -50,6 +50,19 @@ pub(in super::super) struct Claims {
     pub(in super::super) timed: bool,
 }
 
+impl Claims {
+    /// Seconds from the start of the video to the frame of this index, whose presentation time
+    /// is `time` in units of the stream.
+    pub(in super::super) fn seconds(&self, time: Option<i64>, index: usize) -> f64 {
+        match time {
+            Some(time) if self.timed || self.frame_seconds == 0.0 => {
+                time.saturating_sub(self.start) as f64 * self.time_unit
+            }
+            _ => index as f64 * self.frame_seconds,
+        }
+    }
+}
+
 impl Demuxer {
     /// Finds out what `file` holds. `path` is for errors only: neither the name nor its
     /// ending have a say.

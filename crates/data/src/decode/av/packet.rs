@@ -42,6 +42,11 @@ impl Packet {
         Some(self.get().pts).filter(|&time| time != i64::MIN)
     }
 
+    /// Whether its picture is shown: an edit list hides none of it.
+    pub(in super::super) fn is_shown(&self) -> bool {
+        self.get().flags & ffi::AV_PKT_FLAG_DISCARD as i32 == 0
+    }
+
     /// Whether it is whole, shown, and changes nothing of how the stream is decoded.
     pub(in super::super) fn is_plain(&self) -> bool {
         let packet = self.get();
