@@ -356,19 +356,14 @@ fn raw_values(name: &str, tensor: &Tensor) -> Result<RawValues> {
                 values.iter().flat_map(|v| v.to_le_bytes()).collect(),
             )
         }
-        Kind::Half => {
-            let values = Vec::<half::f16>::try_from(&flat)?;
-            (
-                Dtype::F16,
-                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            )
-        }
-        Kind::BFloat16 => {
-            let values = Vec::<half::bf16>::try_from(&flat)?;
-            (
-                Dtype::BF16,
-                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            )
+        kind @ (Kind::Half | Kind::BFloat16) => {
+            // The bits themselves: tch reads bf16 as if it were fp16.
+            let bits = Vec::<i16>::try_from(&flat.f_view_dtype(Kind::Int16)?)?;
+            let dtype = match kind {
+                Kind::Half => Dtype::F16,
+                _ => Dtype::BF16,
+            };
+            (dtype, bits.iter().flat_map(|v| v.to_le_bytes()).collect())
         }
         Kind::Int64 => {
             let values = Vec::<i64>::try_from(&flat)?;
@@ -474,6 +469,35 @@ mod tests {
         }
         assert_eq!(loaded.state, state(loaded.step as f32));
         loaded.step
+    }
+
+    #[test]
+    fn every_kind_comes_back_bit_for_bit() {
+        let values = [1.0f32, -0.984_375, 3.0e-3, 65_000.0, 0.0, -1.0e-6];
+        for (kind, dtype) in [
+            (Kind::Float, Dtype::F32),
+            (Kind::Double, Dtype::F64),
+            (Kind::Half, Dtype::F16),
+            (Kind::BFloat16, Dtype::BF16),
+            (Kind::Int64, Dtype::I64),
+        ] {
+            let tensor = Tensor::from_slice(&values).to_kind(kind).view([2, 3]);
+            let named = Tensors::from([("a".to_owned(), tensor.shallow_clone())]);
+            let bytes = encode_tensors(&named).unwrap();
+            let file = SafeTensors::deserialize(&bytes).unwrap();
+            assert_eq!(file.tensor("a").unwrap().dtype(), dtype);
+            let back = decode_tensors(&bytes).unwrap().remove("a").unwrap();
+            assert_eq!((back.kind(), back.size()), (kind, tensor.size()));
+            // What other readers make of the file, too: the numbers, not only the bits.
+            assert!(back.equal(&tensor), "{kind:?}: {back:?} {tensor:?}");
+            let wide = Vec::<f64>::try_from(back.to_kind(Kind::Double).view(-1)).unwrap();
+            let expected = Vec::<f64>::try_from(tensor.to_kind(Kind::Double).view(-1)).unwrap();
+            assert_eq!(wide, expected);
+        }
+        let bf16 = Tensor::from_slice(&[1.0f32]).to_kind(Kind::BFloat16);
+        let bytes = encode_tensors(&Tensors::from([("a".to_owned(), bf16)])).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(file.tensor("a").unwrap().data(), [0x80, 0x3F], "1 in bf16");
     }
 
     #[test]
