@@ -5,15 +5,19 @@ mod clips;
 mod labels;
 mod recognise;
 mod templates;
+mod timeline;
 mod trained;
+mod windows;
 mod zero_shot;
 
-pub use answer::{Answer, Scored, UsedFrame, printable};
+pub use answer::{Answer, Scored, Shown, UsedFrame, printable};
 pub use clips::{Clip, decode_ahead};
 pub use labels::{LabelError, Labels};
 pub use recognise::{Recognise, answer};
 pub use templates::{TemplateError, Templates};
+pub use timeline::{Cut, Moment, Timeline, timeline};
 pub use trained::TrainedRun;
+pub use windows::{NoSpan, Span};
 pub use zero_shot::ZeroShot;
 
 use std::path::PathBuf;
@@ -37,4 +41,7 @@ pub enum PredictError {
     /// The backbone refused.
     #[error(transparent)]
     Backbone(#[from] clip_backbone::Error),
+    /// The model refused.
+    #[error(transparent)]
+    Model(#[from] crate::Error),
 }

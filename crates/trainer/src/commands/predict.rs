@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use clip_backbone::Preprocess;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use trainer::predict::{self, Answer, Labels, Recognise, Templates, TrainedRun, ZeroShot};
+use trainer::predict::{
+    self, Cut, Labels, Recognise, Shown, Span, Templates, TrainedRun, ZeroShot,
+};
 use trainer::runtime;
 
 use super::exit;
@@ -16,7 +18,8 @@ use super::exit;
 /// Name the action in each video, among labels of your choice.
 ///
 /// Prints a table on a terminal, tab-separated lines (video, rank, score, label) into a pipe, or
-/// one JSON object a video with --json. Exit codes: 0 every video answered, 1 some not, 2 wrong
+/// one JSON object a video with --json. With --window it goes through long videos and names the
+/// action of each window; the lines are then video, start, end, rank, score, label. Exit codes: 0 every video answered, 1 some not, 2 wrong
 /// arguments, 3 none answered.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -46,14 +49,23 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TEXT", default_value = predict::DEFAULT_TEMPLATE)]
     templates: Vec<String>,
 
-    /// How many frames to look at, evenly over the video; 8, or what a run was trained on.
+    /// Answer for each window of this length, such as 2s, 500ms or 1.5m: a timeline. A video
+    /// shorter than that is one window.
+    #[arg(long, value_name = "TIME")]
+    window: Option<Span>,
+
+    /// From the start of one window to that of the next; without it windows lie side by side.
+    #[arg(long, value_name = "TIME", requires = "window")]
+    stride: Option<Span>,
+
+    /// How many frames to look at, evenly over the video or the window; 8, or what a run was
+    /// trained on.
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
     frames: Option<u16>,
 
-    /// How many classes to print.
-    #[arg(long, value_name = "N", default_value_t = 5,
-          value_parser = clap::value_parser!(u16).range(1..))]
-    top: u16,
+    /// How many classes to print: 5 of a video, 1 of a window unless given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    top: Option<u16>,
 
     /// One JSON object a video, a line each.
     #[arg(long)]
@@ -112,16 +124,45 @@ fn answer_all(
     preprocess: &Preprocess,
     frames: usize,
 ) -> Result<ExitCode> {
+    let top = |default| usize::from(arguments.top.unwrap_or(default));
     let progress = progress_bar(arguments);
+    let Some(window) = arguments.window else {
+        let clips = predict::decode_ahead(arguments.videos.clone(), frames, preprocess);
+        let answers = clips.map(|(path, clip)| {
+            let answer = clip
+                .map_err(anyhow::Error::from)
+                .and_then(|clip| Ok(predict::answer(model, preprocess, &path, &clip, top(5))?));
+            progress.inc(1);
+            (path, answer)
+        });
+        return print_all(arguments, &progress, answers);
+    };
+    let cut = Cut {
+        window,
+        stride: arguments.stride.unwrap_or(window),
+        frames,
+        top: top(1),
+    };
+    let timelines = arguments.videos.iter().map(|path| {
+        let timeline = predict::timeline(model, preprocess, path, &cut, |done, total| {
+            progress.set_length(total as u64);
+            progress.set_position(done as u64);
+        });
+        (path.clone(), timeline.map_err(anyhow::Error::from))
+    });
+    print_all(arguments, &progress, timelines)
+}
+
+/// Prints each answer as it comes.
+fn print_all(
+    arguments: &Arguments,
+    progress: &ProgressBar,
+    answers: impl Iterator<Item = (PathBuf, Result<impl Shown>)>,
+) -> Result<ExitCode> {
     let total = arguments.videos.len();
     let mut printer = Printer::new(arguments);
     let mut answered = 0;
-    let clips = predict::decode_ahead(arguments.videos.clone(), frames, preprocess);
-    for (path, clip) in clips {
-        let top = usize::from(arguments.top);
-        let answer = clip
-            .map_err(anyhow::Error::from)
-            .and_then(|clip| Ok(predict::answer(model, preprocess, &path, &clip, top)?));
+    for (path, answer) in answers {
         let flow = progress.suspend(|| match &answer {
             Ok(answer) => printer.answer(answer),
             Err(error) => printer.failure(&path.to_string_lossy(), error),
@@ -135,7 +176,6 @@ fn answer_all(
             Err(error) => return Err(error).context("cannot write the answers"),
         }
         answered += usize::from(answer.is_ok());
-        progress.inc(1);
     }
     progress.finish_and_clear();
     let failed = total - answered;
@@ -149,18 +189,22 @@ fn answer_all(
     }))
 }
 
-/// A bar where a person waits for several videos; elsewhere nothing.
+/// A bar where a person waits for several videos or many windows; elsewhere nothing.
 fn progress_bar(arguments: &Arguments) -> ProgressBar {
-    let several = arguments.videos.len() > 1 && io::stderr().is_terminal();
-    let target = if several {
+    let windows = arguments.window.is_some();
+    let long = (windows || arguments.videos.len() > 1) && io::stderr().is_terminal();
+    let target = if long {
         ProgressDrawTarget::stderr()
     } else {
         ProgressDrawTarget::hidden()
     };
     let bar = ProgressBar::with_draw_target(Some(arguments.videos.len() as u64), target);
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:30} {pos}/{len} videos, {per_sec}, {eta} left")
-    {
+    let template = if windows {
+        "{bar:30} {pos}/{len} windows, {per_sec}, {eta} left"
+    } else {
+        "{bar:30} {pos}/{len} videos, {per_sec}, {eta} left"
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
     bar
@@ -191,7 +235,7 @@ impl Printer {
         Self { out, form }
     }
 
-    fn answer(&mut self, answer: &Answer) -> io::Result<()> {
+    fn answer(&mut self, answer: &impl Shown) -> io::Result<()> {
         let mut out = self.out.lock();
         match self.form {
             Form::Table { columns } => write!(out, "{}", answer.table(columns))?,

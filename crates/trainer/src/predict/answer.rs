@@ -23,6 +23,31 @@ pub struct UsedFrame {
     pub time: f64,
 }
 
+/// What can be written as a table, as lines or as JSON.
+pub trait Shown: Serialize {
+    /// Tab-separated lines for another program.
+    fn plain(&self) -> String;
+
+    /// A table with bars for a person, at most `columns` wide.
+    fn table(&self, columns: usize) -> String;
+}
+
+/// The `top` best of `labels` by `probabilities`, one for each label.
+pub(super) fn best(labels: &[String], probabilities: &[f64], top: usize) -> Vec<Scored> {
+    let mut scored: Vec<Scored> = labels
+        .iter()
+        .zip(probabilities)
+        .map(|(label, &score)| Scored {
+            score,
+            label: label.clone(),
+        })
+        .collect();
+    // Stable: equal scores stay in the order the labels were given.
+    scored.sort_by(|a, b| b.score.total_cmp(&a.score));
+    scored.truncate(top);
+    scored
+}
+
 /// The answer for one video.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Answer {
@@ -47,29 +72,19 @@ impl Answer {
         frames: Vec<UsedFrame>,
         frame_count: usize,
     ) -> Self {
-        let mut predictions: Vec<Scored> = labels
-            .iter()
-            .zip(probabilities)
-            .map(|(label, &score)| Scored {
-                score,
-                label: label.clone(),
-            })
-            .collect();
-        // Stable: equal scores stay in the order the labels were given.
-        predictions.sort_by(|a, b| b.score.total_cmp(&a.score));
-        predictions.truncate(top);
         let video = video.to_string_lossy().into_owned();
         Self {
             video,
-            predictions,
+            predictions: best(labels, probabilities, top),
             frames,
             frame_count,
         }
     }
+}
 
-    /// Tab-separated lines for another program: video, rank, score, label.
-    #[must_use]
-    pub fn plain(&self) -> String {
+impl Shown for Answer {
+    /// Tab-separated lines: video, rank, score, label.
+    fn plain(&self) -> String {
         let mut text = String::new();
         for (index, Scored { score, label }) in self.predictions.iter().enumerate() {
             let video = printable(&self.video);
@@ -83,9 +98,7 @@ impl Answer {
         text
     }
 
-    /// A table with bars for a person, at most `columns` wide.
-    #[must_use]
-    pub fn table(&self, columns: usize) -> String {
+    fn table(&self, columns: usize) -> String {
         let mut text = format!("{}\n", clip_text(&printable(&self.video), columns));
         let span = match (self.frames.first(), self.frames.last()) {
             (Some(first), Some(last)) => {
@@ -124,7 +137,7 @@ impl Answer {
 }
 
 /// A bar of eighths of a character.
-fn bar(share: f64, width: usize) -> String {
+pub(super) fn bar(share: f64, width: usize) -> String {
     let eighths = (share.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;
     let mut bar = "█".repeat(eighths / 8);
     let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
@@ -147,7 +160,7 @@ pub fn printable(text: &str) -> String {
         })
 }
 
-fn clip_text(text: &str, width: usize) -> String {
+pub(super) fn clip_text(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

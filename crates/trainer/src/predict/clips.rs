@@ -76,6 +76,6 @@ fn decode(path: &Path, frames: usize, preprocess: &Preprocess) -> Result<Clip, P
 }
 
 /// A side of a decoded picture; the decoder's limits keep it far below the bound.
-fn side(pixels: usize) -> u32 {
+pub(super) fn side(pixels: usize) -> u32 {
     u32::try_from(pixels).unwrap_or(u32::MAX)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clip_backbone::Preprocess;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::{Answer, Clip};
 use crate::Result;
@@ -32,10 +32,7 @@ pub fn answer(
     clip: &Clip,
     top: usize,
 ) -> Result<Answer> {
-    let _guard = tch::no_grad_guard();
-    let (t, side) = (clip.frames.len() as i64, clip.side);
-    let pixels = Tensor::from_slice(&clip.rgb).view([t, side, side, 3]);
-    let probabilities = model.probabilities(&preprocess.normalise(&pixels)?)?;
+    let probabilities = probabilities(model, preprocess, clip)?;
     Ok(Answer::new(
         video,
         model.labels(),
@@ -44,4 +41,16 @@ pub fn answer(
         clip.frames.clone(),
         clip.frame_count,
     ))
+}
+
+/// The probability of each of `model`'s classes for a decoded clip.
+pub(super) fn probabilities(
+    model: &dyn Recognise,
+    preprocess: &Preprocess,
+    clip: &Clip,
+) -> Result<Vec<f64>> {
+    let _guard = tch::no_grad_guard();
+    let (t, side) = (clip.frames.len() as i64, clip.side);
+    let pixels = Tensor::f_from_data_size(&clip.rgb, &[t, side, side, 3], Kind::Uint8)?;
+    model.probabilities(&preprocess.normalise(&pixels)?)
 }
