@@ -83,7 +83,7 @@ impl RunLog {
         Ok(Self {
             lines,
             path,
-            events: Events::create(folder)?,
+            events: Events::create(folder, done)?,
             bar,
             plain,
             started: Instant::now(),

@@ -11,6 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{Error, Result};
 
+/// `SessionLog.START`.
+const SESSION_STARTED: u64 = 1;
+
 /// An event file that grows by scalars.
 #[derive(Debug)]
 pub struct Events {
@@ -19,11 +22,12 @@ pub struct Events {
 }
 
 impl Events {
-    /// A new event file in `folder`, named after the time as TensorBoard expects.
+    /// A new event file in `folder`, named after the time as TensorBoard expects, of a run that
+    /// goes on after step `done`: what earlier files say of later steps is taken back.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn create(folder: &Path) -> Result<Self> {
+    pub fn create(folder: &Path, done: u64) -> Result<Self> {
         let now = since_epoch();
         let name = format!(
             "events.out.tfevents.{:010}.trainer.{}",
@@ -40,6 +44,15 @@ impl Events {
         version.double(1, now);
         version.bytes(3, b"brain.Event:2");
         events.record(&version.0)?;
+        if done > 0 {
+            let mut started = Message::default();
+            started.varint(1, SESSION_STARTED);
+            let mut event = Message::default();
+            event.double(1, now);
+            event.varint(2, done + 1);
+            event.bytes(7, &started.0);
+            events.record(&event.0)?;
+        }
         Ok(events)
     }
 
@@ -148,7 +161,7 @@ mod tests {
     #[test]
     fn an_event_has_the_bytes_of_its_messages() {
         let folder = tempfile::tempdir().unwrap();
-        let mut events = Events::create(folder.path()).unwrap();
+        let mut events = Events::create(folder.path(), 0).unwrap();
         events.scalar("a", 300, 0.5).unwrap();
         events.flush().unwrap();
         let bytes = std::fs::read(&events.path).unwrap();
