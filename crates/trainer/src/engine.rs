@@ -823,6 +823,44 @@ mod tests {
     }
 
     #[test]
+    fn a_number_lost_on_the_way_leaves_the_checkpoint_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = Linear::new(3);
+        let train = Train {
+            batch: 1,
+            epochs: 1,
+            save_every: 1,
+            mix: 0.0,
+            ..recipe()
+        };
+        // One of ten clips is bad: where it comes, the run stops.
+        let features = Tensor::ones([10, 1, 4, 6], (Kind::Float, Device::Cpu));
+        let _ = features.get(3).fill_(f64::NAN);
+        let error = super::train(
+            &mut Task {
+                model: &model,
+                labels: &model.labels,
+                clips: &mut CachedClips::new(features, vec![0; 10]).unwrap(),
+                train: &train,
+                seed: 5,
+                folder: folder.path(),
+                interrupt: &Interrupt::default(),
+                quiet: true,
+            },
+            &"run".to_owned(),
+        )
+        .unwrap_err();
+        let Error::NotFinite { step, .. } = error else {
+            panic!("{error}");
+        };
+        assert!(step > 1, "the seed puts it first; take another");
+        let last = last_checkpoint::<String>(folder.path()).unwrap().unwrap();
+        assert_eq!(last.step, step - 1);
+        let finite = |tensor: &Tensor| tensor.isfinite().all().int64_value(&[]) == 1;
+        assert!(last.groups.values().all(|group| group.values().all(finite)));
+    }
+
+    #[test]
     fn training_learns_what_can_be_learned() {
         let folder = tempfile::tempdir().unwrap();
         let train = Train {
