@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 pub use sections::{
     Backbone, Data, DatasetKind, Model, Precision, Preset, Protocol, ProtocolKind, Row, Source,
-    StartHead, System, Train,
+    StartHead, System, Train, Unsplit,
 };
 
 /// Everything that decides a run's result.

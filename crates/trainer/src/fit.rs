@@ -2,33 +2,52 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use data::random::Stream;
 use data::{Manifest, Split};
 
+use crate::config::Unsplit;
 use crate::dataset::Dataset;
-use crate::seed::{Purpose, Stream};
 use crate::{Error, Result};
 
-/// The name of the split that [`hold_out`] makes.
+/// The name of the split that holds clips out.
 pub const HOLD_OUT: &str = "hold-out";
 
 /// One group in this many is held out.
 const SHARE: usize = 5;
 
-/// Holds one group of clips in five back from each class, at least one where there are two.
-///
-/// Clips cut from one recording stay together. A class of one group has nothing to hold out:
-/// all of it trains. Notes say which, and where classes differ much in size. A folder that
-/// brings its own split keeps it.
+/// The name of the split that tests everything.
+const ALL: &str = "all";
+
+/// Gives a data set without a split the one that `how` asks for. One that brings its own keeps
+/// it.
 ///
 /// # Errors
-/// [`Error::Mismatch`] for fewer than two classes.
-pub fn hold_out(mut dataset: Dataset, seed: u64) -> Result<Dataset> {
+/// [`Error::Mismatch`] where fewer than two classes are to be held out of.
+pub fn split_unsplit(mut dataset: Dataset, how: Unsplit, seed: u64) -> Result<Dataset> {
+    if !dataset.manifest.splits().is_empty() {
+        return Ok(dataset);
+    }
+    match how {
+        Unsplit::Refuse => Ok(dataset),
+        Unsplit::HoldOut => hold_out(dataset, seed),
+        Unsplit::Test => {
+            let clips = (0..dataset.manifest.clips().len()).collect();
+            dataset.manifest = with_split(dataset.manifest, ALL, Vec::new(), clips)?;
+            Ok(dataset)
+        }
+    }
+}
+
+/// Holds one group of clips in five back from each class, at least one where there are two.
+///
+/// Clips cut from one recording stay together. Which groups are held back depends on the names
+/// of class and group alone, so that another class added later changes nothing for these. A
+/// class of one group has nothing to hold out: all of it trains. Notes say which, and where
+/// classes differ much in size.
+fn hold_out(mut dataset: Dataset, seed: u64) -> Result<Dataset> {
     let classes = dataset.manifest.classes().len();
     if classes < 2 {
         return Err(Error::mismatch("class folders", "at least 2", classes));
-    }
-    if !dataset.manifest.splits().is_empty() {
-        return Ok(dataset);
     }
     let mut groups: BTreeMap<usize, BTreeMap<String, Vec<usize>>> = BTreeMap::new();
     for (position, clip) in dataset.manifest.clips().iter().enumerate() {
@@ -48,9 +67,17 @@ pub fn hold_out(mut dataset: Dataset, seed: u64) -> Result<Dataset> {
             continue;
         }
         let count = (groups.len() / SHARE).max(1);
-        let mut order: Vec<&Vec<usize>> = groups.values().collect();
-        Stream::new(seed, Purpose::Labels, 1, class as u64).shuffle(&mut order);
-        held.extend(order.into_iter().take(count).flatten().copied());
+        let raw = dataset.manifest.classes().get(class);
+        let raw = raw.map_or("", |name| name.raw());
+        let mut order: Vec<(u64, Vec<usize>)> = groups
+            .into_iter()
+            .map(|(group, clips)| {
+                let draw = Stream::new(seed, &[HOLD_OUT, raw, &group]).next_u64();
+                (draw, clips)
+            })
+            .collect();
+        order.sort();
+        held.extend(order.into_iter().take(count).flat_map(|(_, clips)| clips));
     }
     if let (Some(least), Some(most)) = (sizes.iter().min(), sizes.iter().max())
         && *most > 3 * *least
@@ -61,13 +88,18 @@ pub fn hold_out(mut dataset: Dataset, seed: u64) -> Result<Dataset> {
     }
     let all = 0..dataset.manifest.clips().len();
     let (test, train): (Vec<usize>, Vec<usize>) = all.partition(|clip| held.contains(clip));
-    dataset.manifest = with_split(dataset.manifest, train, test)?;
+    dataset.manifest = with_split(dataset.manifest, HOLD_OUT, train, test)?;
     Ok(dataset)
 }
 
-fn with_split(manifest: Manifest, train: Vec<usize>, test: Vec<usize>) -> Result<Manifest> {
+fn with_split(
+    manifest: Manifest,
+    name: &str,
+    train: Vec<usize>,
+    test: Vec<usize>,
+) -> Result<Manifest> {
     Ok(manifest.with_split(Split {
-        name: HOLD_OUT.into(),
+        name: name.into(),
         train,
         test,
     })?)
@@ -129,6 +161,28 @@ mod tests {
             notes.contains("class2") && notes.contains("1 to 20"),
             "{notes}"
         );
+    }
+
+    #[test]
+    fn another_class_changes_nothing_for_those_there() {
+        let held = |sizes: &[usize]| -> Vec<String> {
+            let dataset = hold_out(dataset(sizes), 0).unwrap();
+            let split = dataset.manifest.split(HOLD_OUT).unwrap();
+            let ids = split.test.iter().map(|clip| dataset.id(*clip).to_owned());
+            ids.filter(|id| !id.starts_with("c0/")).collect()
+        };
+        assert_eq!(held(&[0, 9, 12, 5]), held(&[30, 9, 12, 5]));
+    }
+
+    #[test]
+    fn what_brings_no_split_is_tested_whole_where_asked() {
+        let whole = split_unsplit(dataset(&[3, 2]), Unsplit::Test, 0).unwrap();
+        let split = whole.manifest.split(ALL).unwrap();
+        assert_eq!((split.train.len(), split.test.len()), (0, 5));
+        let again = split_unsplit(whole, Unsplit::HoldOut, 0).unwrap();
+        assert!(again.manifest.split(HOLD_OUT).is_err(), "it has a split");
+        let refused = split_unsplit(dataset(&[3, 2]), Unsplit::Refuse, 0).unwrap();
+        assert!(refused.manifest.splits().is_empty());
     }
 
     #[test]

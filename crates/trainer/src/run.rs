@@ -21,6 +21,7 @@ use crate::disk::write_file;
 use crate::engine::{self, Ended, Task};
 use crate::evaluate::{ClipScore, Scored};
 use crate::features::{Extraction, Extractor, FeatureSet};
+use crate::fit::{HOLD_OUT, split_unsplit};
 use crate::interrupt::Interrupt;
 use crate::live::{LiveClips, LiveRecipe, LiveScorer, LiveScores as Tested};
 use crate::log::{StepRecord, read_steps};
@@ -224,6 +225,7 @@ impl Session {
         let device = device(&config.device)?;
         let backbone = Backbone::open(weights, config.backbone.precision, device)?;
         let dataset = Dataset::read(&config.data)?;
+        let dataset = split_unsplit(dataset, config.data.unsplit, config.seed)?;
         Ok(Self {
             config,
             backbone,
@@ -291,6 +293,9 @@ impl Session {
     /// Whatever a trial meets; those before it have their results.
     pub fn run(&self, folder: &Path) -> Result<Finished> {
         let mut trials = trials(&self.config.protocol, &self.dataset)?;
+        if self.dataset.manifest.split(HOLD_OUT).is_ok() {
+            trials.iter_mut().for_each(Trial::test_something);
+        }
         write_file(
             &folder.join("config.toml"),
             self.config.to_toml()?.as_bytes(),
@@ -321,6 +326,35 @@ impl Session {
     /// [`Error::Checkpoint`] where the checkpoint stands on another backbone or does not fit
     /// its own configuration.
     pub fn evaluate(&self, loaded: &Loaded<Record>, folder: &Path) -> Result<Evaluation> {
+        self.evaluate_or_read(loaded, folder, |_| None)
+    }
+
+    /// As [`evaluate`](Self::evaluate); results of the same checkpoint, backbone and protocol
+    /// that are below `folder` already are read.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub fn evaluate_what_is_left(
+        &self,
+        loaded: &Loaded<Record>,
+        folder: &Path,
+    ) -> Result<Evaluation> {
+        let protocol = self.protocol();
+        self.evaluate_or_read(loaded, folder, |place| {
+            let result: TrialResult = read_json(&place.join("result.json")).ok()?;
+            let same = result.checkpoint.as_ref() == Some(&loaded.hash)
+                && result.backbone == self.backbone.identity.sha256
+                && result.protocol == protocol;
+            same.then_some(result)
+        })
+    }
+
+    fn evaluate_or_read(
+        &self,
+        loaded: &Loaded<Record>,
+        folder: &Path,
+        known: impl Fn(&Path) -> Option<TrialResult>,
+    ) -> Result<Evaluation> {
         let record = &loaded.state;
         expect_backbone(loaded, &self.backbone.identity)?;
         let model = self.model(&record.model, record.seed)?;
@@ -338,18 +372,32 @@ impl Session {
         let mut trials = trials(&protocol, &self.dataset)?;
         for trial in &mut trials {
             trial.train.clear();
+            if trial.tests.iter().all(|test| test.clips.is_empty()) {
+                return Err(Error::mismatch("test clips", "at least 1", 0));
+            }
+        }
+        let all: Vec<_> = trials
+            .iter()
+            .map(|trial| known(&folder.join(&trial.name)))
+            .collect();
+        if let Some(results) = all.into_iter().collect() {
+            return Ok(Evaluation::Done(results));
         }
         let Some(features) = self.prepare(&trials)? else {
             return Ok(Evaluation::Interrupted);
         };
         let mut results = Vec::with_capacity(trials.len());
         for trial in &mut trials {
+            let place = folder.join(&trial.name);
+            if let Some(result) = known(&place) {
+                results.push(result);
+                continue;
+            }
             features.leave_out_undecodable(trial);
             let started = Instant::now();
             let Some(scored) = self.score_all(model.as_ref(), trial, &features)? else {
                 return Ok(Evaluation::Interrupted);
             };
-            let place = folder.join(&trial.name);
             let hash = Some(loaded.hash.clone());
             let result = self.result(trial, &scored, hash, &features, &place, started)?;
             write_json(&place.join("result.json"), &result)?;

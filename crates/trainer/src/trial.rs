@@ -162,8 +162,18 @@ fn base_to_novel_trial(
 /// The split a protocol draws from, without the clips of the skip list.
 ///
 /// # Errors
-/// There is no such split.
+/// There is no such split, or none at all.
 pub fn split_of(protocol: &Protocol, dataset: &Dataset) -> Result<Split> {
+    if dataset.manifest.splits().is_empty() {
+        return Err(Error::Value {
+            key: "data.unsplit".into(),
+            expected: format!(
+                "hold-out or test, since {} brings no split (train/ and val/ folders, or lists)",
+                dataset.manifest.root().display()
+            ),
+            got: "refuse".into(),
+        });
+    }
     dataset.split(&split_name(&dataset.manifest, protocol.split))
 }
 

@@ -47,7 +47,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let loaded = last_checkpoint::<Record>(&folder)?
             .with_context(|| format!("no checkpoint in {}", folder.display()))?;
         let toml = loaded.state.config.to_toml()?;
-        let config = Config::parse("checkpoint", &toml, &arguments.settings.overrides())?;
+        let overrides = arguments.settings.overrides();
+        let mut config = Config::clone(&*Config::parse("checkpoint", &toml, &overrides)?);
+        let names = |key: &str| overrides.iter().any(|setting| setting.starts_with(key));
+        if names("data.root=") && !names("data.lists=") {
+            // Lists of the videos trained on say nothing of others.
+            config.data.lists = None;
+        }
+        let config = config.check()?;
         let session = match &mut session {
             Some(session) => session,
             None => {

@@ -5,10 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use trainer::config::{Checked, Config};
-use trainer::dataset::Dataset;
+use trainer::config::{Checked, Config, Unsplit};
 use trainer::engine::last_checkpoint;
-use trainer::fit::hold_out;
 use trainer::interrupt::Interrupt;
 use trainer::run::{Finished, Record, Session};
 
@@ -80,6 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut keys = vec![
         "model.preset=best".to_owned(),
         "data.layout=folder".into(),
+        "data.unsplit=hold-out".into(),
         "protocol.name=closed-set".into(),
         "protocol.seeds=[0]".into(),
         "protocol.balance=true".into(),
@@ -109,7 +108,9 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<ExitCode> {
         name.push(format!("-{}", arguments.class));
         arguments.run.with_file_name(name)
     });
-    let config = record.config.clone().check()?;
+    let mut config = record.config.clone();
+    config.data.unsplit = Unsplit::HoldOut;
+    let config = config.check()?;
     let mut session = open(config, arguments.quiet)?;
     let names: Vec<&str> = session
         .dataset
@@ -137,10 +138,7 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<ExitCode> {
 }
 
 fn open(config: Checked, quiet: bool) -> Result<Session> {
-    let mut session = Session::open(config, Interrupt::install()?, quiet)?;
-    let seed = session.config.seed;
-    let dataset: Dataset = session.dataset;
-    session.dataset = hold_out(dataset, seed)?;
+    let session = Session::open(config, Interrupt::install()?, quiet)?;
     for note in &session.dataset.notes {
         eprintln!("note: {note}");
     }

@@ -1,13 +1,14 @@
 //! `trainer reproduce`: the grid of one table of the paper.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use trainer::config::{Config, Row, System};
+use trainer::config::{Checked, Config, Row, System};
 use trainer::engine::last_checkpoint;
-use trainer::grid::{Cell, Reported, Table, cells};
+use trainer::grid::{Cell, Reported, Table, Transfer, cells};
 use trainer::interrupt::Interrupt;
 use trainer::metrics::Spread;
 use trainer::run::{Evaluation, Finished, Record, Session, TrialResult};
@@ -18,8 +19,9 @@ use super::settings::{Settings, setting};
 
 /// Run the grid of one table of the paper, and print its numbers beside the paper's.
 ///
+/// Closed-set cells are means over the official splits, few-shot ones over draws of split 1.
 /// Finished cells are not run again: the same command goes on where it stopped. --set changes
-/// keys of every cell, such as protocol.seeds=[0,1,2].
+/// keys of every cell, such as protocol.seeds=[0,1,2] or protocol.split=1.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The table or figure.
@@ -61,12 +63,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         _ => &["paper", "best"],
     };
     let grid = cells(arguments.table, arguments.paper);
-    if grid.iter().any(|cell| cell.transfer) && arguments.test_root.is_none() {
+    if grid.iter().any(|cell| cell.transfer.is_some()) && arguments.test_root.is_none() {
         bail!("this table tests on another data set: give --test-root (and --test-lists)");
     }
-    let interrupt = Interrupt::install()?;
-    let mut session: Option<Session> = None;
-    let mut protocol = String::new();
+    let mut runner = Runner {
+        arguments,
+        interrupt: Interrupt::install()?,
+        here: None,
+        there: None,
+    };
+    let mut notes = Footnotes::default();
     print!(
         "{:<28} {:<12} {:<6} {:>6} {:>6} {:>5} {:>4}",
         "row", "column", "preset", "paper", "ours", "±", "n"
@@ -77,43 +83,238 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     for cell in &grid {
         for preset in presets {
-            let mut keys = cell.settings_for(preset);
-            keys.push(setting("name", &format!("{} {preset}", cell.folder())));
-            keys.extend(arguments.settings.overrides());
-            let config = Config::read(arguments.settings.file(), &keys)?;
             // Presets are Seeing in Flowing's; without training they change nothing.
+            let config = runner.config(cell, preset, 1)?;
             let indifferent = config.model.system == System::ActionClip
                 || matches!(config.model.row, Row::Clip | Row::Probe);
             if indifferent && presets.first() != Some(preset) {
                 continue;
             }
-            let session = match &mut session {
-                Some(session) => {
-                    session.config = config;
-                    session
-                }
-                None => {
-                    let quiet = arguments.settings.quiet;
-                    session.insert(Session::open(config, interrupt.clone(), quiet)?)
-                }
-            };
-            let folder = arguments.out.join(format!("{}-{preset}", cell.folder()));
-            let results = match cell.transfer {
-                false => session.run(&folder)?,
-                true => transfer(arguments, session, &folder, &interrupt)?,
-            };
-            let Finished::All(results) = results else {
+            let Finished::All(results) = runner.cell(cell, preset)? else {
                 eprintln!("stopped; the same command goes on");
                 return Ok(ExitCode::from(exit::INTERRUPTED));
             };
             print_cell(arguments.table, cell, preset, &results);
-            if let Some(first) = results.first() {
-                protocol.clone_from(&first.protocol);
+            notes.add(&cell.column, &results);
+        }
+    }
+    print!("{}", notes.text());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs cells in sessions that are opened once.
+struct Runner<'a> {
+    arguments: &'a Arguments,
+    interrupt: Interrupt,
+    /// The data set trained on.
+    here: Option<Session>,
+    /// The data set tested on, where that is another.
+    there: Option<Session>,
+}
+
+impl Runner<'_> {
+    /// The cell's configuration on an official split, unless --set names another.
+    fn config(&self, cell: &Cell, preset: &str, split: usize) -> Result<Checked> {
+        let mut keys = cell.settings_for(preset);
+        keys.push(setting("name", &format!("{} {preset}", cell.folder())));
+        keys.push(format!("protocol.split={split}"));
+        let settings = &self.arguments.settings;
+        keys.extend(settings.overrides());
+        Ok(Config::read(settings.file(), &keys)?)
+    }
+
+    /// All results of a cell: over its seeds, and its splits where it is a mean over them.
+    fn cell(&mut self, cell: &Cell, preset: &str) -> Result<Finished> {
+        let config = self.config(cell, preset, 1)?;
+        // --set protocol.split=N asks for that one alone.
+        let asked = self.config(cell, preset, 2)?.protocol.split == config.protocol.split;
+        let free = cell.every_split && !asked;
+        let splits = self
+            .open_here(config)?
+            .dataset
+            .manifest
+            .splits()
+            .len()
+            .clamp(1, 3);
+        let count = if free { splits } else { 1 };
+        let mut results = Vec::new();
+        for split in 1..=count {
+            let config = self.config(cell, preset, split)?;
+            let mut name = format!("{}-{preset}", cell.folder());
+            if count > 1 {
+                name = format!("{name}-split{}", config.protocol.split);
+            }
+            let folder = self.arguments.out.join(name);
+            let finished = match cell.transfer {
+                None => self.open_here(config)?.run(&folder)?,
+                Some(way) => self.transfer(way, config, &folder, free && count == 1)?,
+            };
+            match finished {
+                Finished::All(more) => results.extend(more),
+                Finished::Interrupted => return Ok(Finished::Interrupted),
+            }
+        }
+        Ok(Finished::All(results))
+    }
+
+    /// Trains on one data set and tests on another: on `every_list`, where the one trained on
+    /// has no splits to go with them, else on that of the same number.
+    fn transfer(
+        &mut self,
+        way: Transfer,
+        config: Checked,
+        folder: &Path,
+        every_list: bool,
+    ) -> Result<Finished> {
+        let trains = config.model.row != Row::Clip;
+        let toml = config.to_toml()?;
+        let split = config.protocol.split;
+        let here = self.open_here(config)?;
+        if trains && matches!(here.run(folder)?, Finished::Interrupted) {
+            return Ok(Finished::Interrupted);
+        }
+        let (name, below) = match way {
+            Transfer::Lists => ("zero-shot", "lists"),
+            Transfer::Halves => ("zero-shot-halves", "halves"),
+        };
+        let mut results = Vec::new();
+        let mut list = split;
+        loop {
+            let mut keys = vec![
+                format!("protocol.name={name}"),
+                format!("protocol.split={list}"),
+            ];
+            if way == Transfer::Halves {
+                keys.push("protocol.seeds=[0,1,2,3,4,5,6,7,8,9]".into());
+            }
+            let there = self.open_there(&toml, keys)?;
+            let lists = there.dataset.manifest.splits().len();
+            let place = |seed: &Path| seed.join(format!("{below}-{list}"));
+            if trains {
+                for seed in seeds(folder)? {
+                    let loaded = last_checkpoint::<Record>(&seed)?
+                        .with_context(|| format!("no checkpoint in {}", seed.display()))?;
+                    match there.evaluate_what_is_left(&loaded, &place(&seed))? {
+                        Evaluation::Done(more) => results.extend(more),
+                        Evaluation::Interrupted => return Ok(Finished::Interrupted),
+                    }
+                }
+            } else {
+                match there.run(&place(folder))? {
+                    Finished::All(more) => results.extend(more),
+                    Finished::Interrupted => return Ok(Finished::Interrupted),
+                }
+            }
+            list += 1;
+            if way == Transfer::Halves || !every_list || list > lists.min(3) {
+                return Ok(Finished::All(results));
             }
         }
     }
-    println!("{protocol}");
-    Ok(ExitCode::SUCCESS)
+
+    fn open_here(&mut self, config: Checked) -> Result<&mut Session> {
+        open(&mut self.here, config, &self.interrupt, self.arguments)
+    }
+
+    /// The session of the data set tested on: a cell's configuration with `keys`.
+    fn open_there(&mut self, toml: &str, mut keys: Vec<String>) -> Result<&mut Session> {
+        for (key, path) in [
+            ("data.root", &self.arguments.test_root),
+            ("data.lists", &self.arguments.test_lists),
+        ] {
+            if let Some(path) = path {
+                keys.push(setting(key, &path.display().to_string()));
+            }
+        }
+        if let Some(kind) = &self.arguments.test_dataset {
+            keys.push(setting("data.layout", kind));
+        }
+        let mut config = Config::clone(&*Config::parse("cell", toml, &keys)?);
+        if self.arguments.test_lists.is_none() {
+            // Those of the other data set say nothing here.
+            config.data.lists = None;
+        }
+        let config = config.check()?;
+        open(&mut self.there, config, &self.interrupt, self.arguments)
+    }
+}
+
+/// `session` with another configuration of the same data set and backbone.
+fn open<'a>(
+    session: &'a mut Option<Session>,
+    config: Checked,
+    interrupt: &Interrupt,
+    arguments: &Arguments,
+) -> Result<&'a mut Session> {
+    match session {
+        Some(session) => {
+            session.config = config;
+            Ok(session)
+        }
+        None => {
+            let quiet = arguments.settings.quiet;
+            Ok(session.insert(Session::open(config, interrupt.clone(), quiet)?))
+        }
+    }
+}
+
+/// What the numbers above them are of: each protocol once, with its seeds and columns.
+#[derive(Default)]
+struct Footnotes {
+    notes: Vec<Footnote>,
+    backbone: String,
+}
+
+struct Footnote {
+    protocol: String,
+    columns: Vec<String>,
+    seeds: BTreeSet<u64>,
+}
+
+impl Footnotes {
+    fn add(&mut self, column: &str, results: &[TrialResult]) {
+        for result in results {
+            self.backbone.clone_from(&result.backbone);
+            let known = self
+                .notes
+                .iter_mut()
+                .find(|note| note.protocol == result.protocol);
+            let note = match known {
+                Some(note) => note,
+                None => {
+                    self.notes.push(Footnote {
+                        protocol: result.protocol.clone(),
+                        columns: Vec::new(),
+                        seeds: BTreeSet::new(),
+                    });
+                    let Some(note) = self.notes.last_mut() else {
+                        continue;
+                    };
+                    note
+                }
+            };
+            note.seeds.insert(result.seed);
+            if !note.columns.iter().any(|other| other == column) {
+                note.columns.push(column.to_owned());
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for note in &self.notes {
+            let seeds: Vec<String> = note.seeds.iter().map(u64::to_string).collect();
+            text.push_str(&format!(
+                "{}\n    seeds {}; in {}\n",
+                note.protocol,
+                seeds.join(" "),
+                note.columns.join(", ")
+            ));
+        }
+        let backbone = self.backbone.get(..12).unwrap_or_default();
+        text.push_str(&format!("backbone {backbone}\n"));
+        text
+    }
 }
 
 fn print_cell(table: Table, cell: &Cell, preset: &str, results: &[TrialResult]) {
@@ -145,46 +346,4 @@ fn print_cell(table: Table, cell: &Cell, preset: &str, results: &[TrialResult]) 
         );
     }
     println!();
-}
-
-/// Trains on one data set and tests on another.
-fn transfer(
-    arguments: &Arguments,
-    session: &Session,
-    folder: &Path,
-    interrupt: &Interrupt,
-) -> Result<Finished> {
-    let mut keys = Vec::new();
-    for (key, path) in [
-        ("data.root", &arguments.test_root),
-        ("data.lists", &arguments.test_lists),
-    ] {
-        if let Some(path) = path {
-            keys.push(setting(key, &path.display().to_string()));
-        }
-    }
-    if let Some(kind) = &arguments.test_dataset {
-        keys.push(setting("data.layout", kind));
-    }
-    if session.config.model.row == Row::Clip {
-        keys.push("protocol.name=zero-shot".into());
-        let config = Config::parse("cell", &session.config.to_toml()?, &keys)?;
-        let there = Session::open(config, interrupt.clone(), session.quiet)?;
-        return Ok(there.run(folder)?);
-    }
-    if let Finished::Interrupted = session.run(folder)? {
-        return Ok(Finished::Interrupted);
-    }
-    let config = Config::parse("cell", &session.config.to_toml()?, &keys)?;
-    let there = Session::open(config, interrupt.clone(), session.quiet)?;
-    let mut results = Vec::new();
-    for seed in seeds(folder)? {
-        let loaded = last_checkpoint::<Record>(&seed)?
-            .with_context(|| format!("no checkpoint in {}", seed.display()))?;
-        match there.evaluate(&loaded, &seed.join("transfer"))? {
-            Evaluation::Done(more) => results.extend(more),
-            Evaluation::Interrupted => return Ok(Finished::Interrupted),
-        }
-    }
-    Ok(Finished::All(results))
 }

@@ -78,6 +78,19 @@ pub enum Row {
     Probe,
 }
 
+/// What becomes of videos that bring no split of their own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unsplit {
+    /// They are refused where a split is needed.
+    #[default]
+    Refuse,
+    /// One recording in five is held out of each class, as `trainer fit` does.
+    HoldOut,
+    /// All of them are tested.
+    Test,
+}
+
 /// The layouts of video folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -136,6 +149,8 @@ pub struct Data {
     pub skip: Option<PathBuf>,
     /// Leave out listed clips that are not there, and say how many, instead of refusing.
     pub allow_missing: bool,
+    /// What becomes of videos that bring no split: `refuse`, `hold-out`, or `test` all.
+    pub unsplit: Unsplit,
     /// Whether symbolic links may lead out of the root.
     pub follow_links: bool,
     /// How class names become words.
@@ -266,6 +281,7 @@ impl Default for Data {
             lists: None,
             skip: None,
             allow_missing: false,
+            unsplit: Unsplit::Refuse,
             follow_links: false,
             names: NameStyle::Split,
             cache: "features".into(),
