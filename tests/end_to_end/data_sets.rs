@@ -8,10 +8,12 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use data::{Manifest, SkipList};
+
+use crate::support::{run, text};
 
 /// A folder with archives, a program that unpacks them, and what is made of both.
 struct Bench {
@@ -148,15 +150,6 @@ fn files(folder: &Path) -> Files {
 fn shards(files: &Files) -> usize {
     let shard = |path: &&PathBuf| path.extension().is_some_and(|end| end == "safetensors");
     files.keys().filter(shard).count()
-}
-
-fn run(mut command: Command) -> Output {
-    command.output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    let all = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&all).into_owned()
 }
 
 /// Everything below `folder` as a tar under `name`.

@@ -4,14 +4,16 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::support::trainer;
+
 /// `trainer predict`, without a terminal.
 fn predict(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
-    command.arg("predict").args(arguments).stdin(Stdio::null());
+    let mut command = trainer(&["predict"]);
+    command.args(arguments);
     command
 }
 
@@ -155,7 +157,7 @@ fn wrong_arguments_are_said_before_anything_is_loaded() {
         path.to_string_lossy().into_owned()
     };
     let empty = file("empty.txt", "\n");
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 13] = [
         (&[], 2, "VIDEO"),
         (&["a.mp4"], 2, "--labels"),
         (
@@ -172,6 +174,24 @@ fn wrong_arguments_are_said_before_anything_is_loaded() {
         ),
         (&["a.mp4", "--labels-file", &empty], 3, "no labels"),
         (&["a.mp4", "--labels", "a", "--frames", "0"], 2, "--frames"),
+        (
+            &["a.mp4", "--labels", "a", "--window", "2"],
+            2,
+            "such as 2s, 500ms or 1.5m; got \"2\"",
+        ),
+        (
+            &["a.mp4", "--labels", "a", "--window", "0s"],
+            2,
+            "above zero",
+        ),
+        (
+            &[
+                "a.mp4", "--labels", "a", "--window", "2s", "--stride", "soon",
+            ],
+            2,
+            "'--stride <TIME>': expected",
+        ),
+        (&["a.mp4", "--labels", "a", "--stride", "1s"], 2, "--window"),
         (
             &[
                 "a.mp4",
@@ -231,6 +251,8 @@ fn help_names_every_option() {
         "--checkpoint",
         "--templates",
         "--frames",
+        "--window",
+        "--stride",
         "--top",
         "--json",
         "--device",

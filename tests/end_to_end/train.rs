@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use crate::support::{json, last, real_clips, run, set, text, trainer};
 
 const CLASSES: [&str; 3] = ["BoxingPunchingBag", "JumpingJack", "PushUps"];
 
@@ -21,14 +23,7 @@ impl Task {
         for class in CLASSES {
             let to = folder.path().join("videos").join(class);
             fs::create_dir_all(&to).unwrap();
-            let from = shared.join("ucf8/UCF-101").join(class);
-            let mut clips: Vec<PathBuf> = fs::read_dir(from)
-                .unwrap()
-                .map(|entry| entry.unwrap().path())
-                .collect();
-            clips.sort();
-            // One of each recording: g08 and later are there once.
-            for clip in clips.iter().rev().take(5) {
+            for clip in real_clips(&shared, class).iter().take(5) {
                 fs::copy(clip, to.join(clip.file_name().unwrap())).unwrap();
             }
         }
@@ -49,58 +44,26 @@ impl Task {
             .arg(&self.weights);
         command.arg("--out").arg(self.folder.path().join(out));
         let cache = self.folder.path().join("features");
-        for key in [
-            &format!("data.cache={}", cache.display()),
-            "data.frames=2",
-            "model.sif.motion.max_step=1",
-            "model.sif.motion.ffn_dim=64",
-            "threads=1",
-            "train.at_least=30",
-            "train.batch=6",
-            "train.save_every=4",
-        ] {
-            command.args(["--set", key]);
-        }
-        for key in more {
-            command.args(["--set", key]);
-        }
+        set(
+            &mut command,
+            &[
+                &format!("data.cache={}", cache.display()),
+                "data.frames=2",
+                "model.sif.motion.max_step=1",
+                "model.sif.motion.ffn_dim=64",
+                "threads=1",
+                "train.at_least=30",
+                "train.batch=6",
+                "train.save_every=4",
+            ],
+        );
+        set(&mut command, more);
         command
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
-}
-
-fn trainer(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
-    command.args(arguments).stdin(Stdio::null());
-    command
-}
-
-fn run(mut command: Command) -> Output {
-    command.output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    let all = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&all).into_owned()
-}
-
-/// The manifest of the last checkpoint (lengths and hashes of tensors, optimizer state and
-/// description) and the log.
-fn last(run: &Path) -> (String, String) {
-    let folder = run.join("seed-0");
-    let mut checkpoints: Vec<PathBuf> = fs::read_dir(folder.join("checkpoints"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    checkpoints.sort();
-    let manifest = fs::read_to_string(checkpoints.pop().unwrap().join("manifest.json")).unwrap();
-    (
-        manifest,
-        fs::read_to_string(folder.join("log.jsonl")).unwrap(),
-    )
 }
 
 #[test]
@@ -172,18 +135,18 @@ fn fit_learns_one_batch_by_heart_and_says_what_it_left_out() {
     assert!(step["loss"].as_f64().unwrap() < 0.05, "{step}");
 
     // The checkpoint can be tested again, and gives the same answer.
-    let result = |path: PathBuf| -> serde_json::Value {
-        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-    };
     let eval = run({
         let mut command = trainer(&["eval", "-q"]);
         command.arg(task.path("fit"));
         command
     });
-    // Its split is made by fit; eval says that the folder brings none.
-    assert_eq!(eval.status.code(), Some(3), "{}", text(&eval));
-    let first = result(task.path("fit/seed-0/result.json"));
+    assert!(eval.status.success(), "{}", text(&eval));
+    let first = json(&task.path("fit/seed-0/result.json"));
     assert_eq!(first["tests"][0]["accuracy"]["clips"], 3);
+    assert_eq!(
+        json(&task.path("fit/eval/seed-0/result.json"))["tests"],
+        first["tests"]
+    );
 
     // A new class, without its folder and with it.
     let add = |class: &str| {
@@ -210,7 +173,7 @@ fn fit_learns_one_batch_by_heart_and_says_what_it_left_out() {
         "{}",
         text(&added)
     );
-    let more = result(task.path("more/seed-0/result.json"));
+    let more = json(&task.path("more/seed-0/result.json"));
     assert_eq!(more["tests"][0]["labels"].as_array().unwrap().len(), 4);
 }
 
@@ -222,8 +185,7 @@ fn what_shuffled_labels_teach_does_not_hold() {
     let keys = ["protocol.shuffle_labels=true", "train.at_least=40"];
     let output = run(task.fit("shuffled", &keys));
     assert!(output.status.success(), "{}", text(&output));
-    let bytes = fs::read(task.path("shuffled/seed-0/result.json")).unwrap();
-    let result: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let result = json(&task.path("shuffled/seed-0/result.json"));
     // Three test clips of three classes.
     assert!(result["tests"][0]["accuracy"]["top1"].as_f64().unwrap() < 0.99);
 }

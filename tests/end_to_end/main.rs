@@ -1,0 +1,13 @@
+//! The real binary, driven as a user drives it. One program, so that it is linked once.
+
+mod action_clip;
+mod data_sets;
+mod fit;
+mod logs;
+mod misfits;
+mod predict;
+mod protocols;
+mod reproduce;
+mod support;
+mod timeline;
+mod train;
