@@ -40,7 +40,8 @@ impl Activation {
 /// y = x Wᵀ + b.
 #[derive(Debug)]
 pub struct Linear {
-    /// `[out, in]`
+    /// `[out, in]`. A frozen one must not be changed in place once it has been used: its copy laid
+    /// out for inference would not follow.
     pub weight: Tensor,
     /// `[out]`
     pub bias: Option<Tensor>,

@@ -30,12 +30,14 @@ pub(crate) struct PackedWeight(Tensor);
 impl PackedWeight {
     /// Lays `weight`, `[out, in]`, out for products; `None` where that cannot be had.
     pub(crate) fn new(weight: &Tensor) -> Option<Self> {
-        let supported = matches!(weight.kind(), Kind::Float | Kind::BFloat16);
-        if weight.device() != Device::Cpu || weight.requires_grad() || !supported {
+        if weight.device() != Device::Cpu || weight.requires_grad() || !multiplies(weight.kind()) {
             return None;
         }
-        let packed = products()?.method_ts("pack", &[weight]).ok()?;
-        Some(Self(packed))
+        Self::laid_out(weight)
+    }
+
+    fn laid_out(weight: &Tensor) -> Option<Self> {
+        Some(Self(products()?.method_ts("pack", &[weight]).ok()?))
     }
 
     /// `[.., in]` to `[.., out]`; `None` where the processor lacks the product.
@@ -57,6 +59,23 @@ impl PackedWeight {
             _ => None,
         }
     }
+}
+
+/// Whether this processor multiplies by packed weights of this precision. It may lay them out and
+/// then refuse the product, which is better known once than at every call.
+fn multiplies(kind: Kind) -> bool {
+    static FLOAT: OnceLock<bool> = OnceLock::new();
+    static BFLOAT16: OnceLock<bool> = OnceLock::new();
+    let known = match kind {
+        Kind::Float => &FLOAT,
+        Kind::BFloat16 => &BFLOAT16,
+        _ => return false,
+    };
+    *known.get_or_init(|| {
+        let small = Tensor::zeros([16, 16], (kind, Device::Cpu));
+        let packed = PackedWeight::laid_out(&small);
+        packed.is_some_and(|packed| packed.product(&small, None, Then::Nothing).is_some())
+    })
 }
 
 /// The module, loaded at first use; `None` where libtorch lacks its operators.
@@ -119,9 +138,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    #[cfg(target_arch = "x86_64")]
     #[test]
     fn the_module_loads_where_libtorch_has_the_operators() {
-        assert_eq!(products().is_some(), cfg!(target_arch = "x86_64"));
+        assert!(products().is_some());
+        assert!(multiplies(Kind::Float) && !multiplies(Kind::Double));
     }
 
     #[test]

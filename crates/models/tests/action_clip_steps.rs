@@ -317,3 +317,72 @@ fn parameters_have_their_own_rates_and_decay() {
         assert_eq!((group.rate, group.decay), (rate, decay), "{name}");
     }
 }
+
+/// KL(softmax(10 truth) || softmax(logits)) of each row, the mean over rows, in plain loops.
+fn mean_kl(logits: &[Vec<f64>], truth: &[Vec<f64>]) -> f64 {
+    let softmax = |row: &[f64], sharpness: f64| -> Vec<f64> {
+        let all: f64 = row.iter().map(|value| (sharpness * value).exp()).sum();
+        row.iter()
+            .map(|value| (sharpness * value).exp() / all)
+            .collect()
+    };
+    let rows = logits.iter().zip(truth).map(|(logits, truth)| {
+        let (p, q) = (softmax(truth, 10.0), softmax(logits, 1.0));
+        p.iter().zip(q).map(|(p, q)| p * (p / q).ln()).sum::<f64>()
+    });
+    rows.sum::<f64>() / logits.len() as f64
+}
+
+fn transposed(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    (0..rows.len())
+        .map(|at| rows.iter().map(|row| row[at]).collect())
+        .collect()
+}
+
+#[test]
+fn a_clip_of_several_classes_has_the_sentences_of_all_of_them_for_positives() {
+    // Clip by class; the class that a clip's own sentence is of is among them.
+    let shown = [
+        [0.0, 0.0, 1.0],
+        [1.0, 1.0, 0.0],
+        [0.0, 1.0, 0.0],
+        [1.0, 0.0, 1.0],
+        [1.0, 1.0, 1.0],
+        [0.0, 1.0, 0.0],
+    ];
+    let flat = Tensor::from_slice(shown.as_flattened()).view([6, 3]);
+    let target = |from, count| {
+        let classes = Tensor::from_slice(&CLASSES).narrow(0, from, count);
+        Targets::classes(&classes).showing(&flat.narrow(0, from, count))
+    };
+    let model = model(
+        &config(Head::Transformer, Inside::Nothing, false),
+        Kind::Float,
+    )
+    .unwrap();
+    let labels: Vec<String> = ["walk", "run", "jump"].map(String::from).to_vec();
+    let classifier = model.bind(&labels).unwrap();
+    tch::manual_seed(11);
+    let loss = classifier.loss(&pixels(0, 6), &target(0, 6)).unwrap();
+    let logits: Vec<Vec<f64>> = Vec::try_from(&loss.scores.logits.to_kind(Kind::Double)).unwrap();
+    let truth: Vec<Vec<f64>> = (0..6)
+        .map(|clip| CLASSES.map(|class| shown[clip][class as usize]).to_vec())
+        .collect();
+    let forth = mean_kl(&logits, &truth);
+    let back = mean_kl(&transposed(&logits), &transposed(&truth));
+    let got = loss.value.double_value(&[]);
+    assert!(
+        (got - (forth + back) / 2.0).abs() < 1e-4,
+        "{got} {forth} {back}"
+    );
+
+    let pieces: Vec<Piece> = [(0, 4), (4, 2)]
+        .map(|(from, count)| Piece {
+            clips: pixels(from, count),
+            targets: target(from, count),
+        })
+        .into();
+    tch::manual_seed(11);
+    let learned = classifier.learn(&pieces).unwrap();
+    assert!((learned.loss - got).abs() < 1e-5);
+}
