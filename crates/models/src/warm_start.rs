@@ -89,10 +89,10 @@ impl States<'_> {
                 (motion, losses) = (other, tried);
             }
         }
-        // Nothing where it pays no more than that; else, of the lengths within the error of the best,
-        // the longest: it leans on the clips and least on the texts.
+        // Of the lengths within the error of the best the longest: it leans on the clips and least
+        // on the texts. Nothing only where nothing is best.
         let best = best_of(&losses);
-        let chosen = match gain(&losses[0], best) > 1.0 {
+        let chosen = match gain(&losses[0], best) > 0.0 {
             true => losses.iter().rposition(|other| gain(other, best) <= 1.0),
             false => None,
         };
@@ -367,14 +367,17 @@ mod tests {
     }
 
     #[test]
-    fn what_tells_nothing_leaves_frozen_clip() {
-        let classes = classes(8);
-        let states = states(&classes, 0.0, 0.0);
+    fn what_the_texts_tell_is_left_to_them() {
+        let classes = classes(4);
+        let mut states = states(&classes, 0.0, 0.0);
+        let own = states.text.index_select(0, &Tensor::from_slice(&classes));
+        states.video = own * 3.0 + noise(classes.len()) * 0.1;
         let (chosen, residual) = states.solve().unwrap().unwrap();
         assert_eq!(chosen.length, 0.0, "{chosen:?}");
         for part in [&residual.spatial, &residual.bias] {
             assert_eq!(part.abs().max().double_value(&[]), 0.0);
         }
+        assert_eq!(right(&states, &residual), 1.0);
     }
 
     #[test]
