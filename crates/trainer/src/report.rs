@@ -151,7 +151,7 @@ mod tests {
         let result = serde_json::json!({
             "name": "a <b> run", "protocol": "few-shot, 1x1", "seed": 0, "train_clips": 4,
             "checkpoint": null, "backbone": "0".repeat(64), "revision": "unknown",
-            "seconds": 1.0, "skipped": [],
+            "seconds": 1.0, "skipped": [["run/3.avi", "the file is <empty>"]],
             "tests": [{
                 "test": "test", "labels": ["walk", "run"],
                 "accuracy": {
@@ -183,10 +183,11 @@ mod tests {
         let page = html(&[finished], &[None]).unwrap();
         for said in [
             "a &lt;b&gt; run",
-            "66.7 ±",
+            "<td>66.7</td>",
             "run/2.avi",
             "<svg",
             "Surest wrong answers",
+            "<li>run/3.avi <span class=\"dim\">the file is &lt;empty&gt;",
         ] {
             assert!(page.contains(said), "{said} is missing");
         }

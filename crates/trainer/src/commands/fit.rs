@@ -87,7 +87,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         "train.save_every=100".into(),
         setting("name", &name),
         setting("data.root", &root.display().to_string()),
-        setting("data.cache", &out.join("features").display().to_string()),
+        // Whole, so that eval and add-class find them from anywhere.
+        setting(
+            "data.cache",
+            &std::path::absolute(&out)?
+                .join("features")
+                .display()
+                .to_string(),
+        ),
         setting("backbone.weights", &arguments.weights.display().to_string()),
     ];
     keys.extend(arguments.settings.clone());

@@ -45,7 +45,10 @@ pub(crate) fn summary(results: &[TrialResult]) -> String {
             test.test,
             test.accuracy.clips,
             spread(&top1),
-            format!("{:.1} ±{:.1}", top5.mean, top5.deviation),
+            match top5.count {
+                1 => format!("{:.1}", top5.mean),
+                _ => format!("{:.1} ±{:.1}", top5.mean, top5.deviation),
+            },
             class.mean
         );
         let means: Vec<f64> = results

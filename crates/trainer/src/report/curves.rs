@@ -65,6 +65,8 @@ fn draw(
     let mut chart = ChartBuilder::on(&root)
         .caption(title, ("sans-serif", 14).into_font().color(&GREY))
         .margin(6)
+        // Half of the last label stands beyond the axis.
+        .margin_right(22)
         .x_label_area_size(24)
         .y_label_area_size(52)
         .build_cartesian_2d(0.0..last, low..high)

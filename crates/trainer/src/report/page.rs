@@ -1,5 +1,6 @@
 //! The page's HTML.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::curves::curve;
@@ -85,14 +86,15 @@ fn section(page: &mut String, run: &FinishedRun, strips: Option<&FilmStrips>) ->
             let _ = write!(page, "<figure>{svg}</figure>");
         }
     }
-    if let Some(test) = result.tests.last() {
-        let pooled = pooled(run, result.tests.len() - 1);
+    for (place, test) in result.tests.iter().enumerate() {
+        let pooled = pooled(run, place);
         classes(page, test, &pooled);
         confusion(page, test, &pooled);
     }
     if let Some(remarkable) = run.remarkable() {
         clips(page, &remarkable, strips);
     }
+    left_out(page, run);
     let _ = write!(
         page,
         "<h2>Configuration</h2><pre>{}</pre>",
@@ -122,8 +124,10 @@ fn figures(page: &mut String, run: &FinishedRun) {
         };
         let spread = |pick: fn(&Accuracy) -> f64| {
             let values: Vec<f64> = outcomes.iter().map(|o| 100.0 * pick(&o.accuracy)).collect();
-            Spread::new(&values).map_or("-".into(), |s| {
-                format!("{:.1} ± {:.1}", s.mean, s.deviation)
+            Spread::new(&values).map_or("-".into(), |s| match s.count {
+                // One draw has no spread.
+                1 => format!("{:.1}", s.mean),
+                _ => format!("{:.1} ± {:.1}", s.mean, s.deviation),
             })
         };
         let _ = write!(
@@ -150,6 +154,25 @@ fn figures(page: &mut String, run: &FinishedRun) {
             mean.mean, mean.deviation
         );
     }
+}
+
+/// The clips that could not be decoded, each once, with the reason.
+fn left_out(page: &mut String, run: &FinishedRun) {
+    let all: BTreeMap<&str, &str> = run
+        .trials
+        .iter()
+        .flat_map(|trial| &trial.result.skipped)
+        .map(|(id, reason)| (id.as_str(), reason.as_str()))
+        .collect();
+    if all.is_empty() {
+        return;
+    }
+    page.push_str("<h2>Left out</h2><ul>");
+    for (id, reason) in all {
+        let (id, reason) = (escape(id), escape(reason));
+        let _ = write!(page, "<li>{id} <span class=\"dim\">{reason}</span></li>");
+    }
+    page.push_str("</ul>");
 }
 
 /// The confusion counts of one test, added up over the seeds.
@@ -199,9 +222,11 @@ fn classes(page: &mut String, test: &Outcome, confusion: &[Vec<u64>]) {
 
 /// Rows are true classes, columns answers; the shade is a row's share.
 fn confusion(page: &mut String, test: &Outcome, confusion: &[Vec<u64>]) {
-    page.push_str(
-        "<h2>Confusion</h2><p class=\"dim\">Rows are the true classes, columns the answers; \
+    let _ = write!(
+        page,
+        "<h2>Confusion, {}</h2><p class=\"dim\">Rows are the true classes, columns the answers; \
          counts over all seeds.</p><div class=\"wide\"><table class=\"confusion\"><tr><th></th>",
+        escape(&test.test)
     );
     for class in 0..confusion.len() {
         let _ = write!(
