@@ -192,6 +192,28 @@ fn few_shot_draws_are_nested_and_views_are_averaged() {
 }
 
 #[test]
+fn few_clips_of_best_start_from_a_solved_residual_and_single_ones_do_not() {
+    let place = Place::new();
+    place.ucf(5);
+    let chosen = |out: &str, keys: &[&str]| {
+        let seeds = ["model.preset=best", "protocol.seeds=[0]"];
+        train(&place, "ucf", out, &[keys, &seeds].concat());
+        checked(&place.path(out).join("seed-0"))["warm_start"].clone()
+    };
+    let warm = chosen("warm", &["protocol.shots=4"]);
+    let [held_out, frozen] = [0, 1].map(|at| warm["held_out"][at].as_f64().unwrap());
+    assert!(held_out > 0.0 && held_out <= frozen, "{warm}");
+    assert!(warm["length"].as_f64().unwrap() >= 0.0, "{warm}");
+    assert!(chosen("single", &["protocol.shots=1"]).is_null());
+    let cold = ["protocol.shots=4", "train.warm_start=false"];
+    assert!(chosen("cold", &cold).is_null());
+    assert_ne!(
+        scores(&place.path("warm/seed-0"), "test"),
+        scores(&place.path("cold/seed-0"), "test")
+    );
+}
+
+#[test]
 fn kinetics_five_shots_of_its_one_split() {
     let place = Place::new();
     place.kinetics(6);
