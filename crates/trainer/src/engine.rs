@@ -877,6 +877,53 @@ mod tests {
     }
 
     #[test]
+    fn what_shuffled_labels_teach_stays_at_chance() {
+        const CLIPS: i64 = 240;
+        let truth: Vec<i64> = (0..CLIPS).map(|clip| clip % 6).collect();
+        let drawn = |seed| {
+            tch::manual_seed(seed);
+            let place = Tensor::from_slice(&truth).one_hot(6).to_kind(Kind::Float);
+            let noise = Tensor::randn([CLIPS, 1, 4, 6], (Kind::Float, Device::Cpu));
+            noise + place.view([CLIPS, 1, 1, 6]) * 2.0
+        };
+        let unseen = Clips::Features(drawn(7).squeeze_dim(1));
+        let accuracy = |classes: Vec<i64>| {
+            let folder = tempfile::tempdir().unwrap();
+            let model = Linear::new(6);
+            let train = Train {
+                batch: 24,
+                mix: 0.0,
+                epochs: 20,
+                save_every: 1000,
+                ..recipe()
+            };
+            let mut task = Task {
+                model: &model,
+                labels: &model.labels,
+                clips: &mut CachedClips::new(drawn(6), classes).unwrap(),
+                train: &train,
+                seed: 5,
+                folder: folder.path(),
+                interrupt: &Interrupt::default(),
+                quiet: true,
+            };
+            super::train(&mut task, &"one run".to_owned()).unwrap();
+            let nearest = model.forward(&unseen, false).logits.argmax(1, false);
+            let right = nearest.eq_tensor(&Tensor::from_slice(&truth));
+            right
+                .to_kind(Kind::Float)
+                .mean(Kind::Float)
+                .double_value(&[])
+        };
+        assert!(accuracy(truth.clone()) > 0.9);
+        let mut shuffled = truth.clone();
+        Stream::new(5, Purpose::Labels, 0, 0).shuffle(&mut shuffled);
+        // Chance is 1/6; three standard errors of 240 clips are 0.07.
+        let taught = accuracy(shuffled);
+        assert!((taught - 1.0 / 6.0).abs() < 0.12, "{taught}");
+    }
+
+    #[test]
     fn mixed_labels_stay_a_distribution_led_by_the_clips_own() {
         let batch = Batch {
             clips: Clips::Features(Tensor::ones([4, 2, 3], (Kind::Float, Device::Cpu))),

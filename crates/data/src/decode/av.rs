@@ -39,5 +39,9 @@ fn initialise() {
 
 /// FFmpeg's words for one of its error numbers.
 fn words(code: c_int) -> String {
-    ffmpeg_next::Error::from(code).to_string()
+    match ffmpeg_next::Error::from(code) {
+        // A number of the system's, for which ffmpeg-next has no words.
+        ffmpeg_next::Error::Other { errno } => std::io::Error::from_raw_os_error(errno).to_string(),
+        known => known.to_string(),
+    }
 }
