@@ -99,9 +99,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     println!("{table}\n{READING}");
     let page = options.out.join("report.html");
+    // The whole model first.
     let runs = table
         .runs
         .iter()
+        .rev()
         .map(|folder| FinishedRun::read(folder))
         .collect::<trainer::Result<Vec<_>>>()?;
     let intro = format!("<h1>The built-in experiment</h1><pre>{table}\n{READING}</pre>");
