@@ -53,23 +53,15 @@ impl MotionModellingBlock {
         bias: &Tensor,
         motion: Option<&Tensor>,
     ) -> Result<()> {
-        let none = || {
-            invalid(
-                "outer_residual",
-                "true for first values of W_s and W_m",
-                false,
-            )
-        };
-        let ws = self.spatial.output.as_ref().ok_or_else(none)?;
-        ws.start(spatial, Some(bias))?;
+        let none = |field| move || invalid(field, "true for first values of W_s and W_m", false);
+        let no_residual = none("outer_residual");
+        let ws = self.spatial.output.as_ref().ok_or_else(no_residual)?;
         if let Some(motion) = motion {
-            let stream = self.motion.as_ref().ok_or_else(none)?;
-            stream
-                .output
-                .as_ref()
-                .ok_or_else(none)?
-                .start(motion, None)?;
+            let stream = self.motion.as_ref().ok_or_else(none("motion_stream"))?;
+            let wm = stream.output.as_ref().ok_or_else(no_residual)?;
+            wm.start(motion, None)?;
         }
+        ws.start(spatial, Some(bias))?;
         Ok(())
     }
 

@@ -118,9 +118,14 @@ fn a_residual_takes_first_values_where_there_is_one() {
         motion_stream: false,
         ..MotionConfig::best()
     };
-    for (config, motion) in [(MotionConfig::paper(), None), (baseline, Some(&weight))] {
+    for (config, motion, missing) in [
+        (MotionConfig::paper(), None, "outer_residual"),
+        (baseline, Some(&weight), "motion_stream"),
+    ] {
         let refused = start(config, motion);
-        assert!(matches!(refused, Err(motion::Error::Config { .. })));
+        let named =
+            matches!(&refused, Err(motion::Error::Config { field, .. }) if *field == missing);
+        assert!(named, "{missing}: {:?}", refused.err());
     }
 }
 
