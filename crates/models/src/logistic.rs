@@ -52,7 +52,7 @@ impl LogisticRegression {
         if let Some(&got) = classes.iter().find(|class| !(0..=most).contains(*class)) {
             return Err(Error::TargetClass { most, got });
         }
-        let rows = rows.to_kind(Kind::Double);
+        let rows = &rows.to_kind(Kind::Double);
         let mean = rows.mean_dim(0, true, Kind::Double);
         let spread = rows.std_dim(0, false, true);
         // A feature that never changes says nothing; it is left as it is.
@@ -65,6 +65,7 @@ impl LogisticRegression {
         let x = Tensor::f_cat(&[(rows - &mean) * &scale, ones], 1)?; // (N, D + 1)
         let truth = Tensor::from_slice(classes)
             .f_one_hot(count as i64)?
+            .to_device(rows.device())
             .to_kind(Kind::Double);
         let penalty = Tensor::full([size[1] + 1, 1], PENALTY, (Kind::Double, x.device()));
         let _ = penalty.narrow(0, size[1], 1).fill_(0.0);
