@@ -200,21 +200,20 @@ impl Recipe {
                 // another number of frames leaves the transform as it is.
                 let mut stream = train_stream(*seed, epoch, &format!("{id} transform"));
                 let mut draw = augment.draw(&mut stream);
-                let mut done = Vec::with_capacity(frames.len());
-                for (place, frame) in frames.iter().enumerate() {
+                let done = frames.iter().enumerate().map(|(place, frame)| {
                     if augment.each_frame && place > 0 {
                         draw = augment.draw(&mut stream);
                     }
-                    done.push(draw.apply(resizer, &frame.picture)?);
-                }
-                Ok(vec![stack(frames, done)])
+                    draw.apply(resizer, &frame.picture)
+                });
+                Ok(vec![stack(frames, done)?])
             }
             Self::Test { views, size, .. } => {
                 let pictures = frames.iter().map(|frame| &frame.picture);
                 if views.crops() == 1 {
                     let which = View { place: 0, of: 1 };
                     let done = pictures.map(|picture| view(resizer, picture, *size, which));
-                    return Ok(vec![stack(frames, done.collect::<Result<_>>()?)]);
+                    return Ok(vec![stack(frames, done)?]);
                 }
                 // Resized once for all crops: a view of a picture whose short side fits
                 // is a crop.
@@ -228,9 +227,8 @@ impl Recipe {
                     .map(|which| {
                         let done = resized
                             .iter()
-                            .map(|picture| view(resizer, picture, *size, which))
-                            .collect::<Result<Vec<_>>>()?;
-                        Ok(stack(frames, done))
+                            .map(|picture| view(resizer, picture, *size, which));
+                        stack(frames, done)
                     })
                     .collect()
             }
@@ -267,18 +265,24 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn stack(frames: &[&Still], pictures: Vec<Picture>) -> ClipPixels {
-    let (width, height) = pictures.first().map_or((0, 0), |p| (p.width(), p.height()));
-    let mut rgb = Vec::with_capacity(pictures.len() * width * height * 3);
+/// The pictures made of `frames`, each taken while it is still at hand.
+fn stack(frames: &[&Still], pictures: impl Iterator<Item = Result<Picture>>) -> Result<ClipPixels> {
+    let (mut width, mut height) = (0, 0);
+    let mut rgb = Vec::new();
     for picture in pictures {
+        let picture = picture?;
+        (width, height) = (picture.width(), picture.height());
+        if rgb.is_empty() {
+            rgb.reserve_exact(frames.len() * picture.rgb().len());
+        }
         rgb.extend_from_slice(picture.rgb());
     }
-    ClipPixels {
+    Ok(ClipPixels {
         frames: frames.len(),
         height,
         width,
         rgb,
         indices: frames.iter().map(|frame| frame.index).collect(),
         times: frames.iter().map(|frame| frame.time).collect(),
-    }
+    })
 }

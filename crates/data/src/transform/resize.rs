@@ -6,9 +6,18 @@ use fir::images::{Image, ImageRef};
 use super::{Picture, crop};
 use crate::error::{Error, Result};
 
+#[cfg(target_arch = "x86_64")]
+mod weights;
+#[cfg(target_arch = "x86_64")]
+mod wide;
+
 /// Resizes pictures, keeping its buffers from one to the next.
 #[derive(Default)]
-pub struct Resizer(fir::Resizer);
+pub struct Resizer {
+    library: fir::Resizer,
+    #[cfg(target_arch = "x86_64")]
+    wide: wide::Resizer,
+}
 
 impl Resizer {
     /// With the widest instructions that the processor has.
@@ -78,30 +87,40 @@ impl Resizer {
         height: usize,
         part: Part,
     ) -> Result<Picture> {
-        let fail = |got: String| Error::Picture {
-            op: "resize",
-            expected: "sides of 1 to 65535 pixels".into(),
-            got,
+        let sides = [picture.width(), picture.height(), width, height];
+        if sides
+            .iter()
+            .any(|&side| side == 0 || side > u16::MAX.into())
+        {
+            return Err(fail(format!(
+                "{} x {} to {width} x {height}",
+                picture.width(),
+                picture.height()
+            )));
+        }
+        let windows = Windows {
+            columns: window(picture.width(), width, part.left, part.width),
+            rows: window(picture.height(), height, part.top, part.height),
         };
-        let side = |side: usize| {
-            u16::try_from(side)
-                .ok()
-                .filter(|side| *side > 0)
-                .map(u32::from)
-                .ok_or_else(|| {
-                    fail(format!(
-                        "{} x {} to {width} x {height}",
-                        picture.width(),
-                        picture.height()
-                    ))
-                })
-        };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(rgb) = self.wide.part(picture, windows, part.width, part.height) {
+            return Picture::new(part.width, part.height, rgb);
+        }
+        self.by_library(picture, windows, part.width, part.height)
+    }
+
+    /// Where `wide` does not go, and what it is exact against.
+    fn by_library(
+        &mut self,
+        picture: &Picture,
+        windows: Windows,
+        width: usize,
+        height: usize,
+    ) -> Result<Picture> {
         let kind = fir::PixelType::U8x3;
-        let (from_width, from_height) = (side(picture.width())?, side(picture.height())?);
-        side(width)?;
-        side(height)?;
-        let (part_width, part_height) = (side(part.width)?, side(part.height)?);
         let refused = |error: &dyn std::fmt::Display| fail(error.to_string());
+        let side = |side: usize| u32::try_from(side).map_err(|error| refused(&error));
+        let (from_width, from_height) = (side(picture.width())?, side(picture.height())?);
         let source = ImageRef::new(from_width, from_height, picture.rgb(), kind)
             .map_err(|error| refused(&error))?;
         let options = fir::ResizeOptions::new()
@@ -109,32 +128,43 @@ impl Resizer {
         // Rows first, then columns, with 8 bits between, as PIL does. In one call the
         // order is the other way round, and overshoots are cut off at other places: up
         // to 14 levels of difference at hard edges.
-        let (across, down) = (
-            f64::from(from_width) / width as f64,
-            f64::from(from_height) / height as f64,
-        );
-        let columns = options.crop(
-            part.left as f64 * across,
-            0.0,
-            f64::from(part_width) * across,
-            f64::from(from_height),
-        );
-        let mut rows = Image::new(part_width, from_height, kind);
-        self.0
+        let (left, length) = windows.columns;
+        let columns = options.crop(left, 0.0, length, from_height.into());
+        let mut rows = Image::new(side(width)?, from_height, kind);
+        self.library
             .resize(&source, &mut rows, &columns)
             .map_err(|error| refused(&error))?;
-        let lines = options.crop(
-            0.0,
-            part.top as f64 * down,
-            f64::from(part_width),
-            f64::from(part_height) * down,
-        );
-        let mut target = Image::new(part_width, part_height, kind);
-        self.0
+        let (top, length) = windows.rows;
+        let lines = options.crop(0.0, top, width as f64, length);
+        let mut target = Image::new(side(width)?, side(height)?, kind);
+        self.library
             .resize(&rows, &mut target, &lines)
             .map_err(|error| refused(&error))?;
-        Picture::new(part.width, part.height, target.into_vec())
+        Picture::new(width, height, target.into_vec())
     }
+}
+
+fn fail(got: String) -> Error {
+    Error::Picture {
+        op: "resize",
+        expected: "sides of 1 to 65535 pixels".into(),
+        got,
+    }
+}
+
+/// Where the `length` pixels from `start` on of a side of `to` come from in one of `from`.
+fn window(from: usize, to: usize, start: usize, length: usize) -> (f64, f64) {
+    let (from, scale) = (from as f64, from as f64 / to as f64);
+    let start = start as f64 * scale;
+    // Rounding may lead a hair beyond the picture, which the library refuses.
+    (start, (length as f64 * scale).min(from - start))
+}
+
+/// The part of a picture that is resized, in its own pixels: where it starts, and how long it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Windows {
+    columns: (f64, f64),
+    rows: (f64, f64),
 }
 
 /// A rectangle of a picture, in pixels.
@@ -158,5 +188,63 @@ pub fn short_side(width: usize, height: usize, size: usize) -> (usize, usize) {
         (size, (size * height).checked_div(width).unwrap_or(size))
     } else {
         ((size * width).checked_div(height).unwrap_or(size), size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::random::Stream;
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn the_wide_way_is_the_librarys_byte_for_byte() {
+        if !wide::is_available() {
+            return;
+        }
+        let mut stream = Stream::new(3, &["sizes"]);
+        let mut below = |most: u64| 1 + (stream.next_u64() % most) as usize;
+        let (mut resizer, mut taken) = (Resizer::new(), 0);
+        for round in 0..400 {
+            let (width, height) = (below(400), below(300));
+            let rgb = (0..width * height * 3).map(|_| {
+                // Every third picture is of hard edges alone.
+                let byte = below(256) - 1;
+                if round % 3 == 0 {
+                    255 * u8::from(byte > 127)
+                } else {
+                    byte as u8
+                }
+            });
+            let picture = Picture::new(width, height, rgb.collect()).unwrap();
+            let (to_width, to_height) = (below(400), below(300));
+            let (part_width, part_height) = (below(to_width as u64), below(to_height as u64));
+            let left = below((to_width - part_width + 1) as u64) - 1;
+            let top = below((to_height - part_height + 1) as u64) - 1;
+            let windows = Windows {
+                columns: window(width, to_width, left, part_width),
+                rows: window(height, to_height, top, part_height),
+            };
+            let reference = resizer.by_library(&picture, windows, part_width, part_height);
+            let Some(ours) = resizer
+                .wide
+                .part(&picture, windows, part_width, part_height)
+            else {
+                // Only windows that are wider than a register are left to the library.
+                assert!(width as f64 > 1.4 * to_width as f64);
+                continue;
+            };
+            taken += 1;
+            let reference = reference.unwrap();
+            let differ = ours
+                .iter()
+                .zip(reference.rgb())
+                .filter(|(a, b)| a != b)
+                .count();
+            assert_eq!(differ, 0, "{width} x {height} to {to_width} x {to_height}");
+            assert_eq!(ours.len(), reference.rgb().len());
+        }
+        assert!(taken > 200, "{taken}");
     }
 }
