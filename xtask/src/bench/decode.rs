@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::turns::{Contender, Reached, take_turns};
-use super::{Bench, Result, output};
+use super::{Bench, Result, output, reference_data};
 use crate::{Error, places, workspace};
 
 const OURS: [(&str, &str); 4] = [
@@ -47,9 +47,7 @@ pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
 fn columns(bench: &Bench<'_>, program: &Path) -> Result<Vec<PathBuf>> {
     let folder = workspace::target(bench.root).join("bench-decode");
     places::make_folder(&folder)?;
-    let shared = std::env::var_os("SIF_SHARED")
-        .map_or_else(|| bench.root.join("../shared"), PathBuf::from)
-        .join("data/ucf8/UCF-101");
+    let shared = reference_data(bench.root).join("ucf8/UCF-101");
     let mut command = Command::new(program);
     command.arg("columns").arg(&folder).stdin(Stdio::null());
     // The loader's paths may not lead upwards.

@@ -5,7 +5,9 @@
 //! from the scripts in `tests/peers`.
 
 mod blocks;
+mod commands;
 mod decode;
+mod extract;
 mod image;
 mod machine;
 mod predict;
@@ -29,7 +31,7 @@ pub struct Options {
     #[arg(long, value_name = "PYTHON")]
     pub peers: Option<PathBuf>,
 
-    /// The video that `predict` is asked about [default: one of the reference data]
+    /// The video that `predict` and `commands` work on [default: one of the reference data]
     #[arg(long, value_name = "FILE")]
     pub clip: Option<PathBuf>,
 
@@ -57,6 +59,10 @@ pub enum Part {
     Predict,
     /// Frames out of video files, a core
     Decode,
+    /// `extract`, beside each of its two stages alone
+    Extract,
+    /// Time and peak memory of each command at the paper's shapes
+    Commands,
 }
 
 impl Part {
@@ -68,6 +74,8 @@ impl Part {
             Self::Step => "A few-shot step",
             Self::Predict => "Predict, as a whole process",
             Self::Decode => "Decoding",
+            Self::Extract => "Extract, beside its stages alone",
+            Self::Commands => "Each command",
         }
     }
 }
@@ -114,6 +122,11 @@ pub fn run(options: &Options) -> Result<()> {
             },
             Part::Step => bench.printed("trainer", "step", &[&bench.rounds.to_string()])?,
             Part::Decode => decode::table(&bench)?,
+            Part::Extract => extract::table(&bench)?,
+            Part::Commands => match clip(options, &root) {
+                Some(clip) => commands::table(&bench, &clip)?,
+                None => "Skipped: no --clip given, and no reference data.".into(),
+            },
         };
         let section = format!("\n## {}\n\n{}\n", part.title(), table.trim());
         workspace::print(&section);
@@ -124,10 +137,16 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Where the reference data lie, on a machine that has them.
+fn reference_data(root: &Path) -> PathBuf {
+    std::env::var_os("SIF_SHARED")
+        .map_or_else(|| root.join("../shared"), PathBuf::from)
+        .join("data")
+}
+
 /// The video that was named, or one of the reference data.
 fn clip(options: &Options, root: &Path) -> Option<PathBuf> {
-    let shared = std::env::var_os("SIF_SHARED").map_or_else(|| root.join("../shared"), Into::into);
-    let reference = || Some(shared.join("data/clips/arm_wrestling.mp4"));
+    let reference = || Some(reference_data(root).join("clips/arm_wrestling.mp4"));
     let named = options.clip.clone().or_else(reference)?;
     named.exists().then_some(named)
 }

@@ -93,7 +93,7 @@ pub(super) fn table(bench: &Bench<'_>, clip: &Path) -> Result<String> {
 }
 
 /// The product, built in release mode.
-fn trainer(bench: &Bench<'_>) -> Result<PathBuf> {
+pub(super) fn trainer(bench: &Bench<'_>) -> Result<PathBuf> {
     let mut cargo = workspace::cargo(bench.root);
     cargo
         .args(["build", "--quiet", "--release", "--package", "trainer"])
@@ -104,7 +104,7 @@ fn trainer(bench: &Bench<'_>) -> Result<PathBuf> {
 
 /// A checkpoint of generated weights, made once, with the tokenizer's files where a peer
 /// makes them.
-fn checkpoint(bench: &Bench<'_>) -> Result<PathBuf> {
+pub(super) fn checkpoint(bench: &Bench<'_>) -> Result<PathBuf> {
     let folder = workspace::target(bench.root).join("bench/vit-b-16");
     if !folder.join("config.json").exists() {
         let mut command = Command::new(bench.program("clip-backbone", "checkpoint")?);

@@ -1,0 +1,44 @@
+//! `extract` beside its two stages alone: a stage that waits for the other shows here.
+
+use super::predict::checkpoint;
+use super::{Bench, Result, reference_data};
+
+/// Clips of a row with ViT-B/16, and with the small encoder.
+const CLIPS: (&str, &str) = ("24", "96");
+
+pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
+    let data = reference_data(bench.root);
+    let Ok(data) = data.canonicalize() else {
+        return Ok("Skipped: no reference data.".into());
+    };
+    let mut text = String::from(
+        "Clips of UCF-101, 8 frames, one view, a decoding worker a core beside the tower; clips/s, \
+         medians of turns. Alone, a stage has the whole machine.\n\n\
+         | encoder | precision | tower alone | decoding alone | extract | of the slower stage alone |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    let rounds = bench.rounds.to_string();
+    let (large, small) = CLIPS;
+    for (name, weights, precision, clips) in [
+        ("ViT-B/16", checkpoint(bench)?, "fp32", large),
+        ("ViT-B/16", checkpoint(bench)?, "bf16", large),
+        (
+            "DeiT-Tiny",
+            data.join("weights/deit-tiny-dual"),
+            "fp32",
+            small,
+        ),
+    ] {
+        let paths = [
+            data.join("ucf8/UCF-101"),
+            data.join("lists/ucfTrainTestlist"),
+            weights,
+        ];
+        let paths = paths.map(|path| path.display().to_string());
+        let [videos, lists, weights] = paths.each_ref().map(String::as_str);
+        let arguments = [videos, lists, weights, precision, clips, &rounds];
+        let row = bench.printed("trainer", "extract", &arguments)?;
+        text.push_str(&format!("| {name} {row}"));
+    }
+    Ok(text)
+}
