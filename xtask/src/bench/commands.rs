@@ -130,11 +130,8 @@ impl Places {
             .path("--labels-file", &self.labels)
             .word("--precision")
             .word(precision);
-        let best = train.clone().set("train.batch", "32");
+        let best = train.set("train.batch", "32");
         let paper = best.clone().set("model.preset", "paper");
-        let action_clip = train
-            .set("train.batch", "2")
-            .set("model.system", "action-clip");
         let fit = command("fit").all(&common).all(&brief).word(&self.own);
         let add_class = command("add-class").word(run("own")).word(ADDED);
         vec![
@@ -142,10 +139,6 @@ impl Places {
             ("extract", extract),
             ("train, `best`", best.path("--out", &run("best"))),
             ("train, `paper`", paper.path("--out", &run("paper"))),
-            (
-                "train, ActionCLIP, B = 2",
-                action_clip.path("--out", &run("action-clip")),
-            ),
             ("eval", command("eval").word(run("best"))),
             ("report", command("report").word(run("best"))),
             ("predict, trained", predict(&run("best"))),
