@@ -6,6 +6,12 @@ use std::process::{Command, Stdio};
 
 use safetensors::SafeTensors;
 
+#[path = "../../crates/clip-backbone/tests/checkpoints/writers.rs"]
+#[allow(dead_code)]
+mod writers;
+
+use writers::{Object, Weights, openai_names, state_dict, write_torch_save};
+
 use crate::support::{Place, checkpoint, json, last, run, set, succeed, text, trainer, wait_for};
 
 /// Three training clips and one test clip of three classes.
@@ -168,6 +174,73 @@ fn a_run_is_tested_used_shown_and_gone_on_from() {
         steps.collect()
     };
     assert_ne!(losses("kept")[0], losses("first")[0]);
+}
+
+/// A file as the official training saves it, of these weights and the head `mean`, which has
+/// but the positions that every official head has.
+fn official(place: &Place, name: &str, weights: &Weights) -> String {
+    let parallel = |weights: &Weights| {
+        let named = weights.iter();
+        let wrapped =
+            named.map(|(name, tensor)| (format!("module.{name}"), tensor.shallow_clone()));
+        state_dict(&wrapped.collect())
+    };
+    let positions = tch::Tensor::zeros([77, 64], (tch::Kind::Float, tch::Device::Cpu));
+    let head = [("frame_position_embeddings.weight".to_owned(), positions)];
+    let root = Object::Dict(vec![
+        ("epoch".into(), Object::Int(49)),
+        ("model_state_dict".into(), parallel(&openai_names(weights))),
+        ("fusion_model_state_dict".into(), parallel(&head.into())),
+    ]);
+    let path = write_torch_save(&place.path(name), &root);
+    format!("train.start_from={}", path.display())
+}
+
+#[test]
+fn an_official_file_is_what_training_starts_from() {
+    let place = place();
+    let weights = place.backbone().join("model.safetensors");
+    let weights: Weights = tch::Tensor::read_safetensors(weights)
+        .unwrap()
+        .into_iter()
+        .map(|(name, tensor)| (name, tensor.to_kind(tch::Kind::Float)))
+        .collect();
+    let mut others: Weights = weights
+        .iter()
+        .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+        .collect();
+    let projection = "visual_projection.weight";
+    others.insert(projection.into(), weights[projection].flip([0]));
+
+    let keys = [
+        "model.action_clip.head=mean",
+        "model.action_clip.frozen={ text = false, image_blocks = 0 }",
+        "train.epochs=1",
+    ];
+    let losses = |out: &str, start: Option<&str>| -> Vec<f64> {
+        let keys: Vec<&str> = keys.into_iter().chain(start).collect();
+        succeed(train(&place, out, &keys));
+        let log = last(&place.path(out)).1;
+        let steps = log.lines().map(|line| {
+            let step: serde_json::Value = serde_json::from_str(line).unwrap();
+            step["loss"].as_f64().unwrap()
+        });
+        steps.collect()
+    };
+    let same = official(&place, "same.pt", &weights);
+    let other = official(&place, "other.pt", &others);
+    let plain = losses("plain", None);
+    assert_eq!(losses("same", Some(&same)), plain);
+    assert_ne!(losses("other", Some(&other))[0], plain[0]);
+
+    let wrong: Vec<&str> = keys
+        .into_iter()
+        .chain([same.as_str(), "model.action_clip.head=lstm"])
+        .collect();
+    let output = run(train(&place, "wrong", &wrong));
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("mean") && said.contains("lstm"), "{said}");
 }
 
 #[test]
