@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
 ///
 /// Put its clips into a new folder beside the other classes first. Training goes on from the
 /// run's parameters with all classes together, so that the others are not forgotten; the clips
-/// of the others are still needed, their features are kept already.
+/// of the others are still needed; with another class all features are computed anew.
 #[derive(Debug, Args)]
 pub(crate) struct AddClass {
     /// The run's folder.
