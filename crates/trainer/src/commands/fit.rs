@@ -45,8 +45,8 @@ pub(crate) struct Arguments {
 /// Add a class to a run that fit has made.
 ///
 /// Put its clips into a new folder beside the other classes first. Training goes on from the
-/// run's parameters with all classes together, so that the others are not forgotten; the clips
-/// of the others are still needed; with another class all features are computed anew.
+/// run's parameters with all classes together, so that the others are not forgotten: their
+/// clips are still needed, and the features of all are computed anew.
 #[derive(Debug, Args)]
 pub(crate) struct AddClass {
     /// The run's folder.

@@ -79,11 +79,10 @@ impl Plan {
         let [from_width, from_height, width, height] = sizes;
         let weights = |from, (start, length), to| Weights::new(from, [start, start + length], to);
         let across = Across::new(&weights(from_width, windows.columns, width), from_width);
-        let down = weights(from_height, windows.rows, height);
         Self {
             sizes,
             windows,
-            tables: across.map(|across| (across, down)),
+            tables: across.map(|across| (across, weights(from_height, windows.rows, height))),
         }
     }
 }
