@@ -6,6 +6,7 @@ use std::cell::OnceCell;
 use tch::{Device, Kind, Tensor};
 
 use crate::Result;
+use crate::kernels;
 use crate::packed::{PackedWeight, Then};
 use crate::parameters::{Builder, Usage};
 
@@ -224,8 +225,12 @@ impl SelfAttention {
     /// `residual` + attention, for what needs no gradient.
     fn infer(&self, x: &Tensor, mask: Mask, residual: &Tensor) -> Tensor {
         let qkv = self.qkv.infer(x, Then::Nothing);
-        self.out
-            .infer(&self.mix_all(&qkv, mask), Then::Add(residual))
+        let fused = match mask {
+            Mask::None => kernels::attention(&qkv, self.heads),
+            Mask::Causal => None,
+        };
+        let mixed = fused.unwrap_or_else(|| self.mix_all(&qkv, mask));
+        self.out.infer(&mixed, Then::Add(residual))
     }
 
     /// The output for the first token alone: `[N, L, width]` to `[N, 1, width]`.
@@ -420,7 +425,7 @@ impl Block {
         if self.needs_gradient(x) {
             return self.feed_forward(&(first + self.attention.forward_first(&normed)));
         }
-        let x = self.attention.infer_first(&normed, &first);
+        let x = self.attention.infer_first(&normed, &first.contiguous());
         self.mlp.infer(&self.norm2.forward(&x), &x)
     }
 

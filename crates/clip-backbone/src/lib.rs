@@ -11,6 +11,7 @@ mod error;
 mod hook;
 #[cfg(feature = "hub")]
 mod hub;
+mod kernels;
 pub mod layers;
 mod packed;
 mod parameters;

@@ -1,4 +1,5 @@
-//! Products whose weights oneDNN has laid out once.
+//! Products whose weights have been laid out once: by a kernel of our own where it is the
+//! faster one, else by oneDNN.
 //!
 //! A plain product brings the weight into oneDNN's (or MKL's) inner layout on every call. The
 //! operators that take a weight already laid out, with an activation or an addition done
@@ -12,6 +13,8 @@ use std::sync::OnceLock;
 use tch::{CModule, Device, IValue, Kind, Tensor};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
+use crate::kernels::Panels;
+
 /// What is done to a product before it is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Then<'a> {
@@ -23,13 +26,21 @@ pub(crate) enum Then<'a> {
     Add(&'a Tensor),
 }
 
-/// A weight in oneDNN's layout. It serves inference alone: no gradient passes.
+/// A weight laid out. It serves inference alone: no gradient passes.
 #[derive(Debug)]
-pub(crate) struct PackedWeight(Tensor);
+pub(crate) enum PackedWeight {
+    /// For our own kernel.
+    Panels(Panels),
+    /// In oneDNN's layout.
+    OneDnn(Tensor),
+}
 
 impl PackedWeight {
     /// Lays `weight`, `[out, in]`, out for products; `None` where that cannot be had.
     pub(crate) fn new(weight: &Tensor) -> Option<Self> {
+        if let Some(panels) = Panels::new(weight) {
+            return Some(Self::Panels(panels));
+        }
         if weight.device() != Device::Cpu || weight.requires_grad() || !multiplies(weight.kind()) {
             return None;
         }
@@ -37,7 +48,8 @@ impl PackedWeight {
     }
 
     fn laid_out(weight: &Tensor) -> Option<Self> {
-        Some(Self(products()?.method_ts("pack", &[weight]).ok()?))
+        let packed = products()?.method_ts("pack", &[weight]).ok()?;
+        Some(Self::OneDnn(packed))
     }
 
     /// `[.., in]` to `[.., out]`; `None` where the processor lacks the product.
@@ -47,12 +59,16 @@ impl PackedWeight {
         bias: Option<&Tensor>,
         then: Then<'_>,
     ) -> Option<Tensor> {
+        let weight = match self {
+            Self::Panels(panels) => return panels.product(x, bias, then),
+            Self::OneDnn(weight) => weight,
+        };
         let value = |tensor: &Tensor| IValue::Tensor(tensor.shallow_clone());
         let bias = bias.map_or(IValue::None, value);
         let (method, arguments) = match then {
-            Then::Nothing => ("plain", vec![value(x), value(&self.0), bias]),
-            Then::Silu => ("silu", vec![value(x), value(&self.0), bias]),
-            Then::Add(to) => ("add", vec![value(x), value(to), value(&self.0), bias]),
+            Then::Nothing => ("plain", vec![value(x), value(weight), bias]),
+            Then::Silu => ("silu", vec![value(x), value(weight), bias]),
+            Then::Add(to) => ("add", vec![value(x), value(to), value(weight), bias]),
         };
         match products()?.method_is(method, &arguments) {
             Ok(IValue::Tensor(result)) => Some(result),

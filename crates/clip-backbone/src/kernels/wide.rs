@@ -1,0 +1,40 @@
+//! The kernels, and who can use them.
+
+mod attention;
+mod functions;
+mod lines;
+mod product;
+mod team;
+
+use std::arch::x86_64::__cpuid_count;
+
+use tch::{Device, Kind, Tensor};
+
+pub(crate) use attention::attention;
+pub(crate) use product::Panels;
+use team::Team;
+
+/// Whether `x` is what the kernels work on: a contiguous bf16 tensor on the CPU, not empty, without
+/// gradient, where the processor multiplies bf16 and libtorch's threads can be had. With AMX
+/// oneDNN's products are several times as fast as these.
+pub(crate) fn serve(x: &Tensor) -> bool {
+    x.kind() == Kind::BFloat16
+        && x.device() == Device::Cpu
+        && x.is_contiguous()
+        && x.numel() > 0
+        && !x.requires_grad()
+        && has_what_it_takes()
+        && !has_amx()
+        && Team::of_libtorch().is_some()
+}
+
+fn has_what_it_takes() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512bf16")
+}
+
+fn has_amx() -> bool {
+    const AMX_BF16: u32 = 1 << 22;
+    __cpuid_count(7, 0).edx & AMX_BF16 != 0
+}

@@ -1,0 +1,326 @@
+//! softmax(q kᵀ / √d) v for heads of 64, from the fused projection to the joined heads.
+//!
+//! The scores of a few queries stay in the cache between the two products, in fp32, and
+//! neither heads nor results are copied into another order first.
+
+use std::arch::x86_64::{
+    __m512, __m512i, _mm256_loadu_si256, _mm512_add_ps, _mm512_cvtepu16_epi32, _mm512_loadu_ps,
+    _mm512_mask_max_ps, _mm512_maskz_mov_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_reduce_add_ps,
+    _mm512_reduce_max_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    _mm512_sub_ps,
+};
+use std::mem::transmute;
+
+use tch::{Device, Kind, Tensor};
+
+use super::functions::exp2;
+use super::lines::{BLOCKS, LANES, Line, Pair, ROWS, Rows, lay_out, products, rounded};
+use super::product::pairs;
+use super::team::Team;
+
+/// Width of a head.
+const WIDTH: usize = 64;
+/// Pairs of it.
+const PAIRS: usize = WIDTH / 2;
+
+/// `[N, L, 3 W]`, the queries, keys and values of `heads` heads, to the heads' outputs,
+/// `[N, L, W]`; `None` where this kernel does not serve.
+pub(crate) fn attention(qkv: &Tensor, heads: i64) -> Option<Tensor> {
+    let &[items, tokens, width] = qkv.size().as_slice() else {
+        return None;
+    };
+    if !super::serve(qkv) || width != 3 * heads * WIDTH as i64 || tokens < ROWS as i64 {
+        return None;
+    }
+    let team = Team::of_libtorch()?;
+    let joined = Tensor::empty([items, tokens, width / 3], (Kind::BFloat16, Device::Cpu));
+    let (items, tokens, heads) = (items as usize, tokens as usize, heads as usize);
+    let to = To(joined.data_ptr().cast());
+    let (all, stride) = (pairs(qkv), 3 * heads * PAIRS);
+    team.share(
+        items * heads,
+        || Scratch::new(tokens),
+        |scratch, number| {
+            let (item, head) = (number / heads, number % heads);
+            let part = |which: usize| Rows {
+                pairs: &all[item * tokens * stride + (which * heads + head) * PAIRS..],
+                stride,
+                width: PAIRS,
+            };
+            let to = to.at((item * tokens * heads + head) * WIDTH);
+            // SAFETY: the processor has been asked; `to` has a place for each token and is
+            // this head's alone.
+            unsafe { scratch.attend([part(0), part(1), part(2)], to, heads * WIDTH) };
+        },
+    );
+    Some(joined)
+}
+
+/// Where the heads are joined; each is written by one thread.
+struct To(*mut u16);
+
+// SAFETY: the threads write to places of their own.
+unsafe impl Sync for To {}
+
+impl To {
+    fn at(&self, place: usize) -> *mut u16 {
+        self.0.wrapping_add(place)
+    }
+}
+
+/// What one head needs beside its output.
+struct Scratch {
+    tokens: usize,
+    /// For each group of at most [`BLOCKS`] blocks of 16 keys: pairs of a key's numbers.
+    keys: Vec<Line>,
+    /// For each pair of keys, their values.
+    values: Vec<Line>,
+    /// `[ROWS, keys]`, keys in whole registers.
+    scores: Vec<f32>,
+    /// The scores' softmax before it is divided by its sum, bf16.
+    weights: Vec<u16>,
+}
+
+impl Scratch {
+    fn new(tokens: usize) -> Self {
+        let padded = tokens.next_multiple_of(LANES);
+        Self {
+            tokens,
+            keys: vec![Line::EMPTY; padded * PAIRS / LANES],
+            values: vec![Line::EMPTY; padded * PAIRS / LANES],
+            scores: vec![0.0; ROWS * padded],
+            weights: vec![0; ROWS * padded],
+        }
+    }
+
+    /// Writes softmax(q kᵀ / 8) v of one head to rows of `to`.
+    ///
+    /// # Safety
+    /// [`super::serve`], and `to` has [`WIDTH`] places at each of `tokens` rows of `stride`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    unsafe fn attend(&mut self, [q, k, v]: [Rows<'_>; 3], to: *mut u16, stride: usize) {
+        self.lay_out_keys(k);
+        self.lay_out_values(v);
+        for start in (0..self.tokens).step_by(ROWS) {
+            // The last rows are made again rather than fewer of them.
+            let start = start.min(self.tokens - ROWS);
+            self.score(q.some(start));
+            let sums = self.soften();
+            // SAFETY: by this function's contract.
+            unsafe { self.mix(sums, to.wrapping_add(start * stride), stride) };
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn lay_out_keys(&mut self, k: Rows<'_>) {
+        for (group, lines) in self.keys.chunks_mut(BLOCKS * PAIRS).enumerate() {
+            let start = group * BLOCKS * LANES;
+            let group = Rows {
+                pairs: &k.pairs[start * k.stride..],
+                ..k
+            };
+            lay_out(group, (self.tokens - start).min(BLOCKS * LANES), lines);
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn lay_out_values(&mut self, v: Rows<'_>) {
+        const NONE: &[Pair] = &[[0; 2]; PAIRS];
+        let row = |token| {
+            if token < self.tokens {
+                v.row(token)
+            } else {
+                NONE
+            }
+        };
+        let places = self.values.as_chunks_mut::<BLOCKS>().0;
+        for (number, place) in places.iter_mut().enumerate() {
+            let both =
+                [row(2 * number), row(2 * number + 1)].map(|row| row.as_flattened().as_chunks().0);
+            for ((first, second), line) in both[0].iter().zip(both[1]).zip(place) {
+                let second = _mm512_slli_epi32::<16>(widened(second));
+                // SAFETY: a line is a register.
+                *line =
+                    unsafe { transmute::<__m512i, Line>(_mm512_or_si512(widened(first), second)) };
+            }
+        }
+    }
+
+    /// The scores of these queries, not scaled.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn score(&mut self, queries: [&[Pair]; ROWS]) {
+        let padded = self.scores.len() / ROWS;
+        for (group, lines) in self.keys.chunks(BLOCKS * PAIRS).enumerate() {
+            let to = &mut self.scores[group * BLOCKS * LANES..];
+            match lines.len() / PAIRS {
+                1 => keep(products::<ROWS, 1>(queries, lines), to, padded),
+                2 => keep(products::<ROWS, 2>(queries, lines), to, padded),
+                3 => keep(products::<ROWS, 3>(queries, lines), to, padded),
+                _ => keep(products::<ROWS, BLOCKS>(queries, lines), to, padded),
+            }
+        }
+    }
+
+    /// Scores to exp((score - the row's largest) / 8), and each row's sum.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn soften(&mut self) -> [f32; ROWS] {
+        /// log₂ e / √64
+        const SCALE: f32 = std::f32::consts::LOG2_E / 8.0;
+        let padded = self.scores.len() / ROWS;
+        let last = u16::MAX >> (padded - self.tokens);
+        let scale = _mm512_set1_ps(SCALE);
+        let mut sums = [0.0; ROWS];
+        let rows = self.scores.chunks_exact(padded);
+        for ((scores, weights), sum) in rows
+            .zip(self.weights.chunks_exact_mut(padded))
+            .zip(&mut sums)
+        {
+            let blocks = scores.as_chunks::<LANES>().0;
+            let mask = |block: usize| {
+                if block + 1 == blocks.len() {
+                    last
+                } else {
+                    u16::MAX
+                }
+            };
+            let mut most = _mm512_set1_ps(f32::NEG_INFINITY);
+            for (number, block) in blocks.iter().enumerate() {
+                most = _mm512_mask_max_ps(most, mask(number), floats(block), most);
+            }
+            let most = _mm512_mul_ps(_mm512_set1_ps(_mm512_reduce_max_ps(most)), scale);
+            let mut total = _mm512_setzero_ps();
+            let places = weights.as_chunks_mut::<LANES>().0;
+            for (number, (block, place)) in blocks.iter().zip(places).enumerate() {
+                let above = _mm512_sub_ps(_mm512_mul_ps(floats(block), scale), most);
+                let weight = _mm512_maskz_mov_ps(mask(number), exp2(above));
+                total = _mm512_add_ps(total, weight);
+                *place = rounded(weight);
+            }
+            *sum = _mm512_reduce_add_ps(total);
+        }
+        sums
+    }
+
+    /// The values, weighed and divided by the weights' `sums`.
+    ///
+    /// # Safety
+    /// As [`attend`](Self::attend).
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn mix(&self, sums: [f32; ROWS], to: *mut u16, stride: usize) {
+        let padded = self.weights.len() / ROWS;
+        let rows = Rows {
+            pairs: self.weights.as_chunks().0,
+            stride: padded / 2,
+            width: padded / 2,
+        };
+        let mixed = products::<ROWS, BLOCKS>(rows.some(0), &self.values);
+        for ((row, sum), mixed) in sums.iter().enumerate().zip(&mixed) {
+            let share = _mm512_set1_ps(sum.recip());
+            for (block, mixed) in mixed.iter().enumerate() {
+                let place = to.wrapping_add(row * stride + block * LANES);
+                // SAFETY: by this function's contract.
+                unsafe {
+                    place
+                        .cast::<[u16; LANES]>()
+                        .write(rounded(_mm512_mul_ps(*mixed, share)))
+                };
+            }
+        }
+    }
+}
+
+/// Writes the products to rows of `to`, `stride` numbers apart.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn keep<const B: usize>(products: [[__m512; B]; ROWS], to: &mut [f32], stride: usize) {
+    for (row, products) in to.chunks_mut(stride).zip(products) {
+        for (place, product) in row.as_chunks_mut::<LANES>().0.iter_mut().zip(products) {
+            // SAFETY: 16 places.
+            unsafe { _mm512_storeu_ps(place.as_mut_ptr(), product) };
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn floats(numbers: &[f32; LANES]) -> __m512 {
+    // SAFETY: 16 numbers.
+    unsafe { _mm512_loadu_ps(numbers.as_ptr()) }
+}
+
+/// Sixteen words, each in the lower half of a lane.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widened(words: &[u16; LANES]) -> __m512i {
+    // SAFETY: 32 bytes.
+    _mm512_cvtepu16_epi32(unsafe { _mm256_loadu_si256(words.as_ptr().cast()) })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::layers::{attend, join_heads, split_heads};
+
+    #[test]
+    fn a_fused_attention_is_the_attention() {
+        tch::manual_seed(3);
+        let shapes = [
+            (1, 6, 1),
+            (2, 7, 3),
+            (1, 16, 2),
+            (3, 50, 2),
+            (1, 63, 1),
+            (2, 197, 12),
+            (1, 257, 2),
+        ];
+        for (items, tokens, heads) in shapes {
+            let width = heads * WIDTH as i64;
+            for spread in [0.1, 1.0, 6.0] {
+                let exact =
+                    Tensor::randn([items, tokens, 3 * width], (Kind::Float, Device::Cpu)) * spread;
+                let qkv = exact.to_kind(Kind::BFloat16);
+                let Some(got) = attention(&qkv, heads) else {
+                    assert!(!super::super::serve(&qkv));
+                    return;
+                };
+                let qkv = qkv.to_kind(Kind::Double);
+                let part = |i: i64| split_heads(&qkv.narrow(2, i * width, width), heads);
+                let expected = join_heads(&attend(&part(0), &part(1), &part(2), None));
+                assert_eq!((got.size(), got.kind()), (expected.size(), Kind::BFloat16));
+                let gap = (got - &expected).abs().max().double_value(&[]);
+                let most = expected.abs().max().double_value(&[]);
+                assert!(
+                    gap <= 6e-3 * most,
+                    "{items} {tokens} {heads} {spread}: {gap} of {most}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_so() {
+        let qkv = Tensor::zeros([1, 20, 3 * 64], (Kind::BFloat16, Device::Cpu));
+        let _ = qkv.get(0).get(19).get(0).fill_(f64::NAN); // a query
+        if let Some(got) = attention(&qkv, 1) {
+            assert!(got.isnan().get(0).get(19).all().int64_value(&[]) == 1);
+            assert_eq!(
+                got.isnan()
+                    .any_dim(2, false)
+                    .sum(Kind::Int64)
+                    .int64_value(&[]),
+                1
+            );
+        }
+    }
+
+    #[test]
+    fn other_shapes_and_precisions_are_left_to_libtorch() {
+        let bf16 = (Kind::BFloat16, Device::Cpu);
+        let float = Tensor::zeros([1, 20, 192], (Kind::Float, Device::Cpu));
+        assert!(attention(&float, 1).is_none());
+        assert!(attention(&Tensor::zeros([1, 5, 192], bf16), 1).is_none());
+        assert!(attention(&Tensor::zeros([1, 20, 192], bf16), 2).is_none());
+        assert!(attention(&Tensor::zeros([2, 192, 20], bf16).transpose(1, 2), 1).is_none());
+    }
+}
