@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::manifest::Clip;
 use crate::sampler::{Sampling, train_stream};
-use crate::transform::{Augment, Picture, Resizer, View, short_side, view};
+use crate::transform::{Augment, Picture, Resizer, View, append_view, short_side};
 use crate::views::Views;
 
 /// What is made of each clip of a pass.
@@ -200,35 +200,39 @@ impl Recipe {
                 // another number of frames leaves the transform as it is.
                 let mut stream = train_stream(*seed, epoch, &format!("{id} transform"));
                 let mut draw = augment.draw(&mut stream);
-                let done = frames.iter().enumerate().map(|(place, frame)| {
+                let clip = stack(frames, |place, frame, rgb| {
                     if augment.each_frame && place > 0 {
                         draw = augment.draw(&mut stream);
                     }
-                    draw.apply(resizer, &frame.picture)
+                    let picture = draw.apply(resizer, &frame.picture)?;
+                    rgb.extend_from_slice(picture.rgb());
+                    Ok((picture.width(), picture.height()))
                 });
-                Ok(vec![stack(frames, done)?])
+                Ok(vec![clip?])
             }
             Self::Test { views, size, .. } => {
-                let pictures = frames.iter().map(|frame| &frame.picture);
                 if views.crops() == 1 {
                     let which = View { place: 0, of: 1 };
-                    let done = pictures.map(|picture| view(resizer, picture, *size, which));
-                    return Ok(vec![stack(frames, done)?]);
+                    let clip = stack(frames, |_, frame, rgb| {
+                        append_view(resizer, &frame.picture, *size, which, rgb)?;
+                        Ok((*size, *size))
+                    });
+                    return Ok(vec![clip?]);
                 }
                 // Resized once for all crops: a view of a picture whose short side fits
                 // is a crop.
-                let resized = pictures
-                    .map(|picture| {
-                        let (w, h) = short_side(picture.width(), picture.height(), *size);
-                        resizer.resize(picture, w, h)
-                    })
-                    .collect::<Result<Vec<_>>>()?;
+                let resized = frames.iter().map(|frame| {
+                    let picture = &frame.picture;
+                    let (w, h) = short_side(picture.width(), picture.height(), *size);
+                    resizer.resize(picture, w, h)
+                });
+                let resized = resized.collect::<Result<Vec<_>>>()?;
                 View::all(*views)
                     .map(|which| {
-                        let done = resized
-                            .iter()
-                            .map(|picture| view(resizer, picture, *size, which));
-                        stack(frames, done)
+                        stack(frames, |place, _, rgb| {
+                            append_view(resizer, &resized[place], *size, which, rgb)?;
+                            Ok((*size, *size))
+                        })
                     })
                     .collect()
             }
@@ -265,17 +269,19 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The pictures made of `frames`, each taken while it is still at hand.
-fn stack(frames: &[&Still], pictures: impl Iterator<Item = Result<Picture>>) -> Result<ClipPixels> {
+/// What `append` makes of each of `frames`, one behind the other; it answers with the width and
+/// height.
+fn stack(
+    frames: &[&Still],
+    mut append: impl FnMut(usize, &Still, &mut Vec<u8>) -> Result<(usize, usize)>,
+) -> Result<ClipPixels> {
     let (mut width, mut height) = (0, 0);
     let mut rgb = Vec::new();
-    for picture in pictures {
-        let picture = picture?;
-        (width, height) = (picture.width(), picture.height());
-        if rgb.is_empty() {
-            rgb.reserve_exact(frames.len() * picture.rgb().len());
+    for (place, frame) in frames.iter().enumerate() {
+        (width, height) = append(place, frame, &mut rgb)?;
+        if place == 0 {
+            rgb.reserve_exact((frames.len() - 1) * rgb.len());
         }
-        rgb.extend_from_slice(picture.rgb());
     }
     Ok(ClipPixels {
         frames: frames.len(),

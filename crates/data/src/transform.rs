@@ -14,7 +14,7 @@ pub use affine::{rotate, shear_x, shear_y, translate};
 pub use augment::{Augment, Augmentation};
 pub use colour::{autocontrast, blend_contrast, brightness, equalize, grey, hue, posterize};
 pub use colour::{saturation, sharpness, solarize};
-pub use crop::{View, crop, flip, view};
+pub use crop::{View, append_view, crop, flip, view};
 pub use jitter::ColourJitter;
 pub use multi_scale::{MultiScale, Positions};
 pub use picture::Picture;

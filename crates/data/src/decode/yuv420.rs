@@ -4,6 +4,9 @@
 //! every video has this layout, so it gets a path of its own. Chroma lies in the middle of
 //! its four pixels and is interpolated linearly, as FFmpeg's bilinear scaler has it.
 
+#[cfg(target_arch = "x86_64")]
+mod wide;
+
 /// Bits behind the point of a coefficient.
 const COEFFICIENT_BITS: u32 = 13;
 /// Luma and chroma are kept 16 times as fine, see `spread`.
@@ -60,10 +63,39 @@ impl Matrix {
     }
 }
 
-/// Rows at work, kept from one picture to the next.
+/// Converts pictures, keeping its buffers from one to the next.
 #[derive(Default)]
 pub(super) struct Converter {
-    columns: Vec<i16>,
+    plain: Plain,
+    #[cfg(target_arch = "x86_64")]
+    wide: wide::Converter,
+}
+
+impl Converter {
+    /// The picture, 3 bytes a pixel.
+    pub(super) fn run(&mut self, picture: &Planes<'_>, matrix: Matrix) -> Vec<u8> {
+        let mut rgb = Vec::with_capacity(picture.width * 3 * picture.height);
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        if wide::is_available() {
+            // SAFETY: the processor has been asked.
+            unsafe { self.wide.run(picture, matrix, &mut rgb) };
+            return rgb;
+        } else if std::arch::is_x86_feature_detected!("avx2") {
+            // Compiled for wider vectors the same code takes half the time.
+            // SAFETY: the processor has been asked.
+            unsafe { self.plain.run_avx2(picture, matrix, &mut rgb) };
+            return rgb;
+        }
+        self.plain.run(picture, matrix, &mut rgb);
+        rgb
+    }
+}
+
+/// Rows at work, one pixel after the other.
+#[derive(Default)]
+struct Plain {
+    blended: Vec<i16>,
     cb: Vec<i16>,
     cr: Vec<i16>,
     red: Vec<u8>,
@@ -71,39 +103,16 @@ pub(super) struct Converter {
     blue: Vec<u8>,
 }
 
-impl Converter {
-    /// Writes the picture to `rows`, `stride` bytes from one to the next, 3 a pixel.
-    pub(super) fn run(
-        &mut self,
-        picture: &Planes<'_>,
-        matrix: Matrix,
-        rows: &mut [u8],
-        stride: usize,
-    ) {
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // Compiled for wider vectors the same code takes half the time.
-            // SAFETY: the processor has been asked.
-            #[allow(unsafe_code)]
-            return unsafe { self.convert_avx2(picture, matrix, rows, stride) };
-        }
-        self.convert(picture, matrix, rows, stride);
-    }
-
+impl Plain {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn convert_avx2(
-        &mut self,
-        picture: &Planes<'_>,
-        matrix: Matrix,
-        rows: &mut [u8],
-        stride: usize,
-    ) {
-        self.convert(picture, matrix, rows, stride);
+    fn run_avx2(&mut self, picture: &Planes<'_>, matrix: Matrix, rgb: &mut Vec<u8>) {
+        self.run(picture, matrix, rgb);
     }
 
+    /// Appends the picture to `rgb`.
     #[inline(always)]
-    fn convert(&mut self, picture: &Planes<'_>, matrix: Matrix, rows: &mut [u8], stride: usize) {
+    fn run(&mut self, picture: &Planes<'_>, matrix: Matrix, rgb: &mut Vec<u8>) {
         let Planes {
             width,
             height,
@@ -113,13 +122,18 @@ impl Converter {
         for buffer in [&mut self.red, &mut self.green, &mut self.blue] {
             buffer.resize(width, 0);
         }
-        for (y, out) in rows.chunks_mut(stride).take(height).enumerate() {
-            spread(cb, half, y, &mut self.columns, &mut self.cb);
-            spread(cr, half, y, &mut self.columns, &mut self.cr);
+        for y in 0..height {
+            blend(nearest(cb, half, y), &mut self.blended);
+            spread(&self.blended, &mut self.cb);
+            blend(nearest(cr, half, y), &mut self.blended);
+            spread(&self.blended, &mut self.cr);
             let luma = &luma.0[y * luma.1..][..width];
             self.colours(luma, matrix);
             let colours = self.red.iter().zip(&self.green).zip(&self.blue);
-            for (pixel, ((&r, &g), &b)) in out.as_chunks_mut::<3>().0.iter_mut().zip(colours) {
+            let start = rgb.len();
+            rgb.resize(start + width * 3, 0);
+            let pixels = rgb[start..].as_chunks_mut::<3>().0;
+            for (pixel, ((&r, &g), &b)) in pixels.iter_mut().zip(colours) {
                 *pixel = [r, g, b];
             }
         }
@@ -157,33 +171,36 @@ fn byte(value: i32) -> u8 {
     (value >> SHIFT).clamp(0, 255) as u8
 }
 
-/// Chroma for row `y` of the picture at twice the columns, 16 times as fine, 0 for gray.
-#[inline(always)]
-fn spread(
+/// The row of chroma that is nearest to row `y` of the picture, and the next nearest.
+fn nearest(
     (plane, stride): (&[u8], usize),
     (columns, rows): (usize, usize),
     y: usize,
-    blended: &mut Vec<i16>,
-    out: &mut Vec<i16>,
-) {
+) -> [&[u8]; 2] {
     let near = y / 2;
     let far = if y.is_multiple_of(2) {
         near.saturating_sub(1)
     } else {
         (near + 1).min(rows - 1)
     };
-    let near = &plane[near * stride..][..columns];
-    let far = &plane[far * stride..][..columns];
-    blended.clear();
-    blended.extend(
-        near.iter()
-            .zip(far)
-            .map(|(&near, &far)| 3 * i16::from(near) + i16::from(far) - 4 * 128),
-    );
+    [near, far].map(|row| &plane[row * stride..][..columns])
+}
+
+/// Chroma at its own columns, 4 times as fine, 0 for gray.
+#[inline(always)]
+fn blend([near, far]: [&[u8]; 2], out: &mut Vec<i16>) {
+    let both = near.iter().zip(far);
+    out.clear();
+    out.extend(both.map(|(&near, &far)| 3 * i16::from(near) + i16::from(far) - 4 * 128));
+}
+
+/// Blended chroma at twice the columns, 16 times as fine.
+#[inline(always)]
+fn spread(blended: &[i16], out: &mut Vec<i16>) {
+    let columns = blended.len();
     out.resize(columns * 2, 0);
-    let last = columns - 1;
     out[0] = 4 * blended[0];
-    out[2 * columns - 1] = 4 * blended[last];
+    out[2 * columns - 1] = 4 * blended[columns - 1];
     let pairs = out[1..2 * columns - 1].as_chunks_mut::<2>().0;
     for (pair, (&left, &right)) in pairs.iter_mut().zip(blended.iter().zip(&blended[1..])) {
         *pair = [3 * left + right, left + 3 * right];
@@ -194,29 +211,21 @@ fn spread(
 mod tests {
     use super::*;
 
-    const BT601: [i32; 4] = [104_597, 132_201, 25_675, 53_279];
+    pub(super) const BT601: [i32; 4] = [104_597, 132_201, 25_675, 53_279];
 
     fn flat(y: u8, cb: u8, cr: u8, full_range: bool) -> [u8; 3] {
         let (luma, cb, cr) = ([y; 15], [cb; 6], [cr; 6]);
         let planes = [(&luma[..], 5), (&cb[..], 3), (&cr[..], 3)];
-        let mut rows = [7; 3 * 20];
         let picture = Planes {
             width: 5,
             height: 3,
             planes,
         };
-        Converter::default().run(&picture, Matrix::new(BT601, full_range), &mut rows, 20);
-        for row in rows.chunks(20) {
-            assert!(
-                row[..15].chunks(3).all(|pixel| pixel == &row[..3]),
-                "{rows:?}"
-            );
-            assert!(
-                row[15..].iter().all(|&untouched| untouched == 7),
-                "{rows:?}"
-            );
-        }
-        [rows[0], rows[1], rows[2]]
+        let rgb = Converter::default().run(&picture, Matrix::new(BT601, full_range));
+        assert_eq!(rgb.len(), 5 * 3 * 3);
+        let pixels = rgb.as_chunks().0;
+        assert!(pixels.iter().all(|pixel| *pixel == pixels[0]), "{rgb:?}");
+        pixels[0]
     }
 
     #[test]
@@ -233,16 +242,18 @@ mod tests {
 
     #[test]
     fn chroma_is_interpolated() {
-        let mut out = Vec::new();
+        let chroma = |plane: &[u8], (columns, rows), y| {
+            let (mut blended, mut out) = (Vec::new(), Vec::new());
+            let rows = nearest((plane, columns), (columns, rows), y);
+            blend(rows, &mut blended);
+            spread(&blended, &mut out);
+            out
+        };
         let plane = [128, 132, 136, 128, 132, 136];
-        spread((&plane, 3), (3, 2), 1, &mut Vec::new(), &mut out);
-        assert_eq!(out, [0, 16, 48, 80, 112, 128]);
+        assert_eq!(chroma(&plane, (3, 2), 1), [0, 16, 48, 80, 112, 128]);
         let plane = [128, 132];
-        spread((&plane, 1), (1, 2), 0, &mut Vec::new(), &mut out);
-        assert_eq!(out, [0, 0]);
-        spread((&plane, 1), (1, 2), 1, &mut Vec::new(), &mut out);
-        assert_eq!(out, [16, 16]);
-        spread((&plane, 1), (1, 2), 2, &mut Vec::new(), &mut out);
-        assert_eq!(out, [48, 48]);
+        assert_eq!(chroma(&plane, (1, 2), 0), [0, 0]);
+        assert_eq!(chroma(&plane, (1, 2), 1), [16, 16]);
+        assert_eq!(chroma(&plane, (1, 2), 2), [48, 48]);
     }
 }

@@ -46,6 +46,22 @@ impl View {
 /// # Errors
 /// `size` is 0.
 pub fn view(resizer: &mut Resizer, picture: &Picture, size: usize, view: View) -> Result<Picture> {
+    let mut rgb = Vec::new();
+    append_view(resizer, picture, size, view, &mut rgb)?;
+    Picture::new(size, size, rgb)
+}
+
+/// As [`view`](view()), behind what `rgb` holds.
+///
+/// # Errors
+/// `size` is 0.
+pub fn append_view(
+    resizer: &mut Resizer,
+    picture: &Picture,
+    size: usize,
+    view: View,
+    rgb: &mut Vec<u8>,
+) -> Result<()> {
     let (width, height) = short_side(picture.width(), picture.height(), size);
     let part = Part {
         left: view.offset(width - size),
@@ -53,7 +69,7 @@ pub fn view(resizer: &mut Resizer, picture: &Picture, size: usize, view: View) -
         width: size,
         height: size,
     };
-    resizer.resize_part(picture, width, height, part)
+    resizer.append_part(picture, width, height, part, rgb)
 }
 
 /// The part of `picture` that starts at (`left`, `top`).

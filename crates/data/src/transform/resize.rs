@@ -41,7 +41,7 @@ impl Resizer {
             width,
             height,
         };
-        self.part(picture, width, height, all)
+        self.resize_part(picture, width, height, all)
     }
 
     /// The part of the picture as [`resize`](Self::resize) makes it, without making the rest.
@@ -55,6 +55,24 @@ impl Resizer {
         height: usize,
         part: Part,
     ) -> Result<Picture> {
+        let mut rgb = Vec::new();
+        self.append_part(picture, width, height, part, &mut rgb)?;
+        Picture::new(part.width, part.height, rgb)
+    }
+
+    /// As [`resize_part`](Self::resize_part), behind what `rgb` holds: where pictures are
+    /// collected, none is copied again.
+    ///
+    /// # Errors
+    /// As [`resize_part`](Self::resize_part).
+    pub fn append_part(
+        &mut self,
+        picture: &Picture,
+        width: usize,
+        height: usize,
+        part: Part,
+        rgb: &mut Vec<u8>,
+    ) -> Result<()> {
         let Part {
             left,
             top,
@@ -75,18 +93,10 @@ impl Resizer {
             });
         }
         if (picture.width(), picture.height()) == (width, height) {
-            return crop(picture, left, top, part_width, part_height);
+            let part = crop(picture, left, top, part_width, part_height)?;
+            rgb.extend_from_slice(part.rgb());
+            return Ok(());
         }
-        self.part(picture, width, height, part)
-    }
-
-    fn part(
-        &mut self,
-        picture: &Picture,
-        width: usize,
-        height: usize,
-        part: Part,
-    ) -> Result<Picture> {
         let sides = [picture.width(), picture.height(), width, height];
         if sides
             .iter()
@@ -103,10 +113,15 @@ impl Resizer {
             rows: window(picture.height(), height, part.top, part.height),
         };
         #[cfg(target_arch = "x86_64")]
-        if let Some(rgb) = self.wide.part(picture, windows, part.width, part.height) {
-            return Picture::new(part.width, part.height, rgb);
+        {
+            let sides = [part_width, part_height];
+            if let Some(()) = self.wide.part(picture, windows, sides, rgb) {
+                return Ok(());
+            }
         }
-        self.by_library(picture, windows, part.width, part.height)
+        let part = self.by_library(picture, windows, part_width, part_height)?;
+        rgb.extend_from_slice(part.rgb());
+        Ok(())
     }
 
     /// Where `wide` does not go, and what it is exact against.
@@ -227,10 +242,9 @@ mod tests {
                 rows: window(height, to_height, top, part_height),
             };
             let reference = resizer.by_library(&picture, windows, part_width, part_height);
-            let Some(ours) = resizer
-                .wide
-                .part(&picture, windows, part_width, part_height)
-            else {
+            let mut ours = vec![];
+            let sides = [part_width, part_height];
+            let Some(()) = resizer.wide.part(&picture, windows, sides, &mut ours) else {
                 // Only windows that are wider than a register are left to the library.
                 assert!(width as f64 > 1.4 * to_width as f64);
                 continue;

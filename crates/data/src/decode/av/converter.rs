@@ -36,8 +36,7 @@ impl Converter {
                 _ => full_range,
             };
             let matrix = yuv420::Matrix::new(coefficients(matrix), full_range);
-            let mut rgb = vec![0; width * 3 * height];
-            self.usual.run(&planes, matrix, &mut rgb, width * 3);
+            let rgb = self.usual.run(&planes, matrix);
             return Ok(if orientation == Orientation::default() {
                 rgb
             } else {

@@ -13,8 +13,8 @@ pub(super) struct Weights {
     /// Where each pixel's window starts, and how much of `window` it takes.
     starts: Vec<(usize, usize)>,
     taps: Vec<i16>,
-    /// The most weights that a pixel can have.
-    pub(super) window: usize,
+    /// Room for the weights of each pixel.
+    window: usize,
     /// Bits behind the point.
     pub(super) precision: u32,
 }
@@ -58,9 +58,10 @@ impl Weights {
         }
     }
 
-    /// The number of pixels.
-    pub(super) fn len(&self) -> usize {
-        self.starts.len()
+    /// Pairs of weights of the pixel that has the most.
+    pub(super) fn pairs(&self) -> usize {
+        let most = self.starts.iter().map(|(_, used)| used.div_ceil(2)).max();
+        most.unwrap_or(0).max(1)
     }
 
     /// For each pixel the first one it is made of, and the weights from there on.

@@ -43,18 +43,19 @@ struct Plan {
     sizes: [usize; 4],
     windows: Windows,
     /// `None` where the library has to do the work.
-    tables: Option<(Across, Weights)>,
+    tables: Option<(Across, Down)>,
 }
 
 impl Resizer {
-    /// `windows` of the picture at `width` x `height`; `None` where the library has to make it.
+    /// Appends `windows` of the picture at `width` x `height` to `rgb`; `None` where the library
+    /// has to make it.
     pub(super) fn part(
         &mut self,
         picture: &Picture,
         windows: Windows,
-        width: usize,
-        height: usize,
-    ) -> Option<Vec<u8>> {
+        [width, height]: [usize; 2],
+        rgb: &mut Vec<u8>,
+    ) -> Option<()> {
         if !is_available() {
             return None;
         }
@@ -69,8 +70,9 @@ impl Resizer {
         // SAFETY: the processor has been asked.
         unsafe {
             across.run(picture.rgb(), &mut self.between);
-            Some(self.between.down(down, width))
+            down.run(&mut self.between, width, rgb);
         }
+        Some(())
     }
 }
 
@@ -79,10 +81,11 @@ impl Plan {
         let [from_width, from_height, width, height] = sizes;
         let weights = |from, (start, length), to| Weights::new(from, [start, start + length], to);
         let across = Across::new(&weights(from_width, windows.columns, width), from_width);
+        let down = || Down::new(&weights(from_height, windows.rows, height), from_height);
         Self {
             sizes,
             windows,
-            tables: across.map(|across| (across, weights(from_height, windows.rows, height))),
+            tables: across.map(|across| (across, down())),
         }
     }
 }
@@ -92,57 +95,8 @@ impl Plan {
 struct Between {
     bytes: Vec<u8>,
     stride: usize,
-}
-
-impl Between {
-    /// Resizes along columns; `width` pixels of each row are wanted.
-    ///
-    /// # Safety
-    /// [`is_available`].
-    #[target_feature(enable = "avx512bw,avx512vbmi,avx512vnni")]
-    unsafe fn down(&self, weights: &Weights, width: usize) -> Vec<u8> {
-        let stride = self.stride;
-        let half = _mm512_set1_epi32(1 << (weights.precision - 1));
-        let shift = _mm_cvtsi32_si128(weights.precision as i32);
-        let mut rgb = Vec::with_capacity(width * 3 * weights.len());
-        let mut line = vec![0; stride];
-        let mut pairs = Vec::new();
-        for (start, taps) in weights.windows() {
-            pairs.clear();
-            // With an odd number of rows the last one's neighbour weighs nothing.
-            pairs.extend(taps.chunks(2).enumerate().map(|(pair, taps)| {
-                let [first, second] = [0, 1].map(|half| taps.get(half).copied().unwrap_or(0));
-                let row = (start + 2 * pair) * stride;
-                let next = if taps.len() == 2 { row + stride } else { row };
-                let both = i32::from(second) << 16 | i32::from(first as u16);
-                (
-                    self.bytes[row..][..stride].as_chunks::<LINE>().0,
-                    self.bytes[next..][..stride].as_chunks::<LINE>().0,
-                    both,
-                )
-            }));
-            for (number, place) in line.as_chunks_mut::<LINE>().0.iter_mut().enumerate() {
-                let (mut low, mut high) = (half, half);
-                for (row, next, weights) in &pairs {
-                    // SAFETY: as this function's.
-                    let (row, next) = unsafe { (words(row, number), words(next, number)) };
-                    let weights = _mm512_set1_epi32(*weights);
-                    low = _mm512_dpwssd_epi32(low, _mm512_unpacklo_epi16(row, next), weights);
-                    high = _mm512_dpwssd_epi32(high, _mm512_unpackhi_epi16(row, next), weights);
-                }
-                // Packing undoes the order in which unpacking took the words.
-                let sums =
-                    _mm512_packs_epi32(_mm512_sra_epi32(low, shift), _mm512_sra_epi32(high, shift));
-                let sums = _mm512_max_epi16(sums, _mm512_setzero_si512());
-                // SAFETY: 32 bytes.
-                unsafe {
-                    _mm256_storeu_si256(place.as_mut_ptr().cast(), _mm512_cvtusepi16_epi8(sums))
-                };
-            }
-            rgb.extend_from_slice(&line[..width * 3]);
-        }
-        rgb
-    }
+    /// A row of the result, with room to write whole lines.
+    line: Vec<u8>,
 }
 
 /// Resizing along rows, laid out for the registers.
@@ -174,7 +128,7 @@ struct Pair {
 impl Across {
     /// `None` where the pixels of a group need more of the row than a register holds.
     fn new(weights: &Weights, width: usize) -> Option<Self> {
-        let each = weights.window.div_ceil(2);
+        let each = weights.pairs();
         let windows: Vec<_> = weights.windows().collect();
         let (mut groups, mut pairs) = (Vec::new(), Vec::new());
         for pixels in windows.chunks(PIXELS) {
@@ -293,13 +247,99 @@ impl Across {
     }
 }
 
-/// The bytes of the line of this number as words.
+/// Resizing along columns.
+struct Down {
+    /// For each row of the result, pairs of rows that it is made of.
+    pairs: Vec<Rows>,
+    /// Pairs of each row.
+    each: usize,
+    /// Rows there are.
+    height: usize,
+    precision: u32,
+}
+
+/// Two neighbouring rows and their weights, the second's in the upper half.
+struct Rows {
+    rows: [usize; 2],
+    weights: i32,
+}
+
+impl Down {
+    fn new(weights: &Weights, height: usize) -> Self {
+        let each = weights.pairs();
+        let pairs = weights.windows().flat_map(|(start, taps)| {
+            (0..each).map(move |pair| {
+                let taps = [0, 1].map(|half| taps.get(2 * pair + half).copied().unwrap_or(0));
+                // What lies beyond the picture weighs nothing.
+                let row = (start + 2 * pair).min(height - 1);
+                Rows {
+                    rows: [row, (row + 1).min(height - 1)],
+                    weights: i32::from(taps[1]) << 16 | i32::from(taps[0].cast_unsigned()),
+                }
+            })
+        });
+        Self {
+            pairs: pairs.collect(),
+            each,
+            height,
+            precision: weights.precision,
+        }
+    }
+
+    /// Appends the first `width` pixels of each row to `rgb`.
+    ///
+    /// # Safety
+    /// [`is_available`].
+    #[target_feature(enable = "avx512bw,avx512vbmi,avx512vnni")]
+    unsafe fn run(&self, between: &mut Between, width: usize, rgb: &mut Vec<u8>) {
+        let Between {
+            bytes,
+            stride,
+            line,
+        } = between;
+        let stride = *stride;
+        assert!(bytes.len() >= self.height * stride && stride.is_multiple_of(LINE));
+        line.resize(stride, 0);
+        rgb.reserve(width * 3 * self.pairs.len() / self.each);
+        let half = _mm512_set1_epi32(1 << (self.precision - 1));
+        let shift = _mm_cvtsi32_si128(self.precision as i32);
+        for pairs in self.pairs.chunks_exact(self.each) {
+            for (number, place) in line.as_chunks_mut::<LINE>().0.iter_mut().enumerate() {
+                let (mut low, mut high) = (half, half);
+                for Rows { rows, weights } in pairs {
+                    // SAFETY: all rows are below `height`, and the line is one of a row.
+                    let [row, next] = unsafe {
+                        let line = bytes.as_ptr().add(number * LINE);
+                        [
+                            words(line.add(rows[0] * stride)),
+                            words(line.add(rows[1] * stride)),
+                        ]
+                    };
+                    let weights = _mm512_set1_epi32(*weights);
+                    low = _mm512_dpwssd_epi32(low, _mm512_unpacklo_epi16(row, next), weights);
+                    high = _mm512_dpwssd_epi32(high, _mm512_unpackhi_epi16(row, next), weights);
+                }
+                // Packing undoes the order in which unpacking took the words.
+                let sums =
+                    _mm512_packs_epi32(_mm512_sra_epi32(low, shift), _mm512_sra_epi32(high, shift));
+                let sums = _mm512_max_epi16(sums, _mm512_setzero_si512());
+                // SAFETY: 32 bytes.
+                unsafe {
+                    _mm256_storeu_si256(place.as_mut_ptr().cast(), _mm512_cvtusepi16_epi8(sums))
+                };
+            }
+            rgb.extend_from_slice(&line[..width * 3]);
+        }
+    }
+}
+
+/// A line of bytes as words.
 ///
 /// # Safety
-/// [`is_available`].
+/// [`is_available`], and there are so many bytes.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vbmi,avx512vnni")]
-unsafe fn words(row: &[[u8; LINE]], number: usize) -> __m512i {
-    // SAFETY: 32 bytes.
-    _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(row[number].as_ptr().cast()) })
+unsafe fn words(line: *const u8) -> __m512i {
+    // SAFETY: by this function's contract.
+    _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(line.cast()) })
 }
