@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use clip_backbone::Clip;
 use prompts::Tokenize;
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 use crate::action_clip::ActionClip;
 use crate::{
@@ -75,8 +75,9 @@ pub struct Piece {
 /// What a batch taught.
 #[derive(Debug)]
 pub struct Learned {
-    /// The loss, over the whole batch.
-    pub loss: f64,
+    /// The loss, over the whole batch: one number, f64. It is left on its device, so that a GPU is
+    /// not waited for before all work is handed to it.
+    pub loss: Tensor,
     /// The class each clip is nearest to: `[B]`.
     pub predicted: Tensor,
 }
@@ -106,17 +107,16 @@ pub trait Classifier {
     /// As [`loss`](Self::loss).
     fn learn(&self, pieces: &[Piece]) -> Result<Learned> {
         let total: i64 = pieces.iter().map(|piece| piece.clips.count()).sum();
-        let mut loss = 0.0;
-        let mut predicted = Vec::with_capacity(pieces.len());
+        let (mut losses, mut predicted) = (Vec::new(), Vec::new());
         for piece in pieces {
             let computed = self.loss(&piece.clips, &piece.targets)?;
             let share = piece.clips.count() as f64 / total as f64;
-            loss += share * computed.value.double_value(&[]);
+            losses.push(computed.value.detach().to_kind(Kind::Double) * share);
             predicted.push(computed.predicted.shallow_clone());
             computed.backward(share)?;
         }
         Ok(Learned {
-            loss,
+            loss: Tensor::f_stack(&losses, 0)?.sum(Kind::Double),
             predicted: Tensor::f_cat(&predicted, 0)?,
         })
     }

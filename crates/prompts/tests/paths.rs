@@ -169,7 +169,7 @@ fn the_chunk_recomputes_only_where_it_is_smaller_than_the_batch() {
 }
 
 #[test]
-fn bf16_features_and_gradients_follow_fp32() {
+fn halved_precisions_follow_fp32_in_features_and_gradients() {
     let mut config = tiny_config();
     config.text.layers = 2;
     let prompts = stream("prompts", &[2, 3, 64], 0.5);
@@ -182,15 +182,40 @@ fn bf16_features_and_gradients_follow_fp32() {
         encode(&clip(&config, kind), &lengths, &prompts, encoding)
     };
     let (features, gradient) = run(Kind::Float, TextPath::Packed);
-    for path in PATHS {
-        let (f, g) = run(Kind::BFloat16, path);
+    for (kind, path) in [Kind::BFloat16, Kind::Half]
+        .into_iter()
+        .flat_map(|kind| PATHS.map(|path| (kind, path)))
+    {
+        let (f, g) = run(kind, path);
         assert_eq!((f.kind(), g.kind()), (Kind::Float, Kind::Float));
         for (got, want) in [(f, &features), (g, &gradient)] {
             let flat = |x: &Tensor| x.reshape([-1]);
             let cosine = flat(&got).dot(&flat(want)) / (got.norm() * want.norm());
-            assert!(cosine.double_value(&[]) > 0.999, "{path:?}: {cosine:?}");
+            let cosine = cosine.double_value(&[]);
+            assert!(cosine > 0.999, "{kind:?} {path:?}: {cosine}");
+            let scale = (got.norm() / want.norm()).double_value(&[]);
+            assert!((scale - 1.0).abs() < 0.02, "{kind:?} {path:?}: {scale}");
         }
     }
+}
+
+/// Where they are below the smallest number that fp16 has.
+#[test]
+fn small_gradients_pass_through_fp16() {
+    let prompts = stream("prompts", &[2, 3, 64], 0.5);
+    let gradient = |kind| {
+        let clip = clip(&tiny_config(), kind);
+        let leaf = prompts.copy().set_requires_grad(true);
+        let encoder = TextEncoder::new(&clip.text, &classes(&[1, 4, 2]), 3, Default::default());
+        let encoder = encoder.unwrap();
+        let text = encoder.encode(&clip.text, &leaf).unwrap();
+        let loss = (text.features.sin() * 1e-7).sum(Kind::Float);
+        text.backward(&loss).unwrap();
+        leaf.grad().reshape([-1]) * 1e7
+    };
+    let (got, want) = (gradient(Kind::Half), gradient(Kind::Float));
+    let cosine = got.dot(&want) / (got.norm() * want.norm());
+    assert!(cosine.double_value(&[]) > 0.999, "{cosine:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use clip_backbone::{Checkpoint, Clip, Preprocess, Usage};
 use models::Tokenize;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind};
+use tch::Device;
 
 use crate::Result;
 use crate::config::Precision;
@@ -72,10 +72,7 @@ impl Backbone {
         {
             return Ok(clip.clone());
         }
-        let kind = match self.identity.precision {
-            Precision::Fp32 => Kind::Float,
-            Precision::Bf16 => Kind::BFloat16,
-        };
+        let kind = self.identity.precision.kind();
         let clip = Rc::new(self.checkpoint.load(usage, self.device, kind)?);
         if usage == Usage::Frozen {
             return Ok(self.frozen.get_or_init(|| clip).clone());

@@ -132,6 +132,17 @@ impl Config {
         self.protocol.check()?;
         self.train.check()?;
         self.model.check(&self.data, &self.train)?;
+        if self.backbone.precision == Precision::Fp16 {
+            let refused = |but| Err(value("backbone.precision", but, "fp16"));
+            if self.device == "cpu" {
+                return refused("fp32 or bf16 with device = cpu: fp16 is a GPU's");
+            }
+            if self.model.system == System::ActionClip {
+                return refused(
+                    "fp32 or bf16 with model.system = action-clip, whose backbone learns",
+                );
+            }
+        }
         Ok(Checked(self))
     }
 }
@@ -215,6 +226,17 @@ mod tests {
             Train::preset(Preset::Best).weight_decay,
             config.train.weight_decay
         );
+    }
+
+    #[test]
+    fn fp16_is_for_frozen_towers_on_a_gpu() {
+        let fp16 = "backbone.precision=fp16";
+        set(&[fp16, "device=cuda:0"]).unwrap();
+        let error = set(&[fp16, "device=cpu"]).unwrap_err().to_string();
+        assert!(error.contains("backbone.precision") && error.contains("GPU"));
+        let learns = [fp16, "device=cuda:0", "model.system=action-clip"];
+        let error = set(&learns).unwrap_err().to_string();
+        assert!(error.contains("backbone learns"), "{error}");
     }
 
     #[test]

@@ -301,19 +301,19 @@ fn step(
         })
         .collect::<Result<Vec<_>>>()?;
     let learned = classifier.learn(&pieces)?;
-    let loss = learned.loss;
-    if !loss.is_finite() {
-        return Err(not_finite(done, "loss", loss));
-    }
     let predicted = &learned.predicted;
     let right = predicted
         .eq_tensor(&batch.classes.to_device(predicted.device()))
-        .sum(Kind::Int64)
-        .int64_value(&[]);
-    let norm = optimizer.clip_gradients(train.clip_norm);
+        .sum(Kind::Double);
+    let (norm, read) = optimizer.gradient_norm(&[&learned.loss, &right]);
+    let [loss, right] = [0, 1].map(|place| read.get(place).copied().unwrap_or(f64::NAN));
+    if !loss.is_finite() {
+        return Err(not_finite(done, "loss", loss));
+    }
     if !norm.is_finite() {
         return Err(not_finite(done, "gradient norm", norm));
     }
+    optimizer.limit_gradients(norm, train.clip_norm);
     let rate = schedule.rate(done);
     optimizer.step(rate);
     Ok(Seen {
@@ -323,7 +323,7 @@ fn step(
             loss,
             rate,
             gradient_norm: norm,
-            top1: right as f64 / positions.len() as f64,
+            top1: right / positions.len() as f64,
             left_out: drawn.left_out,
         },
         clips: positions.len(),

@@ -120,27 +120,48 @@ impl Optimizer {
         }
     }
 
-    /// The Euclidean norm of all gradients together, before they are scaled down to
-    /// `max_norm` where they exceed it; 0 for `max_norm` asks for the norm alone.
-    pub fn clip_gradients(&mut self, max_norm: f64) -> f64 {
+    /// The Euclidean norm of all gradients together, and the numbers of `beside`, a tensor each:
+    /// all are read at once, since each reading waits for a GPU.
+    pub fn gradient_norm(&self, beside: &[&Tensor]) -> (f64, Vec<f64>) {
         let _guard = tch::no_grad_guard();
-        let gradients = || self.slots.iter().map(|slot| slot.parameter.tensor.grad());
+        let norms = self.gradients().map(|gradient| gradient.norm());
+        let all: Vec<Tensor> = norms
+            .chain(beside.iter().map(|number| number.reshape([])))
+            .map(|number| number.to_kind(Kind::Double))
+            .collect();
+        // Without any there is nothing to read.
+        let mut norms = match all.is_empty() {
+            true => Vec::new(),
+            false => Vec::<f64>::try_from(Tensor::stack(&all, 0)).unwrap_or_default(),
+        };
+        let beside = norms.split_off(norms.len().saturating_sub(beside.len()));
         // In double precision: the sum runs over millions of squares.
-        let squares: f64 = gradients()
-            .filter(Tensor::defined)
-            .map(|gradient| {
-                let norm = gradient.norm().to_kind(Kind::Double).double_value(&[]);
-                norm * norm
-            })
-            .sum();
-        let norm = squares.sqrt();
+        let squares: f64 = norms.iter().map(|norm| norm * norm).sum();
+        (squares.sqrt(), beside)
+    }
+
+    /// Scales all gradients, whose common norm is `norm`, down to `max_norm` where they exceed it;
+    /// 0 leaves them as they are.
+    pub fn limit_gradients(&mut self, norm: f64, max_norm: f64) {
+        let _guard = tch::no_grad_guard();
         if max_norm > 0.0 && norm > max_norm {
             let factor = max_norm / (norm + 1e-6);
-            for mut gradient in gradients().filter(Tensor::defined) {
+            for mut gradient in self.gradients() {
                 let _ = gradient.g_mul_scalar_(factor);
             }
         }
+    }
+
+    /// The two together: the norm from before.
+    pub fn clip_gradients(&mut self, max_norm: f64) -> f64 {
+        let (norm, _) = self.gradient_norm(&[]);
+        self.limit_gradients(norm, max_norm);
         norm
+    }
+
+    fn gradients(&self) -> impl Iterator<Item = Tensor> {
+        let gradients = self.slots.iter().map(|slot| slot.parameter.tensor.grad());
+        gradients.filter(Tensor::defined)
     }
 
     /// One update at learning rate `rate`. Parameters without a gradient stay as they are.

@@ -121,26 +121,6 @@ impl DeviceChoice {
     }
 }
 
-/// The precision the frozen backbone computes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Precision {
-    /// 32 bits.
-    Fp32,
-    /// 16 bits with fp32's range.
-    Bf16,
-}
-
-impl Precision {
-    /// libtorch's name for it.
-    #[must_use]
-    pub fn kind(self) -> tch::Kind {
-        match self {
-            Self::Fp32 => tch::Kind::Float,
-            Self::Bf16 => tch::Kind::BFloat16,
-        }
-    }
-}
-
 /// The terminal's width, 80 where it cannot be told.
 #[must_use]
 pub fn terminal_columns() -> usize {

@@ -297,7 +297,7 @@ impl Classifier for Bound<'_> {
         if let [only] = pieces {
             let computed = self.loss(&only.clips, &only.targets)?;
             let (loss, predicted) = (
-                computed.value.double_value(&[]),
+                computed.value.detach().to_kind(Kind::Double),
                 computed.predicted.shallow_clone(),
             );
             computed.backward(1.0)?;
@@ -345,7 +345,7 @@ impl Classifier for Bound<'_> {
             }
         }
         Ok(Learned {
-            loss: contrast.value.double_value(&[]),
+            loss: contrast.value.detach().to_kind(Kind::Double),
             predicted: contrast.predicted,
         })
     }

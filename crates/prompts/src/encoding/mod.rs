@@ -261,12 +261,30 @@ impl TextEncoder {
 
     /// The features of one group's classes: `[b, H, W]` to `[b, k, D]`, in fp32.
     fn piece(&self, tower: &TextTower, prompts: &Tensor, group: usize) -> Result<Tensor> {
-        let features = match &self.groups[group].form {
-            Form::Sequences(sequences) => sequences.forward(tower, prompts)?,
-            Form::Packed(packed) => packed.forward(tower, prompts)?,
+        let forward = |prompts: &Tensor| match &self.groups[group].form {
+            Form::Sequences(sequences) => sequences.forward(tower, prompts),
+            Form::Packed(packed) => packed.forward(tower, prompts),
         };
-        Ok(features.to_kind(Kind::Float))
+        if self.options.0 != Kind::Half || !prompts.requires_grad() {
+            return Ok(forward(prompts)?.to_kind(Kind::Float));
+        }
+        let features = forward(&gradient_times(prompts, FP16_GRADIENTS.recip()))?;
+        Ok(gradient_times(
+            &features.to_kind(Kind::Float),
+            FP16_GRADIENTS,
+        ))
     }
+}
+
+/// What gradients are multiplied by on their way through a tower of fp16 (Micikevicius et al.,
+/// 2018, "Mixed Precision Training"): else the smallest would be none.
+const FP16_GRADIENTS: f64 = 1024.0;
+
+/// `x` itself, whose gradient is multiplied by `factor`.
+fn gradient_times(x: &Tensor, factor: f64) -> Tensor {
+    let still = x.detach();
+    let nothing = x - &still;
+    still + nothing * factor
 }
 
 fn joined(mut pieces: Vec<Tensor>, dim: i64) -> Result<Tensor> {

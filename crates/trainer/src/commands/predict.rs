@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use clip_backbone::Preprocess;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use trainer::config::Precision;
 use trainer::predict::{
     self, Cut, Labels, Recognise, Shown, Span, Templates, TrainedRun, ZeroShot,
 };
@@ -76,8 +77,8 @@ pub(crate) struct Arguments {
     device: runtime::DeviceChoice,
 
     /// The backbone's precision.
-    #[arg(long, value_enum, default_value_t = runtime::Precision::Fp32)]
-    precision: runtime::Precision,
+    #[arg(long, value_enum, default_value_t = Precision::Fp32)]
+    precision: Precision,
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {

@@ -109,14 +109,28 @@ pub enum DatasetKind {
     Csv,
 }
 
-/// Floating-point precision of the frozen towers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The precision the backbone computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// 32 bits.
     Fp32,
-    /// bfloat16.
+    /// 16 bits with fp32's range.
     Bf16,
+    /// 16 bits with finer steps and less range, on a GPU.
+    Fp16,
+}
+
+impl Precision {
+    /// libtorch's name for it.
+    #[must_use]
+    pub fn kind(self) -> tch::Kind {
+        match self {
+            Self::Fp32 => tch::Kind::Float,
+            Self::Bf16 => tch::Kind::BFloat16,
+            Self::Fp16 => tch::Kind::Half,
+        }
+    }
 }
 
 /// What is trained on what and tested on what.
