@@ -15,8 +15,6 @@ mod settings;
 mod summary;
 mod train;
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -45,7 +43,7 @@ enum Command {
 }
 
 /// Runs the command that was asked for.
-pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     let Some(command) = arguments.command else {
         return run(Arguments::parse_from(["trainer", "demo"]));
     };

@@ -2,19 +2,15 @@
 
 mod commands;
 
-use std::process::ExitCode;
-
 use clap::Parser as _;
 
-fn main() -> ExitCode {
+fn main() {
     trainer::runtime::keep_freed_memory();
     let arguments = commands::Arguments::parse();
-    match commands::run(arguments) {
-        Ok(code) => code,
-        Err(error) => {
-            // The whole chain in one block, once.
-            eprintln!("error: {error:#}");
-            ExitCode::from(commands::exit::FAILED)
-        }
-    }
+    let code = commands::run(arguments).unwrap_or_else(|error| {
+        // The whole chain in one block, once.
+        eprintln!("error: {error:#}");
+        commands::exit::FAILED
+    });
+    trainer::runtime::leave(code)
 }

@@ -1,5 +1,7 @@
 //! What a process that computes with libtorch settles once, at its start.
 
+use std::io::{self, Write as _};
+
 /// Keeps freed blocks of memory instead of handing them back to the system.
 ///
 /// glibc maps every block above 32 MiB anew and unmaps it when freed, so that each large
@@ -8,6 +10,22 @@
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     glibc::raise_thresholds();
+}
+
+/// Ends the process at once. What libtorch would tidy up first (it takes its operators off a list,
+/// one by one) goes with the process anyway, and takes a tenth of a second.
+pub fn leave(code: u8) -> ! {
+    // Nobody is left to tell of a failure.
+    let _ = io::stdout().flush();
+    // Only the C library leaves without the destructors of others.
+    #[cfg(unix)]
+    #[allow(unsafe_code)]
+    // SAFETY: takes a number and does not return.
+    unsafe {
+        libc::_exit(code.into())
+    }
+    #[cfg(not(unix))]
+    std::process::exit(code.into())
 }
 
 /// Hands freed memory back to the system and forgets the most the process has held, so that

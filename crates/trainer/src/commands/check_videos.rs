@@ -1,7 +1,6 @@
 //! `trainer check-videos`: decode every video once, before training meets a bad one.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
@@ -30,7 +29,7 @@ pub(crate) struct Arguments {
     out: Option<PathBuf>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let config = arguments.settings.resolve()?;
     // What is missing is what this is to find out.
     let data = config::Data {
@@ -79,16 +78,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if found.interrupted {
         eprintln!("stopped; the same command goes on");
-        return Ok(ExitCode::from(exit::INTERRUPTED));
+        return Ok(exit::INTERRUPTED);
     }
     if dataset.keep_counts(&found.frames)? {
         eprintln!("the manifest holds {} frame counts", found.frames.len());
     }
     if found.bad.is_empty() {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(exit::DONE);
     }
     if arguments.out.is_some() || dataset.prepared.is_none() {
         eprintln!("leave them out with --set data.skip={}", list.display());
     }
-    Ok(ExitCode::from(exit::PARTIAL))
+    Ok(exit::PARTIAL)
 }

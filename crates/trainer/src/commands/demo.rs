@@ -1,7 +1,6 @@
 //! `trainer demo`: the built-in experiment.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -56,7 +55,7 @@ pub(crate) struct Arguments {
     threads: u16,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let started = Instant::now();
     let interrupt = Interrupt::install()?;
     let most = arguments.shots.iter().copied().max().unwrap_or(1);
@@ -95,7 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     bar.finish_and_clear();
     let Ended::Finished(table) = ended else {
         eprintln!("stopped; the same command goes on");
-        return Ok(ExitCode::from(exit::INTERRUPTED));
+        return Ok(exit::INTERRUPTED);
     };
     println!("{table}\n{READING}");
     let page = options.out.join("report.html");
@@ -110,7 +109,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     report::write_below(&intro, &runs, &page)?;
     println!("\nreport: {}", page.display());
     eprintln!("{:.0} s in all", started.elapsed().as_secs_f64());
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::DONE)
 }
 
 /// How the table is to be read.

@@ -1,7 +1,6 @@
 //! `trainer eval`: test a trained checkpoint.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -32,7 +31,7 @@ pub(crate) struct Arguments {
     out: Option<PathBuf>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.settings.file().is_some() {
         bail!("eval takes its configuration from the checkpoint; change keys with --set");
     }
@@ -64,12 +63,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         };
         match session.evaluate(&loaded, &out)? {
             Evaluation::Done(more) => results.extend(more),
-            Evaluation::Interrupted => return Ok(ExitCode::from(exit::INTERRUPTED)),
+            Evaluation::Interrupted => return Ok(exit::INTERRUPTED),
         }
     }
     print!("{}", summary(&results));
     eprintln!("results below {}", out.display());
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::DONE)
 }
 
 /// The folder itself where it holds checkpoints, else its `seed-*` folders in order.

@@ -1,7 +1,5 @@
 //! `trainer extract`: compute frame features ahead of training.
 
-use std::process::ExitCode;
-
 use anyhow::{Context as _, Result};
 use clap::Args;
 use data::feature_cache::ShareOfWork;
@@ -26,7 +24,7 @@ pub(crate) struct Arguments {
     shard: String,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let share: ShareOfWork = arguments.shard.parse()?;
     let config = arguments.settings.resolve()?;
     let session = Session::open(config, Interrupt::install()?, arguments.settings.quiet)?;
@@ -35,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let trials = trials(&session.config.protocol, &session.dataset)?;
     let (train, test) = session.parts(&trials)?;
-    let mut code = ExitCode::SUCCESS;
+    let mut code = exit::DONE;
     let train_recipes = session.train_recipes().into_iter();
     let work = train_recipes.map(|recipe| ("training", &train, recipe));
     let work = work.chain([("test", &test, session.test_recipe())]);
@@ -53,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         );
         for (position, reason) in &done.skipped {
             eprintln!("left out: {}: {reason}", session.dataset.id(*position));
-            code = ExitCode::from(exit::PARTIAL);
+            code = exit::PARTIAL;
         }
         if let Some(rates) = done.rates() {
             eprintln!(
@@ -71,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         if done.interrupted {
             eprintln!("stopped; the same command goes on");
-            return Ok(ExitCode::from(exit::INTERRUPTED));
+            return Ok(exit::INTERRUPTED);
         }
     }
     Ok(code)

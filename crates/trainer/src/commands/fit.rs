@@ -1,7 +1,6 @@
 //! `trainer fit`: one's own actions from a folder of class folders.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -64,7 +63,7 @@ pub(crate) struct AddClass {
     quiet: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let root = std::path::absolute(&arguments.folder)?;
     let name = root
         .file_name()
@@ -102,7 +101,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     finish(&session, &out)
 }
 
-pub(crate) fn add_class(arguments: &AddClass) -> Result<ExitCode> {
+pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
     let seed = arguments.run.join("seed-0");
     let loaded = last_checkpoint::<Record>(&seed)?
         .with_context(|| format!("{} is no run of fit", arguments.run.display()))?;
@@ -152,14 +151,14 @@ fn open(config: Checked, quiet: bool) -> Result<Session> {
     Ok(session)
 }
 
-fn finish(session: &Session, out: &Path) -> Result<ExitCode> {
+fn finish(session: &Session, out: &Path) -> Result<u8> {
     let Finished::All(results) = session.run(out)? else {
         eprintln!("stopped; the same command goes on from the last checkpoint");
-        return Ok(ExitCode::from(exit::INTERRUPTED));
+        return Ok(exit::INTERRUPTED);
     };
     print!("{}", summary(&results));
     println!("checkpoint: {}", out.join("seed-0").display());
     println!("report: {}", report::beside(out)?.display());
     let skipped = results.iter().any(|result| !result.skipped.is_empty());
-    Ok(ExitCode::from(if skipped { exit::PARTIAL } else { 0 }))
+    Ok(if skipped { exit::PARTIAL } else { exit::DONE })
 }

@@ -1,12 +1,12 @@
 //! `trainer info`: parameters and operations, as the paper counts them and as they are.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use clap::Args;
 use clip_backbone::Config;
 use models::cost::{DatasetShape, honest, paper_counter};
 use models::{Ablation, Preset, SifConfig};
+
+use super::exit;
 
 /// Print parameters and operations of each preset on each data set of the paper.
 #[derive(Debug, Args)]
@@ -15,7 +15,7 @@ pub(crate) struct Arguments {}
 /// What the paper's Table 3 prints for CLIP: operations in G, parameters in M.
 const PAPER_CLIP: [&str; 3] = ["459.470", "555.366", "1135.759"];
 
-pub(crate) fn run(_arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(_arguments: &Arguments) -> Result<u8> {
     let config = Config::vit_b_16();
     let (t, d) = (8, config.joint_width);
     println!("ViT-B/16, T = 8, s = 4, H = 5; G: 1e9 multiply-adds for one video");
@@ -83,7 +83,7 @@ pub(crate) fn run(_arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     println!("frames G: the image tower on 8 frames and the model's own blocks.");
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::DONE)
 }
 
 fn giga(operations: i64) -> f64 {

@@ -2,15 +2,14 @@
 
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use clip_backbone::Preprocess;
+use clip_backbone::{Checkpoint, Preprocess};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use trainer::config::Precision;
 use trainer::predict::{
-    self, Cut, Labels, Recognise, Shown, Span, Templates, TrainedRun, ZeroShot,
+    self, Clip, Cut, Labels, PredictError, Recognise, Shown, Span, Templates, TrainedRun, ZeroShot,
 };
 use trainer::runtime;
 
@@ -81,7 +80,7 @@ pub(crate) struct Arguments {
     precision: Precision,
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     let labels = match (&arguments.labels, &arguments.labels_file) {
         (Some(list), _) => Some(Labels::parse(list)?),
         (None, Some(path)) => Some(Labels::read(path)?),
@@ -99,37 +98,50 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
                 run.frames()
             );
         }
-        return answer_all(
-            &arguments,
-            &run.bind(labels.as_ref())?,
-            run.preprocess(),
-            frames,
-        );
+        let clips = whole(&arguments, run.preprocess(), frames);
+        let model = run.bind(labels.as_ref())?;
+        return answer_all(&arguments, &model, run.preprocess(), frames, clips);
     }
     let Some(labels) = labels else {
         eprintln!("error: nothing to choose from: give --labels, --labels-file or a trained run");
-        return Ok(ExitCode::from(exit::USAGE));
+        return Ok(exit::USAGE);
     };
     let templates = Templates::parse(&arguments.templates)?;
     let kind = arguments.precision.kind();
-    let clip = ZeroShot::open(checkpoint, labels, &templates, device, kind)
-        .with_context(|| format!("cannot use the checkpoint {checkpoint}"))?;
+    let unusable = || format!("cannot use the checkpoint {checkpoint}");
+    let opened = Checkpoint::open(checkpoint).with_context(unusable)?;
     let frames = usize::from(arguments.frames.unwrap_or(8));
-    answer_all(&arguments, &clip, clip.preprocess(), frames)
+    let clips = whole(&arguments, opened.preprocess(), frames);
+    let model = ZeroShot::load(&opened, labels, &templates, device, kind).with_context(unusable)?;
+    answer_all(&arguments, &model, opened.preprocess(), frames, clips)
 }
 
-/// Decodes, answers and prints every video.
+/// Whole videos, decoded from now on, while the model is still being loaded; `None` for windows of
+/// them.
+fn whole(
+    arguments: &Arguments,
+    preprocess: &Preprocess,
+    frames: usize,
+) -> Option<impl Iterator<Item = (PathBuf, Result<Clip, PredictError>)>> {
+    let videos = arguments
+        .window
+        .is_none()
+        .then(|| arguments.videos.clone())?;
+    Some(predict::decode_ahead(videos, frames, preprocess))
+}
+
+/// Answers and prints every video: the `clips`, or windows.
 fn answer_all(
     arguments: &Arguments,
     model: &dyn Recognise,
     preprocess: &Preprocess,
     frames: usize,
-) -> Result<ExitCode> {
+    clips: Option<impl Iterator<Item = (PathBuf, Result<Clip, PredictError>)>>,
+) -> Result<u8> {
     let top = |default| usize::from(arguments.top.unwrap_or(default));
     let progress = progress_bar(arguments);
     let Some(window) = arguments.window else {
-        let clips = predict::decode_ahead(arguments.videos.clone(), frames, preprocess);
-        let answers = clips.map(|(path, clip)| {
+        let answers = clips.into_iter().flatten().map(|(path, clip)| {
             let answer = clip
                 .map_err(anyhow::Error::from)
                 .and_then(|clip| Ok(predict::answer(model, preprocess, &path, &clip, top(5))?));
@@ -159,7 +171,7 @@ fn print_all(
     arguments: &Arguments,
     progress: &ProgressBar,
     answers: impl Iterator<Item = (PathBuf, Result<impl Shown>)>,
-) -> Result<ExitCode> {
+) -> Result<u8> {
     let total = arguments.videos.len();
     let mut printer = Printer::new(arguments);
     let mut answered = 0;
@@ -172,7 +184,7 @@ fn print_all(
             Ok(()) => {}
             // The reader has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                return Ok(ExitCode::SUCCESS);
+                return Ok(exit::DONE);
             }
             Err(error) => return Err(error).context("cannot write the answers"),
         }
@@ -183,11 +195,11 @@ fn print_all(
     if failed > 0 && total > 1 {
         eprintln!("{failed} of {total} videos could not be answered");
     }
-    Ok(ExitCode::from(match (answered, failed) {
+    Ok(match (answered, failed) {
         (_, 0) => exit::DONE,
         (0, _) => exit::FAILED,
         _ => exit::PARTIAL,
-    }))
+    })
 }
 
 /// A bar where a person waits for several videos or many windows; elsewhere nothing.

@@ -1,13 +1,14 @@
 //! `trainer pretrain`: makes the demo's backbone.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use trainer::demo::pretrain::{Options, pretrain};
 use trainer::demo::quality;
 use trainer::interrupt::Interrupt;
+
+use super::exit;
 
 /// Pre-train the demo's small CLIP on captioned stills (minutes on a CPU).
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,7 @@ pub(crate) struct Arguments {
 /// Seed of the stills that the result is measured on.
 const MEASURED: u64 = 1_000;
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     tch::set_num_threads(arguments.threads);
     let options = Options {
         seed: arguments.seed,
@@ -69,5 +70,5 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     bar.finish_and_clear();
     println!("{}", quality::measure(&arguments.out, MEASURED)?);
     println!("{}", arguments.out.display());
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::DONE)
 }

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
 use trainer::config::Config;
 use trainer::dataset::Dataset;
 use trainer::report::{FilmStrips, FinishedRun, html_below};
+
+use super::exit;
 
 /// Write finished runs as one self-contained HTML page.
 ///
@@ -25,7 +26,7 @@ pub(crate) struct Arguments {
     out: Option<PathBuf>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let runs = arguments
         .runs
         .iter()
@@ -38,7 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     write(&runs, &out)?;
     println!("{}", out.display());
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::DONE)
 }
 
 /// Writes the page of one run into its folder, and says where.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -56,7 +55,7 @@ pub(crate) struct Arguments {
     out: PathBuf,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let presets: &[&str] = match arguments.preset.as_str() {
         "paper" => &["paper"],
         "best" => &["best"],
@@ -92,14 +91,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             }
             let Finished::All(results) = runner.cell(cell, preset)? else {
                 eprintln!("stopped; the same command goes on");
-                return Ok(ExitCode::from(exit::INTERRUPTED));
+                return Ok(exit::INTERRUPTED);
             };
             print_cell(arguments.table, cell, preset, &results);
             notes.add(&cell.column, &results);
         }
     }
     print!("{}", notes.text());
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::DONE)
 }
 
 /// Runs cells in sessions that are opened once.

@@ -1,7 +1,6 @@
 //! `trainer train`: train and test every seed of a configuration.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
@@ -27,7 +26,7 @@ pub(crate) struct Arguments {
     out: Option<PathBuf>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let config = arguments.settings.resolve()?;
     let folder = match &arguments.out {
         Some(folder) => folder.clone(),
@@ -41,11 +40,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Finished::All(results) => {
             print!("{}", summary(&results));
             eprintln!("results below {}", folder.display());
-            Ok(ExitCode::SUCCESS)
+            Ok(exit::DONE)
         }
         Finished::Interrupted => {
             eprintln!("stopped; the same command goes on from the last checkpoint");
-            Ok(ExitCode::from(exit::INTERRUPTED))
+            Ok(exit::INTERRUPTED)
         }
     }
 }

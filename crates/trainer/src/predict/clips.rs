@@ -24,32 +24,34 @@ pub struct Clip {
     pub frame_count: usize,
 }
 
-/// Decodes `videos` on as many threads as there are processors, and yields them in order.
+/// A video that a thread is decoding.
+type Running = (PathBuf, JoinHandle<Result<Clip, PredictError>>);
+
+/// Decodes `videos` on as many threads as there are processors, from now on, and yields them in
+/// order.
 ///
 /// T = `frames` segment centres are taken from each. No more clips than threads are held.
 pub fn decode_ahead(
     videos: Vec<PathBuf>,
     frames: usize,
     preprocess: &Preprocess,
-) -> impl Iterator<Item = (PathBuf, Result<Clip, PredictError>)> {
+) -> impl Iterator<Item = (PathBuf, Result<Clip, PredictError>)> + use<> {
     let window = std::thread::available_parallelism().map_or(1, usize::from);
     let preprocess = Arc::new(preprocess.clone());
     let mut waiting = videos.into_iter();
-    let mut running: VecDeque<(PathBuf, JoinHandle<Result<Clip, PredictError>>)> = VecDeque::new();
+    let mut start = move || {
+        let path = waiting.next()?;
+        let (file, preprocess) = (path.clone(), Arc::clone(&preprocess));
+        let job = std::thread::spawn(move || decode(&file, frames, &preprocess));
+        Some((path, job))
+    };
+    let mut running: VecDeque<Running> = std::iter::from_fn(&mut start).take(window).collect();
     std::iter::from_fn(move || {
-        while running.len() < window
-            && let Some(path) = waiting.next()
-        {
-            let (file, preprocess) = (path.clone(), Arc::clone(&preprocess));
-            running.push_back((
-                path,
-                std::thread::spawn(move || decode(&file, frames, &preprocess)),
-            ));
-        }
         let (path, job) = running.pop_front()?;
         let clip = job
             .join()
             .unwrap_or_else(|_| Err(PredictError::Decoder(path.clone())));
+        running.extend(start());
         Some((path, clip))
     })
 }

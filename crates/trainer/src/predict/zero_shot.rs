@@ -1,6 +1,6 @@
 //! Frozen CLIP as a recogniser: the mean of the frame features against the labels' texts.
 
-use clip_backbone::{Checkpoint, Preprocess, Usage, VisionTower};
+use clip_backbone::{Checkpoint, Usage, VisionTower};
 use tch::{Device, Kind, Tensor};
 
 use super::{Labels, Recognise, Templates};
@@ -10,7 +10,6 @@ use crate::Result;
 #[derive(Debug)]
 pub struct ZeroShot {
     vision: VisionTower,
-    preprocess: Preprocess,
     labels: Labels,
     /// `[K, D]`, unit length.
     text: Tensor,
@@ -19,20 +18,19 @@ pub struct ZeroShot {
 }
 
 impl ZeroShot {
-    /// Loads `checkpoint` (a folder, a file or a hub id) and encodes the labels: a label's text
-    /// feature is the mean of its templates' unit features.
+    /// Loads `checkpoint` and encodes the labels: a label's text feature is the mean of its
+    /// templates' unit features.
     ///
     /// # Errors
     /// Whatever keeps the checkpoint from loading.
-    pub fn open(
-        checkpoint: &str,
+    pub fn load(
+        checkpoint: &Checkpoint,
         labels: Labels,
         templates: &Templates,
         device: Device,
         kind: Kind,
     ) -> Result<Self> {
         let _guard = tch::no_grad_guard();
-        let checkpoint = Checkpoint::open(checkpoint)?;
         let tokenizer = checkpoint.tokenizer()?;
         let clip = checkpoint.load(Usage::Frozen, device, kind)?;
         let sentences: Vec<String> = labels
@@ -49,17 +47,10 @@ impl ZeroShot {
         let scale = clip.logit_scale().exp().double_value(&[]);
         Ok(Self {
             vision: clip.vision,
-            preprocess: checkpoint.preprocess().clone(),
             labels,
             text: unit(&mean),
             scale,
         })
-    }
-
-    /// How frames are resized, cropped and normalised for this backbone.
-    #[must_use]
-    pub fn preprocess(&self) -> &Preprocess {
-        &self.preprocess
     }
 }
 
