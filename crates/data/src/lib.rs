@@ -23,6 +23,8 @@ pub mod transform;
 #[cfg(feature = "decode")]
 mod video_source;
 mod views;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 pub use class_name::{ClassName, NameStyle};
 pub use clip_source::{ClipError, ClipSource, Decoded};

@@ -83,7 +83,7 @@ fn main() {
             .collect();
         optimizer.zero_grad();
         let learned = classifier.learn(&parts).expect("a step");
-        optimizer.clip_gradients(20.0);
+        optimizer.clip_gradients(20.0).expect("gradients");
         optimizer.step(5e-6);
         seconds.push(started.elapsed().as_secs_f64());
         assert!(learned.loss.double_value(&[]).is_finite());

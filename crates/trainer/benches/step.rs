@@ -90,7 +90,7 @@ fn row(rounds: usize, batch: i64, path: TextPath, kind: Kind, labels: &[String])
             let clips = Clips::Features(features.shallow_clone());
             let loss = classifier.loss(&clips, &Targets::classes(&classes));
             loss.expect("a batch").backward(1.0).expect("a scalar");
-            optimizer.clip_gradients(1.0);
+            optimizer.clip_gradients(1.0).expect("gradients");
             optimizer.step(1e-4);
         });
         let alone = seconds(|| text_side(&clip, &encoder, batch));

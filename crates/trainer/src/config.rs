@@ -133,7 +133,7 @@ impl Config {
         self.train.check()?;
         self.model.check(&self.data, &self.train)?;
         if self.backbone.precision == Precision::Fp16 {
-            let refused = |but| Err(value("backbone.precision", but, "fp16"));
+            let refused = |expected| Err(value("backbone.precision", expected, "fp16"));
             if self.device == "cpu" {
                 return refused("fp32 or bf16 with device = cpu: fp16 is a GPU's");
             }

@@ -305,8 +305,7 @@ fn step(
     let right = predicted
         .eq_tensor(&batch.classes.to_device(predicted.device()))
         .sum(Kind::Double);
-    let (norm, read) = optimizer.gradient_norm(&[&learned.loss, &right]);
-    let [loss, right] = [0, 1].map(|place| read.get(place).copied().unwrap_or(f64::NAN));
+    let (norm, [loss, right]) = optimizer.gradient_norm([&learned.loss, &right])?;
     if !loss.is_finite() {
         return Err(not_finite(done, "loss", loss));
     }

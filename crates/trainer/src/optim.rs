@@ -122,22 +122,24 @@ impl Optimizer {
 
     /// The Euclidean norm of all gradients together, and the numbers of `beside`, a tensor each:
     /// all are read at once, since each reading waits for a GPU.
-    pub fn gradient_norm(&self, beside: &[&Tensor]) -> (f64, Vec<f64>) {
+    ///
+    /// # Errors
+    /// [`Error::Torch`] where libtorch refuses, as where they lie on several devices.
+    pub fn gradient_norm<const N: usize>(&self, beside: [&Tensor; N]) -> Result<(f64, [f64; N])> {
         let _guard = tch::no_grad_guard();
         let norms = self.gradients().map(|gradient| gradient.norm());
         let all: Vec<Tensor> = norms
             .chain(beside.iter().map(|number| number.reshape([])))
             .map(|number| number.to_kind(Kind::Double))
             .collect();
-        // Without any there is nothing to read.
-        let mut norms = match all.is_empty() {
-            true => Vec::new(),
-            false => Vec::<f64>::try_from(Tensor::stack(&all, 0)).unwrap_or_default(),
-        };
-        let beside = norms.split_off(norms.len().saturating_sub(beside.len()));
+        if all.is_empty() {
+            return Ok((0.0, [0.0; N]));
+        }
+        let read = Vec::<f64>::try_from(Tensor::f_stack(&all, 0)?)?;
+        let (norms, beside) = read.split_at(read.len() - N);
         // In double precision: the sum runs over millions of squares.
         let squares: f64 = norms.iter().map(|norm| norm * norm).sum();
-        (squares.sqrt(), beside)
+        Ok((squares.sqrt(), std::array::from_fn(|place| beside[place])))
     }
 
     /// Scales all gradients, whose common norm is `norm`, down to `max_norm` where they exceed it;
@@ -153,10 +155,13 @@ impl Optimizer {
     }
 
     /// The two together: the norm from before.
-    pub fn clip_gradients(&mut self, max_norm: f64) -> f64 {
-        let (norm, _) = self.gradient_norm(&[]);
+    ///
+    /// # Errors
+    /// As [`gradient_norm`](Self::gradient_norm).
+    pub fn clip_gradients(&mut self, max_norm: f64) -> Result<f64> {
+        let (norm, []) = self.gradient_norm([])?;
         self.limit_gradients(norm, max_norm);
-        norm
+        Ok(norm)
     }
 
     fn gradients(&self) -> impl Iterator<Item = Tensor> {
@@ -457,9 +462,9 @@ mod tests {
         (&p * Tensor::from_slice(&[3.0f32, 4.0]))
             .sum(Kind::Float)
             .backward();
-        assert!((optimizer.clip_gradients(0.0) - 5.0).abs() < 1e-6);
-        assert!((optimizer.clip_gradients(1.0) - 5.0).abs() < 1e-6);
-        assert!((optimizer.clip_gradients(10.0) - 1.0).abs() < 1e-5);
+        assert!((optimizer.clip_gradients(0.0).unwrap() - 5.0).abs() < 1e-6);
+        assert!((optimizer.clip_gradients(1.0).unwrap() - 5.0).abs() < 1e-6);
+        assert!((optimizer.clip_gradients(10.0).unwrap() - 1.0).abs() < 1e-5);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a process that computes with libtorch settles once, at its start.
+//! What a process that computes with libtorch settles at its start and its end.
 
 use std::io::{self, Write as _};
 

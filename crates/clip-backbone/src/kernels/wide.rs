@@ -7,6 +7,7 @@ mod product;
 mod team;
 
 use std::arch::x86_64::__cpuid_count;
+use std::sync::OnceLock;
 
 use tch::{Device, Kind, Tensor};
 
@@ -23,10 +24,12 @@ pub(crate) fn serve(x: &Tensor) -> bool {
         && x.is_contiguous()
         && x.numel() > 0
         && !x.requires_grad()
-        && has_what_it_takes()
-        && !has_amx()
-        && Team::of_libtorch().is_some()
+        && *MACHINE
+            .get_or_init(|| has_what_it_takes() && !has_amx() && Team::of_libtorch().is_some())
 }
+
+/// Asked once: a virtual machine answers for the processor, and takes its time.
+static MACHINE: OnceLock<bool> = OnceLock::new();
 
 fn has_what_it_takes() -> bool {
     is_x86_feature_detected!("avx512f")

@@ -77,7 +77,7 @@ impl Converter {
         let mut rgb = Vec::with_capacity(picture.width * 3 * picture.height);
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
-        if wide::is_available() {
+        if crate::wide::is_available() {
             // SAFETY: the processor has been asked.
             unsafe { self.wide.run(picture, matrix, &mut rgb) };
             return rgb;

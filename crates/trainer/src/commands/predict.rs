@@ -75,9 +75,9 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "auto")]
     device: runtime::DeviceChoice,
 
-    /// The backbone's precision.
-    #[arg(long, value_enum, default_value_t = Precision::Fp32)]
-    precision: Precision,
+    /// The backbone's precision; fp32, or what a run was trained in.
+    #[arg(long, value_enum)]
+    precision: Option<Precision>,
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<u8> {
@@ -89,7 +89,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     let checkpoint = &arguments.checkpoint;
     let device = arguments.device.resolve()?;
     if let Some(folder) = TrainedRun::find(Path::new(checkpoint)) {
-        let run = TrainedRun::open(&folder, arguments.backbone.as_deref(), device)
+        let backbone = arguments.backbone.as_deref();
+        let run = TrainedRun::open(&folder, backbone, arguments.precision, device)
             .with_context(|| format!("cannot use the run {checkpoint}"))?;
         let frames = arguments.frames.map_or(run.frames(), usize::from);
         if frames != run.frames() {
@@ -98,57 +99,72 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
                 run.frames()
             );
         }
-        let clips = whole(&arguments, run.preprocess(), frames);
+        let asked = Asked::start(&arguments, run.preprocess(), frames);
         let model = run.bind(labels.as_ref())?;
-        return answer_all(&arguments, &model, run.preprocess(), frames, clips);
+        return answer_all(&arguments, &model, run.preprocess(), frames, asked);
     }
     let Some(labels) = labels else {
         eprintln!("error: nothing to choose from: give --labels, --labels-file or a trained run");
         return Ok(exit::USAGE);
     };
     let templates = Templates::parse(&arguments.templates)?;
-    let kind = arguments.precision.kind();
+    let kind = arguments.precision.unwrap_or(Precision::Fp32).kind();
     let unusable = || format!("cannot use the checkpoint {checkpoint}");
     let opened = Checkpoint::open(checkpoint).with_context(unusable)?;
     let frames = usize::from(arguments.frames.unwrap_or(8));
-    let clips = whole(&arguments, opened.preprocess(), frames);
+    let asked = Asked::start(&arguments, opened.preprocess(), frames);
     let model = ZeroShot::load(&opened, labels, &templates, device, kind).with_context(unusable)?;
-    answer_all(&arguments, &model, opened.preprocess(), frames, clips)
+    answer_all(&arguments, &model, opened.preprocess(), frames, asked)
 }
 
-/// Whole videos, decoded from now on, while the model is still being loaded; `None` for windows of
-/// them.
-fn whole(
-    arguments: &Arguments,
-    preprocess: &Preprocess,
-    frames: usize,
-) -> Option<impl Iterator<Item = (PathBuf, Result<Clip, PredictError>)>> {
-    let videos = arguments
-        .window
-        .is_none()
-        .then(|| arguments.videos.clone())?;
-    Some(predict::decode_ahead(videos, frames, preprocess))
+/// What is answered.
+enum Asked<C> {
+    /// Whole videos, decoded ahead.
+    Whole(C),
+    /// Windows of them.
+    Windows(Span),
 }
 
-/// Answers and prints every video: the `clips`, or windows.
+impl Asked<()> {
+    /// Whole videos are decoded from now on.
+    fn start(
+        arguments: &Arguments,
+        preprocess: &Preprocess,
+        frames: usize,
+    ) -> Asked<impl Iterator<Item = (PathBuf, Result<Clip, PredictError>)>> {
+        match arguments.window {
+            Some(window) => Asked::Windows(window),
+            None => Asked::Whole(predict::decode_ahead(
+                arguments.videos.clone(),
+                frames,
+                preprocess,
+            )),
+        }
+    }
+}
+
+/// Answers and prints every video.
 fn answer_all(
     arguments: &Arguments,
     model: &dyn Recognise,
     preprocess: &Preprocess,
     frames: usize,
-    clips: Option<impl Iterator<Item = (PathBuf, Result<Clip, PredictError>)>>,
+    asked: Asked<impl Iterator<Item = (PathBuf, Result<Clip, PredictError>)>>,
 ) -> Result<u8> {
     let top = |default| usize::from(arguments.top.unwrap_or(default));
     let progress = progress_bar(arguments);
-    let Some(window) = arguments.window else {
-        let answers = clips.into_iter().flatten().map(|(path, clip)| {
-            let answer = clip
-                .map_err(anyhow::Error::from)
-                .and_then(|clip| Ok(predict::answer(model, preprocess, &path, &clip, top(5))?));
-            progress.inc(1);
-            (path, answer)
-        });
-        return print_all(arguments, &progress, answers);
+    let window = match asked {
+        Asked::Windows(window) => window,
+        Asked::Whole(clips) => {
+            let answers = clips.map(|(path, clip)| {
+                let answer = clip
+                    .map_err(anyhow::Error::from)
+                    .and_then(|clip| Ok(predict::answer(model, preprocess, &path, &clip, top(5))?));
+                progress.inc(1);
+                (path, answer)
+            });
+            return print_all(arguments, &progress, answers);
+        }
     };
     let cut = Cut {
         window,

@@ -180,7 +180,7 @@ fn train(
             let loss = whole * WHOLE_CAPTIONS + one_thing;
             optimizer.zero_grad();
             loss.backward();
-            optimizer.clip_gradients(1.0);
+            optimizer.clip_gradients(1.0)?;
             optimizer.step(schedule.rate(step as u64));
             let _ = tch::no_grad(|| clip.logit_scale().shallow_clone().clamp_max_(MAX_SCALE));
             let value = loss.double_value(&[]);

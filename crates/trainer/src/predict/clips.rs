@@ -47,11 +47,13 @@ pub fn decode_ahead(
     };
     let mut running: VecDeque<Running> = std::iter::from_fn(&mut start).take(window).collect();
     std::iter::from_fn(move || {
+        if running.len() < window {
+            running.extend(start());
+        }
         let (path, job) = running.pop_front()?;
         let clip = job
             .join()
             .unwrap_or_else(|_| Err(PredictError::Decoder(path.clone())));
-        running.extend(start());
         Some((path, clip))
     })
 }

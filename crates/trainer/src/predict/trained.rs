@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor};
 use super::{Labels, Recognise};
 use crate::backbone::Backbone;
 use crate::checkpoint::TRAINED;
+use crate::config::Precision;
 use crate::engine::{last_checkpoint, load_parameters};
 use crate::run::Record;
 use crate::{Error, Result};
@@ -41,12 +42,18 @@ impl TrainedRun {
     }
 
     /// Loads the newest checkpoint in `folder` and the backbone it stands on, from where it
-    /// lay in training or from `backbone`.
+    /// lay in training or from `backbone`, in the `precision` given or that of the training, for
+    /// which fp32 stands in where the device lacks it.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] where there is none, or the backbone is another; whatever keeps
     /// the backbone from loading.
-    pub fn open(folder: &Path, backbone: Option<&Path>, device: Device) -> Result<Self> {
+    pub fn open(
+        folder: &Path,
+        backbone: Option<&Path>,
+        precision: Option<Precision>,
+        device: Device,
+    ) -> Result<Self> {
         let refuse = |path: &Path, reason: String| Error::Checkpoint {
             path: path.into(),
             reason,
@@ -55,7 +62,11 @@ impl TrainedRun {
             .ok_or_else(|| refuse(folder, "no checkpoint has been written yet".into()))?;
         let record = loaded.state;
         let place = backbone.unwrap_or(&record.backbone.place);
-        let backbone = Backbone::open(place, record.backbone.precision, device)?;
+        let trained_in = match (record.backbone.precision, device) {
+            (Precision::Fp16, Device::Cpu) => Precision::Fp32,
+            (precision, _) => precision,
+        };
+        let backbone = Backbone::open(place, precision.unwrap_or(trained_in), device)?;
         if backbone.identity.sha256 != record.backbone.sha256 {
             return Err(refuse(
                 &loaded.path,

@@ -14,8 +14,7 @@ use std::mem::transmute;
 use tch::{Device, Kind, Tensor};
 
 use super::functions::exp2;
-use super::lines::{BLOCKS, LANES, Line, Pair, ROWS, Rows, lay_out, products, rounded};
-use super::product::pairs;
+use super::lines::{BLOCKS, LANES, Line, Pair, ROWS, Rows, lay_out, pairs, products, rounded};
 use super::team::Team;
 
 /// Width of a head.
@@ -36,7 +35,8 @@ pub(crate) fn attention(qkv: &Tensor, heads: i64) -> Option<Tensor> {
     let joined = Tensor::empty([items, tokens, width / 3], (Kind::BFloat16, Device::Cpu));
     let (items, tokens, heads) = (items as usize, tokens as usize, heads as usize);
     let to = To(joined.data_ptr().cast());
-    let (all, stride) = (pairs(qkv), 3 * heads * PAIRS);
+    // SAFETY: asked for above; only `joined` is written.
+    let (all, stride) = (unsafe { pairs(qkv) }, 3 * heads * PAIRS);
     team.share(
         items * heads,
         || Scratch::new(tokens),

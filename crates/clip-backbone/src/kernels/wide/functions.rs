@@ -18,7 +18,8 @@ const COEFFICIENTS: [f32; 4] = [
     LN_2,
 ];
 
-/// 2ˣ to within 5e-5 of itself, a fortieth of what rounding to bf16 then takes.
+/// 2ˣ to within 6e-5 of itself, a small part of what rounding to bf16 then takes; of an infinity
+/// what is not a number.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn exp2(x: __m512) -> __m512 {
@@ -32,7 +33,7 @@ pub(super) fn exp2(x: __m512) -> __m512 {
     _mm512_scalef_ps(power, whole)
 }
 
-/// x σ(x) to within 1e-4 of itself.
+/// x σ(x) to within 2e-4 of itself.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn silu(x: __m512) -> __m512 {

@@ -6,6 +6,8 @@ use std::arch::x86_64::{
 };
 use std::mem::transmute;
 
+use tch::Tensor;
+
 /// Two bf16 whose products with two others are added up.
 pub(super) type Pair = [u16; 2];
 
@@ -46,6 +48,24 @@ impl<'a> Rows<'a> {
         }
         rows
     }
+}
+
+/// The numbers of a tensor.
+///
+/// # Safety
+/// [`super::serve`] has approved it, and nothing writes to it while the slice is held.
+pub(super) unsafe fn numbers(tensor: &Tensor) -> &[u16] {
+    // SAFETY: contiguous numbers of 16 bits on the CPU, held by the tensor.
+    unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
+}
+
+/// The same, two by two.
+///
+/// # Safety
+/// As [`numbers`].
+pub(super) unsafe fn pairs(tensor: &Tensor) -> &[Pair] {
+    // SAFETY: by this function's contract.
+    unsafe { numbers(tensor) }.as_chunks().0
 }
 
 /// Makes columns of the first `count` of `rows`, for [`products`] with as many blocks as they

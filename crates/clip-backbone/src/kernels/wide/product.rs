@@ -1,11 +1,12 @@
 //! x Wᵀ + b, with what follows done before a sum is rounded and written.
 
 use std::arch::x86_64::{__m512, _mm512_add_ps, _mm512_setzero_ps};
+use std::fmt;
 
 use tch::{Device, Kind, Tensor};
 
 use super::functions::{exact, silu};
-use super::lines::{BLOCKS, LANES, Line, Pair, ROWS, Rows, lay_out, products, rounded};
+use super::lines::{BLOCKS, LANES, Line, ROWS, Rows, lay_out, numbers, pairs, products, rounded};
 use super::team::Team;
 use crate::packed::Then;
 
@@ -15,7 +16,6 @@ const PANEL: usize = BLOCKS * LANES;
 const PORTION: usize = 1 << 17;
 
 /// A weight as [`products`] takes it: panels of 64 outputs.
-#[derive(Debug)]
 pub(crate) struct Panels {
     /// For each panel, for each pair of inputs, four lines.
     lines: Vec<Line>,
@@ -40,7 +40,8 @@ impl Panels {
         let width = inputs / 2;
         let mut lines = vec![Line::EMPTY; width * outputs / LANES];
         let rows = Rows {
-            pairs: pairs(weight),
+            // SAFETY: asked for above.
+            pairs: unsafe { pairs(weight) },
             stride: width,
             width,
         };
@@ -84,16 +85,17 @@ impl Panels {
         let result = Tensor::empty(size, (Kind::BFloat16, Device::Cpu));
         let work = Work {
             x: Rows {
-                pairs: pairs(x),
+                // SAFETY: all three were asked for above.
+                pairs: unsafe { pairs(x) },
                 stride: width,
                 width,
             },
             rows,
-            bias: bias.map(numbers),
+            bias: bias.map(|bias| unsafe { numbers(bias) }),
             then: match then {
                 Then::Nothing => Finish::Nothing,
                 Then::Silu => Finish::Silu,
-                Then::Add(to) => Finish::Add(numbers(to)),
+                Then::Add(to) => Finish::Add(unsafe { numbers(to) }),
             },
             outputs: self.outputs,
             to: result.data_ptr().cast(),
@@ -112,6 +114,12 @@ impl Panels {
             },
         );
         Some(result)
+    }
+}
+
+impl fmt::Debug for Panels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Panels([{}, {}])", self.outputs, self.inputs)
     }
 }
 
@@ -198,20 +206,7 @@ impl Work<'_> {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn sixteen(numbers: &[u16], place: usize) -> __m512 {
-    let numbers = numbers[place..].first_chunk();
-    exact(*numbers.unwrap_or(&[0; LANES]))
-}
-
-/// The numbers of a tensor that [`super::serve`] has approved.
-pub(super) fn numbers(tensor: &Tensor) -> &[u16] {
-    // SAFETY: contiguous, on the CPU, bf16, and the tensor outlives the slice; nothing writes to
-    // it in place meanwhile, since these operations take it to read.
-    unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
-}
-
-/// The same, two by two.
-pub(super) fn pairs(tensor: &Tensor) -> &[Pair] {
-    numbers(tensor).as_chunks().0
+    exact(numbers[place..].as_chunks().0[0])
 }
 
 #[cfg(test)]

@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 type Region = unsafe extern "C" fn(*mut c_void);
 type Parallel = unsafe extern "C" fn(Region, *mut c_void, c_uint, c_uint);
 
-/// The team of GNU's OpenMP, which libtorch is linked with.
+/// The team behind OpenMP's entry in GNU's spelling, which other makes of it have too: the first of
+/// the process, which is libtorch's.
 #[derive(Clone, Copy)]
 pub(super) struct Team(Parallel);
 
 impl Team {
-    /// `None` where libtorch has threads of another make.
+    /// `None` where there is none.
     pub(super) fn of_libtorch() -> Option<Self> {
         static TEAM: OnceLock<Option<Team>> = OnceLock::new();
         *TEAM.get_or_init(|| {
@@ -86,7 +87,6 @@ mod tests {
         }
     }
 
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     #[test]
     fn libtorch_brings_a_team() {
         assert!(Team::of_libtorch().is_some());

@@ -16,13 +16,6 @@ const PIXELS: usize = 64;
 /// Half of them: two share a colour difference.
 const HALF: usize = PIXELS / 2;
 
-/// Whether this processor has what is needed.
-pub(super) fn is_available() -> bool {
-    is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vbmi")
-        && is_x86_feature_detected!("avx512vnni")
-}
-
 /// Rows at work, kept from one picture to the next.
 #[derive(Default)]
 pub(super) struct Converter {
@@ -58,7 +51,7 @@ impl Converter {
     }
 }
 
-/// Blended chroma, as without this, with the first repeated before and the last behind it, in
+/// Chroma as [`super::blend`] makes it, with the first repeated before and the last behind it, in
 /// room for whole registers.
 #[target_feature(enable = "avx512bw")]
 fn blend([near, far]: [&[u8]; 2], out: &mut Vec<i16>) {
@@ -229,6 +222,7 @@ const IS_BLUE: [u64; 3] = {
 mod tests {
     use super::*;
     use crate::decode::yuv420::{self, tests::BT601};
+    use crate::wide::is_available;
 
     #[test]
     fn every_width_is_converted_as_without_it() {

@@ -16,6 +16,7 @@ use std::arch::x86_64::{
 
 use super::{Windows, weights::Weights};
 use crate::transform::Picture;
+use crate::wide::is_available;
 
 /// Pixels made at once: 15 of the 16 sums of a register.
 const PIXELS: usize = 5;
@@ -23,13 +24,6 @@ const PIXELS: usize = 5;
 const ROWS: usize = 4;
 /// Bytes that are written of a row at once.
 const LINE: usize = 32;
-
-/// Whether this processor has what is needed.
-pub(super) fn is_available() -> bool {
-    is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vbmi")
-        && is_x86_feature_detected!("avx512vnni")
-}
 
 /// Resizes pictures, keeping its tables while sizes stay the same.
 #[derive(Default)]
@@ -47,7 +41,7 @@ struct Plan {
 }
 
 impl Resizer {
-    /// Appends `windows` of the picture at `width` x `height` to `rgb`; `None` where the library
+    /// Appends `windows` of the picture at `width` x `height` to `rgb`; `false` where the library
     /// has to make it.
     pub(super) fn part(
         &mut self,
@@ -55,9 +49,9 @@ impl Resizer {
         windows: Windows,
         [width, height]: [usize; 2],
         rgb: &mut Vec<u8>,
-    ) -> Option<()> {
+    ) -> bool {
         if !is_available() {
-            return None;
+            return false;
         }
         let sizes = [picture.width(), picture.height(), width, height];
         let same = |plan: &Plan| plan.sizes == sizes && plan.windows == windows;
@@ -66,13 +60,15 @@ impl Resizer {
             None => Plan::new(sizes, windows),
         };
         let plan = self.plan.insert(plan);
-        let (across, down) = plan.tables.as_ref()?;
+        let Some((across, down)) = &plan.tables else {
+            return false;
+        };
         // SAFETY: the processor has been asked.
         unsafe {
             across.run(picture.rgb(), &mut self.between);
             down.run(&mut self.between, width, rgb);
         }
-        Some(())
+        true
     }
 }
 
