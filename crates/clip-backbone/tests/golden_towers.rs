@@ -171,17 +171,20 @@ fn b16_towers_match_with_generated_weights() {
     assert_eq!(total, 149_620_737);
 
     let _guard = tch::no_grad_guard();
-    let mut weights = Generated(shapes);
-    let clip = Clip::new(
-        &Config::vit_b_16(),
-        &mut weights,
-        Usage::Frozen,
-        Device::Cpu,
-        Kind::Float,
-    )
-    .unwrap();
-    assert!(weights.0.is_empty(), "unused: {:?}", weights.0.keys());
+    let load = |kind| {
+        let mut weights = Generated(shapes.clone());
+        let config = Config::vit_b_16();
+        let clip = Clip::new(&config, &mut weights, Usage::Frozen, Device::Cpu, kind).unwrap();
+        assert!(weights.0.is_empty(), "unused: {:?}", weights.0.keys());
+        clip
+    };
+    let bf16 = load(Kind::BFloat16).vision;
+    let bf16 = bf16.forward(&pixels("b16.pixels", 2, 224)).unwrap();
+    let both = unit(&bf16.to_kind(Kind::Float)) * unit(&golden["vision.image_embeds_raw"]);
+    let cosines = both.sum_dim_intlist(-1, false, Kind::Float);
+    assert!(cosines.min().double_value(&[]) > 0.999, "{cosines:?}");
 
+    let clip = load(Kind::Float);
     let vision = clip
         .vision
         .forward_literal(&pixels("b16.pixels", 2, 224))

@@ -16,17 +16,22 @@ pub(crate) use product::Panels;
 use team::Team;
 
 /// Whether `x` is what the kernels work on: a contiguous bf16 tensor on the CPU, not empty, without
-/// gradient, where the processor multiplies bf16 and libtorch's threads can be had. With AMX
-/// oneDNN's products are several times as fast as these.
+/// gradient, in an optimised build, where the processor multiplies bf16 and libtorch's threads can
+/// be had. With AMX oneDNN's products are several times as fast as these.
 pub(crate) fn serve(x: &Tensor) -> bool {
     x.kind() == Kind::BFloat16
         && x.device() == Device::Cpu
         && x.is_contiguous()
         && x.numel() > 0
         && !x.requires_grad()
+        && SWIFT
         && *MACHINE
             .get_or_init(|| has_what_it_takes() && !has_amx() && Team::of_libtorch().is_some())
 }
+
+/// Without optimisation each instruction is a call, and libtorch hundreds of times as fast; the
+/// tests of the kernels themselves are small enough.
+const SWIFT: bool = !cfg!(debug_assertions) || cfg!(test);
 
 /// Asked once: a virtual machine answers for the processor, and takes its time.
 static MACHINE: OnceLock<bool> = OnceLock::new();
