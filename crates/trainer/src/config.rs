@@ -234,6 +234,9 @@ mod tests {
         set(&[fp16, "device=cuda:0"]).unwrap();
         let error = set(&[fp16, "device=cpu"]).unwrap_err().to_string();
         assert!(error.contains("backbone.precision") && error.contains("GPU"));
+        assert_eq!(Precision::Fp16.on(tch::Device::Cpu), Precision::Fp32);
+        assert_eq!(Precision::Fp16.on(tch::Device::Cuda(0)), Precision::Fp16);
+        assert_eq!(Precision::Bf16.on(tch::Device::Cpu), Precision::Bf16);
         let learns = [fp16, "device=cuda:0", "model.system=action-clip"];
         let error = set(&learns).unwrap_err().to_string();
         assert!(error.contains("backbone learns"), "{error}");

@@ -51,7 +51,7 @@ pub fn view(resizer: &mut Resizer, picture: &Picture, size: usize, view: View) -
     Picture::new(size, size, rgb)
 }
 
-/// As [`view`](view()), behind what `rgb` holds.
+/// As [`view`](view()), its `size` x `size` x 3 bytes behind what `rgb` holds.
 ///
 /// # Errors
 /// `size` is 0.

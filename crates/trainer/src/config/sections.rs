@@ -131,6 +131,15 @@ impl Precision {
             Self::Fp16 => tch::Kind::Half,
         }
     }
+
+    /// The same where `device` computes in it, else fp32.
+    #[must_use]
+    pub fn on(self, device: tch::Device) -> Self {
+        match (self, device) {
+            (Self::Fp16, tch::Device::Cpu) => Self::Fp32,
+            (precision, _) => precision,
+        }
+    }
 }
 
 /// What is trained on what and tested on what.

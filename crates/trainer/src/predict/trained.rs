@@ -62,11 +62,8 @@ impl TrainedRun {
             .ok_or_else(|| refuse(folder, "no checkpoint has been written yet".into()))?;
         let record = loaded.state;
         let place = backbone.unwrap_or(&record.backbone.place);
-        let trained_in = match (record.backbone.precision, device) {
-            (Precision::Fp16, Device::Cpu) => Precision::Fp32,
-            (precision, _) => precision,
-        };
-        let backbone = Backbone::open(place, precision.unwrap_or(trained_in), device)?;
+        let precision = precision.unwrap_or(record.backbone.precision.on(device));
+        let backbone = Backbone::open(place, precision, device)?;
         if backbone.identity.sha256 != record.backbone.sha256 {
             return Err(refuse(
                 &loaded.path,
