@@ -68,8 +68,10 @@ impl Clip {
         let mut builder = Builder::new(source, usage, device, kind);
         let vision = VisionTower::take(&mut builder, &config.vision, config.joint_width)?;
         let text = TextTower::take(&mut builder, &config.text, config.joint_width)?;
-        let logit_scale = builder.read("logit_scale", &[])?;
-        let logit_scale = builder.finish_as("logit_scale", &logit_scale, Kind::Float);
+        let name = "logit_scale";
+        let logit_scale = builder.make(name, &[], Kind::Float, |builder, to| {
+            builder.fill(to, name, None)
+        })?;
         Ok(Self {
             config: config.clone(),
             vision,

@@ -1,5 +1,5 @@
-//! What libtorch has no fast operator for: kernels in AVX-512 with bf16 products, on libtorch's
-//! own threads.
+//! What libtorch has no fast operator for: kernels in AVX-512, with bf16 or fp32 products, on
+//! libtorch's own threads.
 //!
 //! Each answers `None` where the machine, the precision or the shape is not its own; the caller
 //! then composes the same of libtorch's operators, which are the reference.
@@ -8,7 +8,7 @@
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod wide;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub(crate) use wide::{Panels, attention};
+pub(crate) use wide::{attention, product};
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 mod nowhere {
@@ -20,23 +20,14 @@ mod nowhere {
         None
     }
 
-    #[derive(Debug)]
-    pub(crate) enum Panels {}
-
-    impl Panels {
-        pub(crate) fn new(_: &Tensor) -> Option<Self> {
-            None
-        }
-
-        pub(crate) fn product(
-            &self,
-            _: &Tensor,
-            _: Option<&Tensor>,
-            _: Then<'_>,
-        ) -> Option<Tensor> {
-            match *self {}
-        }
+    pub(crate) fn product(
+        _: &Tensor,
+        _: &Tensor,
+        _: Option<&Tensor>,
+        _: Then<'_>,
+    ) -> Option<Tensor> {
+        None
     }
 }
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-pub(crate) use nowhere::{Panels, attention};
+pub(crate) use nowhere::{attention, product};

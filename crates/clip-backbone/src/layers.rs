@@ -46,7 +46,7 @@ pub struct Linear {
     pub weight: Tensor,
     /// `[out]`
     pub bias: Option<Tensor>,
-    /// The weight laid out for inference, at first use.
+    /// The weight laid out for inference by oneDNN, at first use.
     packed: OnceCell<Option<PackedWeight>>,
 }
 
@@ -65,13 +65,17 @@ impl Linear {
         x.linear(&self.weight, self.bias.as_ref())
     }
 
-    /// As [`forward`](Self::forward) for what needs no gradient: with the weight laid out
-    /// once, and with what follows done in the same pass over the result.
+    /// As [`forward`](Self::forward) for what needs no gradient, with what follows done in the
+    /// same pass over the result: by a kernel of our own where it is the faster one, else by
+    /// oneDNN with the weight laid out once.
     fn infer(&self, x: &Tensor, then: Then<'_>) -> Tensor {
-        let packed = self.packed.get_or_init(|| PackedWeight::new(&self.weight));
-        let product = packed.as_ref();
-        product
-            .and_then(|packed| packed.product(x, self.bias.as_ref(), then))
+        let bias = self.bias.as_ref();
+        let packed = || {
+            let packed = self.packed.get_or_init(|| PackedWeight::new(&self.weight));
+            packed.as_ref()?.product(x, bias, then)
+        };
+        kernels::product(x, &self.weight, bias, then)
+            .or_else(packed)
             .unwrap_or_else(|| {
                 let mut plain = self.forward(x);
                 match then {
@@ -91,14 +95,23 @@ impl Linear {
         )
     }
 
-    fn scaled(&self, weight: f64, bias: f64) -> Self {
-        Self::new(&self.weight * weight, self.bias.as_ref().map(|b| b * bias))
-    }
-
     fn take(builder: &mut Builder<'_>, name: &str, inputs: i64, outputs: i64) -> Result<Self> {
         Ok(Self::new(
             builder.take(&format!("{name}.weight"), &[outputs, inputs])?,
             Some(builder.take(&format!("{name}.bias"), &[outputs])?),
+        ))
+    }
+
+    /// With the weight and the bias each times a factor.
+    fn scaled(
+        builder: &mut Builder<'_>,
+        name: &str,
+        [outputs, inputs]: [i64; 2],
+        [weight, bias]: [f64; 2],
+    ) -> Result<Self> {
+        Ok(Self::new(
+            builder.scaled(&format!("{name}.weight"), &[outputs, inputs], weight)?,
+            Some(builder.scaled(&format!("{name}.bias"), &[outputs], bias)?),
         ))
     }
 }
@@ -294,15 +307,16 @@ impl SelfAttention {
 
     fn take(builder: &mut Builder<'_>, name: &str, width: i64, heads: i64) -> Result<Self> {
         let mut stacked = |what: &str, shape: &[i64]| -> Result<Tensor> {
-            let parts = ["q", "k", "v"]
-                .iter()
-                .map(|which| builder.read(&format!("{name}.{which}_proj.{what}"), shape))
-                .collect::<Result<Vec<_>>>()?;
-            let stacked = Tensor::cat(&parts, 0);
-            Ok(builder.finish(&format!("{name}.qkv_proj.{what}"), &stacked))
+            let (joined, kind) = (format!("{name}.qkv_proj.{what}"), builder.kind);
+            builder.make(&joined, shape, kind, |builder, to| {
+                for (part, which) in to.chunk(3, 0).iter_mut().zip(["q", "k", "v"]) {
+                    builder.fill(part, &format!("{name}.{which}_proj.{what}"), None)?;
+                }
+                Ok(())
+            })
         };
-        let weight = stacked("weight", &[width, width])?;
-        let bias = Some(stacked("bias", &[width])?);
+        let weight = stacked("weight", &[3 * width, width])?;
+        let bias = Some(stacked("bias", &[3 * width])?);
         let out = Linear::take(builder, &format!("{name}.out_proj"), width, width)?;
         Ok(Self {
             qkv: Linear::new(weight, bias),
@@ -359,23 +373,21 @@ impl Mlp {
         hidden: i64,
         activation: Activation,
     ) -> Result<Self> {
-        let fc1 = Linear::take(builder, &format!("{name}.fc1"), width, hidden)?;
-        let fc2 = Linear::take(builder, &format!("{name}.fc2"), hidden, width)?;
-        Ok(
-            if builder.usage == Usage::Frozen && activation == Activation::QuickGelu {
-                Self {
-                    fc1: fc1.scaled(QUICK_GELU, QUICK_GELU),
-                    fc2: fc2.scaled(QUICK_GELU.recip(), 1.0),
-                    form: MlpForm::FoldedQuickGelu,
-                }
-            } else {
-                Self {
-                    fc1,
-                    fc2,
-                    form: MlpForm::Literal(activation),
-                }
-            },
-        )
+        let names = ["fc1", "fc2"].map(|layer| format!("{name}.{layer}"));
+        let [fc1, fc2] = &names;
+        if builder.usage == Usage::Frozen && activation == Activation::QuickGelu {
+            let factor = QUICK_GELU;
+            return Ok(Self {
+                fc1: Linear::scaled(builder, fc1, [hidden, width], [factor, factor])?,
+                fc2: Linear::scaled(builder, fc2, [width, hidden], [factor.recip(), 1.0])?,
+                form: MlpForm::FoldedQuickGelu,
+            });
+        }
+        Ok(Self {
+            fc1: Linear::take(builder, fc1, width, hidden)?,
+            fc2: Linear::take(builder, fc2, hidden, width)?,
+            form: MlpForm::Literal(activation),
+        })
     }
 }
 

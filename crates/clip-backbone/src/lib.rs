@@ -29,7 +29,7 @@ pub use error::Error;
 pub use hook::{BlockHook, NoHook};
 #[cfg(feature = "hub")]
 pub use hub::Hub;
-pub use parameters::{ParameterSource, Usage};
+pub use parameters::{Parameter, ParameterSource, Usage};
 pub use preprocess::{Interpolation, Preprocess, Resize};
 pub use recompute::Recomputed;
 pub use text::TextTower;

@@ -1,5 +1,4 @@
-//! Products whose weights have been laid out once: by a kernel of our own where it is the
-//! faster one, else by oneDNN.
+//! Products whose weights have been laid out once by oneDNN.
 //!
 //! A plain product brings the weight into oneDNN's (or MKL's) inner layout on every call. The
 //! operators that take a weight already laid out, with an activation or an addition done
@@ -13,8 +12,6 @@ use std::sync::OnceLock;
 use tch::{CModule, Device, IValue, Kind, Tensor};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-use crate::kernels::Panels;
-
 /// What is done to a product before it is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Then<'a> {
@@ -26,21 +23,13 @@ pub(crate) enum Then<'a> {
     Add(&'a Tensor),
 }
 
-/// A weight laid out. It serves inference alone: no gradient passes.
+/// A weight in oneDNN's layout. It serves inference alone: no gradient passes.
 #[derive(Debug)]
-pub(crate) enum PackedWeight {
-    /// For our own kernel.
-    Panels(Panels),
-    /// In oneDNN's layout.
-    OneDnn(Tensor),
-}
+pub(crate) struct PackedWeight(Tensor);
 
 impl PackedWeight {
     /// Lays `weight`, `[out, in]`, out for products; `None` where that cannot be had.
     pub(crate) fn new(weight: &Tensor) -> Option<Self> {
-        if let Some(panels) = Panels::new(weight) {
-            return Some(Self::Panels(panels));
-        }
         if weight.device() != Device::Cpu || weight.requires_grad() || !multiplies(weight.kind()) {
             return None;
         }
@@ -49,7 +38,7 @@ impl PackedWeight {
 
     fn laid_out(weight: &Tensor) -> Option<Self> {
         let packed = products()?.method_ts("pack", &[weight]).ok()?;
-        Some(Self::OneDnn(packed))
+        Some(Self(packed))
     }
 
     /// `[.., in]` to `[.., out]`; `None` where the processor lacks the product.
@@ -59,11 +48,8 @@ impl PackedWeight {
         bias: Option<&Tensor>,
         then: Then<'_>,
     ) -> Option<Tensor> {
-        let weight = match self {
-            Self::Panels(panels) => return panels.product(x, bias, then),
-            Self::OneDnn(weight) => weight,
-        };
         let value = |tensor: &Tensor| IValue::Tensor(tensor.shallow_clone());
+        let weight = &self.0;
         let bias = bias.map_or(IValue::None, value);
         let (method, arguments) = match then {
             Then::Nothing => ("plain", vec![value(x), value(weight), bias]),

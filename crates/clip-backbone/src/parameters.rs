@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::weights::StoredTensor;
 use crate::{Error, Result};
 
 /// What a model's parameters are for.
@@ -13,25 +14,69 @@ pub enum Usage {
     FineTuned,
 }
 
+/// A parameter, in memory or still in its file.
+#[derive(Debug)]
+pub enum Parameter {
+    /// In memory.
+    Tensor(Tensor),
+    /// In a file.
+    Stored(StoredTensor),
+}
+
+impl From<Tensor> for Parameter {
+    fn from(tensor: Tensor) -> Self {
+        Self::Tensor(tensor)
+    }
+}
+
+impl From<StoredTensor> for Parameter {
+    fn from(stored: StoredTensor) -> Self {
+        Self::Stored(stored)
+    }
+}
+
+impl Parameter {
+    /// Extent of each dimension.
+    fn shape(&self) -> Vec<i64> {
+        match self {
+            Self::Tensor(tensor) => tensor.size(),
+            Self::Stored(stored) => stored.shape().to_vec(),
+        }
+    }
+
+    /// Writes it, times `factor` if there is one, to a tensor of its shape.
+    fn write(&self, to: &mut Tensor, factor: Option<f64>) -> Result<()> {
+        match (self, factor) {
+            (Self::Stored(stored), _) => stored.write(to, factor)?,
+            (Self::Tensor(tensor), None) => to.f_copy_(&tensor.detach())?,
+            (Self::Tensor(tensor), Some(factor)) => {
+                to.f_copy_(&tensor.detach())?;
+                let _ = to.f_mul_scalar_(factor)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Named parameters in Hugging Face's spelling (`vision_model.…`, `text_model.…`).
 pub trait ParameterSource {
     /// The parameter `name`, or `None`. Asked once for each parameter.
     ///
     /// # Errors
-    /// Whatever reading it meets.
-    fn take(&mut self, name: &str) -> Result<Option<Tensor>>;
-
-    /// Whether [`take`](Self::take) would find `name`.
-    fn has(&self, name: &str) -> bool;
+    /// Whatever finding it meets.
+    fn take(&mut self, name: &str) -> Result<Option<Parameter>>;
 }
 
 impl ParameterSource for std::collections::BTreeMap<String, Tensor> {
-    fn take(&mut self, name: &str) -> Result<Option<Tensor>> {
-        Ok(self.remove(name))
+    fn take(&mut self, name: &str) -> Result<Option<Parameter>> {
+        Ok(self.remove(name).map(Parameter::from))
     }
+}
 
-    fn has(&self, name: &str) -> bool {
-        self.contains_key(name)
+/// Parameters in Hugging Face's names that lie in files.
+impl ParameterSource for std::collections::BTreeMap<String, StoredTensor> {
+    fn take(&mut self, name: &str) -> Result<Option<Parameter>> {
+        Ok(self.remove(name).map(Parameter::from))
     }
 }
 
@@ -62,45 +107,54 @@ impl<'a> Builder<'a> {
 
     /// The parameter `name` of exactly `shape`, ready for use.
     pub(crate) fn take(&mut self, name: &str, shape: &[i64]) -> Result<Tensor> {
-        let raw = self.read(name, shape)?;
-        Ok(self.finish(name, &raw))
+        self.make(name, shape, self.kind, |builder, to| {
+            builder.fill(to, name, None)
+        })
     }
 
-    /// The parameter as the source holds it, checked.
-    pub(crate) fn read(&mut self, name: &str, shape: &[i64]) -> Result<Tensor> {
+    /// The same times `factor`.
+    pub(crate) fn scaled(&mut self, name: &str, shape: &[i64], factor: f64) -> Result<Tensor> {
+        self.make(name, shape, self.kind, |builder, to| {
+            builder.fill(to, name, Some(factor))
+        })
+    }
+
+    /// A tensor of `shape` that `fill` writes to, on the device in precision `kind`; a fine-tuned
+    /// model gets it as a leaf, registered under `name`. Nothing is copied twice on its way from a
+    /// file.
+    pub(crate) fn make(
+        &mut self,
+        name: &str,
+        shape: &[i64],
+        kind: Kind,
+        fill: impl FnOnce(&mut Self, &mut Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
+        let mut tensor = Tensor::f_empty(shape, (kind, self.device))?;
+        fill(self, &mut tensor)?;
+        if self.usage == Usage::FineTuned {
+            tensor = tensor.f_set_requires_grad(true)?;
+            self.taken.push((name.into(), tensor.shallow_clone()));
+        }
+        Ok(tensor)
+    }
+
+    /// Writes the parameter `name`, of exactly the shape of `to`, there.
+    pub(crate) fn fill(&mut self, to: &mut Tensor, name: &str, factor: Option<f64>) -> Result<()> {
+        let shape = to.size();
         let Some(found) = self.source.take(name)? else {
             return Err(Error::MissingParameter {
                 name: name.into(),
-                shape: shape.to_vec(),
+                shape,
             });
         };
-        if found.size() != shape {
+        if found.shape() != shape {
             return Err(Error::ParameterShape {
                 name: name.into(),
-                expected: shape.to_vec(),
-                got: found.size(),
+                expected: shape,
+                got: found.shape(),
             });
         }
-        Ok(found.detach())
-    }
-
-    /// Puts a tensor on the device in the model's precision; a fine-tuned model gets a leaf
-    /// of its own, registered under `name`.
-    pub(crate) fn finish(&mut self, name: &str, raw: &Tensor) -> Tensor {
-        let kind = self.kind;
-        self.finish_as(name, raw, kind)
-    }
-
-    /// As [`finish`](Self::finish), in a precision of its own.
-    pub(crate) fn finish_as(&mut self, name: &str, raw: &Tensor, kind: Kind) -> Tensor {
-        let tensor = raw.to_device(self.device).to_kind(kind).contiguous();
-        if self.usage == Usage::Frozen {
-            return tensor;
-        }
-        // A copy: the source's memory may be a mapped file.
-        let leaf = tensor.copy().set_requires_grad(true);
-        self.taken.push((name.into(), leaf.shallow_clone()));
-        leaf
+        found.write(to, factor)
     }
 
     /// Every parameter taken so far, named, where the model is fine-tuned.

@@ -179,8 +179,10 @@ impl VisionTower {
         let (width, patch, eps) = (config.width, config.patch_size, config.norm_eps);
         let embeddings = "vision_model.embeddings";
         let name = format!("{embeddings}.patch_embedding.weight");
-        let kernel = builder.read(&name, &[width, 3, patch, patch])?;
-        let patch_weight = builder.finish(&name, &kernel.reshape([width, 3 * patch * patch]));
+        let flat = [width, 3 * patch * patch];
+        let patch_weight = builder.make(&name, &flat, builder.kind, |builder, to| {
+            builder.fill(&mut to.view([width, 3, patch, patch]), &name, None)
+        })?;
         let patch_bias = match config.patch_bias {
             true => Some(builder.take(&format!("{embeddings}.patch_embedding.bias"), &[width])?),
             false => None,

@@ -19,7 +19,7 @@ use crate::config::{Config, TextConfig, VisionConfig};
 use crate::layers::Activation;
 use crate::weights::naming::{Named, name_all};
 use crate::weights::pickle::{Form, Value};
-use crate::weights::{StoredParameters, StoredTensor, TorchFile, open_safetensors};
+use crate::weights::{StoredTensor, TorchFile, open_safetensors};
 use crate::{Clip, Error, Preprocess, Result, Tokenizer, Usage};
 
 /// The layouts of a folder: its configuration file, and the weight files that may go with it
@@ -206,11 +206,7 @@ impl Checkpoint {
         if !computes {
             return Err(Error::Precision { kind, device });
         }
-        let mut source = StoredParameters {
-            tensors: self.tensors.clone(),
-            device,
-            kind,
-        };
+        let mut source = self.tensors.clone();
         Clip::new(&self.config, &mut source, usage, device, kind)
     }
 

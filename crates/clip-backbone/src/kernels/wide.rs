@@ -12,14 +12,14 @@ use std::sync::OnceLock;
 use tch::{Device, Kind, Tensor};
 
 pub(crate) use attention::attention;
-pub(crate) use product::Panels;
+pub(crate) use product::product;
 use team::Team;
 
-/// Whether `x` is what the kernels work on: a contiguous bf16 tensor on the CPU, not empty, without
-/// gradient, in an optimised build, where the processor multiplies bf16 and libtorch's threads can
-/// be had. With AMX oneDNN's products are several times as fast as these.
+/// Whether `x` is what the kernels work on: a contiguous tensor of bf16 or fp32 on the CPU, not
+/// empty, without gradient, in an optimised build, where the processor multiplies bf16 and
+/// libtorch's threads can be had. With AMX oneDNN's products are several times as fast as these.
 pub(crate) fn serve(x: &Tensor) -> bool {
-    x.kind() == Kind::BFloat16
+    matches!(x.kind(), Kind::BFloat16 | Kind::Float)
         && x.device() == Device::Cpu
         && x.is_contiguous()
         && x.numel() > 0

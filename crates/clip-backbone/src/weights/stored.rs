@@ -111,12 +111,24 @@ impl StoredTensor {
         self.file.path()
     }
 
-    /// The tensor on `device`, converted to `kind` where that is the CPU: one pass over the
-    /// bytes. Another device receives the file's own type, to convert it there.
+    /// The tensor on `device` in precision `kind`, row by row.
     ///
     /// # Errors
     /// [`Error::Torch`] where memory is short.
     pub fn read(&self, device: Device, kind: Kind) -> Result<Tensor> {
+        let mut tensor = Tensor::f_empty(&self.shape, (kind, device))?;
+        self.write(&mut tensor, None)?;
+        Ok(tensor)
+    }
+
+    /// Writes the numbers, times `factor` if there is one, to `to`, a tensor of this shape. fp32
+    /// takes one pass over the bytes; narrower numbers are scaled after they have been converted,
+    /// lest the product be rounded to their precision. Another device receives the file's own
+    /// type, to convert it there.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] where the shape is another or memory is short.
+    pub(crate) fn write(&self, to: &mut Tensor, factor: Option<f64>) -> Result<()> {
         let size = self.kind.elt_size_in_bytes();
         let span = self.span().unwrap_or(0);
         let bytes = self
@@ -125,8 +137,10 @@ impl StoredTensor {
             .get(self.start..self.start + span * size)
             .unwrap_or_default();
         if span == 0 || bytes.is_empty() {
-            return Ok(Tensor::f_zeros(self.shape.as_slice(), (kind, device))?);
+            let _ = to.f_zero_()?;
+            return Ok(());
         }
+        // Nothing handed out may see the map: `view` is copied from and dropped here.
         let view = if bytes.as_ptr().addr().is_multiple_of(size) {
             // SAFETY: `bytes` holds every element that shape and strides reach (`span`), is
             // aligned, outlives `view`, and is not written: `view` is only copied from.
@@ -146,11 +160,20 @@ impl StoredTensor {
                 None,
             )?
         };
-        // A copy in either case: nothing handed out may see the map.
-        Ok(match device {
-            Device::Cpu => view.f_to_dtype(kind, false, true)?,
-            _ => view.f_to_device(device)?,
-        })
+        let on_cpu = to.device() == Device::Cpu;
+        if let (true, Kind::Float, Some(factor)) = (on_cpu, self.kind, factor) {
+            let _ = view.f_mul_out(to, &Tensor::from(factor))?;
+            return Ok(());
+        }
+        if on_cpu {
+            to.f_copy_(&view)?;
+        } else {
+            to.f_copy_(&view.f_to_device(to.device())?)?;
+        }
+        if let Some(factor) = factor {
+            let _ = to.f_mul_scalar_(factor)?;
+        }
+        Ok(())
     }
 
     /// Part `index` of `count` equal parts of the first dimension.
@@ -211,4 +234,46 @@ pub(crate) fn row_major(shape: &[i64]) -> Vec<i64> {
         strides[i - 1] = strides[i].saturating_mul(shape[i].max(1));
     }
     strides
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::weights::open_safetensors;
+
+    #[test]
+    fn numbers_are_scaled_in_the_precision_they_are_read_in() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("numbers.safetensors");
+        tch::manual_seed(2);
+        let numbers = Tensor::randn([40, 30], (Kind::Float, Device::Cpu));
+        for kind in [Kind::Float, Kind::Half, Kind::BFloat16] {
+            let held = numbers.to_kind(kind);
+            Tensor::write_safetensors(&[("numbers", &held)], &path).unwrap();
+            let stored = &open_safetensors(&path).unwrap()["numbers"];
+            for (asked, digits) in [(Kind::Float, 24), (Kind::BFloat16, 8)] {
+                for (stored, held) in [
+                    (stored.clone(), held.shallow_clone()),
+                    (stored.transposed(), held.tr()),
+                ] {
+                    assert_eq!(
+                        stored.read(Device::Cpu, asked).unwrap(),
+                        held.to_kind(asked)
+                    );
+                    let mut got = Tensor::empty(held.size(), (asked, Device::Cpu));
+                    stored.write(&mut got, Some(1.702)).unwrap();
+                    let exact = held.to_kind(Kind::Double) * 1.702;
+                    // The factor is rounded too, and a narrow number before it is scaled.
+                    let roundings = match (kind, asked) {
+                        (Kind::Float, Kind::BFloat16) => 1.0,
+                        _ => 2.0,
+                    };
+                    let bound = exact.abs() * 2f64.powi(-digits) * (roundings + 0.01);
+                    let beyond = (got - &exact).abs().gt_tensor(&bound).any();
+                    assert_eq!(beyond.int64_value(&[]), 0, "{kind:?} as {asked:?}");
+                }
+            }
+        }
+    }
 }

@@ -3,22 +3,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use clip_backbone::{Clip, Config, ParameterSource, Result, Usage};
+use clip_backbone::{Clip, Config, Parameter, ParameterSource, Result, Usage};
 use tch::{Device, Kind, Tensor};
 
 /// Weights from the formula, by name and shape.
 struct Generated(BTreeMap<String, Vec<i64>>);
 
 impl ParameterSource for Generated {
-    fn take(&mut self, name: &str) -> Result<Option<Tensor>> {
+    fn take(&mut self, name: &str) -> Result<Option<Parameter>> {
         Ok(self.0.remove(name).map(|shape| {
             let values = testkit::formula::parameter(name, &shape);
-            Tensor::from_slice(&values).view(shape.as_slice())
+            Tensor::from_slice(&values).view(shape.as_slice()).into()
         }))
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
     }
 }
 

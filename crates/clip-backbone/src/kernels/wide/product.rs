@@ -1,172 +1,233 @@
-//! x Wᵀ + b, with what follows done before a sum is rounded and written.
+//! x Wᵀ + b, with what follows done before a sum is written.
+//!
+//! A panel of the weight is laid out for the kernel where it is needed, in a core's own cache,
+//! and then serves all rows: no second copy of the weights is kept.
 
 use std::arch::x86_64::{__m512, _mm512_add_ps, _mm512_setzero_ps};
-use std::fmt;
+use std::cell::RefCell;
+use std::ops::Range;
 
 use tch::{Device, Kind, Tensor};
 
-use super::functions::{exact, silu};
-use super::lines::{BLOCKS, LANES, Line, ROWS, Rows, lay_out, numbers, pairs, products, rounded};
+use super::functions::silu;
+use super::lines::{
+    BLOCKS, Bf16, LANES, Line, Number, ROWS, Rows, add_products, lay_out, numbers, words,
+};
 use super::team::Team;
 use crate::packed::Then;
 
 /// Outputs of a panel.
 const PANEL: usize = BLOCKS * LANES;
-/// Numbers of x that stay in a core's own cache while panels pass by.
-const PORTION: usize = 1 << 17;
+/// Words of a panel laid out at a time, 192 KiB.
+const DEPTH: usize = 768;
+/// The most rows that a panel serves once it is laid out: their sums, 512 KiB, stay in the cache.
+const PORTION: usize = 2048;
+/// Pieces of work for each thread, where there are rows enough: none waits long for the last.
+const PIECES: usize = 4;
 
-/// A weight as [`products`] takes it: panels of 64 outputs.
-pub(crate) struct Panels {
-    /// For each panel, for each pair of inputs, four lines.
-    lines: Vec<Line>,
-    inputs: usize,
-    outputs: usize,
+/// `x`, `[.., in]`, times `weight`, `[out, in]`, to `[.., out]`; `None` where this kernel does not
+/// serve.
+pub(crate) fn product(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    then: Then<'_>,
+) -> Option<Tensor> {
+    match x.kind() {
+        Kind::BFloat16 => product_of::<Bf16>(x, weight, bias, then),
+        Kind::Float => product_of::<f32>(x, weight, bias, then),
+        _ => None,
+    }
 }
 
-impl Panels {
-    /// Lays `weight`, `[out, in]`, out; `None` where this kernel does not serve.
-    pub(crate) fn new(weight: &Tensor) -> Option<Self> {
-        let &[outputs, inputs] = weight.size().as_slice() else {
-            return None;
-        };
-        let (outputs, inputs) = (
-            usize::try_from(outputs).ok()?,
-            usize::try_from(inputs).ok()?,
-        );
-        let divides = outputs.is_multiple_of(PANEL) && inputs.is_multiple_of(2 * LANES);
-        if !super::serve(weight) || !divides {
-            return None;
-        }
-        let width = inputs / 2;
-        let mut lines = vec![Line::EMPTY; width * outputs / LANES];
-        let rows = Rows {
-            // SAFETY: asked for above.
-            pairs: unsafe { pairs(weight) },
-            stride: width,
-            width,
-        };
-        for (panel, lines) in lines.chunks_exact_mut(width * BLOCKS).enumerate() {
-            let rows = Rows {
-                pairs: &rows.pairs[panel * PANEL * width..],
-                ..rows
-            };
-            // SAFETY: the processor has been asked.
-            unsafe { lay_out(rows, PANEL, lines) };
-        }
-        Some(Self {
-            lines,
-            inputs,
-            outputs,
-        })
+fn product_of<N: Number>(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    then: Then<'_>,
+) -> Option<Tensor> {
+    let &[outputs, inputs] = weight.size().as_slice() else {
+        return None;
+    };
+    let mut size = x.size();
+    if size.pop()? != inputs {
+        return None;
     }
-
-    /// `[.., in]` to `[.., out]`; `None` where this kernel does not serve.
-    pub(crate) fn product(
-        &self,
-        x: &Tensor,
-        bias: Option<&Tensor>,
-        then: Then<'_>,
-    ) -> Option<Tensor> {
-        let mut size = x.size();
-        let inputs = size.pop()?;
-        let fits = |tensor: &Tensor, numbers| super::serve(tensor) && tensor.numel() == numbers;
-        let width = self.inputs / 2;
-        let rows = x.numel().checked_div(self.inputs)?;
-        let written = rows * self.outputs;
-        if inputs != self.inputs as i64
-            || !super::serve(x)
-            || bias.is_some_and(|bias| !fits(bias, self.outputs))
-            || matches!(then, Then::Add(to) if !fits(to, written))
-        {
-            return None;
-        }
-        let team = Team::of_libtorch()?;
-        size.push(self.outputs as i64);
-        let result = Tensor::empty(size, (Kind::BFloat16, Device::Cpu));
-        let work = Work {
-            x: Rows {
-                // SAFETY: all three were asked for above.
-                pairs: unsafe { pairs(x) },
-                stride: width,
-                width,
-            },
-            rows,
-            bias: bias.map(|bias| unsafe { numbers(bias) }),
-            then: match then {
-                Then::Nothing => Finish::Nothing,
-                Then::Silu => Finish::Silu,
-                Then::Add(to) => Finish::Add(unsafe { numbers(to) }),
-            },
-            outputs: self.outputs,
-            to: result.data_ptr().cast(),
-        };
-        let panels = self.outputs / PANEL;
-        let portion = (PORTION / self.inputs / ROWS).max(1) * ROWS;
-        team.share(
-            panels * rows.div_ceil(portion),
-            || (),
-            |(), number| {
-                let (start, panel) = (number / panels * portion, number % panels);
-                let lines = &self.lines[panel * width * BLOCKS..][..width * BLOCKS];
+    size.push(outputs);
+    let (outputs, inputs) = (
+        usize::try_from(outputs).ok()?,
+        usize::try_from(inputs).ok()?,
+    );
+    let (width, rows) = (inputs / N::IN_WORD, x.numel().checked_div(inputs)?);
+    let fits = |tensor: &Tensor, numbers| {
+        super::serve(tensor) && tensor.kind() == N::KIND && tensor.numel() == numbers
+    };
+    let divides = outputs.is_multiple_of(PANEL) && inputs.is_multiple_of(N::IN_WORD * LANES);
+    if !divides
+        || rows == 0
+        || !fits(x, rows * inputs)
+        || !fits(weight, outputs * inputs)
+        || bias.is_some_and(|bias| !fits(bias, outputs))
+        || matches!(then, Then::Add(to) if !fits(to, rows * outputs))
+    {
+        return None;
+    }
+    let team = Team::of_libtorch()?;
+    let result = Tensor::empty(size, (N::KIND, Device::Cpu));
+    // SAFETY: all of them were asked for above.
+    let rows_of = |tensor| Rows {
+        words: unsafe { words::<N>(tensor) },
+        stride: width,
+        width,
+    };
+    let work = Work::<N> {
+        x: rows_of(x),
+        weight: rows_of(weight),
+        bias: bias.map(|bias| unsafe { numbers(bias) }),
+        then: match then {
+            Then::Nothing => Finish::Nothing,
+            Then::Silu => Finish::Silu,
+            Then::Add(to) => Finish::Add(unsafe { numbers(to) }),
+        },
+        rows,
+        outputs,
+        to: result.data_ptr().cast(),
+    };
+    let panels = outputs / PANEL;
+    let portions = rows
+        .div_ceil(PORTION)
+        .max((PIECES * team.threads()).div_ceil(panels));
+    let portion = rows.div_ceil(portions).next_multiple_of(ROWS);
+    team.share(
+        panels * rows.div_ceil(portion),
+        || (),
+        |(), number| {
+            let (start, panel) = (number / panels * portion, number % panels);
+            SCRATCH.with_borrow_mut(|scratch| {
+                scratch.fit(width, portion);
                 // SAFETY: the processor has been asked, and no other call has these rows of this
                 // panel.
-                unsafe { work.fill(start..rows.min(start + portion), panel, lines) };
-            },
-        );
-        Some(result)
-    }
+                unsafe { work.fill(start..rows.min(start + portion), panel, scratch) };
+            });
+        },
+    );
+    Some(result)
 }
 
-impl fmt::Debug for Panels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Panels([{}, {}])", self.outputs, self.inputs)
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::NEW) };
+}
+
+/// What a thread needs beside the output, at most 704 KiB.
+struct Scratch {
+    /// Of a panel at most [`DEPTH`] words, four lines for each.
+    lines: Vec<Line>,
+    /// Where a panel is deeper: the sums of each row so far.
+    sums: Vec<[[f32; LANES]; BLOCKS]>,
+}
+
+impl Scratch {
+    const NEW: Self = Self {
+        lines: Vec::new(),
+        sums: Vec::new(),
+    };
+
+    /// Makes it large enough.
+    fn fit(&mut self, width: usize, portion: usize) {
+        let lines = width.min(DEPTH) * BLOCKS;
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line::EMPTY);
+        }
+        if width > DEPTH && self.sums.len() < portion {
+            self.sums.resize(portion, [[0.0; LANES]; BLOCKS]);
+        }
     }
 }
 
 /// One product under way.
-struct Work<'a> {
+struct Work<'a, N> {
     x: Rows<'a>,
+    weight: Rows<'a>,
+    bias: Option<&'a [N]>,
+    then: Finish<'a, N>,
     rows: usize,
-    bias: Option<&'a [u16]>,
-    then: Finish<'a>,
     outputs: usize,
     /// `[rows, outputs]`
-    to: *mut u16,
+    to: *mut N,
 }
 
 /// What is done to the sums.
 #[derive(Clone, Copy)]
-enum Finish<'a> {
+enum Finish<'a, N> {
     Nothing,
     Silu,
-    Add(&'a [u16]),
+    Add(&'a [N]),
 }
 
 // SAFETY: the threads write to places of their own.
-unsafe impl Sync for Work<'_> {}
+unsafe impl<N: Number> Sync for Work<'_, N> {}
 
-impl Work<'_> {
+impl<N: Number> Work<'_, N> {
     /// Makes a panel's outputs for the rows of `range`.
     ///
     /// # Safety
     /// [`super::serve`]; `range` lies within the rows, and no other thread writes there.
     #[target_feature(enable = "avx512f,avx512bf16")]
-    unsafe fn fill(&self, range: std::ops::Range<usize>, panel: usize, lines: &[Line]) {
-        let mut next = range.start;
-        while next + ROWS <= range.end {
-            // SAFETY: by this function's contract.
-            unsafe {
-                self.finish(
-                    next,
-                    panel,
-                    products::<ROWS, BLOCKS>(self.x.some(next), lines),
-                )
+    unsafe fn fill(&self, range: Range<usize>, panel: usize, scratch: &mut Scratch) {
+        for start in (0..self.x.width).step_by(DEPTH) {
+            let depth = DEPTH.min(self.x.width - start);
+            let lines = &mut scratch.lines[..depth * BLOCKS];
+            lay_out(self.weight.part(panel * PANEL, start, depth), PANEL, lines);
+            let step = Step {
+                x: self.x.part(range.start, start, depth),
+                lines,
+                first: start == 0,
+                last: start + depth == self.x.width,
             };
-            next += ROWS;
+            let rows = range.len();
+            let whole = rows - rows % ROWS;
+            for row in (0..whole).step_by(ROWS) {
+                // SAFETY: by this function's contract.
+                unsafe { self.advance::<ROWS>(&step, range.start, row, panel, &mut scratch.sums) };
+            }
+            for row in whole..rows {
+                // SAFETY: by this function's contract.
+                unsafe { self.advance::<1>(&step, range.start, row, panel, &mut scratch.sums) };
+            }
         }
-        for row in next..range.end {
+    }
+
+    /// Adds a step's products to the sums of `R` rows, `row` on from `start`, and writes them in
+    /// the end.
+    ///
+    /// # Safety
+    /// As [`fill`](Self::fill).
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn advance<const R: usize>(
+        &self,
+        step: &Step<'_>,
+        start: usize,
+        row: usize,
+        panel: usize,
+        kept: &mut [[[f32; LANES]; BLOCKS]],
+    ) {
+        let mut sums = [[_mm512_setzero_ps(); BLOCKS]; R];
+        if !step.first {
+            for (sums, kept) in sums.iter_mut().zip(&kept[row..][..R]) {
+                // SAFETY: by this function's contract.
+                *sums = kept.map(|kept| unsafe { f32::exact(kept) });
+            }
+        }
+        // SAFETY: by this function's contract.
+        let sums = unsafe { add_products::<N, R, BLOCKS>(sums, step.x.some(row), step.lines) };
+        if step.last {
             // SAFETY: by this function's contract.
-            unsafe { self.finish(row, panel, products::<1, BLOCKS>(self.x.some(row), lines)) };
+            return unsafe { self.finish(start + row, panel, sums) };
+        }
+        for (sums, kept) in sums.into_iter().zip(&mut kept[row..][..R]) {
+            // SAFETY: by this function's contract.
+            *kept = sums.map(|sum| unsafe { f32::rounded(sum) });
         }
     }
 
@@ -182,10 +243,14 @@ impl Work<'_> {
             for (block, sum) in sums.into_iter().enumerate() {
                 let column = panel * PANEL + block * LANES;
                 let place = (row + number) * self.outputs + column;
-                let bias = self
-                    .bias
-                    .map_or(_mm512_setzero_ps(), |bias| sixteen(bias, column));
-                let sum = _mm512_add_ps(sum, bias);
+                // SAFETY: by this function's contract.
+                let sixteen = |numbers: &[N], place: usize| unsafe {
+                    N::exact(numbers[place..].as_chunks().0[0])
+                };
+                let sum = match self.bias {
+                    Some(bias) => _mm512_add_ps(sum, sixteen(bias, column)),
+                    None => sum,
+                };
                 let sum = match self.then {
                     Finish::Nothing => sum,
                     Finish::Silu => silu(sum),
@@ -193,20 +258,21 @@ impl Work<'_> {
                 };
                 // SAFETY: by this function's contract there are 16 places.
                 unsafe {
-                    self.to
-                        .add(place)
-                        .cast::<[u16; LANES]>()
-                        .write(rounded(sum))
-                };
+                    let place = self.to.add(place).cast::<[N; LANES]>();
+                    place.write_unaligned(N::rounded(sum));
+                }
             }
         }
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn sixteen(numbers: &[u16], place: usize) -> __m512 {
-    exact(numbers[place..].as_chunks().0[0])
+/// Some of the words of all rows.
+struct Step<'a> {
+    /// From the first of the rows that are made.
+    x: Rows<'a>,
+    lines: &'a [Line],
+    first: bool,
+    last: bool,
 }
 
 #[cfg(test)]
@@ -220,35 +286,37 @@ mod tests {
     fn a_product_of_panels_is_the_product() {
         tch::manual_seed(5);
         let shapes = [(64, 32), (128, 64), (192, 768), (64, 3072)];
-        let rows = [&[1][..], &[6], &[2, 4], &[3, 5], &[200], &[2, 197]];
-        for ((outputs, inputs), rows) in shapes.into_iter().flat_map(|s| rows.map(|r| (s, r))) {
-            let weight = Tensor::randn([outputs, inputs], BF16);
-            let bias = Tensor::randn([outputs], BF16);
-            let Some(panels) = Panels::new(&weight) else {
-                assert!(!super::super::serve(&weight));
-                return;
-            };
-            let shape = |width| [rows, &[width]].concat();
-            let x = Tensor::randn(shape(inputs), BF16);
-            let residual = Tensor::randn(shape(outputs), BF16);
-            let exact = |tensor: &Tensor| tensor.to_kind(Kind::Double);
-            for with in [None, Some(&bias)] {
-                let plain = exact(&x).linear(&exact(&weight), with.map(exact).as_ref());
-                for (then, expected) in [
-                    (Then::Nothing, plain.shallow_clone()),
-                    (Then::Silu, plain.silu()),
-                    (Then::Add(&residual), &plain + exact(&residual)),
-                ] {
-                    let got = panels.product(&x, with, then).unwrap();
-                    assert_eq!((got.size(), got.kind()), (expected.size(), Kind::BFloat16));
-                    // Half a unit in the last of bf16's 8 digits, and a little for the sum.
-                    let bound = expected.abs() * 2f64.powi(-8) + 1e-3;
-                    let beyond = (got - &expected).abs().gt_tensor(&bound).sum(Kind::Int64);
-                    assert_eq!(
-                        beyond.int64_value(&[]),
-                        0,
-                        "{outputs} {inputs} {rows:?} {then:?}"
-                    );
+        let rows = [&[1][..], &[6], &[2, 4], &[3, 25], &[2, 197], &[1040]];
+        let cases = shapes.into_iter().flat_map(|s| rows.map(|r| (s, r)));
+        for ((outputs, inputs), rows) in cases {
+            for kind in [Kind::Float, Kind::BFloat16] {
+                let options = (kind, Device::Cpu);
+                let weight = Tensor::randn([outputs, inputs], options);
+                let bias = Tensor::randn([outputs], options);
+                let shape = |width| [rows, &[width]].concat();
+                let x = Tensor::randn(shape(inputs), options);
+                let residual = Tensor::randn(shape(outputs), options);
+                let exact = |tensor: &Tensor| tensor.to_kind(Kind::Double);
+                for with in [None, Some(&bias)] {
+                    let plain = exact(&x).linear(&exact(&weight), with.map(exact).as_ref());
+                    for (then, expected) in [
+                        (Then::Nothing, plain.shallow_clone()),
+                        (Then::Silu, plain.silu()),
+                        (Then::Add(&residual), &plain + exact(&residual)),
+                    ] {
+                        let Some(got) = product(&x, &weight, with, then) else {
+                            assert!(!super::super::serve(&weight));
+                            return;
+                        };
+                        assert_eq!((got.size(), got.kind()), (expected.size(), kind));
+                        // Half a unit in the last digit, and a little for the sum.
+                        let digits = if kind == Kind::Float { 20 } else { 8 };
+                        let little = 1e-5 * (inputs as f64).sqrt();
+                        let bound = expected.abs() * 2f64.powi(-digits) + little;
+                        let beyond = (got - &expected).abs().gt_tensor(&bound).sum(Kind::Int64);
+                        let case = format!("{kind:?} {outputs} {inputs} {rows:?} {then:?}");
+                        assert_eq!(beyond.int64_value(&[]), 0, "{case}");
+                    }
                 }
             }
         }
@@ -256,23 +324,31 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_left_to_others() {
-        assert!(Panels::new(&Tensor::zeros([48, 32], BF16)).is_none());
-        assert!(Panels::new(&Tensor::zeros([64, 48], BF16)).is_none());
-        assert!(Panels::new(&Tensor::zeros([32, 64], BF16).tr()).is_none());
-        assert!(Panels::new(&Tensor::zeros([64, 32], (Kind::Float, Device::Cpu))).is_none());
-        if let Some(panels) = Panels::new(&Tensor::zeros([64, 32], BF16)) {
-            let refused = |x: &Tensor, bias, then| panels.product(x, bias, then).is_none();
-            let x = Tensor::zeros([7, 32], BF16);
-            assert!(!refused(&x, None, Then::Nothing));
-            assert!(refused(&Tensor::zeros([7, 64], BF16), None, Then::Nothing));
-            assert!(refused(
-                &Tensor::zeros([32, 7], BF16).tr(),
-                None,
-                Then::Nothing
-            ));
-            let (short, other) = (Tensor::zeros([32], BF16), Tensor::zeros([6, 64], BF16));
-            assert!(refused(&x, Some(&short), Then::Nothing));
-            assert!(refused(&x, None, Then::Add(&other)));
+        let refused =
+            |x: &Tensor, weight: &Tensor, bias, then| product(x, weight, bias, then).is_none();
+        let (x, weight) = (Tensor::zeros([40, 32], BF16), Tensor::zeros([64, 32], BF16));
+        assert_eq!(
+            refused(&x, &weight, None, Then::Nothing),
+            !super::super::serve(&x)
+        );
+        for weight in [
+            Tensor::zeros([48, 32], BF16),
+            Tensor::zeros([64, 48], BF16),
+            Tensor::zeros([32, 64], BF16).tr(),
+            Tensor::zeros([64, 32], (Kind::Float, Device::Cpu)),
+        ] {
+            let x = Tensor::zeros([40, weight.size()[1]], BF16);
+            assert!(refused(&x, &weight, None, Then::Nothing));
         }
+        for x in [
+            Tensor::zeros([40, 64], BF16),
+            Tensor::zeros([32, 40], BF16).tr(),
+            Tensor::zeros([0, 32], BF16),
+        ] {
+            assert!(refused(&x, &weight, None, Then::Nothing));
+        }
+        let (short, other) = (Tensor::zeros([32], BF16), Tensor::zeros([39, 64], BF16));
+        assert!(refused(&x, &weight, Some(&short), Then::Nothing));
+        assert!(refused(&x, &weight, None, Then::Add(&other)));
     }
 }

@@ -37,7 +37,6 @@ impl Team {
         work: impl Fn(&mut S, usize) + Sync,
     ) {
         let next = AtomicUsize::new(0);
-        let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1);
         let task = || {
             let mut state = state();
             loop {
@@ -48,7 +47,12 @@ impl Team {
                 work(&mut state, item);
             }
         };
-        self.run(threads.clamp(1, items.max(1)), &task);
+        self.run(self.threads().min(items.max(1)), &task);
+    }
+
+    /// How many threads it has.
+    pub(super) fn threads(self) -> usize {
+        usize::try_from(tch::get_num_threads()).map_or(1, |threads| threads.max(1))
     }
 
     /// Calls `task` once on each of `threads` threads.
