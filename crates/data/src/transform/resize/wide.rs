@@ -7,11 +7,12 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m512i, _mm_cvtsi32_si128, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256,
-    _mm512_cvtepu8_epi16, _mm512_cvtusepi16_epi8, _mm512_cvtusepi32_epi8, _mm512_dpwssd_epi32,
-    _mm512_loadu_si512, _mm512_maskz_loadu_epi8, _mm512_maskz_permutexvar_epi8, _mm512_max_epi16,
-    _mm512_max_epi32, _mm512_packs_epi32, _mm512_set1_epi32, _mm512_setzero_si512,
-    _mm512_sra_epi32, _mm512_unpackhi_epi16, _mm512_unpacklo_epi16,
+    __m512i, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_prefetch, _mm_storeu_si128, _mm256_loadu_si256,
+    _mm256_storeu_si256, _mm512_cvtepu8_epi16, _mm512_cvtusepi16_epi8, _mm512_cvtusepi32_epi8,
+    _mm512_dpwssd_epi32, _mm512_loadu_si512, _mm512_maskz_loadu_epi8,
+    _mm512_maskz_permutexvar_epi8, _mm512_max_epi16, _mm512_max_epi32, _mm512_packs_epi32,
+    _mm512_set1_epi32, _mm512_setzero_si512, _mm512_sra_epi32, _mm512_unpackhi_epi16,
+    _mm512_unpacklo_epi16,
 };
 
 use super::{Windows, weights::Weights};
@@ -214,6 +215,8 @@ impl Across {
                 // of the row alone; no other is read.
                 *bytes = unsafe {
                     let start = source.as_ptr().add(n * row + group.start);
+                    // The picture has left the nearer caches since it was converted.
+                    _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(N * row).cast());
                     _mm512_maskz_loadu_epi8(group.inside, start.cast())
                 };
             }
