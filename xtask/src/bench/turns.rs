@@ -22,6 +22,9 @@ pub(super) struct Reached {
     pub(super) name: String,
     /// Median seconds.
     pub(super) seconds: f64,
+    /// Its seconds by those the first contender took in the same round: their median. A machine
+    /// that runs now faster, now slower, moves this least.
+    pub(super) of_first: f64,
     /// The most memory its process held, in GiB; `None` where the system does not say.
     pub(super) peak: Option<f64>,
 }
@@ -48,10 +51,18 @@ pub(super) fn take_turns(contenders: Vec<Contender>, rounds: usize) -> Result<Ve
             seconds.push(one.turn()?);
         }
     }
+    let first = seconds.first().cloned().unwrap_or_default();
+    let of_first = |seconds: &[f64]| {
+        let ratios = seconds.iter().zip(&first).map(|(one, first)| one / first);
+        median(ratios.collect())
+    };
     running
         .into_iter()
         .zip(seconds)
-        .map(|(one, seconds)| one.end(median(seconds)))
+        .map(|(one, seconds)| {
+            let of_first = of_first(&seconds);
+            one.end(median(seconds), of_first)
+        })
         .collect()
 }
 
@@ -113,7 +124,7 @@ impl Running {
         }
     }
 
-    fn end(mut self, seconds: f64) -> Result<Reached> {
+    fn end(mut self, seconds: f64, of_first: f64) -> Result<Reached> {
         let peak = peak(self.child.id());
         drop(self.orders);
         let status = self.child.wait();
@@ -121,6 +132,7 @@ impl Running {
             Ok(status) if status.success() => Ok(Reached {
                 name: self.name,
                 seconds,
+                of_first,
                 peak,
             }),
             Ok(status) => Err(failed(&self.name, status.to_string())),
@@ -185,19 +197,22 @@ mod tests {
     fn contenders_alternate_and_medians_come_back() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
-        let script = |name: &str| {
+        let script = |name: &str, answers: &str| {
             format!(
-                "echo ready; n=0; while read -r _; do n=$((n + 1)); echo {name} >> {}; echo 0.$n; done",
+                "echo ready; for n in {answers}; do read -r _; echo {name} >> {}; echo $n; done; read -r _ || true",
                 log.display()
             )
         };
-        let reached =
-            take_turns(vec![shell("a", &script("a")), shell("b", &script("b"))], 3).unwrap();
+        // The machine is half as fast in the second round.
+        let a = shell("a", &script("a", "1 2 1"));
+        let b = shell("b", &script("b", "2 5 3"));
+        let reached = take_turns(vec![a, b], 3);
         let seconds: Vec<_> = reached
-            .iter()
-            .map(|r| (r.name.as_str(), r.seconds))
+            .unwrap()
+            .into_iter()
+            .map(|r| (r.name, r.seconds, r.of_first))
             .collect();
-        assert_eq!(seconds, [("a", 0.2), ("b", 0.2)]);
+        assert_eq!(seconds, [("a".into(), 1.0, 1.0), ("b".into(), 3.0, 2.5)]);
         let order = std::fs::read_to_string(log).unwrap();
         assert_eq!(order, "a\nb\na\nb\na\nb\n");
     }
