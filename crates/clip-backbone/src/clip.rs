@@ -69,9 +69,8 @@ impl Clip {
         let vision = VisionTower::take(&mut builder, &config.vision, config.joint_width)?;
         let text = TextTower::take(&mut builder, &config.text, config.joint_width)?;
         let name = "logit_scale";
-        let logit_scale = builder.make(name, &[], Kind::Float, |builder, to| {
-            builder.fill(to, name, None)
-        })?;
+        let found = builder.find(name, &[])?;
+        let logit_scale = builder.make(name, &[], Kind::Float, |to| found.write(to, None))?;
         Ok(Self {
             config: config.clone(),
             vision,

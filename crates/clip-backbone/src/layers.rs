@@ -265,7 +265,8 @@ impl SelfAttention {
         self.out.infer(&mixed, Then::Add(residual))
     }
 
-    /// The projection to queries, and that to keys and values, kept with their layout.
+    /// The projection to queries, and that to keys and values, kept with their layout where oneDNN
+    /// has one.
     fn parts(&self) -> &[Linear; 2] {
         self.parts.get_or_init(|| self.cut())
     }
@@ -293,7 +294,7 @@ impl SelfAttention {
     fn mix(&self, q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask) -> Tensor {
         let bias =
             || (mask == Mask::Causal).then(|| causal_bias(q.size()[2], q.kind(), q.device()));
-        // libtorch's fused kernel is the fastest in fp32 and on a GPU; in bf16 on the CPU two
+        // Of libtorch's ways its fused kernel is the fastest in fp32 and on a GPU; in bf16 on the CPU two
         // products and a softmax take half its time forward and a fraction of it backward.
         if q.requires_grad() || k.requires_grad() {
             return attend(q, k, v, bias().as_ref());
@@ -307,16 +308,20 @@ impl SelfAttention {
 
     fn take(builder: &mut Builder<'_>, name: &str, width: i64, heads: i64) -> Result<Self> {
         let mut stacked = |what: &str, shape: &[i64]| -> Result<Tensor> {
-            let (joined, kind) = (format!("{name}.qkv_proj.{what}"), builder.kind);
-            builder.make(&joined, shape, kind, |builder, to| {
-                for (part, which) in to.chunk(3, 0).iter_mut().zip(["q", "k", "v"]) {
-                    builder.fill(part, &format!("{name}.{which}_proj.{what}"), None)?;
-                }
-                Ok(())
+            let parts = ["q", "k", "v"]
+                .iter()
+                .map(|which| builder.find(&format!("{name}.{which}_proj.{what}"), shape))
+                .collect::<Result<Vec<_>>>()?;
+            let all = [&[3 * width], &shape[1..]].concat();
+            let (name, kind) = (format!("{name}.qkv_proj.{what}"), builder.kind);
+            builder.make(&name, &all, kind, |to| {
+                let mut places = to.chunk(3, 0);
+                let mut parts = parts.iter().zip(&mut places);
+                parts.try_for_each(|(part, place)| part.write(place, None))
             })
         };
-        let weight = stacked("weight", &[3 * width, width])?;
-        let bias = Some(stacked("bias", &[3 * width])?);
+        let weight = stacked("weight", &[width, width])?;
+        let bias = Some(stacked("bias", &[width])?);
         let out = Linear::take(builder, &format!("{name}.out_proj"), width, width)?;
         Ok(Self {
             qkv: Linear::new(weight, bias),
@@ -416,8 +421,8 @@ pub(crate) struct BlockConfig {
 }
 
 impl Block {
-    /// Maps `[N, L, width]` to the same shape. What needs no gradient takes the path of
-    /// weights laid out once.
+    /// Maps `[N, L, width]` to the same shape. What needs no gradient takes the kernels, or
+    /// oneDNN with weights laid out once.
     pub fn forward(&self, x: &Tensor, mask: Mask) -> Tensor {
         if self.needs_gradient(x) {
             return self.forward_literal(x, mask);

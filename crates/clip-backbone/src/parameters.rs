@@ -45,17 +45,31 @@ impl Parameter {
     }
 
     /// Writes it, times `factor` if there is one, to a tensor of its shape.
-    fn write(&self, to: &mut Tensor, factor: Option<f64>) -> Result<()> {
-        match (self, factor) {
-            (Self::Stored(stored), _) => stored.write(to, factor)?,
-            (Self::Tensor(tensor), None) => to.f_copy_(&tensor.detach())?,
-            (Self::Tensor(tensor), Some(factor)) => {
-                to.f_copy_(&tensor.detach())?;
-                let _ = to.f_mul_scalar_(factor)?;
-            }
+    pub(crate) fn write(&self, to: &mut Tensor, factor: Option<f64>) -> Result<()> {
+        match self {
+            Self::Tensor(tensor) => place(&tensor.detach(), to, factor),
+            Self::Stored(stored) => stored.write(to, factor),
         }
-        Ok(())
     }
+}
+
+/// Writes `numbers`, times `factor` if there is one, to `to`, a tensor of their shape. A product is
+/// made in fp32 and rounded once, whatever the numbers came in. From fp32 to fp32 on the CPU, and
+/// without a factor, it is one pass.
+pub(crate) fn place(numbers: &Tensor, to: &mut Tensor, factor: Option<f64>) -> Result<()> {
+    debug_assert_eq!(numbers.size(), to.size());
+    // Another device receives the numbers as they are, to convert them there.
+    let numbers = numbers.f_to_device(to.device())?;
+    let Some(factor) = factor.map(Tensor::from) else {
+        return Ok(to.f_copy_(&numbers)?);
+    };
+    let float = |tensor: &Tensor| tensor.kind() == Kind::Float;
+    if float(&numbers) && float(to) {
+        let _ = numbers.f_mul_out(to, &factor)?;
+    } else {
+        to.f_copy_(&numbers.f_to_kind(Kind::Float)?.f_mul(&factor)?)?;
+    }
+    Ok(())
 }
 
 /// Named parameters in Hugging Face's spelling (`vision_model.…`, `text_model.…`).
@@ -73,7 +87,7 @@ impl ParameterSource for std::collections::BTreeMap<String, Tensor> {
     }
 }
 
-/// Parameters in Hugging Face's names that lie in files.
+/// A checkpoint's parameters, still in their files.
 impl ParameterSource for std::collections::BTreeMap<String, StoredTensor> {
     fn take(&mut self, name: &str) -> Result<Option<Parameter>> {
         Ok(self.remove(name).map(Parameter::from))
@@ -107,54 +121,50 @@ impl<'a> Builder<'a> {
 
     /// The parameter `name` of exactly `shape`, ready for use.
     pub(crate) fn take(&mut self, name: &str, shape: &[i64]) -> Result<Tensor> {
-        self.make(name, shape, self.kind, |builder, to| {
-            builder.fill(to, name, None)
-        })
+        let found = self.find(name, shape)?;
+        self.make(name, shape, self.kind, |to| found.write(to, None))
     }
 
     /// The same times `factor`.
     pub(crate) fn scaled(&mut self, name: &str, shape: &[i64], factor: f64) -> Result<Tensor> {
-        self.make(name, shape, self.kind, |builder, to| {
-            builder.fill(to, name, Some(factor))
-        })
+        let found = self.find(name, shape)?;
+        self.make(name, shape, self.kind, |to| found.write(to, Some(factor)))
     }
 
-    /// A tensor of `shape` that `fill` writes to, on the device in precision `kind`; a fine-tuned
-    /// model gets it as a leaf, registered under `name`. Nothing is copied twice on its way from a
-    /// file.
-    pub(crate) fn make(
-        &mut self,
-        name: &str,
-        shape: &[i64],
-        kind: Kind,
-        fill: impl FnOnce(&mut Self, &mut Tensor) -> Result<()>,
-    ) -> Result<Tensor> {
-        let mut tensor = Tensor::f_empty(shape, (kind, self.device))?;
-        fill(self, &mut tensor)?;
-        if self.usage == Usage::FineTuned {
-            tensor = tensor.f_set_requires_grad(true)?;
-            self.taken.push((name.into(), tensor.shallow_clone()));
-        }
-        Ok(tensor)
-    }
-
-    /// Writes the parameter `name`, of exactly the shape of `to`, there.
-    pub(crate) fn fill(&mut self, to: &mut Tensor, name: &str, factor: Option<f64>) -> Result<()> {
-        let shape = to.size();
+    /// The parameter `name` of exactly `shape`, where the source has it.
+    pub(crate) fn find(&mut self, name: &str, shape: &[i64]) -> Result<Parameter> {
         let Some(found) = self.source.take(name)? else {
             return Err(Error::MissingParameter {
                 name: name.into(),
-                shape,
+                shape: shape.to_vec(),
             });
         };
         if found.shape() != shape {
             return Err(Error::ParameterShape {
                 name: name.into(),
-                expected: shape,
+                expected: shape.to_vec(),
                 got: found.shape(),
             });
         }
-        found.write(to, factor)
+        Ok(found)
+    }
+
+    /// A tensor of `shape` that `fill` writes to, on the device in precision `kind`; a fine-tuned
+    /// model gets it as a leaf, registered under `name`.
+    pub(crate) fn make(
+        &mut self,
+        name: &str,
+        shape: &[i64],
+        kind: Kind,
+        fill: impl FnOnce(&mut Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
+        let mut tensor = Tensor::f_empty(shape, (kind, self.device))?;
+        fill(&mut tensor)?;
+        if self.usage == Usage::FineTuned {
+            tensor = tensor.f_set_requires_grad(true)?;
+            self.taken.push((name.into(), tensor.shallow_clone()));
+        }
+        Ok(tensor)
     }
 
     /// Every parameter taken so far, named, where the model is fine-tuned.

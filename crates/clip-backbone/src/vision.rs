@@ -179,9 +179,11 @@ impl VisionTower {
         let (width, patch, eps) = (config.width, config.patch_size, config.norm_eps);
         let embeddings = "vision_model.embeddings";
         let name = format!("{embeddings}.patch_embedding.weight");
+        let shape = [width, 3, patch, patch];
+        let kernel = builder.find(&name, &shape)?;
         let flat = [width, 3 * patch * patch];
-        let patch_weight = builder.make(&name, &flat, builder.kind, |builder, to| {
-            builder.fill(&mut to.view([width, 3, patch, patch]), &name, None)
+        let patch_weight = builder.make(&name, &flat, builder.kind, |to| {
+            kernel.write(&mut to.view(shape), None)
         })?;
         let patch_bias = match config.patch_bias {
             true => Some(builder.take(&format!("{embeddings}.patch_embedding.bias"), &[width])?),

@@ -22,7 +22,7 @@ const PEERS: [(&str, &str); 4] = [
     ("torchcodec", "torchcodec"),
 ];
 
-/// Videos that a round decodes at least, one several times where there are fewer.
+/// About as many videos a round decodes, one several times where there are fewer.
 const TURNS: u32 = 24;
 
 pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
@@ -97,7 +97,7 @@ fn column(bench: &Bench<'_>, program: &Path, list: &Path, text: &mut String) -> 
             contenders.push(contender(name, command));
         }
     }
-    // A single video takes a few milliseconds: more turns take little time and say more.
+    // A single video takes some ten milliseconds: more turns take little time and say more.
     let turns = (TURNS / videos.max(1)).max(1) as usize;
     let reached = take_turns(contenders, bench.rounds * turns)?;
     let name = list.file_stem().unwrap_or_default().display();

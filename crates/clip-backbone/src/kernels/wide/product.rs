@@ -1,7 +1,7 @@
 //! x Wᵀ + b, with what follows done before a sum is written.
 //!
 //! A panel of the weight is laid out for the kernel where it is needed, in a core's own cache,
-//! and then serves all rows: no second copy of the weights is kept.
+//! and then serves all rows: what this kernel multiplies needs no second copy of its weight.
 
 use std::arch::x86_64::{__m512, _mm512_add_ps, _mm512_setzero_ps};
 use std::cell::RefCell;
@@ -20,8 +20,9 @@ use crate::packed::Then;
 const PANEL: usize = BLOCKS * LANES;
 /// Words of a panel laid out at a time, 192 KiB.
 const DEPTH: usize = 768;
-/// The most rows that a panel serves once it is laid out: their sums, 512 KiB, stay in the cache.
-const PORTION: usize = 2048;
+/// The most rows that a panel serves once it is laid out: their sums, half a MiB, stay in the
+/// cache.
+const PORTION: usize = 341 * ROWS;
 /// Pieces of work for each thread, where there are rows enough: none waits long for the last.
 const PIECES: usize = 4;
 
@@ -118,7 +119,7 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::NEW) };
 }
 
-/// What a thread needs beside the output, at most 704 KiB.
+/// What a thread needs beside the output, at most 704 KiB, kept until it ends.
 struct Scratch {
     /// Of a panel at most [`DEPTH`] words, four lines for each.
     lines: Vec<Line>,
@@ -136,10 +137,10 @@ impl Scratch {
     fn fit(&mut self, width: usize, portion: usize) {
         let lines = width.min(DEPTH) * BLOCKS;
         if self.lines.len() < lines {
-            self.lines.resize(lines, Line::EMPTY);
+            self.lines = vec![Line::EMPTY; lines];
         }
         if width > DEPTH && self.sums.len() < portion {
-            self.sums.resize(portion, [[0.0; LANES]; BLOCKS]);
+            self.sums = vec![[[0.0; LANES]; BLOCKS]; portion];
         }
     }
 }
@@ -288,7 +289,13 @@ mod tests {
         let shapes = [(64, 32), (128, 64), (192, 768), (64, 3072)];
         let rows = [&[1][..], &[6], &[2, 4], &[3, 25], &[2, 197], &[1040]];
         let cases = shapes.into_iter().flat_map(|s| rows.map(|r| (s, r)));
-        for ((outputs, inputs), rows) in cases {
+        // A last step that is not a whole one, for both kinds; more rows than a portion.
+        let others = [
+            ((64, 1024), &[50][..]),
+            ((64, 1600), &[50]),
+            ((64, 1600), &[2100]),
+        ];
+        for ((outputs, inputs), rows) in cases.chain(others) {
             for kind in [Kind::Float, Kind::BFloat16] {
                 let options = (kind, Device::Cpu);
                 let weight = Tensor::randn([outputs, inputs], options);
