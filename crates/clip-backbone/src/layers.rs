@@ -294,8 +294,8 @@ impl SelfAttention {
     fn mix(&self, q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask) -> Tensor {
         let bias =
             || (mask == Mask::Causal).then(|| causal_bias(q.size()[2], q.kind(), q.device()));
-        // Of libtorch's ways its fused kernel is the fastest in fp32 and on a GPU; in bf16 on the CPU two
-        // products and a softmax take half its time forward and a fraction of it backward.
+        // Of libtorch's ways its fused kernel is the fastest in fp32 and on a GPU; in bf16 on the CPU
+        // two products and a softmax take half its time forward and a fraction of it backward.
         if q.requires_grad() || k.requires_grad() {
             return attend(q, k, v, bias().as_ref());
         }

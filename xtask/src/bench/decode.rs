@@ -29,8 +29,8 @@ pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
     let program = bench.program("data", "decode")?;
     let mut text = String::from(
         "8 uniform frames, RGB, short side 224, centre crop, one worker; medians of processor time, \
-         so that a busy machine does little to them, and of its ratio to ours in the same round. Ours resizes as PIL does (bicubic, \
-         antialiased), the others with OpenCV's cubic filter. Wrong are frames \
+         so that a busy machine does little to them, and of its ratio to ours in the same round. \
+         Ours resizes as PIL does (bicubic, antialiased), the others with OpenCV's cubic filter. Wrong are frames \
          that the same library does not give when it decodes the whole video in order; all \
          libraries are told the number of frames, ours also works without.\n\n\
          | videos | | videos/s a core | ours (count known) against it | wrong frames |\n\
