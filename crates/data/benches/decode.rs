@@ -17,6 +17,7 @@
 #[path = "../tests/decode/made.rs"]
 mod made;
 
+use std::cell::RefCell;
 use std::hint::black_box;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use data::decode::{Limits, Video};
+use data::transform::Resizer;
 use data::{
     ClassName, Clip, Loader, LoaderConfig, Manifest, Recipe, Sampling, SkipList, VideoSource, Views,
 };
@@ -120,9 +122,12 @@ fn one_worker(mode: &str, clips: &[(PathBuf, usize)]) {
         .iter()
         .map(|(path, count)| (clip(path, Some(*count).filter(|_| known)), path))
         .collect();
+    let resizer = RefCell::new(Resizer::new());
     take_turns(processor_time, || {
+        let resizer = &mut *resizer.borrow_mut();
         for (clip, path) in &clips {
-            black_box(recipe.prepare(&source, clip, path).expect("frames"));
+            let views = recipe.prepare(&source, clip, path, resizer);
+            black_box(views.expect("frames"));
         }
     });
 }

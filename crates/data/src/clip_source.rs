@@ -2,25 +2,27 @@
 
 use std::path::Path;
 
-use crate::frame::Frame;
 use crate::manifest::Clip;
+use crate::rows::Rows;
 
 /// What a clip could not be decoded for.
 pub type ClipError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Frames of a clip.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decoded {
-    /// How many frames of the clip can be decoded.
-    pub count: usize,
-    /// The frames chosen for that count.
-    pub frames: Vec<Frame>,
+/// Takes frames of a clip while they are decoded, so that none need be held that is not used.
+pub trait FrameSink {
+    /// The frames wanted when so many can be decoded: rising indices below `count`, each once;
+    /// none of none. Asked again where there turn out to be more or fewer: what was taken
+    /// before then counts for nothing.
+    fn choose(&mut self, count: usize) -> Vec<usize>;
+
+    /// Takes the frame of this index, shown at `time` (seconds): those chosen, in their order.
+    fn take(&mut self, index: usize, time: f64, picture: &mut dyn Rows);
 }
 
 /// Decodes clips; called from many threads at once.
 pub trait ClipSource: Send + Sync {
-    /// The frames of `clip`, whose file is `path`, that `choose` names when told how many
-    /// can be decoded: rising indices below that count, each once; none of none.
+    /// Hands the frames of `clip`, whose file is `path`, that `sink` chooses to it; the number
+    /// of frames that can be decoded, which was the last that `sink` was told.
     ///
     /// # Errors
     /// The clip cannot be decoded.
@@ -28,6 +30,6 @@ pub trait ClipSource: Send + Sync {
         &self,
         clip: &Clip,
         path: &Path,
-        choose: &dyn Fn(usize) -> Vec<usize>,
-    ) -> Result<Decoded, ClipError>;
+        sink: &mut dyn FrameSink,
+    ) -> Result<usize, ClipError>;
 }

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::recipe::{ClipPixels, Recipe};
 use crate::skip_list::SkipList;
+use crate::transform::Resizer;
 
 /// How clips are loaded.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,6 +90,8 @@ struct Shared {
     manifest: Arc<Manifest>,
     source: Arc<dyn ClipSource>,
     skip: SkipList,
+    /// Those that are not at work.
+    resizers: Mutex<Vec<Resizer>>,
 }
 
 impl Loader {
@@ -139,6 +142,7 @@ impl Loader {
             manifest,
             source,
             skip,
+            resizers: Mutex::default(),
         });
         Ok(Self {
             shared,
@@ -380,7 +384,12 @@ impl Shared {
         if let Some(reason) = self.skip.reason(&clip.id) {
             return Outcome::Known(reason.to_owned());
         }
-        match recipe.prepare(self.source.as_ref(), clip, &self.manifest.file(clip)) {
+        let resizers = || self.resizers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut resizer = resizers().pop().unwrap_or_default();
+        let file = self.manifest.file(clip);
+        let views = recipe.prepare(self.source.as_ref(), clip, &file, &mut resizer);
+        resizers().push(resizer);
+        match views {
             Ok(views) => Outcome::Views(views),
             Err(Error::Clip { what, .. }) => Outcome::Bad(what),
             Err(error) => Outcome::Bad(error.to_string()),

@@ -1,14 +1,15 @@
 //! From a clip to the pixels of its views.
 
-use std::collections::BTreeSet;
+mod frames;
+
 use std::path::Path;
 
+use self::frames::Frames;
 use crate::clip_source::ClipSource;
 use crate::error::{Error, Result};
-use crate::frame::Frame;
 use crate::manifest::Clip;
 use crate::sampler::{Sampling, train_stream};
-use crate::transform::{Augment, Picture, Resizer, View, append_view, short_side};
+use crate::transform::{Augment, Resizer, View, append_view};
 use crate::views::Views;
 
 /// What is made of each clip of a pass.
@@ -106,7 +107,7 @@ impl Recipe {
 
     /// Decodes the frames that all views together need, once, and makes the views.
     ///
-    /// The result depends on the recipe and the clip only.
+    /// The result depends on the recipe and the clip only; what `resizer` keeps saves time.
     ///
     /// # Errors
     /// [`Error::Clip`]: the clip has no frame, or cannot be decoded or transformed.
@@ -115,42 +116,35 @@ impl Recipe {
         source: &dyn ClipSource,
         clip: &Clip,
         path: &Path,
+        resizer: &mut Resizer,
     ) -> Result<Vec<ClipPixels>> {
         let fail = |what: String| Error::Clip {
             id: clip.id.clone(),
             what,
         };
-        let choose = |count| {
-            let choices = self.choices(count, &clip.id);
-            let wanted: BTreeSet<usize> = choices.into_iter().flatten().collect();
-            wanted.into_iter().collect()
-        };
-        let decoded = source
-            .decode(clip, path, &choose)
+        let mut frames = Frames::new(self, &clip.id, resizer);
+        let count = source
+            .decode(clip, path, &mut frames)
             .map_err(|error| fail(chain(error.as_ref())))?;
-        let choices = self.choices(decoded.count, &clip.id);
-        if decoded.count == 0 {
+        if count == 0 {
             return Err(fail("has no frame that can be decoded".into()));
         }
-        let stills = decoded.frames.into_iter().map(Still::new);
-        let frames: Vec<Still> = stills
-            .collect::<Result<_>>()
-            .map_err(|error| fail(error.to_string()))?;
+        let words = |error: Error| match error {
+            Error::Clip { .. } => error,
+            other => fail(other.to_string()),
+        };
+        if let Some(error) = frames.failed.take() {
+            return Err(words(error));
+        }
+        let choices = self.choices(count, &clip.id);
         let views = choices.iter().enumerate().map(|(number, indices)| {
-            let chosen = indices
-                .iter()
-                .map(|index| {
-                    frames
-                        .iter()
-                        .find(|frame| frame.index == *index)
-                        .ok_or_else(|| fail(format!("frame {index} was not decoded")))
-                })
-                .collect::<Result<Vec<_>>>()?;
-            self.transform(number, &chosen, &clip.id)
-                .map_err(|error| match error {
-                    Error::Clip { .. } => error,
-                    other => fail(other.to_string()),
-                })
+            let place = |index: &usize| {
+                let place = frames.indices.iter().position(|taken| taken == index);
+                place.ok_or_else(|| fail(format!("frame {index} was not decoded")))
+            };
+            let places = indices.iter().map(place).collect::<Result<Vec<_>>>()?;
+            self.views_of(number, &places, &mut frames, &clip.id)
+                .map_err(words)
         });
         Ok(views
             .collect::<Result<Vec<_>>>()?
@@ -185,9 +179,15 @@ impl Recipe {
         }
     }
 
-    /// The views of one choice: a copy is one, a temporal view one for each crop.
-    fn transform(&self, choice: usize, frames: &[&Still], id: &str) -> Result<Vec<ClipPixels>> {
-        let resizer = &mut Resizer::new();
+    /// The views of one choice, of the frames at these places: a copy is one, a temporal view
+    /// one for each crop.
+    fn views_of(
+        &self,
+        choice: usize,
+        places: &[usize],
+        frames: &mut Frames<'_>,
+        id: &str,
+    ) -> Result<Vec<ClipPixels>> {
         match self {
             Self::Train {
                 augment,
@@ -200,60 +200,41 @@ impl Recipe {
                 // another number of frames leaves the transform as it is.
                 let mut stream = train_stream(*seed, epoch, &format!("{id} transform"));
                 let mut draw = augment.draw(&mut stream);
-                let clip = stack(frames, |place, frame, rgb| {
-                    if augment.each_frame && place > 0 {
+                let mut sides = [0; 2];
+                let mut rgb = Vec::new();
+                for (number, &place) in places.iter().enumerate() {
+                    if augment.each_frame && number > 0 {
                         draw = augment.draw(&mut stream);
                     }
-                    let picture = draw.apply(resizer, &frame.picture)?;
+                    let picture = draw.apply(frames.resizer, &frames.pictures[place])?;
+                    sides = [picture.width(), picture.height()];
                     rgb.extend_from_slice(picture.rgb());
-                    Ok((picture.width(), picture.height()))
-                });
-                Ok(vec![clip?])
+                }
+                Ok(vec![frames.clip(places, sides, rgb)])
+            }
+            Self::Test { views, size, .. } if views.crops() == 1 => {
+                let all = places.iter().copied().eq(0..frames.indices.len());
+                let rgb = if all && views.clips() == 1 {
+                    std::mem::take(&mut frames.views)
+                } else {
+                    let bytes = size * size * 3;
+                    let views = places.iter().map(|at| &frames.views[at * bytes..][..bytes]);
+                    views.collect::<Vec<_>>().concat()
+                };
+                Ok(vec![frames.clip(places, [*size; 2], rgb)])
             }
             Self::Test { views, size, .. } => {
-                if views.crops() == 1 {
-                    let which = View { place: 0, of: 1 };
-                    let clip = stack(frames, |_, frame, rgb| {
-                        append_view(resizer, &frame.picture, *size, which, rgb)?;
-                        Ok((*size, *size))
-                    });
-                    return Ok(vec![clip?]);
-                }
-                // Resized once for all crops: a view of a picture whose short side fits
-                // is a crop.
-                let resized = frames.iter().map(|frame| {
-                    let picture = &frame.picture;
-                    let (w, h) = short_side(picture.width(), picture.height(), *size);
-                    resizer.resize(picture, w, h)
+                let clips = View::all(*views).map(|which| {
+                    let mut rgb = Vec::with_capacity(places.len() * size * size * 3);
+                    for &place in places {
+                        let picture = &frames.pictures[place];
+                        append_view(frames.resizer, picture, *size, which, &mut rgb)?;
+                    }
+                    Ok(frames.clip(places, [*size; 2], rgb))
                 });
-                let resized = resized.collect::<Result<Vec<_>>>()?;
-                View::all(*views)
-                    .map(|which| {
-                        stack(frames, |place, _, rgb| {
-                            append_view(resizer, &resized[place], *size, which, rgb)?;
-                            Ok((*size, *size))
-                        })
-                    })
-                    .collect()
+                clips.collect()
             }
         }
-    }
-}
-
-/// A decoded frame as a picture.
-struct Still {
-    index: usize,
-    time: f64,
-    picture: Picture,
-}
-
-impl Still {
-    fn new(frame: Frame) -> Result<Self> {
-        Ok(Self {
-            index: frame.index,
-            time: frame.time,
-            picture: Picture::new(frame.width, frame.height, frame.rgb)?,
-        })
     }
 }
 
@@ -267,28 +248,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// What `append` makes of each of `frames`, one behind the other; it answers with the width and
-/// height.
-fn stack(
-    frames: &[&Still],
-    mut append: impl FnMut(usize, &Still, &mut Vec<u8>) -> Result<(usize, usize)>,
-) -> Result<ClipPixels> {
-    let (mut width, mut height) = (0, 0);
-    let mut rgb = Vec::new();
-    for (place, frame) in frames.iter().enumerate() {
-        (width, height) = append(place, frame, &mut rgb)?;
-        if place == 0 {
-            rgb.reserve_exact((frames.len() - 1) * rgb.len());
-        }
-    }
-    Ok(ClipPixels {
-        frames: frames.len(),
-        height,
-        width,
-        rgb,
-        indices: frames.iter().map(|frame| frame.index).collect(),
-        times: frames.iter().map(|frame| frame.time).collect(),
-    })
 }

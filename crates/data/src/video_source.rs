@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::clip_source::{ClipError, ClipSource, Decoded};
+use crate::clip_source::{ClipError, ClipSource, FrameSink};
 use crate::decode::{DecodeError, Limits, Video};
 use crate::manifest::Clip;
 
@@ -29,20 +29,16 @@ impl ClipSource for VideoSource {
         &self,
         clip: &Clip,
         path: &Path,
-        choose: &dyn Fn(usize) -> Vec<usize>,
-    ) -> Result<Decoded, ClipError> {
+        sink: &mut dyn FrameSink,
+    ) -> Result<usize, ClipError> {
         let mut video = Video::open(path, &self.limits)?;
         if let Some(count) = clip.frames {
-            match video.frames_of(count, &choose(count)) {
-                Ok(frames) => return Ok(Decoded { count, frames }),
+            match video.show_of(count, sink) {
+                Ok(()) => return Ok(count),
                 Err(DecodeError::NoSuchFrame { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        let sample = video.sample(choose)?;
-        Ok(Decoded {
-            count: sample.count.frames,
-            frames: sample.frames,
-        })
+        Ok(video.show(sink)?.frames)
     }
 }

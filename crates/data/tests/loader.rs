@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use data::random::Stream;
 use data::transform::{Augment, ColourJitter, RandAugment};
 use data::{
-    ClassName, Clip, ClipError, ClipSource, Decoded, Error, Frame, Loader, LoaderConfig, Manifest,
-    Recipe, Sample, Sampling, SkipList,
+    ClassName, Clip, ClipError, ClipSource, Error, Frame, FrameSink, Loader, LoaderConfig,
+    Manifest, Recipe, Sample, Sampling, SkipList,
 };
 
 /// Clips of noise: number 7 has no frame, 11 fails, 13 panics; each takes its own time.
@@ -27,8 +27,8 @@ impl ClipSource for Noise {
         &self,
         clip: &Clip,
         path: &Path,
-        choose: &dyn Fn(usize) -> Vec<usize>,
-    ) -> Result<Decoded, ClipError> {
+        sink: &mut dyn FrameSink,
+    ) -> Result<usize, ClipError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         assert!(path.starts_with("videos"));
         let number: u64 = clip.id.parse()?;
@@ -36,33 +36,27 @@ impl ClipSource for Noise {
         std::thread::sleep(self.delay * (number * 7 % 5) as u32);
         match number {
             _ if self.all_bad => return Err("broken".into()),
-            7 => {
-                return Ok(Decoded {
-                    count: 0,
-                    frames: vec![],
-                });
-            }
+            7 => return Ok(0),
             11 => return Err(format!("{} is truncated", path.display()).into()),
             13 => panic!("a decoder's bug"),
             _ => {}
         }
         let count = 5 + number as usize;
-        let frames = choose(count).into_iter().map(|index| {
+        for index in sink.choose(count) {
             let mut stream = Stream::new(number, &[&index.to_string()]);
-            Frame {
+            let time = index as f64 / 25.0;
+            let frame = Frame {
                 index,
-                time: index as f64 / 25.0,
+                time,
                 width: 20 + number as usize,
                 height: 16,
                 rgb: (0..(20 + number as usize) * 16 * 3)
                     .map(|_| stream.next_u64() as u8)
                     .collect(),
-            }
-        });
-        Ok(Decoded {
-            count,
-            frames: frames.collect(),
-        })
+            };
+            sink.take(index, time, &mut &frame);
+        }
+        Ok(count)
     }
 }
 

@@ -14,7 +14,7 @@ use std::{ffi::c_int, sync::Once};
 use ffmpeg_next::ffi;
 
 pub(super) use self::{
-    converter::Converter,
+    converter::{Converter, Shown},
     decoder::{Decoder, Received, Sent},
     demuxer::{Claims, Demuxer},
     packet::Packet,

@@ -5,11 +5,14 @@ use std::{collections::VecDeque, path::Path};
 
 use super::{
     DecodeError, FrameCount, Limits,
-    av::{Claims, Converter, Decoder, Picture, Received, Sent},
+    av::{Claims, Converter, Decoder, Picture, Received, Sent, Shown},
     script::{Role, Unit},
     tape::Tape,
 };
-use crate::Frame;
+use crate::{
+    Frame,
+    rows::{Rows as _, whole},
+};
 
 /// Errors in a row after which a decoder is not asked again for what it holds.
 const ERRORS_IN_A_ROW: usize = 100;
@@ -115,13 +118,32 @@ impl<'a> Pass<'a> {
 
     /// The current picture as the frame of this index.
     pub(super) fn frame(&mut self, index: usize) -> Result<Frame, DecodeError> {
-        frame(
-            self.path,
-            &self.claims,
-            &mut self.converter,
-            &self.picture,
+        let time = self.seconds(index);
+        let mut shown = self.shown(index)?;
+        Ok(Frame {
             index,
-        )
+            time,
+            width: shown.width(),
+            height: shown.height(),
+            rgb: whole(&mut shown),
+        })
+    }
+
+    /// The current picture, the frame of this index.
+    pub(super) fn shown(&mut self, index: usize) -> Result<Shown<'_>, DecodeError> {
+        let orientation = self.picture.orientation();
+        let orientation = orientation.unwrap_or(self.claims.orientation);
+        let shown = self.converter.shown(&self.picture, orientation);
+        shown.map_err(|reason| DecodeError::Convert {
+            path: self.path.to_path_buf(),
+            index,
+            reason,
+        })
+    }
+
+    /// Bytes of the current picture in RGB.
+    pub(super) fn bytes(&self) -> u64 {
+        self.picture.width() as u64 * self.picture.height() as u64 * 3
     }
 
     /// Refuses to hand out more than the limits allow.
@@ -262,30 +284,4 @@ impl<'a> Pass<'a> {
             max,
         })
     }
-}
-
-fn frame(
-    path: &Path,
-    claims: &Claims,
-    converter: &mut Converter,
-    picture: &Picture,
-    index: usize,
-) -> Result<Frame, DecodeError> {
-    let (width, height) = (picture.width(), picture.height());
-    let orientation = picture.orientation().unwrap_or(claims.orientation);
-    let rgb = converter
-        .rgb(picture, orientation)
-        .map_err(|reason| DecodeError::Convert {
-            path: path.to_path_buf(),
-            index,
-            reason,
-        })?;
-    let (width, height) = orientation.size(width, height);
-    Ok(Frame {
-        index,
-        time: claims.seconds(picture.time(), index),
-        width,
-        height,
-        rgb,
-    })
 }

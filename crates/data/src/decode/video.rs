@@ -14,7 +14,11 @@ use super::{
     script::{Coded, Script},
     tape::Tape,
 };
-use crate::Frame;
+use crate::{
+    Frame,
+    clip_source::FrameSink,
+    rows::{Rows, whole},
+};
 
 /// An open video file.
 ///
@@ -171,17 +175,29 @@ impl Video {
         known: usize,
         indices: &[usize],
     ) -> Result<Vec<Frame>, DecodeError> {
+        let mut kept = Kept::new(|_| indices.to_vec());
+        self.show_of(known, &mut kept)?;
+        Ok(kept.in_order())
+    }
+
+    /// As [`frames_of`](Self::frames_of), to be looked at while they are decoded.
+    ///
+    /// # Errors
+    /// As [`frames`](Self::frames).
+    pub fn show_of(&mut self, known: usize, sink: &mut dyn FrameSink) -> Result<(), DecodeError> {
         let script = self.script()?;
+        let indices = sink.choose(known);
         let fits = |script: &Script| {
             script.order.len() == known && indices.iter().all(|&index| index < known)
         };
         if let Some(script) = script.filter(fits)
-            && let Ok(Some(frames)) = self.planned(&script, indices)
+            && let Ok(true) = self.planned(&script, &indices, sink)
         {
-            return Ok(frames);
+            return Ok(());
         }
         // Whatever is odd is left to the plain way, with its errors.
-        self.frames(indices)
+        let indices = sink.choose(known);
+        self.plain(&indices, sink)
     }
 
     /// The frames of the given indices, in the order given; an index may come again.
@@ -192,25 +208,10 @@ impl Video {
     /// disk. That too much of the stream is damaged is known, and said, only where decoding
     /// reached its end.
     pub fn frames(&mut self, indices: &[usize]) -> Result<Vec<Frame>, DecodeError> {
-        let Some(&last) = indices.iter().max() else {
-            return Ok(Vec::new());
-        };
-        let mut chosen = Chosen::new(indices);
-        let mut pass = self.pass()?;
-        while let Some(index) = pass.next()? {
-            if chosen.wants(index) {
-                chosen.keep(pass.frame(index)?, &pass)?;
-            }
-            if index == last {
-                break;
-            }
-        }
-        let count = pass.count();
-        self.decoded += count.packets;
-        if count.frames <= last {
-            return Err(self.no_such_frame(last, count.frames));
-        }
-        Ok(chosen.in_order(indices))
+        let mut kept = Kept::new(|_| indices.to_vec());
+        let indices = kept.choose(0);
+        self.plain(&indices, &mut kept)?;
+        Ok(kept.in_order())
     }
 
     /// The frames that `choose` wants, when told how many there are: at least one. It may be
@@ -221,6 +222,19 @@ impl Video {
     /// # Errors
     /// As [`count_frames`](Self::count_frames), and a chosen index that no frame has.
     pub fn sample(&mut self, choose: impl Fn(usize) -> Vec<usize>) -> Result<Sample, DecodeError> {
+        let mut kept = Kept::new(choose);
+        let count = self.show(&mut kept)?;
+        Ok(Sample {
+            count,
+            frames: kept.in_order(),
+        })
+    }
+
+    /// As [`sample`](Self::sample), to be looked at while they are decoded.
+    ///
+    /// # Errors
+    /// As [`sample`](Self::sample).
+    pub fn show(&mut self, sink: &mut dyn FrameSink) -> Result<FrameCount, DecodeError> {
         self.rewind()?;
         // Most often each packet is a frame; if not, the header may still be right.
         let guess = match self.tape.packets(&self.path, &self.limits)? {
@@ -230,24 +244,19 @@ impl Video {
                 .frames
                 .filter(|&frames| frames <= self.limits.max_frames),
         };
-        let guessed = guess.map(&choose).unwrap_or_default();
-        let mut chosen = Chosen::new(&guessed);
+        let guessed = guess.map(|count| sink.choose(count)).unwrap_or_default();
+        let mut wanted = Wanted::new(&guessed);
         let mut pass = self.pass()?;
         while let Some(index) = pass.next()? {
-            if chosen.wants(index) {
-                chosen.keep(pass.frame(index)?, &pass)?;
-            }
+            wanted.hand_over(index, &mut pass, sink)?;
         }
         let count = pass.count();
         self.decoded += count.packets;
-        if guess == Some(count.frames) && chosen.is_complete() {
-            return Ok(Sample {
-                count,
-                frames: chosen.in_order(&guessed),
-            });
+        if guess != Some(count.frames) || !wanted.is_empty() {
+            let indices = sink.choose(count.frames);
+            self.plain(&indices, sink)?;
         }
-        let frames = self.frames(&choose(count.frames))?;
-        Ok(Sample { count, frames })
+        Ok(count)
     }
 
     /// When each frame should be shown, in seconds from the start, rising: what the packets
@@ -339,37 +348,62 @@ impl Video {
         Ok(Script::read(&coding, coded))
     }
 
-    /// The frames, by decoding only what leads to them; `None` where something else came out
-    /// than was promised, or where that would be no less than the plain way.
+    /// Hands over the frames of these indices, and decodes up to the last of them.
+    fn plain(&mut self, indices: &[usize], sink: &mut dyn FrameSink) -> Result<(), DecodeError> {
+        let Some(&last) = indices.iter().max() else {
+            return Ok(());
+        };
+        let mut wanted = Wanted::new(indices);
+        let mut pass = self.pass()?;
+        while let Some(index) = pass.next()? {
+            wanted.hand_over(index, &mut pass, sink)?;
+            if index == last {
+                break;
+            }
+        }
+        let count = pass.count();
+        self.decoded += count.packets;
+        if count.frames <= last {
+            return Err(self.no_such_frame(last, count.frames));
+        }
+        Ok(())
+    }
+
+    /// The same, by decoding only what leads to the frames; `false` where something else came
+    /// out than was promised, or where that would be no less than the plain way.
     fn planned(
         &mut self,
         script: &Script,
         indices: &[usize],
-    ) -> Result<Option<Vec<Frame>>, DecodeError> {
+        sink: &mut dyn FrameSink,
+    ) -> Result<bool, DecodeError> {
         let needed = script.needed(indices);
         if needed.last().is_none_or(|last| last + 1 == needed.len()) {
-            return Ok(None);
+            return Ok(false);
         }
         let units = needed
             .iter()
             .filter_map(|unit| script.units.get(*unit).cloned());
         let mut expected = script.outcome(&needed);
-        let mut chosen = Chosen::new(indices);
+        let mut wanted = Wanted::new(indices);
         self.rewind()?;
         let mut pass = Pass::of(&self.path, &self.limits, &mut self.tape, units.collect())?;
-        while !chosen.is_complete() {
+        let mut before = None;
+        while !wanted.is_empty() {
             let Some(_) = pass.next()? else { break };
             let (time, role) = pass.picture();
-            let Some(index) = expected.next(time, role).filter(|_| pass.is_whole()) else {
-                return Ok(None);
-            };
-            if chosen.wants(index) {
-                chosen.keep(pass.frame(index)?, &pass)?;
+            let index = expected.next(time, role);
+            if index <= before || !pass.is_whole() {
+                return Ok(false);
+            }
+            before = index;
+            if let Some(index) = index {
+                wanted.hand_over(index, &mut pass, sink)?;
             }
         }
         let decoded = pass.count().packets;
         self.decoded += decoded;
-        Ok(chosen.is_complete().then(|| chosen.in_order(indices)))
+        Ok(wanted.is_empty())
     }
 
     fn no_such_frame(&self, index: usize, count: usize) -> DecodeError {
@@ -397,56 +431,88 @@ impl Video {
     }
 }
 
-/// Frames picked out of a pass.
-struct Chosen {
-    slots: BTreeMap<usize, Slot>,
+/// Frames that are still to come out of a pass, and how many times each is wanted.
+struct Wanted {
+    times: BTreeMap<usize, u64>,
     bytes: u64,
 }
 
-#[derive(Default)]
-struct Slot {
-    times: u64,
-    frame: Option<Frame>,
-}
-
-impl Chosen {
+impl Wanted {
     fn new(indices: &[usize]) -> Self {
-        let mut slots = BTreeMap::<usize, Slot>::new();
+        let mut times = BTreeMap::new();
         for &index in indices {
-            slots.entry(index).or_default().times += 1;
+            *times.entry(index).or_default() += 1;
         }
-        Self { slots, bytes: 0 }
+        Self { times, bytes: 0 }
     }
 
-    fn wants(&self, index: usize) -> bool {
-        self.slots.contains_key(&index)
+    fn is_empty(&self) -> bool {
+        self.times.is_empty()
     }
 
-    fn keep(&mut self, frame: Frame, pass: &Pass<'_>) -> Result<(), DecodeError> {
-        let Some(slot) = self.slots.get_mut(&frame.index) else {
-            return Ok(());
-        };
-        self.bytes += frame.rgb.len() as u64 * slot.times;
-        pass.check_returned(self.bytes)?;
-        slot.frame = Some(frame);
+    /// Hands over the current picture of `pass`, where it is wanted.
+    fn hand_over(
+        &mut self,
+        index: usize,
+        pass: &mut Pass<'_>,
+        sink: &mut dyn FrameSink,
+    ) -> Result<(), DecodeError> {
+        if let Some(times) = self.times.remove(&index) {
+            self.bytes += pass.bytes() * times;
+            pass.check_returned(self.bytes)?;
+            let time = pass.seconds(index);
+            sink.take(index, time, &mut pass.shown(index)?);
+        }
         Ok(())
     }
+}
 
-    fn is_complete(&self) -> bool {
-        self.slots.values().all(|slot| slot.frame.is_some())
+/// Keeps the frames that `choose` wants.
+struct Kept<F> {
+    choose: F,
+    chosen: Vec<usize>,
+    frames: BTreeMap<usize, Frame>,
+}
+
+impl<F: Fn(usize) -> Vec<usize>> Kept<F> {
+    fn new(choose: F) -> Self {
+        Self {
+            choose,
+            chosen: Vec::new(),
+            frames: BTreeMap::new(),
+        }
     }
 
-    /// The frames in the order of `indices`, of which all must be there.
-    fn in_order(mut self, indices: &[usize]) -> Vec<Frame> {
+    /// The frames in the order in which they were chosen.
+    fn in_order(mut self) -> Vec<Frame> {
+        let mut left = Wanted::new(&self.chosen).times;
         let take = |index| {
-            let slot = self.slots.get_mut(index)?;
-            slot.times -= 1;
-            if slot.times == 0 {
-                slot.frame.take()
-            } else {
-                slot.frame.clone()
+            let left = left.get_mut(index)?;
+            *left -= 1;
+            match *left {
+                0 => self.frames.remove(index),
+                _ => self.frames.get(index).cloned(),
             }
         };
-        indices.iter().filter_map(take).collect()
+        self.chosen.iter().filter_map(take).collect()
+    }
+}
+
+impl<F: Fn(usize) -> Vec<usize>> FrameSink for Kept<F> {
+    fn choose(&mut self, count: usize) -> Vec<usize> {
+        self.frames.clear();
+        self.chosen = (self.choose)(count);
+        self.chosen.clone()
+    }
+
+    fn take(&mut self, index: usize, time: f64, picture: &mut dyn Rows) {
+        let frame = Frame {
+            index,
+            time,
+            width: picture.width(),
+            height: picture.height(),
+            rgb: whole(picture),
+        };
+        self.frames.insert(index, frame);
     }
 }

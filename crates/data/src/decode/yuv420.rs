@@ -4,6 +4,10 @@
 //! every video has this layout, so it gets a path of its own. Chroma lies in the middle of
 //! its four pixels and is interpolated linearly, as FFmpeg's bilinear scaler has it.
 
+use std::ops::Range;
+
+use crate::rows::{Rows, Stripe};
+
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
@@ -72,23 +76,50 @@ pub(super) struct Converter {
 }
 
 impl Converter {
-    /// The picture, 3 bytes a pixel.
-    pub(super) fn run(&mut self, picture: &Planes<'_>, matrix: Matrix) -> Vec<u8> {
-        let mut rgb = Vec::with_capacity(picture.width * 3 * picture.height);
+    /// The picture, whose rows are converted when they are asked for.
+    pub(super) fn picture<'a>(&'a mut self, planes: Planes<'a>, matrix: Matrix) -> Picture<'a> {
+        #[cfg(target_arch = "x86_64")]
+        self.wide.forget();
+        Picture {
+            planes,
+            matrix,
+            converter: self,
+        }
+    }
+}
+
+/// A picture whose rows are converted when they are asked for.
+pub(super) struct Picture<'a> {
+    planes: Planes<'a>,
+    matrix: Matrix,
+    converter: &'a mut Converter,
+}
+
+impl Rows for Picture<'_> {
+    fn width(&self) -> usize {
+        self.planes.width
+    }
+
+    fn height(&self) -> usize {
+        self.planes.height
+    }
+
+    fn rows(&mut self, rows: Range<usize>, columns: Range<usize>) -> Stripe<'_> {
+        let (planes, matrix) = (&self.planes, self.matrix);
+        let plain = &mut self.converter.plain;
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
         if crate::wide::is_available() {
             // SAFETY: the processor has been asked.
-            unsafe { self.wide.run(picture, matrix, &mut rgb) };
-            return rgb;
+            return unsafe { self.converter.wide.rows(planes, matrix, rows, columns) };
         } else if std::arch::is_x86_feature_detected!("avx2") {
             // Compiled for wider vectors the same code takes half the time.
             // SAFETY: the processor has been asked.
-            unsafe { self.plain.run_avx2(picture, matrix, &mut rgb) };
-            return rgb;
+            unsafe { plain.rows_avx2(planes, matrix, rows) };
+            return plain.stripe(planes.width, columns);
         }
-        self.plain.run(picture, matrix, &mut rgb);
-        rgb
+        plain.rows(planes, matrix, rows);
+        plain.stripe(planes.width, columns)
     }
 }
 
@@ -101,41 +132,51 @@ struct Plain {
     red: Vec<u8>,
     green: Vec<u8>,
     blue: Vec<u8>,
+    rgb: Vec<u8>,
 }
 
 impl Plain {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn run_avx2(&mut self, picture: &Planes<'_>, matrix: Matrix, rgb: &mut Vec<u8>) {
-        self.run(picture, matrix, rgb);
+    fn rows_avx2(&mut self, picture: &Planes<'_>, matrix: Matrix, rows: Range<usize>) {
+        self.rows(picture, matrix, rows);
     }
 
-    /// Appends the picture to `rgb`.
+    /// Makes whole rows of the picture.
     #[inline(always)]
-    fn run(&mut self, picture: &Planes<'_>, matrix: Matrix, rgb: &mut Vec<u8>) {
+    fn rows(&mut self, picture: &Planes<'_>, matrix: Matrix, rows: Range<usize>) {
         let Planes {
             width,
             height,
             planes: [luma, cb, cr],
         } = *picture;
-        let half = (width.div_ceil(2), height.div_ceil(2));
         for buffer in [&mut self.red, &mut self.green, &mut self.blue] {
             buffer.resize(width, 0);
         }
-        for y in 0..height {
-            blend(nearest(cb, half, y), &mut self.blended);
+        self.rgb.clear();
+        for y in rows {
+            let nearest = nearest(height, y);
+            blend(lines(cb, nearest, width), &mut self.blended);
             spread(&self.blended, &mut self.cb);
-            blend(nearest(cr, half, y), &mut self.blended);
+            blend(lines(cr, nearest, width), &mut self.blended);
             spread(&self.blended, &mut self.cr);
             let luma = &luma.0[y * luma.1..][..width];
             self.colours(luma, matrix);
             let colours = self.red.iter().zip(&self.green).zip(&self.blue);
-            let start = rgb.len();
-            rgb.resize(start + width * 3, 0);
-            let pixels = rgb[start..].as_chunks_mut::<3>().0;
+            let start = self.rgb.len();
+            self.rgb.resize(start + width * 3, 0);
+            let pixels = self.rgb[start..].as_chunks_mut::<3>().0;
             for (pixel, ((&r, &g), &b)) in pixels.iter_mut().zip(colours) {
                 *pixel = [r, g, b];
             }
+        }
+    }
+
+    /// The rows made last, from the first of `columns` on.
+    fn stripe(&self, width: usize, columns: Range<usize>) -> Stripe<'_> {
+        Stripe {
+            rgb: &self.rgb[columns.start * 3..],
+            stride: width * 3,
         }
     }
 
@@ -171,19 +212,20 @@ fn byte(value: i32) -> u8 {
     (value >> SHIFT).clamp(0, 255) as u8
 }
 
-/// The row of chroma that is nearest to row `y` of the picture, and the next nearest.
-fn nearest(
-    (plane, stride): (&[u8], usize),
-    (columns, rows): (usize, usize),
-    y: usize,
-) -> [&[u8]; 2] {
+/// Of a picture of this height the row of chroma that is nearest to row `y`, and the next nearest.
+fn nearest(height: usize, y: usize) -> [usize; 2] {
     let near = y / 2;
     let far = if y.is_multiple_of(2) {
         near.saturating_sub(1)
     } else {
-        (near + 1).min(rows - 1)
+        (near + 1).min(height.div_ceil(2) - 1)
     };
-    [near, far].map(|row| &plane[row * stride..][..columns])
+    [near, far]
+}
+
+/// Rows of the chroma of a picture of this width.
+fn lines((plane, stride): (&[u8], usize), rows: [usize; 2], width: usize) -> [&[u8]; 2] {
+    rows.map(|row| &plane[row * stride..][..width.div_ceil(2)])
 }
 
 /// Chroma at its own columns, 4 times as fine, 0 for gray.
@@ -210,6 +252,7 @@ fn spread(blended: &[i16], out: &mut Vec<i16>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::whole;
 
     pub(super) const BT601: [i32; 4] = [104_597, 132_201, 25_675, 53_279];
 
@@ -221,7 +264,8 @@ mod tests {
             height: 3,
             planes,
         };
-        let rgb = Converter::default().run(&picture, Matrix::new(BT601, full_range));
+        let mut converter = Converter::default();
+        let rgb = whole(&mut converter.picture(picture, Matrix::new(BT601, full_range)));
         assert_eq!(rgb.len(), 5 * 3 * 3);
         let pixels = rgb.as_chunks().0;
         assert!(pixels.iter().all(|pixel| *pixel == pixels[0]), "{rgb:?}");
@@ -242,9 +286,9 @@ mod tests {
 
     #[test]
     fn chroma_is_interpolated() {
-        let chroma = |plane: &[u8], (columns, rows), y| {
+        let chroma = |plane: &[u8], (columns, rows): (usize, usize), y| {
             let (mut blended, mut out) = (Vec::new(), Vec::new());
-            let rows = nearest((plane, columns), (columns, rows), y);
+            let rows = lines((plane, columns), nearest(rows * 2, y), columns * 2);
             blend(rows, &mut blended);
             spread(&blended, &mut out);
             out

@@ -2,6 +2,7 @@
 
 use super::{Part, Picture, Resizer, short_side};
 use crate::error::{Error, Result};
+use crate::rows::Rows;
 use crate::views::Views;
 
 /// One of the spatial views of a test.
@@ -45,7 +46,7 @@ impl View {
 ///
 /// # Errors
 /// `size` is 0.
-pub fn view(resizer: &mut Resizer, picture: &Picture, size: usize, view: View) -> Result<Picture> {
+pub fn view(resizer: &mut Resizer, picture: impl Rows, size: usize, view: View) -> Result<Picture> {
     let mut rgb = Vec::new();
     append_view(resizer, picture, size, view, &mut rgb)?;
     Picture::new(size, size, rgb)
@@ -57,7 +58,7 @@ pub fn view(resizer: &mut Resizer, picture: &Picture, size: usize, view: View) -
 /// `size` is 0.
 pub fn append_view(
     resizer: &mut Resizer,
-    picture: &Picture,
+    picture: impl Rows,
     size: usize,
     view: View,
     rgb: &mut Vec<u8>,

@@ -1,7 +1,10 @@
 //! A picture on its way from the decoder to the model.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 use crate::frame::Frame;
+use crate::rows::{Rows, Stripe, whole};
 
 /// 8-bit RGB, rows from top to bottom, no padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,14 @@ impl Picture {
     /// The frame's sizes and bytes do not fit together.
     pub fn from_frame(frame: &Frame) -> Result<Self> {
         Self::new(frame.width, frame.height, frame.rgb.clone())
+    }
+
+    /// All pixels of `rows`.
+    ///
+    /// # Errors
+    /// There are none, or other ones than its sides promise.
+    pub fn from_rows(mut rows: impl Rows) -> Result<Self> {
+        Self::new(rows.width(), rows.height(), whole(&mut rows))
     }
 
     /// Width in pixels.
@@ -77,5 +88,19 @@ impl Picture {
                 *value = table[usize::from(*value)];
             }
         }
+    }
+}
+
+impl Rows for &Picture {
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn height(&self) -> usize {
+        self.height
+    }
+
+    fn rows(&mut self, rows: Range<usize>, columns: Range<usize>) -> Stripe<'_> {
+        Stripe::of(&self.rgb, self.width, rows, columns)
     }
 }

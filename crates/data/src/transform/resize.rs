@@ -3,8 +3,9 @@
 use fast_image_resize as fir;
 use fir::images::{Image, ImageRef};
 
-use super::{Picture, crop};
+use super::Picture;
 use crate::error::{Error, Result};
+use crate::rows::{Rows, append};
 
 #[cfg(target_arch = "x86_64")]
 mod weights;
@@ -31,10 +32,7 @@ impl Resizer {
     ///
     /// # Errors
     /// `width` or `height` is 0 or beyond 32 bits.
-    pub fn resize(&mut self, picture: &Picture, width: usize, height: usize) -> Result<Picture> {
-        if (picture.width(), picture.height()) == (width, height) {
-            return Ok(picture.clone());
-        }
+    pub fn resize(&mut self, picture: impl Rows, width: usize, height: usize) -> Result<Picture> {
         let all = Part {
             left: 0,
             top: 0,
@@ -53,7 +51,7 @@ impl Resizer {
     /// As [`resize`](Self::resize); and the part reaches beyond the picture, or is empty.
     pub fn append_part(
         &mut self,
-        picture: &Picture,
+        mut picture: impl Rows,
         width: usize,
         height: usize,
         part: Part,
@@ -79,8 +77,8 @@ impl Resizer {
             });
         }
         if (picture.width(), picture.height()) == (width, height) {
-            let part = crop(picture, left, top, part_width, part_height)?;
-            rgb.extend_from_slice(part.rgb());
+            let (rows, columns) = (top..top + part_height, left..left + part_width);
+            append(&mut picture, rows, columns, rgb);
             return Ok(());
         }
         let sides = [picture.width(), picture.height(), width, height];
@@ -101,11 +99,12 @@ impl Resizer {
         #[cfg(target_arch = "x86_64")]
         {
             let sides = [part_width, part_height];
-            if self.wide.part(picture, windows, sides, rgb) {
+            if self.wide.part(&mut picture, windows, sides, rgb) {
                 return Ok(());
             }
         }
-        let part = self.by_library(picture, windows, part_width, part_height)?;
+        let picture = Picture::from_rows(picture)?;
+        let part = self.by_library(&picture, windows, part_width, part_height)?;
         rgb.extend_from_slice(part.rgb());
         Ok(())
     }
@@ -230,7 +229,7 @@ mod tests {
             let reference = resizer.by_library(&picture, windows, part_width, part_height);
             let mut ours = vec![];
             let sides = [part_width, part_height];
-            if !resizer.wide.part(&picture, windows, sides, &mut ours) {
+            if !resizer.wide.part(&mut &picture, windows, sides, &mut ours) {
                 // Only windows that are wider than a register are left to the library.
                 assert!(width as f64 > 1.4 * to_width as f64);
                 continue;

@@ -9,8 +9,9 @@ use std::{
 };
 
 use data::{
-    Frame,
+    Clip, Frame, Recipe, Sampling, VideoSource, Views,
     decode::{DecodeError, FrameCount, Limits, Video},
+    transform::{Picture, Resizer, View, short_side, view},
 };
 use proptest::{
     collection::vec,
@@ -113,6 +114,8 @@ pub(crate) fn check(path: &Path, cases: u32) -> FrameCount {
         .collect();
     assert_eq!(got, wanted, "{path:?}");
     check_times(&mut video, &expected);
+    check_views(path, None);
+    check_views(path, verified.known);
     match video.frames(&[0, all]) {
         Err(DecodeError::NoSuchFrame { index, count, .. }) => {
             assert_eq!((index, count), (all, all));
@@ -120,6 +123,46 @@ pub(crate) fn check(path: &Path, cases: u32) -> FrameCount {
         other => panic!("{path:?}: {:?}", other.map(|frames| frames.len())),
     }
     count
+}
+
+/// Checks that views made while frames are decoded are those of whole frames.
+fn check_views(path: &Path, frames: Option<usize>) {
+    let clip = Clip {
+        id: "one".into(),
+        path: "one".into(),
+        labels: vec![0],
+        group: None,
+        frames,
+    };
+    let (source, resizer, size) = (VideoSource::default(), &mut Resizer::new(), 24);
+    for views in ["1x1", "2x1", "2x3"] {
+        let views: Views = views.parse().unwrap();
+        let recipe = Recipe::Test {
+            sampling: Sampling::Segments { frames: 3 },
+            views,
+            size,
+            seed: 1,
+        };
+        let made = recipe.prepare(&source, &clip, path, resizer).unwrap();
+        assert_eq!(made.len(), views.count());
+        let whichs = (0..views.clips()).flat_map(|_| View::all(views));
+        for (made, which) in made.iter().zip(whichs) {
+            let frames = open(path).unwrap().frames(&made.indices).unwrap();
+            let times: Vec<f64> = frames.iter().map(|frame| frame.time).collect();
+            assert_eq!(made.times, times, "{path:?}");
+            let expected = frames.iter().flat_map(|frame| {
+                let mut picture = Picture::from_frame(frame).unwrap();
+                // Several crops are cut out of one picture.
+                if views.crops() > 1 {
+                    let (width, height) = short_side(frame.width, frame.height, size);
+                    picture = resizer.resize(&picture, width, height).unwrap();
+                }
+                view(resizer, &picture, size, which).unwrap().into_rgb()
+            });
+            let same = made.rgb.iter().copied().eq(expected);
+            assert!(same, "{path:?}, {which:?}");
+        }
+    }
 }
 
 /// Checks the way to frames by their time: promised times are as many as frames where all is

@@ -1,11 +1,14 @@
 //! From a decoder's layout to RGB.
 
-use std::{ffi::c_int, ptr};
+use std::{ffi::c_int, ops::Range, ptr};
 
 use ffmpeg_next::ffi;
 
 use super::{Picture, words};
-use crate::decode::{Orientation, yuv420};
+use crate::{
+    decode::{Orientation, yuv420},
+    rows::{Rows, Stripe, whole},
+};
 
 const LIMITED: i32 = ffi::AVColorRange::AVCOL_RANGE_MPEG as i32;
 const FULL: i32 = ffi::AVColorRange::AVCOL_RANGE_JPEG as i32;
@@ -21,13 +24,17 @@ pub(in super::super) struct Converter {
 }
 
 impl Converter {
-    /// `picture` as it is shown: rows of RGB, 3 bytes a pixel, without padding.
-    pub(in super::super) fn rgb(
-        &mut self,
-        picture: &Picture,
+    /// `picture` as it is shown.
+    pub(in super::super) fn shown<'a>(
+        &'a mut self,
+        picture: &'a Picture,
         orientation: Orientation,
-    ) -> Result<Vec<u8>, String> {
+    ) -> Result<Shown<'a>, String> {
         let (width, height) = (picture.width(), picture.height());
+        let turned = |rows: &[u8], stride| Shown::Turned {
+            rgb: orientation.apply(rows, stride, width, height),
+            size: orientation.size(width, height),
+        };
         let (matrix, range) = picture.colour();
         if let Some((planes, full_range)) = picture.yuv420() {
             let full_range = match range {
@@ -36,11 +43,11 @@ impl Converter {
                 _ => full_range,
             };
             let matrix = yuv420::Matrix::new(coefficients(matrix), full_range);
-            let rgb = self.usual.run(&planes, matrix);
+            let mut picture = self.usual.picture(planes, matrix);
             return Ok(if orientation == Orientation::default() {
-                rgb
+                Shown::Upright(picture)
             } else {
-                orientation.apply(&rgb, width * 3, width, height)
+                turned(&whole(&mut picture), width * 3)
             });
         }
         let stride = (width * 3).next_multiple_of(64) + 64;
@@ -58,7 +65,38 @@ impl Converter {
         };
         scaler.run(picture, &mut self.rows, stride)?;
         self.scaler = Some(scaler);
-        Ok(orientation.apply(&self.rows, stride, width, height))
+        Ok(turned(&self.rows, stride))
+    }
+}
+
+/// A picture as it is shown.
+pub(in super::super) enum Shown<'a> {
+    /// In the usual layout: converted row by row, when asked.
+    Upright(yuv420::Picture<'a>),
+    /// All else, `size` being width and height.
+    Turned { rgb: Vec<u8>, size: (usize, usize) },
+}
+
+impl Rows for Shown<'_> {
+    fn width(&self) -> usize {
+        match self {
+            Self::Upright(picture) => picture.width(),
+            Self::Turned { size, .. } => size.0,
+        }
+    }
+
+    fn height(&self) -> usize {
+        match self {
+            Self::Upright(picture) => picture.height(),
+            Self::Turned { size, .. } => size.1,
+        }
+    }
+
+    fn rows(&mut self, rows: Range<usize>, columns: Range<usize>) -> Stripe<'_> {
+        match self {
+            Self::Upright(picture) => picture.rows(rows, columns),
+            Self::Turned { rgb, size } => Stripe::of(rgb, size.0, rows, columns),
+        }
     }
 }
 

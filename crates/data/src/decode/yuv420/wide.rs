@@ -4,86 +4,169 @@
 use std::arch::x86_64::{
     __m512i, _mm512_add_epi16, _mm512_and_si512, _mm512_castsi512_si256, _mm512_cvtepu8_epi16,
     _mm512_dpwssd_epi32, _mm512_loadu_si512, _mm512_mask_permutexvar_epi8, _mm512_maskz_loadu_epi8,
-    _mm512_packs_epi32, _mm512_packus_epi16, _mm512_permutex2var_epi8, _mm512_set1_epi16,
+    _mm512_packs_epi32, _mm512_packus_epi16, _mm512_permutexvar_epi8, _mm512_set1_epi16,
     _mm512_set1_epi32, _mm512_slli_epi16, _mm512_srai_epi32, _mm512_srli_epi16,
     _mm512_storeu_si512, _mm512_sub_epi16, _mm512_unpackhi_epi16, _mm512_unpacklo_epi16,
 };
+use std::ops::Range;
 
 use super::{FINE, Matrix, Planes, SHIFT, nearest};
+use crate::rows::Stripe;
 
 /// Pixels made at once.
 const PIXELS: usize = 64;
 /// Half of them: two share a colour difference.
 const HALF: usize = PIXELS / 2;
 
-/// Rows at work, kept from one picture to the next.
+const FINE_BITS: u32 = FINE.trailing_zeros();
+
+/// Rows at work.
 #[derive(Default)]
 pub(super) struct Converter {
-    cb: Vec<i16>,
-    cr: Vec<i16>,
-    line: Vec<u8>,
+    /// Two neighbouring rows of chroma, the even one and the odd one.
+    chroma: [Chroma; 2],
+    /// First pixel and groups of pixels that they were made for.
+    made_for: (usize, usize),
+    words: Vec<i16>,
+    rgb: Vec<u8>,
 }
 
 impl Converter {
-    /// Appends the picture to `rgb`.
+    /// What was made of one picture is of no use to the next.
+    pub(super) fn forget(&mut self) {
+        for chroma in &mut self.chroma {
+            chroma.row = None;
+        }
+    }
+
+    /// Some rows and columns of a picture; all of them are of one, until [`forget`](Self::forget).
     #[target_feature(enable = "avx512bw,avx512vbmi,avx512vnni")]
-    pub(super) fn run(&mut self, picture: &Planes<'_>, matrix: Matrix, rgb: &mut Vec<u8>) {
+    pub(super) fn rows(
+        &mut self,
+        picture: &Planes<'_>,
+        matrix: Matrix,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> Stripe<'_> {
         let Planes {
             width,
             height,
             planes: [luma, cb, cr],
         } = *picture;
-        let half = (width.div_ceil(2), height.div_ceil(2));
-        let whole = width.next_multiple_of(PIXELS);
-        self.line.resize(whole * 3, 0);
+        let start = columns.start / 2 * 2;
+        let groups = (columns.end - start).div_ceil(PIXELS);
+        if self.made_for != (start, groups) {
+            self.made_for = (start, groups);
+            self.forget();
+        }
+        let stride = groups * 3 * PIXELS;
+        self.rgb.resize(rows.len() * stride, 0);
         let factors = Factors::new(matrix);
-        for y in 0..height {
-            blend(nearest(cb, half, y), &mut self.cb);
-            blend(nearest(cr, half, y), &mut self.cr);
-            let luma = &luma.0[y * luma.1..][..width];
-            let lines = self.line.as_chunks_mut::<{ 3 * PIXELS }>().0;
-            for ((number, line), luma) in lines.iter_mut().enumerate().zip(luma.chunks(PIXELS)) {
-                let differences = [&self.cb, &self.cr].map(|row| &row[number * HALF..]);
-                factors.pixels(luma, differences, line);
+        for (y, line) in rows.zip(self.rgb.chunks_exact_mut(stride)) {
+            let [near, far] = nearest(height, y);
+            for row in [near, far] {
+                let chroma = &mut self.chroma[row % 2];
+                if chroma.row != Some(row) {
+                    let bytes =
+                        [cb, cr].map(|(plane, stride)| &plane[row * stride..][..width.div_ceil(2)]);
+                    for (plane, bytes) in chroma.planes.iter_mut().zip(bytes) {
+                        spread(bytes, start / 2, groups, &mut self.words, plane);
+                    }
+                    chroma.row = Some(row);
+                }
             }
-            rgb.extend_from_slice(&self.line[..width * 3]);
+            let luma = &luma.0[y * luma.1..][start..width.min(start + groups * PIXELS)];
+            let [near, far] = [near, far].map(|row| &self.chroma[row % 2].planes);
+            let lines = line.as_chunks_mut::<{ 3 * PIXELS }>().0.iter_mut();
+            for ((group, line), luma) in lines.enumerate().zip(luma.chunks(PIXELS)) {
+                let chroma = [0, 1].map(|plane| [&near[plane][group], &far[plane][group]]);
+                factors.pixels(luma, chroma, line);
+            }
+        }
+        Stripe {
+            rgb: &self.rgb[(columns.start - start) * 3..],
+            stride,
         }
     }
 }
 
-/// Chroma as [`super::blend`] makes it, with the first repeated before and the last behind it, in
-/// room for whole registers.
-#[target_feature(enable = "avx512bw")]
-fn blend([near, far]: [&[u8]; 2], out: &mut Vec<i16>) {
-    let columns = near.len();
-    out.resize(columns.next_multiple_of(HALF) + 2, 0);
-    let gray = _mm512_set1_epi16(4 * 128);
-    let places = out[1..].as_chunks_mut::<HALF>().0;
-    let rows = near.chunks(HALF).zip(far.chunks(HALF));
-    for ((near, far), place) in rows.zip(places) {
-        let [near, far] = [half(near), half(far)];
-        let three = _mm512_add_epi16(near, _mm512_add_epi16(near, near));
-        let blended = _mm512_sub_epi16(_mm512_add_epi16(three, far), gray);
-        // SAFETY: 64 bytes.
-        unsafe { _mm512_storeu_si512(place.as_mut_ptr().cast(), blended) };
-    }
-    out[0] = out[1];
-    out[columns + 1] = out[columns];
+/// A row of Cb and of Cr at the columns of the pixels.
+#[derive(Default)]
+struct Chroma {
+    row: Option<usize>,
+    planes: [Vec<Group>; 2],
 }
 
-/// Up to 32 bytes as words.
+/// Of 64 pixels, the share of a row of chroma in theirs: as the far one, and as the near one less
+/// what stands for gray. Their sum is what [`super::spread`] makes of [`super::blend`].
+#[derive(Clone)]
+#[repr(align(64))]
+struct Group {
+    /// Of the even pixels and of the odd ones.
+    far: [[i16; HALF]; 2],
+    near: [[i16; HALF]; 2],
+}
+
+/// Makes `groups` of a row of chroma, from `start` on. `words` is room to work in.
+#[target_feature(enable = "avx512bw")]
+fn spread(row: &[u8], start: usize, groups: usize, words: &mut Vec<i16>, made: &mut Vec<Group>) {
+    // One word before the first and one behind the last, and room for whole registers.
+    words.resize((groups + 1) * HALF + 2, 0);
+    let from = start.saturating_sub(1);
+    let end = row.len().min(start + groups * HALF + 1);
+    let places = words[from + 1 - start..].as_chunks_mut::<HALF>().0;
+    for (bytes, place) in row[from..end].chunks(HALF).zip(places) {
+        let inside = u64::MAX >> (PIXELS - bytes.len());
+        // SAFETY: the mask has a bit for these bytes alone; the place is one of 64 bytes.
+        unsafe {
+            let bytes = _mm512_maskz_loadu_epi8(inside, bytes.as_ptr().cast());
+            let bytes = _mm512_cvtepu8_epi16(_mm512_castsi512_si256(bytes));
+            _mm512_storeu_si512(place.as_mut_ptr().cast(), bytes);
+        }
+    }
+    // Beyond the picture its last column goes on.
+    if start == 0 {
+        words[0] = words[1];
+    }
+    if end == row.len() {
+        words[end + 1 - start] = words[end - start];
+    }
+    made.resize(
+        groups,
+        Group {
+            far: [[0; HALF]; 2],
+            near: [[0; HALF]; 2],
+        },
+    );
+    let gray = _mm512_set1_epi16(FINE * 128);
+    for (number, group) in made.iter_mut().enumerate() {
+        let [before, here, behind] = [0, 1, 2].map(|shift| {
+            let part = &words[number * HALF + shift..][..HALF];
+            // SAFETY: 64 bytes.
+            unsafe { _mm512_loadu_si512(part.as_ptr().cast()) }
+        });
+        for (half, beside) in [before, behind].into_iter().enumerate() {
+            let far = _mm512_add_epi16(three_times(here), beside);
+            let near = _mm512_sub_epi16(three_times(far), gray);
+            // SAFETY: 64 bytes each.
+            unsafe {
+                _mm512_storeu_si512(group.far[half].as_mut_ptr().cast(), far);
+                _mm512_storeu_si512(group.near[half].as_mut_ptr().cast(), near);
+            }
+        }
+    }
+}
+
 #[inline]
 #[target_feature(enable = "avx512bw")]
-fn half(bytes: &[u8]) -> __m512i {
-    let inside = u64::MAX >> (PIXELS - bytes.len().min(HALF));
-    // SAFETY: the mask has a bit for these bytes alone.
-    let bytes = unsafe { _mm512_maskz_loadu_epi8(inside, bytes.as_ptr().cast()) };
-    _mm512_cvtepu8_epi16(_mm512_castsi512_si256(bytes))
+fn three_times(words: __m512i) -> __m512i {
+    _mm512_add_epi16(words, _mm512_add_epi16(words, words))
 }
 
 /// A matrix as pairs of factors: of luma, and of a colour difference.
 struct Factors {
-    black: i16,
+    /// What every sum begins with: a half, less the black of luma.
+    start: i32,
     red: [i16; 2],
     blue: [i16; 2],
     green_cb: [i16; 2],
@@ -92,8 +175,9 @@ struct Factors {
 
 impl Factors {
     fn new(matrix: Matrix) -> Self {
+        let black = i32::from(matrix.black * FINE) * i32::from(matrix.luma);
         Self {
-            black: matrix.black,
+            start: (1 << (SHIFT - 1)) - black,
             red: [matrix.luma, matrix.red_cr],
             blue: [matrix.luma, matrix.blue_cb],
             green_cb: [matrix.luma, -matrix.green_cb],
@@ -101,33 +185,43 @@ impl Factors {
         }
     }
 
-    /// Up to 64 pixels of a row; `differences` are those of Cb and Cr, from the one before the
-    /// first pixel's on.
+    /// Up to 64 pixels of a row; `chroma` is the near and the far row of Cb, and of Cr.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vbmi,avx512vnni")]
-    fn pixels(&self, luma: &[u8], differences: [&[i16]; 2], rgb: &mut [u8; 3 * PIXELS]) {
+    fn pixels(&self, luma: &[u8], chroma: [[&Group; 2]; 2], rgb: &mut [u8; 3 * PIXELS]) {
         let inside = u64::MAX >> (PIXELS - luma.len().min(PIXELS));
         // SAFETY: the mask has a bit for the bytes of `luma` alone.
         let luma = unsafe { _mm512_maskz_loadu_epi8(inside, luma.as_ptr().cast()) };
+        // Bytes of words, 16 times as fine.
+        let byte = _mm512_set1_epi16(0xff * FINE);
         let lights = [
-            _mm512_and_si512(luma, _mm512_set1_epi16(0xff)),
-            _mm512_srli_epi16::<8>(luma),
+            _mm512_and_si512(_mm512_slli_epi16::<FINE_BITS>(luma), byte),
+            _mm512_and_si512(_mm512_srli_epi16::<{ 8 - FINE_BITS }>(luma), byte),
         ];
-        let [cb, cr] = [spread(differences[0]), spread(differences[1])];
-        let even = self.colours(lights[0], cb[0], cr[0]);
-        let odd = self.colours(lights[1], cb[1], cr[1]);
+        let [even, odd] = [0, 1].map(|half| {
+            let [cb, cr] = chroma.map(|[near, far]| {
+                // SAFETY: 64 bytes each.
+                let [near, far] = unsafe {
+                    [&near.near[half], &far.far[half]]
+                        .map(|words| _mm512_loadu_si512(words.as_ptr().cast()))
+                };
+                _mm512_add_epi16(near, far)
+            });
+            self.colours(lights[half], cb, cr)
+        });
         let mut planes = [even[0]; 3];
         for ((plane, even), odd) in planes.iter_mut().zip(even).zip(odd) {
             *plane = _mm512_packus_epi16(even, odd);
         }
         let [red, green, blue] = planes;
         let parts = rgb.as_chunks_mut::<64>().0.iter_mut();
-        for ((part, places), is_blue) in parts.zip(&PLACES).zip(IS_BLUE) {
+        for ((part, places), [is_green, is_blue]) in parts.zip(&PLACES).zip(IS_GREEN_OR_BLUE) {
             // SAFETY: 64 bytes each.
             unsafe {
                 let places = _mm512_loadu_si512(places.as_ptr().cast());
-                let both = _mm512_permutex2var_epi8(red, places, green);
-                let all = _mm512_mask_permutexvar_epi8(both, is_blue, places, blue);
+                let all = _mm512_permutexvar_epi8(places, red);
+                let all = _mm512_mask_permutexvar_epi8(all, is_green, places, green);
+                let all = _mm512_mask_permutexvar_epi8(all, is_blue, places, blue);
                 _mm512_storeu_si512(part.as_mut_ptr().cast(), all);
             }
         }
@@ -137,8 +231,6 @@ impl Factors {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vnni")]
     fn colours(&self, light: __m512i, cb: __m512i, cr: __m512i) -> [__m512i; 3] {
-        let light = _mm512_sub_epi16(light, _mm512_set1_epi16(self.black));
-        let light = _mm512_slli_epi16::<{ FINE.trailing_zeros() }>(light);
         let by_cb = [
             _mm512_unpacklo_epi16(light, cb),
             _mm512_unpackhi_epi16(light, cb),
@@ -147,11 +239,11 @@ impl Factors {
             _mm512_unpacklo_epi16(light, cr),
             _mm512_unpackhi_epi16(light, cr),
         ];
-        let half = [_mm512_set1_epi32(1 << (SHIFT - 1)); 2];
+        let start = [_mm512_set1_epi32(self.start); 2];
         [
-            words(add(half, by_cr, self.red)),
-            words(add(add(half, by_cb, self.green_cb), by_cr, self.green_cr)),
-            words(add(half, by_cb, self.blue)),
+            words(add(start, by_cr, self.red)),
+            words(add(add(start, by_cb, self.green_cb), by_cr, self.green_cr)),
+            words(add(start, by_cb, self.blue)),
         ]
     }
 }
@@ -177,45 +269,31 @@ fn words(sums: [__m512i; 2]) -> __m512i {
     )
 }
 
-/// The differences of 32 even pixels, and of 32 odd ones.
-#[inline]
-#[target_feature(enable = "avx512bw")]
-fn spread(row: &[i16]) -> [__m512i; 2] {
-    let [before, here, behind] = [0, 1, 2].map(|from| {
-        let part = &row[from..][..HALF];
-        // SAFETY: 64 bytes.
-        unsafe { _mm512_loadu_si512(part.as_ptr().cast()) }
-    });
-    let three = _mm512_add_epi16(here, _mm512_add_epi16(here, here));
-    [
-        _mm512_add_epi16(three, before),
-        _mm512_add_epi16(three, behind),
-    ]
-}
-
-/// Where the bytes of 64 pixels' RGB lie in red and, from 64 on, in green.
+/// Where the bytes of 64 pixels' RGB lie among those of their colour.
 const PLACES: [[u8; 64]; 3] = {
     let mut places = [[0; 64]; 3];
     let mut byte = 0;
     while byte < 3 * PIXELS {
-        let (pixel, colour) = (byte / 3, byte % 3);
+        let pixel = byte / 3;
         // Packing puts eight even ones before eight odd ones.
         let lane = pixel / 16 * 16 + pixel % 16 / 2 + pixel % 2 * 8;
-        places[byte / 64][byte % 64] = (lane + 64 * (colour % 2)) as u8;
+        places[byte / 64][byte % 64] = lane as u8;
         byte += 1;
     }
     places
 };
 
-/// Which of these bytes are blue's.
-const IS_BLUE: [u64; 3] = {
-    let mut is_blue = [0; 3];
-    let mut byte = 2;
+/// Which of these bytes are green's, and which blue's.
+const IS_GREEN_OR_BLUE: [[u64; 2]; 3] = {
+    let mut masks = [[0; 2]; 3];
+    let mut byte = 0;
     while byte < 3 * PIXELS {
-        is_blue[byte / 64] |= 1 << (byte % 64);
-        byte += 3;
+        if !byte.is_multiple_of(3) {
+            masks[byte / 64][byte % 3 - 1] |= 1 << (byte % 64);
+        }
+        byte += 1;
     }
-    is_blue
+    masks
 };
 
 #[cfg(test)]
@@ -252,11 +330,26 @@ mod tests {
             };
             for full_range in [false, true] {
                 let matrix = Matrix::new(BT601, full_range);
-                let (mut got, mut expected) = (vec![1], vec![1]);
-                // SAFETY: the processor has been asked.
-                unsafe { wide.run(&picture, matrix, &mut got) };
-                plain.run(&picture, matrix, &mut expected);
-                assert!(got == expected, "{width} x {height}");
+                // From anywhere to anywhere, in the order of a reader that may go back.
+                let parts = [
+                    (0..height, 0..width),
+                    (height / 3..height, width / 3..width),
+                    (0..height, 0..width.div_ceil(2)),
+                    (
+                        height / 2..height / 2 + 1,
+                        width / 2..(width / 2 + 9).min(width),
+                    ),
+                ];
+                wide.forget();
+                for (rows, columns) in parts {
+                    plain.rows(&picture, matrix, rows.clone());
+                    let expected = plain.stripe(width, columns.clone());
+                    // SAFETY: the processor has been asked.
+                    let got = unsafe { wide.rows(&picture, matrix, rows.clone(), columns.clone()) };
+                    let same = got.lines(columns.len()).eq(expected.lines(columns.len()));
+                    assert!(same, "{rows:?} and {columns:?} of {width} x {height}");
+                    assert_eq!(got.lines(1).count(), rows.len());
+                }
             }
         }
     }

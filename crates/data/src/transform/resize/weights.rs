@@ -1,5 +1,7 @@
 //! What each pixel of a side is made of.
 
+use std::ops::Range;
+
 /// Bits of a weight, its sign apart.
 const BITS: u32 = 15;
 /// Bits behind the point at most: sums have room for a byte and two bits more.
@@ -62,6 +64,13 @@ impl Weights {
     pub(super) fn pairs(&self) -> usize {
         let most = self.starts.iter().map(|(_, used)| used.div_ceil(2)).max();
         most.unwrap_or(0).max(1)
+    }
+
+    /// All pixels of the side that any is made of.
+    pub(super) fn reach(&self) -> Range<usize> {
+        let starts = self.starts.iter().map(|(start, _)| *start);
+        let ends = self.starts.iter().map(|(start, used)| start + used);
+        starts.min().unwrap_or(0)..ends.max().unwrap_or(0)
     }
 
     /// For each pixel the first one it is made of, and the weights from there on.

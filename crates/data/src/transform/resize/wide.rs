@@ -1,30 +1,31 @@
 //! The resizing of `fast_image_resize`, byte for byte, in registers of 64 bytes.
 //!
 //! The library's own widest kernel makes one pixel of four rows at a time and took longer than all
-//! else that is done to a decoded frame; here five pixels of four rows are one permutation and one
-//! multiplication per pair of weights. Where the processor lacks the instructions, or a window is
-//! too wide for them, the library does the work: it is the reference of the tests.
+//! else that is done to a decoded frame; here five pixels of a row are one permutation and one
+//! multiplication per pair of weights, and rows are resized along columns while they are still in
+//! the nearest cache. Where the processor lacks the instructions, or a window is too wide for
+//! them, the library does the work: it is the reference of the tests.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m512i, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_prefetch, _mm_storeu_si128, _mm256_loadu_si256,
-    _mm256_storeu_si256, _mm512_cvtepu8_epi16, _mm512_cvtusepi16_epi8, _mm512_cvtusepi32_epi8,
-    _mm512_dpwssd_epi32, _mm512_loadu_si512, _mm512_maskz_loadu_epi8,
-    _mm512_maskz_permutexvar_epi8, _mm512_max_epi16, _mm512_max_epi32, _mm512_packs_epi32,
-    _mm512_set1_epi32, _mm512_setzero_si512, _mm512_sra_epi32, _mm512_unpackhi_epi16,
-    _mm512_unpacklo_epi16,
+    __m512i, _mm_cvtsi32_si128, _mm512_dpwssd_epi32, _mm512_loadu_si512, _mm512_maskz_loadu_epi8,
+    _mm512_packs_epi32, _mm512_packus_epi16, _mm512_permutexvar_epi8, _mm512_set1_epi32,
+    _mm512_sra_epi32, _mm512_storeu_si512,
 };
+use std::ops::Range;
 
 use super::{Windows, weights::Weights};
-use crate::transform::Picture;
+use crate::rows::{AT_ONCE, Rows, Stripe};
 use crate::wide::is_available;
 
 /// Pixels made at once: 15 of the 16 sums of a register.
 const PIXELS: usize = 5;
-/// Rows made at once, so that a group's weights are loaded once for all of them.
-const ROWS: usize = 4;
-/// Bytes that are written of a row at once.
-const LINE: usize = 32;
+/// Their bytes.
+const BYTES: usize = PIXELS * 3;
+/// Groups of pixels that are packed into one register: so many bytes have room in it.
+const PACKED: usize = 4;
+/// Bytes of a row that a group may need: whole pixels, and behind them a zero.
+const WINDOW: usize = 63;
 
 /// Resizes pictures, keeping its tables while sizes stay the same.
 #[derive(Default)]
@@ -46,7 +47,7 @@ impl Resizer {
     /// has to make it.
     pub(super) fn part(
         &mut self,
-        picture: &Picture,
+        picture: &mut dyn Rows,
         windows: Windows,
         [width, height]: [usize; 2],
         rgb: &mut Vec<u8>,
@@ -64,11 +65,9 @@ impl Resizer {
         let Some((across, down)) = &plan.tables else {
             return false;
         };
+        rgb.reserve(width * height * 3);
         // SAFETY: the processor has been asked.
-        unsafe {
-            across.run(picture.rgb(), &mut self.between);
-            down.run(&mut self.between, width, rgb);
-        }
+        unsafe { self.between.part(across, down, picture, width, rgb) };
         true
     }
 }
@@ -77,8 +76,8 @@ impl Plan {
     fn new(sizes: [usize; 4], windows: Windows) -> Self {
         let [from_width, from_height, width, height] = sizes;
         let weights = |from, (start, length), to| Weights::new(from, [start, start + length], to);
-        let across = Across::new(&weights(from_width, windows.columns, width), from_width);
-        let down = || Down::new(&weights(from_height, windows.rows, height), from_height);
+        let across = Across::new(&weights(from_width, windows.columns, width));
+        let down = || Down::new(&weights(from_height, windows.rows, height));
         Self {
             sizes,
             windows,
@@ -87,21 +86,68 @@ impl Plan {
     }
 }
 
-/// Rows resized, columns still to be.
+/// Rows resized along themselves, as many as a row of the result needs, and that row.
 #[derive(Default)]
 struct Between {
-    bytes: Vec<u8>,
-    stride: usize,
-    /// A row of the result, with room to write whole lines.
+    /// Pairs of rows, the oldest one's place being the next one's.
+    pairs: Vec<RowPair>,
     line: Vec<u8>,
+    /// Where the pairs of rows begin that a row of the result is made of.
+    starts: Vec<usize>,
+}
+
+/// A group of pixels in two neighbouring rows, their bytes side by side as words.
+#[derive(Clone)]
+#[repr(align(64))]
+struct RowPair([i16; 32]);
+
+impl Between {
+    /// Appends the first `width` pixels of each row to `rgb`.
+    ///
+    /// # Safety
+    /// [`is_available`].
+    #[target_feature(enable = "avx512bw,avx512vbmi,avx512vnni")]
+    unsafe fn part(
+        &mut self,
+        across: &Across,
+        down: &Down,
+        picture: &mut dyn Rows,
+        width: usize,
+        rgb: &mut Vec<u8>,
+    ) {
+        let groups = across.groups.len().next_multiple_of(PACKED);
+        // Four rows are made at once: one pair may be more than is needed.
+        let kept = down.each + 2;
+        self.pairs.resize(groups * kept, RowPair([0; 32]));
+        // What is written of a row ends with 4 bytes that are none of its own.
+        self.line.resize(groups * BYTES + 4, 0);
+        let mut made = down.rows.start / AT_ONCE * AT_ONCE;
+        for (first, weights) in down.rows() {
+            let needed = down.rows.end.min(2 * (first + down.each));
+            while made < needed {
+                let rows = made..picture.height().min(made + AT_ONCE);
+                let starts = [0, 1].map(|pair| (made / 2 + pair) % kept * groups);
+                let stripe = picture.rows(rows.clone(), across.columns.clone());
+                // SAFETY: as this function's.
+                unsafe { across.rows(stripe, rows.len(), &mut self.pairs, starts) };
+                made += AT_ONCE;
+            }
+            self.starts.clear();
+            let pairs = first..first + down.each;
+            self.starts.extend(pairs.map(|pair| pair % kept * groups));
+            // SAFETY: as this function's.
+            unsafe { down.row(weights, &self.pairs, &self.starts, &mut self.line) };
+            rgb.extend_from_slice(&self.line[..width * 3]);
+        }
+    }
 }
 
 /// Resizing along rows, laid out for the registers.
 struct Across {
-    /// Pixels of a row.
-    width: usize,
+    /// Columns of the picture that are needed.
+    columns: Range<usize>,
     groups: Vec<Group>,
-    pairs: Vec<Pair>,
+    taps: Vec<TapPair>,
     /// Pairs of weights of each group.
     each: usize,
     precision: u32,
@@ -109,36 +155,37 @@ struct Across {
 
 /// Five pixels that are made at once.
 struct Group {
-    /// First byte of the row that they need.
+    /// The first byte that they need, counted from the first column.
     start: usize,
-    /// Which of the 64 bytes from there belong to the row.
+    /// Which of the 64 bytes from there are read: none beyond the columns.
     inside: u64,
 }
 
 /// Two neighbouring weights of each of the pixels.
-struct Pair {
-    /// Where the bytes of the sums lie.
+#[repr(align(64))]
+struct TapPair {
+    /// Where the bytes of the sums lie, the high ones of words being zero.
     bytes: [u8; 64],
     weights: [i16; 32],
 }
 
 impl Across {
     /// `None` where the pixels of a group need more of the row than a register holds.
-    fn new(weights: &Weights, width: usize) -> Option<Self> {
+    fn new(weights: &Weights) -> Option<Self> {
         let each = weights.pairs();
         let windows: Vec<_> = weights.windows().collect();
+        let columns = weights.reach();
         let (mut groups, mut pairs) = (Vec::new(), Vec::new());
         for pixels in windows.chunks(PIXELS) {
             // A window that begins with a zero is cut, so that the first need not be the leftmost.
             let first = pixels.iter().map(|(start, _)| *start).min()?;
-            let rest = (width - first) * 3;
             groups.push(Group {
-                start: first * 3,
-                inside: if rest < 64 { (1 << rest) - 1 } else { u64::MAX },
+                start: (first - columns.start) * 3,
+                inside: (1 << ((columns.end - first) * 3).min(WINDOW)) - 1,
             });
             for pair in 0..each {
-                let mut made = Pair {
-                    bytes: [0; 64],
+                let mut made = TapPair {
+                    bytes: [WINDOW as u8; 64],
                     weights: [0; 32],
                 };
                 for (pixel, (start, taps)) in pixels.iter().enumerate() {
@@ -149,8 +196,9 @@ impl Across {
                         for colour in 0..3 {
                             let lane = pixel * 3 + colour;
                             let from = (start + tap - first) * 3 + colour;
-                            made.bytes[lane * 4 + half * 2] =
-                                u8::try_from(from).ok().filter(|&from| from < 64)?;
+                            made.bytes[lane * 4 + half * 2] = u8::try_from(from)
+                                .ok()
+                                .filter(|&from| from < WINDOW as u8)?;
                             made.weights[lane * 2 + half] = weight;
                         }
                     }
@@ -159,88 +207,65 @@ impl Across {
             }
         }
         Some(Self {
-            width,
+            columns,
             groups,
-            pairs,
+            taps: pairs,
             each,
             precision: weights.precision,
         })
     }
 
-    /// All rows of a picture.
+    /// Four rows, of which `stripe` holds the first `there`, as two pairs that begin at `starts`.
     ///
     /// # Safety
     /// [`is_available`].
     #[target_feature(enable = "avx512bw,avx512vbmi,avx512vnni")]
-    unsafe fn run(&self, rgb: &[u8], between: &mut Between) {
-        let row = self.width * 3;
-        let height = rgb.len() / row;
-        // A group writes 16 bytes, of which 15 are its own; columns are read in whole lines.
-        between.stride = (self.groups.len() * PIXELS * 3 + 1).next_multiple_of(LINE);
-        between.bytes.resize(between.stride * height, 0);
-        let sources = rgb.chunks(row * ROWS);
-        let targets = between.bytes.chunks_mut(between.stride * ROWS);
-        for (source, target) in sources.zip(targets) {
-            if source.len() == row * ROWS {
-                // SAFETY: as this function's.
-                unsafe { self.rows::<ROWS>(source, target) };
-                continue;
-            }
-            let rows = source.chunks_exact(row);
-            for (source, target) in rows.zip(target.chunks_exact_mut(between.stride)) {
-                // SAFETY: as this function's.
-                unsafe { self.rows::<1>(source, target) };
-            }
-        }
-    }
-
-    /// `N` rows, one after the other.
-    ///
-    /// # Safety
-    /// [`is_available`].
-    #[target_feature(enable = "avx512bw,avx512vbmi,avx512vnni")]
-    unsafe fn rows<const N: usize>(&self, source: &[u8], target: &mut [u8]) {
-        // The low halves of words are bytes of the row, the high ones zero.
-        const BYTES: u64 = 0x5555_5555_5555_5555;
-        let (row, stride) = (self.width * 3, target.len() / N);
-        assert!(source.len() == row * N && stride > self.groups.len() * PIXELS * 3);
-        let half = _mm512_set1_epi32(1 << (self.precision - 1));
-        let shift = _mm_cvtsi32_si128(self.precision as i32);
-        let groups = self.groups.iter().zip(self.pairs.chunks_exact(self.each));
-        for (number, (group, pairs)) in groups.enumerate() {
-            let mut sums = [half; N];
-            let mut rows = [half; N];
+    unsafe fn rows(
+        &self,
+        stripe: Stripe<'_>,
+        there: usize,
+        pairs: &mut [RowPair],
+        starts: [usize; 2],
+    ) {
+        let Stripe { rgb, stride } = stripe;
+        assert!(there > 0 && rgb.len() >= (there - 1) * stride + self.columns.len() * 3);
+        let begins = [half(self.precision); AT_ONCE];
+        let groups = self.groups.iter().zip(self.taps.chunks_exact(self.each));
+        for (number, (group, taps)) in groups.enumerate() {
+            let mut sums = begins;
+            let mut rows = begins;
             for (n, bytes) in rows.iter_mut().enumerate() {
-                // SAFETY: a group starts inside the row, and `inside` has a bit for the bytes
-                // of the row alone; no other is read.
+                // What lies beyond the picture weighs nothing.
+                let row = n.min(there - 1) * stride;
+                // SAFETY: a group starts inside the columns, and `inside` has a bit for their
+                // bytes alone; no other is read.
                 *bytes = unsafe {
-                    let start = source.as_ptr().add(n * row + group.start);
-                    // The picture has left the nearer caches since it was converted.
-                    _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(N * row).cast());
+                    let start = rgb.as_ptr().add(row + group.start);
                     _mm512_maskz_loadu_epi8(group.inside, start.cast())
                 };
             }
-            for pair in pairs {
+            for TapPair { bytes, weights } in taps {
                 // SAFETY: two arrays of 64 bytes.
                 let (bytes, weights) = unsafe {
                     (
-                        _mm512_loadu_si512(pair.bytes.as_ptr().cast()),
-                        _mm512_loadu_si512(pair.weights.as_ptr().cast()),
+                        _mm512_loadu_si512(bytes.as_ptr().cast()),
+                        _mm512_loadu_si512(weights.as_ptr().cast()),
                     )
                 };
                 for (sum, row) in sums.iter_mut().zip(rows) {
-                    let row = _mm512_maskz_permutexvar_epi8(BYTES, bytes, row);
+                    let row = _mm512_permutexvar_epi8(bytes, row);
                     *sum = _mm512_dpwssd_epi32(*sum, row, weights);
                 }
             }
-            for (n, sum) in sums.into_iter().enumerate() {
-                let sum = _mm512_max_epi32(_mm512_sra_epi32(sum, shift), _mm512_setzero_si512());
-                // SAFETY: the row is longer than all groups are by a byte at least, so that 16
-                // bytes of it are left for the last one.
+            let all = packed(sums, self.precision);
+            for (start, bytes) in starts.into_iter().zip(&ROW_PAIRS) {
+                let RowPair(words) = &mut pairs[start + number];
+                // SAFETY: two arrays of 64 bytes.
                 unsafe {
-                    let place = target.as_mut_ptr().add(n * stride + number * PIXELS * 3);
-                    _mm_storeu_si128(place.cast(), _mm512_cvtusepi32_epi8(sum));
-                };
+                    let bytes = _mm512_loadu_si512(bytes.as_ptr().cast());
+                    let pair = _mm512_permutexvar_epi8(bytes, all);
+                    _mm512_storeu_si512(words.as_mut_ptr().cast(), pair);
+                }
             }
         }
     }
@@ -248,97 +273,124 @@ impl Across {
 
 /// Resizing along columns.
 struct Down {
-    /// For each row of the result, pairs of rows that it is made of.
-    pairs: Vec<Rows>,
+    /// Rows of the picture that are needed.
+    rows: Range<usize>,
+    /// For each row of the result the first pair of rows that it is made of: rising.
+    first: Vec<usize>,
+    /// Weights of its pairs, the second row's in the upper half.
+    weights: Vec<i32>,
     /// Pairs of each row.
     each: usize,
-    /// Rows there are.
-    height: usize,
     precision: u32,
 }
 
-/// Two neighbouring rows and their weights, the second's in the upper half.
-struct Rows {
-    rows: [usize; 2],
-    weights: i32,
-}
-
 impl Down {
-    fn new(weights: &Weights, height: usize) -> Self {
-        let each = weights.pairs();
-        let pairs = weights.windows().flat_map(|(start, taps)| {
+    fn new(weights: &Weights) -> Self {
+        let windows: Vec<_> = weights.windows().collect();
+        // A window that begins with a zero is cut, so that the next may begin before it.
+        let mut first: Vec<_> = windows.iter().map(|(start, _)| start / 2).collect();
+        for row in (1..first.len()).rev() {
+            first[row - 1] = first[row - 1].min(first[row]);
+        }
+        let taps = || first.iter().map(|first| 2 * first).zip(&windows);
+        let pairs = taps().map(|(first, (start, taps))| (start + taps.len() - first).div_ceil(2));
+        let each = pairs.max().unwrap_or(0).max(1);
+        let pairs = taps().flat_map(|(first, (start, taps))| {
             (0..each).map(move |pair| {
-                let taps = [0, 1].map(|half| taps.get(2 * pair + half).copied().unwrap_or(0));
-                // What lies beyond the picture weighs nothing.
-                let row = (start + 2 * pair).min(height - 1);
-                Rows {
-                    rows: [row, (row + 1).min(height - 1)],
-                    weights: i32::from(taps[1]) << 16 | i32::from(taps[0].cast_unsigned()),
-                }
+                let [one, two] = [0, 1].map(|half| {
+                    let tap = (first + 2 * pair + half).checked_sub(*start);
+                    tap.and_then(|tap| taps.get(tap)).copied().unwrap_or(0)
+                });
+                i32::from(two) << 16 | i32::from(one.cast_unsigned())
             })
         });
         Self {
-            pairs: pairs.collect(),
+            rows: weights.reach(),
+            weights: pairs.collect(),
+            first,
             each,
-            height,
             precision: weights.precision,
         }
     }
 
-    /// Appends the first `width` pixels of each row to `rgb`.
+    /// For each row of the result its first pair, and weights.
+    fn rows(&self) -> impl Iterator<Item = (usize, &[i32])> {
+        let weights = self.weights.chunks_exact(self.each);
+        self.first.iter().copied().zip(weights)
+    }
+
+    /// A row of the result, of the pairs that begin at `starts`.
     ///
     /// # Safety
     /// [`is_available`].
     #[target_feature(enable = "avx512bw,avx512vbmi,avx512vnni")]
-    unsafe fn run(&self, between: &mut Between, width: usize, rgb: &mut Vec<u8>) {
-        let Between {
-            bytes,
-            stride,
-            line,
-        } = between;
-        let stride = *stride;
-        assert!(bytes.len() >= self.height * stride && stride.is_multiple_of(LINE));
-        line.resize(stride, 0);
-        rgb.reserve(width * 3 * self.pairs.len() / self.each);
-        let half = _mm512_set1_epi32(1 << (self.precision - 1));
-        let shift = _mm_cvtsi32_si128(self.precision as i32);
-        for pairs in self.pairs.chunks_exact(self.each) {
-            for (number, place) in line.as_chunks_mut::<LINE>().0.iter_mut().enumerate() {
-                let (mut low, mut high) = (half, half);
-                for Rows { rows, weights } in pairs {
-                    // SAFETY: all rows are below `height`, and the line is one of a row.
-                    let [row, next] = unsafe {
-                        let line = bytes.as_ptr().add(number * LINE);
-                        [
-                            words(line.add(rows[0] * stride)),
-                            words(line.add(rows[1] * stride)),
-                        ]
-                    };
-                    let weights = _mm512_set1_epi32(*weights);
-                    low = _mm512_dpwssd_epi32(low, _mm512_unpacklo_epi16(row, next), weights);
-                    high = _mm512_dpwssd_epi32(high, _mm512_unpackhi_epi16(row, next), weights);
+    unsafe fn row(&self, weights: &[i32], pairs: &[RowPair], starts: &[usize], line: &mut [u8]) {
+        let begins = [half(self.precision); PACKED];
+        let groups = (0..(line.len() - 4) / BYTES).step_by(PACKED);
+        for group in groups {
+            let mut sums = begins;
+            for (weight, start) in weights.iter().zip(starts) {
+                let weight = _mm512_set1_epi32(*weight);
+                let pairs = &pairs[start + group..][..PACKED];
+                for (sum, RowPair(words)) in sums.iter_mut().zip(pairs) {
+                    // SAFETY: 64 bytes.
+                    let words = unsafe { _mm512_loadu_si512(words.as_ptr().cast()) };
+                    *sum = _mm512_dpwssd_epi32(*sum, words, weight);
                 }
-                // Packing undoes the order in which unpacking took the words.
-                let sums =
-                    _mm512_packs_epi32(_mm512_sra_epi32(low, shift), _mm512_sra_epi32(high, shift));
-                let sums = _mm512_max_epi16(sums, _mm512_setzero_si512());
-                // SAFETY: 32 bytes.
-                unsafe {
-                    _mm256_storeu_si256(place.as_mut_ptr().cast(), _mm512_cvtusepi16_epi8(sums))
-                };
             }
-            rgb.extend_from_slice(&line[..width * 3]);
+            let all = packed(sums, self.precision);
+            let place = &mut line[group * BYTES..][..64];
+            // SAFETY: 64 bytes each.
+            unsafe {
+                let bytes = _mm512_loadu_si512(IN_ORDER.as_ptr().cast());
+                let all = _mm512_permutexvar_epi8(bytes, all);
+                _mm512_storeu_si512(place.as_mut_ptr().cast(), all);
+            }
         }
     }
 }
 
-/// A line of bytes as words.
-///
-/// # Safety
-/// [`is_available`], and there are so many bytes.
+/// Half of what stands for one.
 #[inline]
-#[target_feature(enable = "avx512bw,avx512vbmi,avx512vnni")]
-unsafe fn words(line: *const u8) -> __m512i {
-    // SAFETY: by this function's contract.
-    _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(line.cast()) })
+#[target_feature(enable = "avx512f")]
+fn half(precision: u32) -> __m512i {
+    _mm512_set1_epi32(1 << (precision - 1))
 }
+
+/// Four registers of sums as bytes: by four sums of each in turn.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn packed(sums: [__m512i; 4], precision: u32) -> __m512i {
+    let shift = _mm_cvtsi32_si128(precision as i32);
+    let [a, b, c, d] = sums.map(|sum| _mm512_sra_epi32(sum, shift));
+    _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d))
+}
+
+/// Where [`packed`] puts a byte of a register.
+const fn place(register: usize, byte: usize) -> u8 {
+    (byte / 4 * 16 + register * 4 + byte % 4) as u8
+}
+
+/// Where the words of a pair of rows lie among the packed bytes of four rows. Their high bytes are
+/// those of the sixteenth sum, which is of nothing.
+const ROW_PAIRS: [[u8; 64]; 2] = {
+    let mut bytes = [[place(0, BYTES); 64]; 2];
+    let mut word = 0;
+    while word < 64 {
+        let (pair, byte, row) = (word / 32, word % 32 / 2, word % 2);
+        bytes[pair][word % 32 * 2] = place(pair * 2 + row, byte);
+        word += 1;
+    }
+    bytes
+};
+
+/// Where the bytes of four groups lie among the packed ones.
+const IN_ORDER: [u8; 64] = {
+    let mut bytes = [0; 64];
+    let mut byte = 0;
+    while byte < PACKED * BYTES {
+        bytes[byte] = place(byte / BYTES, byte % BYTES);
+        byte += 1;
+    }
+    bytes
+};
