@@ -1,9 +1,5 @@
 //! A decoded picture: what decoding hands to the transforms.
 
-use std::ops::Range;
-
-use crate::rows::{Rows, Stripe};
-
 /// One decoded frame, 8-bit RGB, rows from top to bottom, no padding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
@@ -17,18 +13,4 @@ pub struct Frame {
     pub height: usize,
     /// `height * width * 3` bytes.
     pub rgb: Vec<u8>,
-}
-
-impl Rows for &Frame {
-    fn width(&self) -> usize {
-        self.width
-    }
-
-    fn height(&self) -> usize {
-        self.height
-    }
-
-    fn rows(&mut self, rows: Range<usize>, columns: Range<usize>) -> Stripe<'_> {
-        Stripe::of(&self.rgb, self.width, rows, columns)
-    }
 }

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use data::random::Stream;
-use data::transform::{Augment, ColourJitter, RandAugment};
+use data::transform::{Augment, ColourJitter, Picture, RandAugment};
 use data::{
-    ClassName, Clip, ClipError, ClipSource, Error, Frame, FrameSink, Loader, LoaderConfig,
-    Manifest, Recipe, Sample, Sampling, SkipList,
+    ClassName, Clip, ClipError, ClipSource, Error, FrameSink, Loader, LoaderConfig, Manifest,
+    Recipe, Sample, Sampling, SkipList,
 };
 
 /// Clips of noise: number 7 has no frame, 11 fails, 13 panics; each takes its own time.
@@ -44,17 +44,10 @@ impl ClipSource for Noise {
         let count = 5 + number as usize;
         for index in sink.choose(count) {
             let mut stream = Stream::new(number, &[&index.to_string()]);
-            let time = index as f64 / 25.0;
-            let frame = Frame {
-                index,
-                time,
-                width: 20 + number as usize,
-                height: 16,
-                rgb: (0..(20 + number as usize) * 16 * 3)
-                    .map(|_| stream.next_u64() as u8)
-                    .collect(),
-            };
-            sink.take(index, time, &mut &frame);
+            let width = 20 + number as usize;
+            let rgb = (0..width * 16 * 3).map(|_| stream.next_u64() as u8);
+            let picture = Picture::new(width, 16, rgb.collect())?;
+            sink.take(index, index as f64 / 25.0, &mut &picture);
         }
         Ok(count)
     }
