@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::turns::{Contender, Reached, take_turns};
+use super::turns::{Contender, Reached, Turns, take_turns};
 use super::{Bench, Result, output, reference_data};
 use crate::{Error, places, workspace};
 
@@ -22,7 +22,8 @@ const PEERS: [(&str, &str); 4] = [
     ("torchcodec", "torchcodec"),
 ];
 
-/// About as many videos a round decodes, one several times where there are fewer.
+/// About as many videos a round decodes, one several times where there are fewer. Each round
+/// starts all programs anew.
 const TURNS: u32 = 24;
 
 pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
@@ -98,8 +99,11 @@ fn column(bench: &Bench<'_>, program: &Path, list: &Path, text: &mut String) -> 
         }
     }
     // A single video takes some ten milliseconds: more turns take little time and say more.
-    let turns = (TURNS / videos.max(1)).max(1) as usize;
-    let reached = take_turns(contenders, bench.rounds * turns)?;
+    let turns = Turns {
+        starts: bench.rounds,
+        each: (TURNS / videos.max(1)).max(1) as usize,
+    };
+    let reached = take_turns(contenders, turns)?;
     let name = list.file_stem().unwrap_or_default().display();
     for (one, wrong) in reached.iter().zip(wrong) {
         // Writing to a string does not fail.
@@ -123,7 +127,11 @@ fn scaling(bench: &Bench<'_>, program: &Path, list: &Path, text: &mut String) ->
         command.args(["loader", &workers.to_string()]).arg(list);
         contender(&workers.to_string(), command)
     });
-    let reached = take_turns(contenders.into(), bench.rounds)?;
+    let turns = Turns {
+        starts: 1,
+        each: bench.rounds,
+    };
+    let reached = take_turns(contenders.into(), turns)?;
     let videos = f64::from(lines(list)?);
     let per: Vec<f64> = reached
         .iter()

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-use super::turns::{Contender, Reached, take_turns};
+use super::turns::{Contender, Reached, Turns, take_turns};
 use super::{Bench, Result};
 
 /// GFLOP of ViT-B/16 for one frame of 224 x 224.
@@ -37,7 +37,11 @@ pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
                     contenders.push(contender(name, command));
                 }
             }
-            let reached = take_turns(contenders, bench.rounds)?;
+            let turns = Turns {
+                starts: 1,
+                each: bench.rounds,
+            };
+            let reached = take_turns(contenders, turns)?;
             rows(&mut text, precision, batch, &reached);
         }
     }

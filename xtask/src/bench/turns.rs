@@ -36,19 +36,36 @@ struct Running {
     answers: Lines<BufReader<ChildStdout>>,
 }
 
-/// Starts all, lets them take `rounds` turns each, and ends them.
+/// How often contenders work.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turns {
+    /// Times that all are started, take their turns, and end. Where things lie in the memory of a
+    /// process makes it some percent faster or slower, as long as it lives.
+    pub(super) starts: usize,
+    /// Turns of each in between.
+    pub(super) each: usize,
+}
+
+/// Lets all take their turns.
 ///
 /// # Errors
 /// A program that does not start, fails, or answers with something else than seconds.
-pub(super) fn take_turns(contenders: Vec<Contender>, rounds: usize) -> Result<Vec<Reached>> {
-    let mut running = contenders
-        .into_iter()
-        .map(Running::start)
-        .collect::<Result<Vec<_>>>()?;
-    let mut seconds = vec![Vec::new(); running.len()];
-    for _ in 0..rounds.max(1) {
-        for (one, seconds) in running.iter_mut().zip(&mut seconds) {
-            seconds.push(one.turn()?);
+pub(super) fn take_turns(mut contenders: Vec<Contender>, turns: Turns) -> Result<Vec<Reached>> {
+    let mut seconds = vec![Vec::new(); contenders.len()];
+    let mut peaks = vec![None; contenders.len()];
+    for _ in 0..turns.starts.max(1) {
+        let running = contenders.iter_mut().map(Running::start);
+        let mut running = running.collect::<Result<Vec<_>>>()?;
+        for _ in 0..turns.each.max(1) {
+            for (one, seconds) in running.iter_mut().zip(&mut seconds) {
+                seconds.push(one.turn()?);
+            }
+        }
+        for (one, most) in running.into_iter().zip(&mut peaks) {
+            let peak = one.end()?;
+            if most.is_none_or(|most| peak > Some(most)) {
+                *most = peak;
+            }
         }
     }
     let first = seconds.first().cloned().unwrap_or_default();
@@ -56,14 +73,14 @@ pub(super) fn take_turns(contenders: Vec<Contender>, rounds: usize) -> Result<Ve
         let ratios = seconds.iter().zip(&first).map(|(one, first)| one / first);
         median(ratios.collect())
     };
-    running
-        .into_iter()
-        .zip(seconds)
-        .map(|(one, seconds)| {
-            let of_first = of_first(&seconds);
-            one.end(median(seconds), of_first)
-        })
-        .collect()
+    let reached = contenders.into_iter().zip(seconds).zip(peaks);
+    let reached = reached.map(|((contender, seconds), peak)| Reached {
+        name: contender.name,
+        of_first: of_first(&seconds),
+        seconds: median(seconds),
+        peak,
+    });
+    Ok(reached.collect())
 }
 
 /// The middle of the values; of an even number the upper one.
@@ -73,19 +90,19 @@ pub(super) fn median(mut values: Vec<f64>) -> f64 {
 }
 
 impl Running {
-    fn start(contender: Contender) -> Result<Self> {
-        let Contender { name, mut command } = contender;
+    fn start(contender: &mut Contender) -> Result<Self> {
+        let Contender { name, command } = contender;
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
-            .map_err(|error| failed(&name, error.to_string()))?;
+            .map_err(|error| failed(name, error.to_string()))?;
         let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(failed(&name, "has no pipes".into()));
+            return Err(failed(name, "has no pipes".into()));
         };
         let mut running = Self {
-            name,
+            name: name.clone(),
             child,
             orders,
             answers: BufReader::new(answers).lines(),
@@ -124,17 +141,12 @@ impl Running {
         }
     }
 
-    fn end(mut self, seconds: f64, of_first: f64) -> Result<Reached> {
+    /// Ends it; the most memory that it held.
+    fn end(mut self) -> Result<Option<f64>> {
         let peak = peak(self.child.id());
         drop(self.orders);
-        let status = self.child.wait();
-        match status {
-            Ok(status) if status.success() => Ok(Reached {
-                name: self.name,
-                seconds,
-                of_first,
-                peak,
-            }),
+        match self.child.wait() {
+            Ok(status) if status.success() => Ok(peak),
             Ok(status) => Err(failed(&self.name, status.to_string())),
             Err(error) => Err(failed(&self.name, error.to_string())),
         }
@@ -206,7 +218,8 @@ mod tests {
         // The machine is half as fast in the second round.
         let a = shell("a", &script("a", "1 2 1"));
         let b = shell("b", &script("b", "2 5 3"));
-        let reached = take_turns(vec![a, b], 3);
+        let turns = Turns { starts: 1, each: 3 };
+        let reached = take_turns(vec![a, b], turns);
         let seconds: Vec<_> = reached
             .unwrap()
             .into_iter()
@@ -215,6 +228,20 @@ mod tests {
         assert_eq!(seconds, [("a".into(), 1.0, 1.0), ("b".into(), 3.0, 2.5)]);
         let order = std::fs::read_to_string(log).unwrap();
         assert_eq!(order, "a\nb\na\nb\na\nb\n");
+    }
+
+    #[test]
+    fn contenders_that_are_started_again_are_as_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let script = format!(
+            "echo new >> {}; echo ready; read -r _; echo 2",
+            log.display()
+        );
+        let turns = Turns { starts: 3, each: 1 };
+        let reached = take_turns(vec![shell("a", &script)], turns).unwrap();
+        assert_eq!((reached[0].seconds, reached.len()), (2.0, 1));
+        assert_eq!(std::fs::read_to_string(log).unwrap(), "new\nnew\nnew\n");
     }
 
     #[test]
@@ -231,7 +258,7 @@ mod tests {
     #[test]
     fn a_contender_that_fails_is_named() {
         let error = |script: &str| {
-            take_turns(vec![shell("peer", script)], 1)
+            take_turns(vec![shell("peer", script)], Turns { starts: 1, each: 1 })
                 .unwrap_err()
                 .to_string()
         };
