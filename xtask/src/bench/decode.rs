@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::turns::{Contender, Reached, Turns, take_turns};
+use super::turns::{Contender, Turns, take_turns};
 use super::{Bench, Result, output, reference_data};
 use crate::{Error, places, workspace};
 
@@ -25,6 +25,9 @@ const PEERS: [(&str, &str); 4] = [
 /// About as many videos a round decodes, one several times where there are fewer. Each round
 /// starts all programs anew.
 const TURNS: u32 = 24;
+
+/// Passes of the loader in a round: each takes a fraction of a second.
+const LOADER_TURNS: usize = 4;
 
 pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
     let program = bench.program("data", "decode")?;
@@ -105,14 +108,17 @@ fn column(bench: &Bench<'_>, program: &Path, list: &Path, text: &mut String) -> 
     };
     let reached = take_turns(contenders, turns)?;
     let name = list.file_stem().unwrap_or_default().display();
+    let [ours, ..] = reached.as_slice() else {
+        return Ok(());
+    };
     for (one, wrong) in reached.iter().zip(wrong) {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
             "| {name} ({videos}) | {} | {:.1} | {:.2} | {wrong} |",
             one.name,
-            f64::from(videos) / one.seconds,
-            one.of_first,
+            f64::from(videos) / one.seconds(),
+            one.by(ours),
         );
     }
     Ok(())
@@ -129,21 +135,19 @@ fn scaling(bench: &Bench<'_>, program: &Path, list: &Path, text: &mut String) ->
     });
     let turns = Turns {
         starts: 1,
-        each: bench.rounds,
+        each: bench.rounds * LOADER_TURNS,
     };
     let reached = take_turns(contenders.into(), turns)?;
     let videos = f64::from(lines(list)?);
-    let per: Vec<f64> = reached
-        .iter()
-        .map(|Reached { seconds, .. }| videos / seconds)
-        .collect();
-    if let [one, all] = per.as_slice() {
+    if let [one, all] = reached.as_slice() {
         let name = list.file_stem().unwrap_or_default().display();
         let _ = writeln!(
             text,
-            "\nThe loader on {name}: {one:.1} videos/s with 1 worker, {all:.1} with {cores}, {:.2} \
-             times as many.",
-            all / one
+            "\nThe loader on {name}: {:.1} videos/s with 1 worker, {:.1} with {cores}, {:.2} times \
+             as many in the same turn.",
+            videos / one.seconds(),
+            videos / all.seconds(),
+            one.by(all),
         );
     }
     Ok(())

@@ -14,7 +14,7 @@ const PEERS: [(&str, &str); 2] = [("Hugging Face", "hf"), ("open_clip", "open_cl
 pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
     let program = bench.program("clip-backbone", "image_tower")?;
     let mut text = String::from(
-        "ViT-B/16, random weights, frames of 224 x 224, medians. The share of the peak counts \
+        "ViT-B/16, random weights, frames of 224 x 224, medians; ratios are medians of those of each turn. The share of the peak counts \
          the operations of the whole tower, also those that ours leaves out.\n\n\
          | batch | precision | | frames/s | ours against it | share of the product's peak | peak GiB |\n\
          |---|---|---|---|---|---|---|\n",
@@ -60,10 +60,12 @@ fn rows(text: &mut String, precision: &str, batch: u32, reached: &[Reached]) {
         return;
     };
     let batch_f = f64::from(batch);
-    let limit = 12.0 * 2.0 * 197.0 * batch_f * 768.0 * 3072.0 / 1e9 / product.seconds;
-    let ours = towers.first().map_or(f64::NAN, |ours| ours.seconds);
+    let limit = 12.0 * 2.0 * 197.0 * batch_f * 768.0 * 3072.0 / 1e9 / product.seconds();
+    let [ours, ..] = towers else {
+        return;
+    };
     for tower in towers {
-        let frames = batch_f / tower.seconds;
+        let frames = batch_f / tower.seconds();
         let peak = tower
             .peak
             .map_or_else(String::new, |peak| format!("{peak:.2}"));
@@ -72,7 +74,7 @@ fn rows(text: &mut String, precision: &str, batch: u32, reached: &[Reached]) {
             text,
             "| {batch} | {precision} | {} | {frames:.1} | {:.2} | {:.0} % of {limit:.0} GFLOP/s | {peak} |",
             tower.name,
-            tower.seconds / ours,
+            tower.by(ours),
             frames * FRAME / limit * 100.0,
         );
     }

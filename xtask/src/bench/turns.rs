@@ -20,13 +20,24 @@ pub(super) struct Contender {
 pub(super) struct Reached {
     /// How it stands in the table.
     pub(super) name: String,
-    /// Median seconds.
-    pub(super) seconds: f64,
-    /// Its seconds by those the first contender took in the same round: their median. A machine
-    /// that runs now faster, now slower, moves this least.
-    pub(super) of_first: f64,
+    /// Seconds of each turn.
+    seconds: Vec<f64>,
     /// The most memory its process held, in GiB; `None` where the system does not say.
     pub(super) peak: Option<f64>,
+}
+
+impl Reached {
+    /// Median seconds.
+    pub(super) fn seconds(&self) -> f64 {
+        median(self.seconds.clone())
+    }
+
+    /// Its seconds by those that `other` took in the same turn: their median. A machine that runs
+    /// now faster, now slower, moves this least.
+    pub(super) fn by(&self, other: &Self) -> f64 {
+        let turns = self.seconds.iter().zip(&other.seconds);
+        median(turns.map(|(one, other)| one / other).collect())
+    }
 }
 
 struct Running {
@@ -68,16 +79,10 @@ pub(super) fn take_turns(mut contenders: Vec<Contender>, turns: Turns) -> Result
             }
         }
     }
-    let first = seconds.first().cloned().unwrap_or_default();
-    let of_first = |seconds: &[f64]| {
-        let ratios = seconds.iter().zip(&first).map(|(one, first)| one / first);
-        median(ratios.collect())
-    };
     let reached = contenders.into_iter().zip(seconds).zip(peaks);
     let reached = reached.map(|((contender, seconds), peak)| Reached {
         name: contender.name,
-        of_first: of_first(&seconds),
-        seconds: median(seconds),
+        seconds,
         peak,
     });
     Ok(reached.collect())
@@ -220,12 +225,9 @@ mod tests {
         let b = shell("b", &script("b", "2 5 3"));
         let turns = Turns { starts: 1, each: 3 };
         let reached = take_turns(vec![a, b], turns);
-        let seconds: Vec<_> = reached
-            .unwrap()
-            .into_iter()
-            .map(|r| (r.name, r.seconds, r.of_first))
-            .collect();
-        assert_eq!(seconds, [("a".into(), 1.0, 1.0), ("b".into(), 3.0, 2.5)]);
+        let [a, b] = reached.unwrap().try_into().unwrap();
+        assert_eq!((a.name.as_str(), a.seconds(), a.by(&a)), ("a", 1.0, 1.0));
+        assert_eq!((b.name.as_str(), b.seconds(), b.by(&a)), ("b", 3.0, 2.5));
         let order = std::fs::read_to_string(log).unwrap();
         assert_eq!(order, "a\nb\na\nb\na\nb\n");
     }
@@ -240,7 +242,7 @@ mod tests {
         );
         let turns = Turns { starts: 3, each: 1 };
         let reached = take_turns(vec![shell("a", &script)], turns).unwrap();
-        assert_eq!((reached[0].seconds, reached.len()), (2.0, 1));
+        assert_eq!((reached[0].seconds(), reached.len()), (2.0, 1));
         assert_eq!(std::fs::read_to_string(log).unwrap(), "new\nnew\nnew\n");
     }
 
