@@ -11,8 +11,8 @@ pub type ClipError = Box<dyn std::error::Error + Send + Sync>;
 /// Takes frames of a clip while they are decoded, so that none need be held that is not used.
 pub trait FrameSink {
     /// The frames wanted when so many can be decoded: rising indices below `count`, each once;
-    /// none of none. Asked again where there turn out to be more or fewer: what was taken
-    /// before then counts for nothing.
+    /// none of none. May be asked again, of another number or the same: what was taken before
+    /// then counts for nothing.
     fn choose(&mut self, count: usize) -> Vec<usize>;
 
     /// Takes the frame of this index, shown at `time` (seconds): those chosen, in their order.

@@ -209,6 +209,9 @@ impl Recipe {
                     let picture = draw.apply(frames.resizer, &frames.pictures[place])?;
                     sides = [picture.width(), picture.height()];
                     rgb.extend_from_slice(picture.rgb());
+                    if number == 0 {
+                        rgb.reserve_exact((places.len() - 1) * rgb.len());
+                    }
                 }
                 Ok(vec![frames.clip(places, sides, rgb)])
             }

@@ -10,7 +10,7 @@ pub trait Rows {
     /// Height in pixels.
     fn height(&self) -> usize;
 
-    /// The pixels of some rows and columns, which lie inside the picture.
+    /// The pixels of some rows and columns, at least one of each, which lie inside the picture.
     fn rows(&mut self, rows: Range<usize>, columns: Range<usize>) -> Stripe<'_>;
 }
 
@@ -53,7 +53,7 @@ impl<'a> Stripe<'a> {
         }
     }
 
-    /// The first `width` pixels of each row.
+    /// The first `width` pixels of each row there is.
     pub fn lines(self, width: usize) -> impl Iterator<Item = &'a [u8]> {
         let lines = self.rgb.chunks(self.stride.max(1));
         lines.map(move |line| line.get(..width * 3).unwrap_or_default())
@@ -74,7 +74,7 @@ pub(crate) fn append(
     for start in rows.clone().step_by(AT_ONCE) {
         let end = rows.end.min(start + AT_ONCE);
         let stripe = picture.rows(start..end, columns.clone());
-        for line in stripe.lines(columns.len()) {
+        for line in stripe.lines(columns.len()).take(end - start) {
             rgb.extend_from_slice(line);
         }
     }
@@ -86,4 +86,58 @@ pub(crate) fn whole(picture: &mut dyn Rows) -> Vec<u8> {
     let mut rgb = Vec::new();
     append(picture, 0..height, 0..width, &mut rgb);
     rgb
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::transform::{Part, Picture, Resizer};
+
+    /// A picture of one colour, whose stripes end where it ends, or lie about their rows.
+    struct Gray(usize);
+
+    impl Rows for Gray {
+        fn width(&self) -> usize {
+            40
+        }
+
+        fn height(&self) -> usize {
+            3
+        }
+
+        fn rows(&mut self, rows: Range<usize>, columns: Range<usize>) -> Stripe<'_> {
+            Stripe {
+                rgb: &[7; 40 * 3 * 3][(rows.start * 40 + columns.start) * 3..],
+                stride: self.0,
+            }
+        }
+    }
+
+    #[test]
+    fn a_stripe_may_hold_more_than_was_asked_for() {
+        let part = Part {
+            left: 1,
+            top: 0,
+            width: 2,
+            height: 2,
+        };
+        let mut rgb = vec![];
+        let mut resizer = Resizer::new();
+        let gray = || Gray(40 * 3);
+        resizer.append_part(gray(), 40, 3, part, &mut rgb).unwrap();
+        assert_eq!(rgb, [7; 12]);
+        let picture = Picture::from_rows(gray()).unwrap();
+        assert_eq!(picture.rgb(), [7; 40 * 3 * 3]);
+        let smaller = resizer.resize(gray(), 30, 2).unwrap();
+        assert_eq!(smaller.rgb(), [7; 30 * 2 * 3]);
+    }
+
+    #[test]
+    fn a_stripe_without_its_rows_is_not_read() {
+        for stride in [40 * 3 + 1, 1 << 62, 1 << 63, usize::MAX] {
+            let resized = std::panic::catch_unwind(|| Resizer::new().resize(Gray(stride), 30, 2));
+            assert!(!matches!(resized, Ok(Ok(_))), "{stride}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ pub struct Limits {
     pub max_frames: usize,
     /// Pixels of all decoded pictures together.
     pub max_total_pixels: u64,
-    /// Bytes of the frames that one call returns.
+    /// Bytes of the frames that one call returns or hands over.
     pub max_returned_bytes: u64,
     /// Bytes that are read to find out what a file holds.
     pub probe_size: usize,

@@ -392,14 +392,13 @@ impl Video {
         while !wanted.is_empty() {
             let Some(_) = pass.next()? else { break };
             let (time, role) = pass.picture();
-            let index = expected.next(time, role);
-            if index <= before || !pass.is_whole() {
+            let index = expected.next(time, role).filter(|_| pass.is_whole());
+            // Frames are handed over in rising order.
+            let Some(index) = index.filter(|&index| Some(index) > before) else {
                 return Ok(false);
-            }
-            before = index;
-            if let Some(index) = index {
-                wanted.hand_over(index, &mut pass, sink)?;
-            }
+            };
+            before = Some(index);
+            wanted.hand_over(index, &mut pass, sink)?;
         }
         let decoded = pass.count().packets;
         self.decoded += decoded;

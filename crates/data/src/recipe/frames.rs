@@ -84,7 +84,9 @@ impl FrameSink for Frames<'_> {
         if let Recipe::Test { views, size, .. } = self.recipe
             && views.crops() == 1
         {
-            self.views.reserve_exact(wanted.len() * size * size * 3);
+            // Before decoding takes memory in pieces. A size too large is refused later.
+            let pixels = wanted.len().saturating_mul(size.saturating_mul(*size));
+            let _ = self.views.try_reserve_exact(pixels.saturating_mul(3));
         }
         wanted.into_iter().collect()
     }

@@ -116,8 +116,8 @@ impl Between {
         rgb: &mut Vec<u8>,
     ) {
         let groups = across.groups.len().next_multiple_of(PACKED);
-        // Four rows are made at once: one pair may be more than is needed.
-        let kept = down.each + 2;
+        // Four rows are made at once: one pair may be more than is needed yet.
+        let kept = down.each + 1;
         self.pairs.resize(groups * kept, RowPair([0; 32]));
         // What is written of a row ends with 4 bytes that are none of its own.
         self.line.resize(groups * BYTES + 4, 0);
@@ -228,7 +228,10 @@ impl Across {
         starts: [usize; 2],
     ) {
         let Stripe { rgb, stride } = stripe;
-        assert!(there > 0 && rgb.len() >= (there - 1) * stride + self.columns.len() * 3);
+        // No row begins beyond the bytes, whoever made them.
+        let before = there.checked_sub(1).and_then(|n| n.checked_mul(stride));
+        let needed = before.and_then(|before| before.checked_add(self.columns.len() * 3));
+        assert!(needed.is_some_and(|needed| needed <= rgb.len()));
         let begins = [half(self.precision); AT_ONCE];
         let groups = self.groups.iter().zip(self.taps.chunks_exact(self.each));
         for (number, (group, taps)) in groups.enumerate() {
