@@ -37,6 +37,9 @@ pub(super) fn read<'a>(packets: impl Iterator<Item = Coded<'a>>) -> Option<Scrip
         };
         match (pictures.as_slice(), kept) {
             ([_], true) if end <= NOT_CODED => kept = false,
+            // Nothing comes out in its turn. Who took packets for frames, as headers do, would
+            // get other frames than those of a whole decode.
+            ([_], false) if end <= NOT_CODED => return None,
             ([start], false) => units.push(unit(*start, 0..end)?),
             ([start], true) => {
                 let next = unit(*start, 0..end)?;
@@ -198,6 +201,8 @@ mod tests {
         assert!(script(&[key.clone(), three]).is_none());
         let two = [vop(1, 30), vop(2, 30)].concat();
         assert!(script(&[key.clone(), two.clone(), two]).is_none());
+        // A packet that holds no picture.
+        assert!(script(&[key.clone(), vop(1, 7), vop(1, 30)]).is_none());
         // A time code before a picture is no parameter.
         let group = [&[0, 0, 1, GROUP, 9, 9, 9], vop(0, 40).as_slice()].concat();
         assert!(script(&[key, group]).is_some());
