@@ -6,10 +6,12 @@ use std::io::{self, Write as _};
 ///
 /// glibc maps every block above 32 MiB anew and unmaps it when freed, so that each large
 /// product of a transformer pays for page faults; with both thresholds raised a bf16 product
-/// of 6304 x 768 x 3072 takes half the time. Does nothing where the C library is another.
+/// of 6304 x 768 x 3072 takes half the time. Nor does it keep small ones apart from their
+/// neighbours: FFmpeg frees thousands of splinters a video, which every large block would then
+/// have put together first. Does nothing where the C library is another.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    glibc::raise_thresholds();
+    glibc::keep();
 }
 
 /// Ends the process at once. What libtorch would tidy up first (it takes its operators off a list,
@@ -64,12 +66,13 @@ mod glibc {
         }
     }
 
-    pub(super) fn raise_thresholds() {
+    pub(super) fn keep() {
         // SAFETY: mallopt takes two integers and changes the allocator's own settings; it is
         // called before other threads exist.
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, KEEP);
             libc::mallopt(libc::M_TRIM_THRESHOLD, KEEP);
+            libc::mallopt(libc::M_MXFAST, 0);
         }
     }
 }

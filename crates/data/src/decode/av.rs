@@ -8,6 +8,7 @@ mod decoder;
 mod demuxer;
 mod packet;
 mod picture;
+mod recognise;
 
 use std::{ffi::c_int, sync::Once};
 

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, path::Path};
 
 use super::{
     DecodeError, FrameCount, Limits,
-    av::{Claims, Converter, Decoder, Picture, Received, Sent, Shown},
+    av::{Claims, Converter, Decoder, Packet, Picture, Received, Sent, Shown},
     script::{Role, Unit},
     tape::Tape,
 };
@@ -189,8 +189,9 @@ impl<'a> Pass<'a> {
             },
             Some(units) => units.pop_front().map(|unit| {
                 let packet = self.tape.packet(unit.packet);
-                let part = packet.and_then(|packet| packet.part(unit.bytes, unit.time));
-                part.map_or(Sent::Refused, |part| self.decoder.send(&part))
+                let send = |part: &Packet| self.decoder.send(part);
+                let sent = packet.and_then(|packet| packet.part(unit.bytes, unit.time, send));
+                sent.unwrap_or(Sent::Refused)
             }),
         };
         let Some(sent) = sent else {

@@ -57,8 +57,8 @@ impl Tape {
     }
 
     /// The packet of this number, where it is kept.
-    pub(super) fn packet(&self, number: usize) -> Option<&Packet> {
-        self.packets.get(number).filter(|_| !self.cut)
+    pub(super) fn packet(&mut self, number: usize) -> Option<&mut Packet> {
+        self.packets.get_mut(number).filter(|_| !self.cut)
     }
 
     /// The next packet of the video stream.
@@ -81,9 +81,7 @@ impl Tape {
     }
 
     fn read(&mut self, path: &Path, limits: &Limits) -> Result<(), DecodeError> {
-        let mut packet = Packet::new().ok_or_else(|| DecodeError::Memory {
-            path: path.to_path_buf(),
-        })?;
+        let mut packet = Packet::new();
         if self.demuxer.read(path, &mut packet, limits)? {
             self.bytes = self.bytes.saturating_add(packet.size());
             self.packets.push(packet);

@@ -12,7 +12,11 @@ use ffmpeg_next::{
     format::context::{Input, StreamIo},
 };
 
-use super::{Packet, initialise, words};
+use super::{
+    Packet, initialise,
+    recognise::{format_name, recognise},
+    words,
+};
 use crate::decode::{DecodeError, FORMATS, Limits, Orientation, script::Coding};
 
 /// An open container and its video stream; all other streams are skipped.
@@ -75,8 +79,7 @@ impl Demuxer {
         let memory = || DecodeError::Memory {
             path: path.to_path_buf(),
         };
-        let mut io = StreamIo::from_read_seek(file).map_err(|_| memory())?;
-        let format = probe(path, &mut io, limits)?;
+        let (format, io) = recognise(path, file, limits)?;
         let name = format_name(format);
         let input = open(format, io, limits).map_err(|code| {
             if code == ffi::AVERROR(ffi::ENOMEM) {
@@ -366,45 +369,6 @@ pub(super) fn orientation(bytes: &[u8]) -> Option<Orientation> {
     Some(Orientation::from_matrix(matrix))
 }
 
-/// Recognises the format by the file's content, and refuses all that is not on the list.
-fn probe(
-    path: &Path,
-    io: &mut StreamIo,
-    limits: &Limits,
-) -> Result<*const ffi::AVInputFormat, DecodeError> {
-    let mut format = ptr::null();
-    let size = u32::try_from(limits.probe_size)
-        .unwrap_or(u32::MAX)
-        .clamp(2048, 1 << 20);
-    // SAFETY: a readable I/O context, a place for the answer, no name and no log. FFmpeg
-    // rewinds the context to where it was.
-    let code = unsafe {
-        ffi::av_probe_input_buffer2(
-            io.as_mut_ptr(),
-            &raw mut format,
-            c"".as_ptr(),
-            ptr::null_mut(),
-            0,
-            size,
-        )
-    };
-    let path = path.to_path_buf();
-    if code < 0 || format.is_null() {
-        // SAFETY: as above.
-        let failed = unsafe { (*io.as_mut_ptr()).error };
-        if failed != 0 && failed != ffi::AVERROR_EOF {
-            let source = std::io::Error::from_raw_os_error(ffi::AVUNERROR(failed));
-            return Err(DecodeError::Io { path, source });
-        }
-        return Err(DecodeError::NotAVideo { path });
-    }
-    let name = format_name(format);
-    if !name.split(',').any(|name| FORMATS.contains(&name)) {
-        return Err(DecodeError::Refused { path, format: name });
-    }
-    Ok(format)
-}
-
 /// Opens a container of a known format on `io`, and reads as much of it as FFmpeg needs to
 /// know its streams.
 fn open(
@@ -480,11 +444,4 @@ unsafe extern "C" fn open_nothing(
     _: *mut *mut ffi::AVDictionary,
 ) -> c_int {
     ffi::AVERROR(ffi::EACCES)
-}
-
-fn format_name(format: *const ffi::AVInputFormat) -> String {
-    // SAFETY: one of FFmpeg's own formats; the name is static.
-    unsafe { CStr::from_ptr((*format).name) }
-        .to_string_lossy()
-        .into_owned()
 }

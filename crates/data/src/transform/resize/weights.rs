@@ -60,12 +60,6 @@ impl Weights {
         }
     }
 
-    /// Pairs of weights of the pixel that has the most.
-    pub(super) fn pairs(&self) -> usize {
-        let most = self.starts.iter().map(|(_, used)| used.div_ceil(2)).max();
-        most.unwrap_or(0).max(1)
-    }
-
     /// All pixels of the side that any is made of.
     pub(super) fn reach(&self) -> Range<usize> {
         let starts = self.starts.iter().map(|(start, _)| *start);

@@ -148,8 +148,6 @@ struct Across {
     columns: Range<usize>,
     groups: Vec<Group>,
     taps: Vec<TapPair>,
-    /// Pairs of weights of each group.
-    each: usize,
     precision: u32,
 }
 
@@ -159,6 +157,8 @@ struct Group {
     start: usize,
     /// Which of the 64 bytes from there are read: none beyond the columns.
     inside: u64,
+    /// Its pairs of weights.
+    pairs: Range<usize>,
 }
 
 /// Two neighbouring weights of each of the pixels.
@@ -172,18 +172,19 @@ struct TapPair {
 impl Across {
     /// `None` where the pixels of a group need more of the row than a register holds.
     fn new(weights: &Weights) -> Option<Self> {
-        let each = weights.pairs();
         let windows: Vec<_> = weights.windows().collect();
         let columns = weights.reach();
         let (mut groups, mut pairs) = (Vec::new(), Vec::new());
         for pixels in windows.chunks(PIXELS) {
             // A window that begins with a zero is cut, so that the first need not be the leftmost.
             let first = pixels.iter().map(|(start, _)| *start).min()?;
+            let taps = pixels.iter().map(|(_, taps)| taps.len()).max()?;
             groups.push(Group {
                 start: (first - columns.start) * 3,
                 inside: (1 << ((columns.end - first) * 3).min(WINDOW)) - 1,
+                pairs: pairs.len()..pairs.len() + taps.div_ceil(2),
             });
-            for pair in 0..each {
+            for pair in 0..taps.div_ceil(2) {
                 let mut made = TapPair {
                     bytes: [WINDOW as u8; 64],
                     weights: [0; 32],
@@ -210,7 +211,6 @@ impl Across {
             columns,
             groups,
             taps: pairs,
-            each,
             precision: weights.precision,
         })
     }
@@ -233,8 +233,7 @@ impl Across {
         let needed = before.and_then(|before| before.checked_add(self.columns.len() * 3));
         assert!(needed.is_some_and(|needed| needed <= rgb.len()));
         let begins = [half(self.precision); AT_ONCE];
-        let groups = self.groups.iter().zip(self.taps.chunks_exact(self.each));
-        for (number, (group, taps)) in groups.enumerate() {
+        for (number, group) in self.groups.iter().enumerate() {
             let mut sums = begins;
             let mut rows = begins;
             for (n, bytes) in rows.iter_mut().enumerate() {
@@ -247,7 +246,7 @@ impl Across {
                     _mm512_maskz_loadu_epi8(group.inside, start.cast())
                 };
             }
-            for TapPair { bytes, weights } in taps {
+            for TapPair { bytes, weights } in &self.taps[group.pairs.clone()] {
                 // SAFETY: two arrays of 64 bytes.
                 let (bytes, weights) = unsafe {
                     (
@@ -316,9 +315,11 @@ impl Down {
         }
     }
 
-    /// For each row of the result its first pair, and weights.
+    /// For each row of the result its first pair, and weights up to the last that weighs something.
     fn rows(&self) -> impl Iterator<Item = (usize, &[i32])> {
+        let used = |weights: &[i32]| weights.iter().rposition(|&pair| pair != 0);
         let weights = self.weights.chunks_exact(self.each);
+        let weights = weights.map(move |all| &all[..used(all).map_or(1, |last| last + 1)]);
         self.first.iter().copied().zip(weights)
     }
 
