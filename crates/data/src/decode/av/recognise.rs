@@ -129,4 +129,28 @@ mod tests {
         assert_eq!(avi(&mut short).unwrap(), None);
         assert_eq!(short.position(), 0);
     }
+
+    /// A disk that fails.
+    struct Failing;
+
+    impl Read for Failing {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("failing"))
+        }
+    }
+
+    impl Seek for Failing {
+        fn seek(&mut self, _: io::SeekFrom) -> io::Result<u64> {
+            Ok(0)
+        }
+    }
+
+    #[test]
+    fn a_failing_disk_is_no_other_format() {
+        let failed = recognise(Path::new("a"), Failing, &Limits::default());
+        let Err(DecodeError::Io { path, .. }) = failed else {
+            unreachable!("not refused as a failing disk is");
+        };
+        assert_eq!(path, Path::new("a"));
+    }
 }
