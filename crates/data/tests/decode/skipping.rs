@@ -88,6 +88,43 @@ fn made_streams_are_exact_however_much_is_skipped() {
     assert!(seen >= 7, "MPEG-4 and motion JPEG are in every FFmpeg");
 }
 
+/// FFmpeg's parsers are left out of such files: what they say must not depend on it.
+#[test]
+fn avi_says_what_ffmpeg_reads_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, options) in [
+        ("in_order.avi", &[("g", "12")]),
+        ("both_sides.avi", &[("bf", "2")]),
+    ] {
+        let made = Made {
+            name,
+            encoder: "mpeg4",
+            width: 64,
+            height: 48,
+            frames: 40,
+            options,
+        };
+        assert!(make(folder.path(), &made).unwrap());
+        let path = folder.path().join(name);
+        let mut file = ffmpeg_next::format::input(&path).unwrap();
+        let stream = file.streams().next().unwrap();
+        let (frames, rate) = (stream.frames(), stream.avg_frame_rate());
+        let pictures = file.packets().count();
+
+        let mut video = open(&path).unwrap();
+        let header = video.header();
+        assert_eq!(header.frames, usize::try_from(frames).ok());
+        assert_eq!((header.width, header.height), (64, 48));
+        assert_eq!(video.count_frames().unwrap().packets, pictures);
+        let times: Vec<f64> = (0..pictures)
+            .map(|frame| frame as f64 / f64::from(rate))
+            .collect();
+        let promised = video.promised_times().unwrap();
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-9;
+        assert!(promised.len() == pictures && promised.iter().zip(&times).all(near));
+    }
+}
+
 #[test]
 fn a_number_that_is_not_the_streams_own_skips_nothing() {
     let folder = tempfile::tempdir().unwrap();

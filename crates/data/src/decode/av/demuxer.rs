@@ -411,6 +411,12 @@ fn open(
 }
 
 fn find_streams(mut input: Input, limits: &Limits) -> Result<Input, c_int> {
+    if is_mpeg4_in_avi(&input) {
+        // FFmpeg would parse the header of every picture, only to make up the presentation times
+        // that AVI has none of, see `Claims::timed`.
+        // SAFETY: an open container of ours.
+        unsafe { (*input.as_mut_ptr()).flags |= ffi::AVFMT_FLAG_NOPARSE as c_int };
+    }
     // A size that is refused later is not worth a look now.
     let max_pixels = limits.max_pixels.min(i32::MAX as u64).to_string();
     let max_pixels = CString::new(max_pixels).unwrap_or_default();
@@ -433,6 +439,20 @@ fn find_streams(mut input: Input, limits: &Limits) -> Result<Input, c_int> {
         code
     };
     if code < 0 { Err(code) } else { Ok(input) }
+}
+
+/// Whether it is an AVI of nothing but MPEG-4 pictures, one a packet.
+fn is_mpeg4_in_avi(input: &Input) -> bool {
+    input.format().name() == "avi"
+        && input.streams().all(|stream| {
+            // SAFETY: each stream has parameters; the codec is read as a number.
+            let codec = unsafe {
+                (&raw const (*stream.parameters().as_ptr()).codec_id)
+                    .cast::<u32>()
+                    .read()
+            };
+            codec == ffi::AVCodecID::AV_CODEC_ID_MPEG4 as u32
+        })
 }
 
 /// Called by containers that want to open another file: none may.
