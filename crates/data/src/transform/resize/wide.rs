@@ -91,6 +91,7 @@ impl Plan {
 struct Between {
     /// Pairs of rows, the oldest one's place being the next one's.
     pairs: Vec<RowPair>,
+    /// A row of the result that is too near the end of its memory; else empty.
     line: Vec<u8>,
     /// Where the pairs of rows begin that a row of the result is made of.
     starts: Vec<usize>,
@@ -119,8 +120,6 @@ impl Between {
         // Four rows are made at once: one pair may be more than is needed yet.
         let kept = down.each + 1;
         self.pairs.resize(groups * kept, RowPair([0; 32]));
-        // What is written of a row ends with 4 bytes that are none of its own.
-        self.line.resize(groups * BYTES + 4, 0);
         let mut made = down.rows.start / AT_ONCE * AT_ONCE;
         for (first, weights) in down.rows() {
             let needed = down.rows.end.min(2 * (first + down.each));
@@ -135,9 +134,16 @@ impl Between {
             self.starts.clear();
             let pairs = first..first + down.each;
             self.starts.extend(pairs.map(|pair| pair % kept * groups));
+            // Straight to its place, unless what is written behind it has no room there.
+            let row = if rgb.capacity() - rgb.len() >= Down::room(groups) {
+                &mut *rgb
+            } else {
+                self.line.reserve(Down::room(groups));
+                &mut self.line
+            };
             // SAFETY: as this function's.
-            unsafe { down.row(weights, &self.pairs, &self.starts, &mut self.line) };
-            rgb.extend_from_slice(&self.line[..width * 3]);
+            unsafe { down.row(weights, &self.pairs, &self.starts, groups, width * 3, row) };
+            rgb.append(&mut self.line);
         }
     }
 }
@@ -323,15 +329,31 @@ impl Down {
         self.first.iter().copied().zip(weights)
     }
 
-    /// A row of the result, of the pairs that begin at `starts`.
+    /// Bytes that are written to make a row: whole registers, of which the last ends with 4 bytes
+    /// of no pixel.
+    fn room(groups: usize) -> usize {
+        groups * BYTES + 4
+    }
+
+    /// Appends the first `bytes` of a row of the result, made of the pairs that begin at `starts`,
+    /// to `made`, which has [`room`](Self::room) for it.
     ///
     /// # Safety
     /// [`is_available`].
     #[target_feature(enable = "avx512bw,avx512vbmi,avx512vnni")]
-    unsafe fn row(&self, weights: &[i32], pairs: &[RowPair], starts: &[usize], line: &mut [u8]) {
+    unsafe fn row(
+        &self,
+        weights: &[i32],
+        pairs: &[RowPair],
+        starts: &[usize],
+        groups: usize,
+        bytes: usize,
+        made: &mut Vec<u8>,
+    ) {
+        assert!(bytes <= groups * BYTES);
+        let line = &mut made.spare_capacity_mut()[..Self::room(groups)];
         let begins = [half(self.precision); PACKED];
-        let groups = (0..(line.len() - 4) / BYTES).step_by(PACKED);
-        for group in groups {
+        for group in (0..groups).step_by(PACKED) {
             let mut sums = begins;
             for (weight, start) in weights.iter().zip(starts) {
                 let weight = _mm512_set1_epi32(*weight);
@@ -351,6 +373,8 @@ impl Down {
                 _mm512_storeu_si512(place.as_mut_ptr().cast(), all);
             }
         }
+        // SAFETY: the groups' bytes were written, one behind the other.
+        unsafe { made.set_len(made.len() + bytes) };
     }
 }
 
