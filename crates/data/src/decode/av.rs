@@ -3,6 +3,7 @@
 //! Enumerations that FFmpeg fills from a file's content are read as plain numbers, never
 //! as Rust enumerations, since a file can hold any number.
 
+mod block;
 mod converter;
 mod decoder;
 mod demuxer;

@@ -4,7 +4,7 @@ use std::{ffi::c_int, path::Path, ptr};
 
 use ffmpeg_next::ffi;
 
-use super::{Demuxer, Packet, Picture, words};
+use super::{Demuxer, Packet, Picture, block::Blocks, words};
 use crate::decode::{DecodeError, Limits};
 
 /// What became of a packet that was handed to the decoder.
@@ -43,6 +43,7 @@ unsafe impl Send for Decoder {}
 struct Guard {
     max_pixels: u64,
     too_large: Option<(c_int, c_int)>,
+    blocks: Blocks,
 }
 
 impl Decoder {
@@ -64,6 +65,7 @@ impl Decoder {
         let guard = Guard {
             max_pixels: limits.max_pixels,
             too_large: None,
+            blocks: Blocks::new(),
         };
         let guard = Box::into_raw(Box::new(guard));
         let decoder = Self { context, guard };
@@ -155,6 +157,9 @@ unsafe extern "C" fn take_buffer(
             (*guard).too_large = Some((width, height));
             return ffi::AVERROR(ffi::EINVAL);
         }
-        ffi::avcodec_default_get_buffer2(context, frame, flags)
+        match (*guard).blocks.give(context, frame) {
+            Some(code) => code,
+            None => ffi::avcodec_default_get_buffer2(context, frame, flags),
+        }
     }
 }
