@@ -26,6 +26,9 @@ const PEERS: [(&str, &str); 4] = [
 /// starts all programs anew.
 const TURNS: u32 = 24;
 
+/// Turns of a list in a round, at least.
+const LIST_TURNS: u32 = 4;
+
 /// Passes of the loader in a round: each takes a fraction of a second.
 const LOADER_TURNS: usize = 4;
 
@@ -104,7 +107,7 @@ fn column(bench: &Bench<'_>, program: &Path, list: &Path, text: &mut String) -> 
     // A single video takes some ten milliseconds: more turns take little time and say more.
     let turns = Turns {
         starts: bench.rounds,
-        each: (TURNS / videos.max(1)).max(1) as usize,
+        each: (TURNS / videos.max(1)).max(LIST_TURNS) as usize,
     };
     let reached = take_turns(contenders, turns)?;
     let name = list.file_stem().unwrap_or_default().display();

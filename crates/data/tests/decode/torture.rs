@@ -17,6 +17,10 @@ const ENCODED: &[(&str, &str)] = &[
     ("mpeg4_gop12.avi", "-c:v mpeg4 -q:v 5 -g 12"),
     ("mpeg4_b.avi", "-c:v mpeg4 -q:v 5 -g 24 -bf 2"),
     ("mpeg4_b.mp4", "-c:v mpeg4 -q:v 5 -g 24 -bf 2"),
+    (
+        "mpeg4_sound.avi",
+        "-f lavfi -i sine=duration=2 -c:v mpeg4 -q:v 5 -g 12 -c:a mp2",
+    ),
     ("mpeg4_odd.avi", "-vf scale=17:33 -c:v mpeg4 -q:v 5"),
     ("xvid.avi", "-c:v libxvid -q:v 5 -g 12 -bf 2"),
     ("gop1.mp4", "-c:v libx264 -preset veryfast -g 1"),

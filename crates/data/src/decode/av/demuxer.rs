@@ -441,17 +441,20 @@ fn find_streams(mut input: Input, limits: &Limits) -> Result<Input, c_int> {
     if code < 0 { Err(code) } else { Ok(input) }
 }
 
-/// Whether it is an AVI of nothing but MPEG-4 pictures, one a packet.
+/// Whether it is an AVI with pictures of MPEG-4 and of nothing else.
 fn is_mpeg4_in_avi(input: &Input) -> bool {
     input.format().name() == "avi"
         && input.streams().all(|stream| {
-            // SAFETY: each stream has parameters; the codec is read as a number.
-            let codec = unsafe {
-                (&raw const (*stream.parameters().as_ptr()).codec_id)
-                    .cast::<u32>()
-                    .read()
+            // SAFETY: each stream has parameters; kind and codec are read as numbers.
+            let (kind, codec) = unsafe {
+                let parameters = (*stream.as_ptr()).codecpar;
+                (
+                    (&raw const (*parameters).codec_type).cast::<i32>().read(),
+                    (&raw const (*parameters).codec_id).cast::<u32>().read(),
+                )
             };
-            codec == ffi::AVCodecID::AV_CODEC_ID_MPEG4 as u32
+            kind != ffi::AVMediaType::AVMEDIA_TYPE_VIDEO as i32
+                || codec == ffi::AVCodecID::AV_CODEC_ID_MPEG4 as u32
         })
 }
 
