@@ -182,6 +182,9 @@ fn a_class_that_comes_later_leaves_the_others_as_they_were() {
         ],
     );
     refused(add("Archery"), &["knows 'Archery' already"]);
+    let mut elsewhere = add("HighJump");
+    elsewhere.args(["--set", "device=cuda:99"]);
+    refused(elsewhere, &["device is cuda:99", "cargo xtask doctor"]);
     // Between the others by its name.
     for number in 0..5 {
         let clip = place.path(&format!("videos/{}/{number:02}.avi", CLASSES[1]));

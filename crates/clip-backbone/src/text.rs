@@ -57,7 +57,8 @@ impl TextTower {
     /// # Errors
     /// [`Error::Config`] where an id is not in the vocabulary.
     pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
-        let ids = ids.to_device(self.device()).to_kind(Kind::Int64);
+        let ids = ids.to_kind(Kind::Int64);
+        // Looked at where they are: most often not on a GPU, which would have to be waited for.
         if ids.numel() > 0 {
             let (low, high) = (ids.min().int64_value(&[]), ids.max().int64_value(&[]));
             if low < 0 || high >= self.config.vocabulary {
@@ -70,7 +71,7 @@ impl TextTower {
         }
         Ok(Tensor::embedding(
             &self.token_embedding,
-            &ids,
+            &ids.to_device(self.device()),
             -1,
             false,
             false,
@@ -132,7 +133,7 @@ impl TextTower {
                 got: size,
             });
         }
-        let eos = eos.to_device(self.device()).to_kind(Kind::Int64);
+        let eos = eos.to_kind(Kind::Int64);
         let longest = if eos.size() == [size[0]] {
             eos.max().int64_value(&[])
         } else {
@@ -145,6 +146,7 @@ impl TextTower {
                 got: eos.size(),
             });
         }
+        let eos = eos.to_device(self.device());
         let length = longest + 1;
         let mut x = embeddings.narrow(1, 0, length).to_kind(self.kind())
             + self.positions.narrow(0, 0, length);

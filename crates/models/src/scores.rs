@@ -1,7 +1,7 @@
 //! What a model says of a batch of clips, and what it learns by.
 
 use motion::MotionFeatures;
-use tch::{Kind, Reduction, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::{Error, Result};
 
@@ -70,15 +70,22 @@ pub struct Targets {
 
 #[derive(Debug)]
 enum Truth {
-    Classes(Tensor),
+    /// With the lowest and the highest.
+    Classes(Tensor, [i64; 2]),
     Weights(Tensor),
 }
 
 impl Targets {
     /// One class a clip: `[B]`, integers 0..K.
     pub fn classes(classes: &Tensor) -> Self {
+        let classes = classes.to_kind(Kind::Int64);
+        // Read now: later they may lie on a GPU, which would have to be waited for.
+        let ends = match classes.numel() {
+            0 => [0; 2],
+            _ => [classes.min(), classes.max()].map(|end| end.int64_value(&[])),
+        };
         Self {
-            truth: Truth::Classes(classes.to_kind(Kind::Int64)),
+            truth: Truth::Classes(classes, ends),
             shown: None,
             smoothing: 0.0,
         }
@@ -102,6 +109,19 @@ impl Targets {
         Self {
             shown: Some(shown.to_kind(Kind::Float)),
             ..self
+        }
+    }
+
+    /// The same on `device`, to be copied there before scores are at work.
+    #[must_use]
+    pub fn on(&self, device: Device) -> Self {
+        Self {
+            truth: match &self.truth {
+                Truth::Classes(classes, ends) => Truth::Classes(classes.to_device(device), *ends),
+                Truth::Weights(weights) => Truth::Weights(weights.to_device(device)),
+            },
+            shown: self.shown.as_ref().map(|shown| shown.to_device(device)),
+            smoothing: self.smoothing,
         }
     }
 
@@ -131,7 +151,7 @@ impl Targets {
     /// The class of each clip, `[B]`, where each has exactly one.
     pub fn as_classes(&self) -> Option<&Tensor> {
         match &self.truth {
-            Truth::Classes(classes) => Some(classes),
+            Truth::Classes(classes, _) => Some(classes),
             Truth::Weights(_) => None,
         }
     }
@@ -155,7 +175,7 @@ impl Targets {
             .map(|shown| shown / shown.sum_dim_intlist(-1, true, Kind::Float).clamp_min(1.0));
         let (truth, expected) = match (&self.truth, &shared) {
             (_, Some(shared)) => (shared, vec![batch, classes]),
-            (Truth::Classes(truth), None) => (truth, vec![batch]),
+            (Truth::Classes(truth, _), None) => (truth, vec![batch]),
             (Truth::Weights(truth), None) => (truth, vec![batch, classes]),
         };
         if truth.size() != expected {
@@ -165,8 +185,8 @@ impl Targets {
                 got: truth.size(),
             });
         }
-        if let Some(truth) = self.as_classes() {
-            for got in [truth.min(), truth.max()].map(|value| value.int64_value(&[])) {
+        if let Truth::Classes(_, ends) = self.truth {
+            for got in ends {
                 if !(0..classes).contains(&got) {
                     return Err(Error::TargetClass {
                         most: classes - 1,

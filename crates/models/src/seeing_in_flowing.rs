@@ -266,6 +266,7 @@ impl Classifier for Bound<'_> {
     }
 
     fn loss<'a>(&'a self, clips: &Clips, targets: &Targets) -> Result<TrainingLoss<'a>> {
+        let targets = targets.on(self.model.clip.vision.device());
         let Forward { scores, encoded } = self.forward(clips, true)?;
         let value = targets.cross_entropy(&scores.logits)?;
         let predicted = scores.logits.detach().argmax(1, false);

@@ -229,7 +229,9 @@ struct DifferencePositions {
 impl DifferencePositions {
     /// `[L, D]`
     fn forward(&self) -> Tensor {
-        self.starts.index_select(0, &self.start_of) + self.gaps.index_select(0, &self.gap_of)
+        // As embeddings: the gradient of a plain selection is added up in any order on a GPU.
+        let rows = |of: &Tensor, rows: &Tensor| Tensor::embedding(of, rows, -1, false, false);
+        rows(&self.starts, &self.start_of) + rows(&self.gaps, &self.gap_of)
     }
 }
 

@@ -300,10 +300,12 @@ fn step(
             })
         })
         .collect::<Result<Vec<_>>>()?;
+    // Copied before there is work that a GPU would have to finish first.
+    let truth = batch.classes.to_device(task.model.trained().device());
     let learned = classifier.learn(&pieces)?;
     let predicted = &learned.predicted;
     let right = predicted
-        .eq_tensor(&batch.classes.to_device(predicted.device()))
+        .eq_tensor(&truth.to_device(predicted.device()))
         .sum(Kind::Double);
     let (norm, [loss, right]) = optimizer.gradient_norm([&learned.loss, &right])?;
     if !loss.is_finite() {
@@ -388,7 +390,10 @@ impl Batch {
         let mut partners: Vec<i64> = (0..size).collect();
         stream.shuffle(&mut partners);
         let partners = Tensor::from_slice(&partners);
-        let mix = |x: &Tensor| x * share + x.index_select(0, &partners) * (1.0 - share);
+        let mix = |x: &Tensor| {
+            let partners = x.index_select(0, &partners.to_device(x.device()));
+            x * share + partners * (1.0 - share)
+        };
         let clips = match &self.clips {
             Clips::Features(features) => Clips::Features(mix(features)),
             Clips::Pixels(pixels) => Clips::Pixels(mix(pixels)),
@@ -495,7 +500,10 @@ fn resume(
         }
         Some(current) => {
             load_parameters(model, &current)?;
-            Ok(Some(trained))
+            let device = model.trained().device();
+            let average = trained.into_iter();
+            let average = average.map(|(name, tensor)| (name, tensor.to_device(device)));
+            Ok(Some(average.collect()))
         }
     }
 }

@@ -179,10 +179,8 @@ pub fn pixels(views: &[ClipPixels], preprocess: &Preprocess, device: Device) -> 
             format!("{:?}", shape(other)),
         ));
     }
-    let rgb: Vec<u8> = views
-        .iter()
-        .flat_map(|view| view.rgb.iter().copied())
-        .collect();
+    let rgb: Vec<&[u8]> = views.iter().map(|view| view.rgb.as_slice()).collect();
+    let rgb = rgb.concat();
     let [frames, height, width] = shape(first).map(|size| size as i64);
     let count = views.len() as i64;
     let bytes = Tensor::f_from_data_size(&rgb, &[count * frames, height, width, 3], Kind::Uint8)?;

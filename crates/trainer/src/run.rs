@@ -710,7 +710,8 @@ impl Session {
         Ok(Box::new(CachedClips::new(known, classes)?.showing(shown)))
     }
 
-    /// The model of a trial with its first values, which depend on the seed alone.
+    /// The model of a trial with its first values, which depend on the seed and on the kind of
+    /// device alone.
     pub fn model(&self, config: &ModelConfig, seed: u64) -> Result<Box<dyn VideoTextModel>> {
         let draws = Stream::new(seed, Purpose::Initialise, 0, 0).next_u64();
         tch::manual_seed((draws >> 1) as i64);
@@ -921,7 +922,10 @@ pub fn device(name: &str) -> Result<Device> {
         Ok(index) if (index as i64) < count => Ok(Device::Cuda(index)),
         _ => Err(Error::Value {
             key: "device".into(),
-            expected: format!("cpu, or one of the {count} CUDA devices libtorch sees"),
+            expected: format!(
+                "cpu, or one of the {count} GPUs that libtorch sees; `cargo xtask doctor` says why \
+                 not more, `cargo xtask setup --cuda` fetches a libtorch with CUDA"
+            ),
             got: name.into(),
         }),
     }

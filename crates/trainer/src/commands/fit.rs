@@ -58,6 +58,10 @@ pub(crate) struct AddClass {
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
 
+    /// Sets one key anew, such as device=cpu for a run made on a GPU. Repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+
     /// No progress on stderr.
     #[arg(long, short)]
     quiet: bool,
@@ -114,7 +118,8 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
         name.push(format!("-{}", arguments.class));
         arguments.run.with_file_name(name)
     });
-    let mut config = record.config.clone();
+    let toml = record.config.to_toml()?;
+    let mut config = Config::clone(&*Config::parse("checkpoint", &toml, &arguments.settings)?);
     config.data.unsplit = Unsplit::HoldOut;
     let config = config.check()?;
     let mut session = open(config, arguments.quiet)?;
