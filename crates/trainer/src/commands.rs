@@ -7,7 +7,6 @@ pub(crate) mod exit;
 mod extract;
 mod fit;
 mod info;
-pub(crate) mod panics;
 mod predict;
 mod pretrain;
 mod report;

@@ -7,6 +7,10 @@ use clap::Parser as _;
 fn main() {
     trainer::runtime::keep_freed_memory();
     let arguments = commands::Arguments::parse();
-    let code = commands::panics::reported(|| commands::run(arguments));
+    let code = commands::run(arguments).unwrap_or_else(|error| {
+        // The whole chain in one block, once.
+        eprintln!("error: {error:#}");
+        commands::exit::FAILED
+    });
     trainer::runtime::leave(code)
 }
