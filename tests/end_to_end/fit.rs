@@ -183,14 +183,16 @@ fn a_class_that_comes_later_leaves_the_others_as_they_were() {
     );
     refused(add("Archery"), &["knows 'Archery' already"]);
     let mut elsewhere = add("HighJump");
-    elsewhere.args(["--set", "device=cuda:99"]);
+    elsewhere.args(["--device", "cuda:99"]);
     refused(elsewhere, &["device is cuda:99", "cargo xtask doctor"]);
     // Between the others by its name.
     for number in 0..5 {
         let clip = place.path(&format!("videos/{}/{number:02}.avi", CLASSES[1]));
         draw(&clip, 1, number);
     }
-    let said = succeed(add("HighJump"));
+    let mut later = add("HighJump");
+    later.args(["--device", "cpu"]);
+    let said = succeed(later);
     assert!(said.contains("more/report.html"), "{said}");
     let after = json(&place.path("more/seed-0/result.json"));
     let labels = &after["tests"][0]["labels"];

@@ -22,8 +22,8 @@ const PEERS: [(&str, &str); 4] = [
     ("torchcodec", "torchcodec"),
 ];
 
-/// About as many videos a round decodes, one several times where there are fewer. Each round
-/// starts all programs anew.
+/// About as many videos of a short list a round decodes, each several times. Each round starts all
+/// programs anew.
 const TURNS: u32 = 24;
 
 /// Turns of a list in a round, at least.

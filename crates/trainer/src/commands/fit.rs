@@ -7,7 +7,7 @@ use clap::Args;
 use trainer::config::{Checked, Config, Unsplit};
 use trainer::engine::last_checkpoint;
 use trainer::interrupt::Interrupt;
-use trainer::run::{Finished, Record, Session};
+use trainer::run::{Finished, Record, Session, device};
 
 use super::exit;
 use super::report;
@@ -58,9 +58,9 @@ pub(crate) struct AddClass {
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Sets one key anew, such as device=cpu for a run made on a GPU. Repeatable.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
+    /// cpu or cuda:N; what the run was made on unless given.
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
 
     /// No progress on stderr.
     #[arg(long, short)]
@@ -118,8 +118,11 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
         name.push(format!("-{}", arguments.class));
         arguments.run.with_file_name(name)
     });
-    let toml = record.config.to_toml()?;
-    let mut config = Config::clone(&*Config::parse("checkpoint", &toml, &arguments.settings)?);
+    let mut config = record.config.clone();
+    if let Some(name) = &arguments.device {
+        config.backbone.precision = config.backbone.precision.on(device(name)?);
+        config.device.clone_from(name);
+    }
     config.data.unsplit = Unsplit::HoldOut;
     let config = config.check()?;
     let mut session = open(config, arguments.quiet)?;

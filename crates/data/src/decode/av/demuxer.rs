@@ -412,8 +412,9 @@ fn open(
 
 fn find_streams(mut input: Input, limits: &Limits) -> Result<Input, c_int> {
     if is_mpeg4_in_avi(&input) {
-        // FFmpeg would parse the header of every picture, only to make up the presentation times
-        // that AVI has none of, see `Claims::timed`.
+        // FFmpeg would parse the header of every picture to make up the presentation times that
+        // AVI has none of, see `Claims::timed`, and to mark keys, for which nobody asks. It advises
+        // to have it infer nothing then (NOFILLIN); but the rate is inferred, too.
         // SAFETY: an open container of ours.
         unsafe { (*input.as_mut_ptr()).flags |= ffi::AVFMT_FLAG_NOPARSE as c_int };
     }
