@@ -310,7 +310,7 @@ fn what_check_videos_lists_is_left_out() {
     put("jab", "empty.avi", b"");
     put("jab", "truncated.avi", &whole[..whole.len() / 3]);
     put("hook", "undecodable.avi", b"an error page, not a video");
-    let frame = |index| data::Frame {
+    let frame = |index| video::Frame {
         index,
         time: 0.0,
         width: 32,
@@ -318,7 +318,7 @@ fn what_check_videos_lists_is_left_out() {
         rgb: vec![90; 32 * 32 * 3],
     };
     let frames: Vec<_> = (0..3).map(frame).collect();
-    data::encode::write_clip(&root.join("hook/short.avi"), &frames, 25).unwrap();
+    video::write_clip(&root.join("hook/short.avi"), &frames, 25).unwrap();
 
     // Listed, with one file that is gone by the time of the check.
     put("hook", "missing.avi", &whole);

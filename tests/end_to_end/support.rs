@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use data::Frame;
-use data::encode::write_clip;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
+use video::Frame;
+use video::write_clip;
 
 /// `trainer`, without a terminal.
 pub(crate) fn trainer(arguments: &[&str]) -> Command {

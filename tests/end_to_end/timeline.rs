@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use data::encode::write_clip;
 use serde_json::Value;
+use video::write_clip;
 
 use crate::support::{FEW_FRAMES, Place, QUICK, frames, refused, run, set, succeed, text, trainer};
 
@@ -58,7 +58,7 @@ fn each_window_is_answered_as_a_clip_of_its_own() {
         assert!((start - expected).abs() < 1e-6, "{starts:?}");
     }
     assert_eq!(windows.len(), 4);
-    let mut decoder = data::decode::Video::open(&video, &Default::default()).unwrap();
+    let mut decoder = video::Video::open(&video, &Default::default()).unwrap();
     for (number, (window, start)) in windows.iter().zip(starts).enumerate() {
         let at = (start * 10.0).round() as usize;
         let indices: Vec<usize> = [2, 7, 12, 17].map(|place| at + place).to_vec();

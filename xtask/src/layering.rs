@@ -12,15 +12,35 @@ use crate::{Error, Result};
 const BACKBONE: &str = "clip-backbone";
 const BLOCKS: [&str; 3] = ["motion", "prompts", "mcb"];
 const TESTKIT: &str = "testkit";
+/// Crates without tensors.
+const PLAIN: [&str; 7] = [
+    "random", "disk", "pixels", "video", "data", "xtask", TESTKIT,
+];
 
 /// What a crate may depend on within the workspace, tests aside; `None` for a crate that
 /// is not known here.
 fn allowed(package: &str) -> Option<Vec<&'static str>> {
     Some(match package {
-        BACKBONE | "data" | TESTKIT => vec![],
+        "random" | "disk" | "optim" | TESTKIT => vec![],
+        "pixels" => vec!["random"],
+        "video" => vec!["pixels", "disk"],
+        "data" => vec!["random", "disk"],
+        BACKBONE => vec!["pixels"],
         "motion" | "prompts" | "mcb" => vec![BACKBONE],
         "models" => [&[BACKBONE][..], &BLOCKS].concat(),
-        "trainer" => [&[BACKBONE, "models", "data"][..], &BLOCKS].concat(),
+        "clips" => vec![BACKBONE, "data", "disk", "pixels", "random", "video"],
+        "recogniser" => vec![
+            BACKBONE, "clips", "data", "disk", "models", "pixels", "video",
+        ],
+        "demo" => vec![
+            BACKBONE, "clips", "data", "disk", "optim", "random", "video",
+        ],
+        "trainer" => [
+            &[BACKBONE, "clips", "data", "demo", "disk", "models", "optim"][..],
+            &["pixels", "random", "recogniser", "video"],
+            &BLOCKS,
+        ]
+        .concat(),
         "xtask" => vec!["data"],
         _ => return None,
     })
@@ -42,14 +62,6 @@ struct Package {
 struct Dependency {
     name: String,
     kind: Option<String>,
-    #[serde(default)]
-    features: Vec<String>,
-    #[serde(default = "yes")]
-    uses_default_features: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// Reads the workspace's own packages, without touching the network.
@@ -102,17 +114,10 @@ pub fn violations(metadata: &Metadata) -> Vec<String> {
             let to = dependency.name.as_str();
             let in_tests = dependency.kind.as_deref() == Some("dev");
             let fine = match to {
-                "tch" | "torch-sys" => !["data", "xtask", TESTKIT].contains(&name),
-                "ffmpeg-next" | "ffmpeg-sys-next" => name == "data",
+                "tch" | "torch-sys" => !PLAIN.contains(&name),
+                "ffmpeg-next" | "ffmpeg-sys-next" => name == "video" || in_tests,
                 TESTKIT => in_tests,
                 _ if !members.contains(to) => true,
-                "data" if name == "xtask" => {
-                    !dependency.uses_default_features
-                        && !dependency
-                            .features
-                            .iter()
-                            .any(|feature| feature == "decode")
-                }
                 _ => allowed.contains(&to) || (in_tests && to == name),
             };
             if !fine {
@@ -191,11 +196,11 @@ mod tests {
     }
 
     fn on(name: &str) -> Value {
-        json!({"name": name, "kind": null, "features": [], "uses_default_features": true})
+        json!({"name": name, "kind": null})
     }
 
     fn in_tests(name: &str) -> Value {
-        json!({"name": name, "kind": "dev", "features": [], "uses_default_features": true})
+        json!({"name": name, "kind": "dev"})
     }
 
     #[test]
@@ -212,13 +217,11 @@ mod tests {
                 "models",
                 vec![on("motion"), on("prompts"), on("mcb"), on("clip-backbone")],
             ),
-            ("data", vec![on("ffmpeg-next"), on("serde")]),
+            ("data", vec![on("random"), on("serde")]),
+            ("video", vec![on("ffmpeg-next"), on("pixels")]),
+            ("clips", vec![on("video"), on("data"), on("tch")]),
             ("trainer", vec![on("models"), on("data"), on("clap")]),
-            (
-                "xtask",
-                vec![json!({"name": "data", "kind": null, "features": [],
-                "uses_default_features": false})],
-            ),
+            ("xtask", vec![on("data")]),
             ("testkit", vec![]),
         ]);
         assert_eq!(violations, [""; 0]);
@@ -234,6 +237,10 @@ mod tests {
                 "mcb",
                 "models",
                 "data",
+                "pixels",
+                "video",
+                "clips",
+                "recogniser",
                 "trainer",
                 "xtask",
             ]
@@ -258,7 +265,12 @@ mod tests {
             ("trainer", on("testkit")),
             ("xtask", on("trainer")),
             ("xtask", on("tch")),
-            ("xtask", on("data")),
+            ("data", on("ffmpeg-next")),
+            ("data", on("video")),
+            ("video", on("data")),
+            ("pixels", on("video")),
+            ("recogniser", on("trainer")),
+            ("clips", on("models")),
             ("testkit", on("data")),
         ] {
             let mut packages = members();

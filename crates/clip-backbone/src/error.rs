@@ -146,6 +146,9 @@ pub enum Error {
         /// The device.
         device: tch::Device,
     },
+    /// A picture that cannot be resized.
+    #[error(transparent)]
+    Picture(#[from] pixels::Error),
     /// libtorch refused an operation, for want of memory as a rule.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),

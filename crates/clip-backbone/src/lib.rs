@@ -30,7 +30,9 @@ pub use hook::{BlockHook, NoHook};
 #[cfg(feature = "hub")]
 pub use hub::Hub;
 pub use parameters::{Parameter, ParameterSource, Usage};
-pub use preprocess::{Interpolation, Preprocess, Resize};
+/// Pictures and geometry, of which [`Preprocess`] is made.
+pub use pixels;
+pub use preprocess::Preprocess;
 pub use recompute::Recomputed;
 pub use text::TextTower;
 pub use tokenizer::{OPENAI_VOCABULARY, Tokenizer, Tokens};

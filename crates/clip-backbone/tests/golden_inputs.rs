@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use clip_backbone::{Interpolation, Preprocess, Tokenizer};
+use clip_backbone::pixels::{Filter, Picture, Resizer};
+use clip_backbone::{Preprocess, Tokenizer};
 use tch::{Kind, Tensor};
 
 fn tokenizers(shared: &Path) -> Vec<(&'static str, Tokenizer)> {
@@ -144,14 +145,15 @@ fn crops_are_pils_to_two_levels_and_normalised_as_torch_does() {
             .collect();
     let input = &golden["input_rgb_u8_240x320"];
     let rgb: Vec<u8> = input.flatten(0, -1).try_into().unwrap();
+    let frame = Picture::new(320, 240, rgb).unwrap();
     let mut preprocess = Preprocess::openai(224);
-    for (interpolation, name) in [
-        (Interpolation::Bicubic, "pil_bicubic_u8"),
-        (Interpolation::Bilinear, "pil_bilinear_u8"),
+    for (filter, name) in [
+        (Filter::Bicubic, "pil_bicubic_u8"),
+        (Filter::Bilinear, "pil_bilinear_u8"),
     ] {
-        preprocess.interpolation = interpolation;
-        let got = preprocess.crop(&rgb, 320, 240).unwrap();
-        let got = Tensor::from_slice(&got).view([224, 224, 3]);
+        preprocess.geometry.filter = filter;
+        let got = preprocess.crop(&mut Resizer::new(), &frame).unwrap();
+        let got = Tensor::from_slice(got.rgb()).view([224, 224, 3]);
         let gap = (got.to_kind(Kind::Int) - golden[name].to_kind(Kind::Int)).abs();
         let (most, mean) = (
             gap.max().int64_value(&[]),

@@ -1,4 +1,4 @@
-//! What can go wrong between files and batches.
+//! What can go wrong in data sets and their lists.
 
 use std::path::PathBuf;
 
@@ -10,16 +10,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// A file or folder could not be read, written or listed.
-    #[error("{action} {}", path.display())]
-    Io {
-        /// What was tried, as in "cannot read".
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
 
     /// A line of a list says something that cannot be used.
     #[error("{}, line {line}: {what}", path.display())]
@@ -142,79 +134,15 @@ pub enum Error {
         /// What it was.
         got: String,
     },
-
-    /// A picture does not have the size that an operation needs.
-    #[error("{op}: expected {expected}, got {got}")]
-    Picture {
-        /// The operation.
-        op: &'static str,
-        /// What it needs.
-        expected: String,
-        /// What it was given.
-        got: String,
-    },
-
-    /// A clip could not be turned into pixels.
-    #[error("clip '{id}': {what}")]
-    Clip {
-        /// The clip's id.
-        id: String,
-        /// Why not.
-        what: String,
-    },
-
-    /// More clips of a pass failed than allowed.
-    #[error(
-        "{skipped} of {total} clips could not be read, more than the {allowed} that are \
-         tolerated; the last one, '{id}': {what}"
-    )]
-    TooManyBadClips {
-        /// Failed so far.
-        skipped: usize,
-        /// Clips in the pass.
-        total: usize,
-        /// Failures tolerated.
-        allowed: usize,
-        /// The clip that was one too many.
-        id: String,
-        /// Why it failed.
-        what: String,
-    },
-
-    /// Kept features were made from something else than what is asked for.
-    #[error(
-        "the features in {} were made with other settings:\n{}\nmake them anew in another \
-         folder, or use the settings they were made with",
-        path.display(), differences.join("\n")
-    )]
-    Fingerprint {
-        /// The folder of features.
-        path: PathBuf,
-        /// One line a field that differs.
-        differences: Vec<String>,
-    },
-
-    /// Kept features are damaged or incomplete.
-    #[error("features in {}: {what}", path.display())]
-    Features {
-        /// The file or folder.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
 }
 
 impl Error {
     pub(crate) fn io(
-        action: &'static str,
-        path: impl Into<PathBuf>,
+        op: &'static str,
+        path: impl AsRef<std::path::Path>,
     ) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io {
-            action,
-            path,
-            source,
-        }
+        let named = disk::Error::of(op, path);
+        move |error| Self::Disk(named(error))
     }
 }
 

@@ -9,7 +9,6 @@ use sha2::{Digest, Sha256};
 
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
-use crate::persist;
 use crate::splits::Split;
 
 /// Format number written into manifest files.
@@ -252,7 +251,7 @@ impl Manifest {
             }
             field(clip.group.as_deref().unwrap_or_default());
         }
-        hex(&hash.finalize())
+        disk::hex(hash.finalize())
     }
 
     /// Reads a manifest file. A relative root is taken from the manifest's own folder.
@@ -292,7 +291,7 @@ impl Manifest {
             }
         })?;
         text.push('\n');
-        persist::write(path, text.as_bytes())
+        Ok(disk::write(path, text.as_bytes())?)
     }
 }
 
@@ -309,10 +308,6 @@ pub(crate) fn is_inside(path: &Path) -> bool {
             Component::CurDir => true,
             _ => false,
         })
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The file: labels by name, splits by clip id.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::random::Stream;
+use random::Stream;
 
 /// How T frames are chosen from a clip of any length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::formats::text;
-use crate::persist;
 
 /// Ids of bad clips, each with its reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +77,6 @@ impl SkipList {
             let reason = if reason.is_empty() { "bad" } else { reason };
             text.push_str(&format!("{id}\t{reason}\n"));
         }
-        persist::write(path, text.as_bytes())
+        Ok(disk::write(path, text.as_bytes())?)
     }
 }

@@ -28,7 +28,7 @@ fn manifest(sizes: &[usize], shuffled: u64) -> (Manifest, Split) {
             })
         })
         .collect();
-    data::random::Stream::new(shuffled, &[]).shuffle(&mut clips);
+    random::Stream::new(shuffled, &[]).shuffle(&mut clips);
     let manifest = Manifest::new("made up", "", classes, clips).unwrap();
     let (mut train, mut test) = (Vec::new(), Vec::new());
     for (position, clip) in manifest.clips().iter().enumerate() {

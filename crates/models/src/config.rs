@@ -114,8 +114,8 @@ pub enum Temperature {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ZeroShotConfig {
-    /// The hand-made prompt.
-    pub template: Template,
+    /// Hand-crafted prompts, at least one; several are averaged.
+    pub templates: Vec<Template>,
 }
 
 /// One row of the paper's ablation: which parts are there.

@@ -45,11 +45,19 @@ impl ZeroShot {
 
 impl VideoTextModel for ZeroShot {
     fn bind<'a>(&'a self, labels: &[String]) -> Result<Box<dyn Classifier + 'a>> {
-        let template = &self.config.template;
+        let of = |template| sentence_features(&self.clip, &*self.tokenizer, template, labels);
+        let text = match &self.config.templates[..] {
+            [template] => of(template)?,
+            several => {
+                let each = several.iter().map(|template| Ok(unit(&of(template)?)));
+                let each = each.collect::<Result<Vec<_>>>()?;
+                Tensor::f_stack(&each, 0)?.mean_dim(0, false, Kind::Float)
+            }
+        };
         Ok(Box::new(Bound {
             clip: &self.clip,
             labels: labels.to_vec(),
-            text: sentence_features(&self.clip, &*self.tokenizer, template, labels)?,
+            text,
         }))
     }
 
@@ -117,6 +125,10 @@ pub(crate) fn sentence_features(
             .collect::<Result<Vec<_>>>()?;
         Ok(Tensor::f_cat(&pieces, 0)?)
     })
+}
+
+fn unit(x: &Tensor) -> Tensor {
+    x / x.norm_scalaropt_dim(2, [-1], true)
 }
 
 /// The same text for every video: `[K, D]` to `[B, K, D]`, without a copy.

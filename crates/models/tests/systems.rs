@@ -56,7 +56,7 @@ fn best_starts_as_frozen_clip_with_the_same_words() {
     let clip = clip(&tiny_config());
     let best = model(&tiny(Preset::Best), &clip);
     let frozen = ZeroShotConfig {
-        template: Template::c(),
+        templates: vec![Template::c()],
     };
     let frozen = ZeroShot::new(&frozen, clip, Rc::new(Table::default()));
     let clips = Clips::Features(frames());
@@ -322,7 +322,7 @@ fn configurations_round_trip_and_unknown_keys_are_errors() {
         ModelConfig::SeeingInFlowing(SifConfig::preset(Preset::Paper)),
         ModelConfig::SeeingInFlowing(SifConfig::preset(Preset::Best).ablated(Ablation::BASELINE)),
         ModelConfig::Clip(ZeroShotConfig {
-            template: Template::a(),
+            templates: vec![Template::a()],
         }),
     ];
     for config in configs {
@@ -437,7 +437,7 @@ fn wrong_inputs_are_refused_with_expected_and_got() {
         assert!(error.to_string().contains(&format!("{shape:?}")), "{error}");
     }
     let frozen = ZeroShotConfig {
-        template: Template::c(),
+        templates: vec![Template::c()],
     };
     let frozen = ZeroShot::new(&frozen, clip.clone(), Rc::new(Table::default()));
     let bound = frozen.bind(&labels()).unwrap();

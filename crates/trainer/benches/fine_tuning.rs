@@ -10,8 +10,8 @@ use std::time::Instant;
 use clip_backbone::{Clip, Config, Usage};
 use models::action_clip::{ActionClip, ActionClipConfig};
 use models::{Clips, Piece, Targets, Tokenize, VideoTextModel as _};
+use optim::{Method, Optimizer, Parameter};
 use tch::{Device, Kind, Tensor};
-use trainer::optim::{Method, Optimizer, Parameter};
 use trainer::runtime::{keep_freed_memory, peak_memory};
 
 /// Stands in for CLIP's tokenizer: the work depends on the number of words alone.

@@ -14,9 +14,9 @@ use std::time::Instant;
 
 use clip_backbone::Clip;
 use models::{Clips, ModelConfig, Preset, SifConfig, Targets, VideoTextModel};
+use optim::{Method, Optimizer, Parameter};
 use prompts::{ClassTokens, TextEncoder, TextEncoding, TextPath, Tokenize};
 use tch::{Device, Kind, Tensor};
-use trainer::optim::{Method, Optimizer, Parameter};
 
 /// Every word is one token.
 struct Words;

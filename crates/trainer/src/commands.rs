@@ -15,8 +15,9 @@ mod settings;
 mod summary;
 mod train;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
+use clips::Interrupt;
 
 /// Recognise human actions in video with CLIP. Without a command: the built-in experiment.
 #[derive(Debug, Parser)]
@@ -61,4 +62,25 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         Command::AddClass(arguments) => fit::add_class(&arguments),
         Command::Pretrain(arguments) => pretrain::run(&arguments),
     }
+}
+
+/// Ctrl-C, termination and hang-up: once asks for a checkpoint and an orderly end, twice ends at
+/// once.
+fn install_interrupt() -> Result<Interrupt> {
+    let interrupt = Interrupt::default();
+    let asked = interrupt.clone();
+    let handler = move || {
+        if asked.ask() {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after a checkpoint; once more stops at once");
+    };
+    ctrlc::set_handler(handler).context("Ctrl-C cannot be handled")?;
+    Ok(interrupt)
+}
+
+/// The end of a command that was stopped.
+fn stopped() -> u8 {
+    eprintln!("stopped; the same command goes on");
+    exit::INTERRUPTED
 }

@@ -10,10 +10,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use clips::Precision;
+
 use crate::{Error, Result};
 pub use sections::{
-    Backbone, Data, DatasetKind, Model, Precision, Preset, Protocol, ProtocolKind, Row, Source,
-    StartHead, System, Train, Unsplit,
+    Backbone, Data, DatasetKind, Model, Preset, Protocol, ProtocolKind, Row, Source, StartHead,
+    System, Train, Unsplit,
 };
 
 /// Everything that decides a run's result.

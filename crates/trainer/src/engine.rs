@@ -8,15 +8,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::{Kind, Tensor};
 
-use crate::checkpoint::{Loaded, OPTIMIZER, Store, TRAINED, Tensors};
 use crate::config::Train;
-use crate::interrupt::Interrupt;
 use crate::log::{RunLog, StepRecord};
-use crate::optim::{Method, MethodName, Optimizer, Parameter};
-use crate::schedule::{Length, Schedule};
-use crate::seed::{Purpose, Stream};
-use crate::source::ClipSource;
+use crate::source::BatchSource;
 use crate::{Error, Result};
+use clips::{Ended, Interrupt};
+use optim::{Length, Method, MethodName, Optimizer, Parameter, Schedule};
+use random::{Purpose, StepStream};
+use recogniser::checkpoint::{OPTIMIZER, TRAINED, Tensors};
+use recogniser::{State, load_parameters, parameters, store};
 
 /// The group of the last parameters, where the tested ones are a running average.
 const CURRENT: &str = "current";
@@ -28,7 +28,7 @@ pub struct Task<'a> {
     /// The classes it learns, in the order of their numbers.
     pub labels: &'a [String],
     /// The clips it learns from.
-    pub clips: &'a mut dyn ClipSource,
+    pub clips: &'a mut dyn BatchSource,
     /// How.
     pub train: &'a Train,
     /// Seed of order, views, mixing and dropout.
@@ -41,98 +41,6 @@ pub struct Task<'a> {
     pub quiet: bool,
 }
 
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// All steps are done; the model holds the parameters to test.
-    Finished,
-    /// Stopped on request after a checkpoint.
-    Interrupted {
-        /// Steps done.
-        step: u64,
-        /// Steps in all.
-        of: u64,
-    },
-}
-
-/// What a checkpoint's `state.json` holds.
-#[derive(Serialize, serde::Deserialize)]
-struct State<R> {
-    /// Updates the optimizer made.
-    updates: u64,
-    /// What the run is: configuration, labels, data and backbone.
-    run: R,
-}
-
-/// Where a run's checkpoints lie below its folder.
-pub fn store(folder: &Path, keep: usize) -> Store {
-    Store::new(folder.join("checkpoints"), keep)
-}
-
-/// The newest checkpoint of the run in `folder` that verifies; `None` before the first.
-///
-/// # Errors
-/// [`Error::Checkpoint`] where there are some and none verifies.
-pub fn last_checkpoint<R: DeserializeOwned>(folder: &Path) -> Result<Option<Loaded<R>>> {
-    Ok(store(folder, 1).load::<State<R>>()?.map(|loaded| Loaded {
-        path: loaded.path,
-        step: loaded.step,
-        groups: loaded.groups,
-        state: loaded.state.run,
-        hash: loaded.hash,
-        refused: loaded.refused,
-    }))
-}
-
-/// Copies the tensors of `from` into the parameters of `model`.
-///
-/// # Errors
-/// [`Error::Mismatch`] listing what is missing, unknown or of another shape; nothing is
-/// changed then.
-pub fn load_parameters(model: &dyn VideoTextModel, from: &Tensors) -> Result<()> {
-    let own = model.trained().variables();
-    let mut wrong: Vec<String> = Vec::new();
-    for (name, tensor) in &own {
-        match from.get(name) {
-            None => wrong.push(format!("{name} is missing")),
-            Some(saved) if saved.size() != tensor.size() => wrong.push(format!(
-                "{name} is {:?}, the model has {:?}",
-                saved.size(),
-                tensor.size()
-            )),
-            Some(_) => {}
-        }
-    }
-    for name in from.keys().filter(|name| !own.contains_key(*name)) {
-        wrong.push(format!("{name} is unknown to the model"));
-    }
-    if !wrong.is_empty() {
-        wrong.sort();
-        return Err(Error::mismatch(
-            "trained parameters",
-            "those of the configured model",
-            wrong.join("; "),
-        ));
-    }
-    let _guard = tch::no_grad_guard();
-    for (name, mut tensor) in own {
-        if let Some(saved) = from.get(&name) {
-            tensor.f_copy_(saved)?;
-        }
-    }
-    Ok(())
-}
-
-/// The model's parameters by name, copied.
-pub fn parameters(model: &dyn VideoTextModel) -> Tensors {
-    model
-        .trained()
-        .variables()
-        .into_iter()
-        .map(|(name, tensor)| (name, tensor.detach().copy()))
-        .collect()
-}
-
 /// Runs `task` to its end, from its newest checkpoint where there is one.
 ///
 /// `run` describes the run. It is stored in every checkpoint, and a folder whose checkpoint
@@ -141,7 +49,7 @@ pub fn parameters(model: &dyn VideoTextModel) -> Tensors {
 /// # Errors
 /// [`Error::NotFinite`] for a loss or gradient that is no number, [`Error::File`] where the
 /// disk is full (the last checkpoint is whole), and whatever the model or the clips meet.
-pub fn train<R>(task: &mut Task<'_>, run: &R) -> Result<Ended>
+pub fn train<R>(task: &mut Task<'_>, run: &R) -> Result<Ended<()>>
 where
     R: Serialize + DeserializeOwned + PartialEq + Clone,
 {
@@ -187,12 +95,14 @@ where
     let mut log = RunLog::open(task.folder, done, length.steps(), task.quiet)?;
     {
         let classifier = task.model.bind(task.labels)?;
+        let mut order = EpochOrder::new(task, done / length.epoch_steps);
         while done < length.steps() {
             let seen = step(
                 task,
                 classifier.as_ref(),
                 &mut optimizer,
                 &schedule,
+                &mut order,
                 length,
                 done,
             )?;
@@ -216,10 +126,7 @@ where
             }
             if stop && done < length.steps() {
                 log.close()?;
-                return Ok(Ended::Interrupted {
-                    step: done,
-                    of: length.steps(),
-                });
+                return Ok(Ended::Stopped);
             }
         }
     }
@@ -227,7 +134,7 @@ where
     if let Some(average) = &average {
         load_parameters(task.model, average)?;
     }
-    Ok(Ended::Finished)
+    Ok(Ended::Done(()))
 }
 
 /// What one step saw.
@@ -241,12 +148,13 @@ fn step(
     classifier: &dyn Classifier,
     optimizer: &mut Optimizer,
     schedule: &Schedule,
+    order: &mut EpochOrder,
     length: Length,
     done: u64,
 ) -> Result<Seen> {
     let train = task.train;
     let (epoch, within) = (done / length.epoch_steps, done % length.epoch_steps);
-    let wanted = batch_positions(task, epoch, within);
+    let wanted = order.batch(epoch, within);
     let drawn = task.clips.batch(&wanted, task.seed, epoch)?;
     let positions = drawn.positions;
     if positions.is_empty() {
@@ -261,7 +169,7 @@ fn step(
         (done + 1) % length.epoch_steps,
     );
     if next_epoch < length.epochs {
-        let positions = batch_positions(task, next_epoch, next);
+        let positions = order.batch(next_epoch, next);
         task.clips.ahead(&positions, task.seed, next_epoch)?;
     }
     let classes: Vec<i64> = positions
@@ -269,7 +177,7 @@ fn step(
         .map(|position| class_of(task, *position, epoch))
         .collect();
     // Dropout draws from libtorch's own generator: set anew for each step, it needs no saving.
-    let draws = Stream::new(task.seed, Purpose::Step, epoch, within).next_u64();
+    let draws = StepStream::new(task.seed, Purpose::Step, epoch, within).next_u64();
     tch::manual_seed((draws >> 1) as i64);
 
     let batch = Batch {
@@ -282,7 +190,7 @@ fn step(
         true => batch.mixed(
             task.labels.len(),
             train.mix,
-            Stream::new(task.seed, Purpose::Mix, epoch, within),
+            StepStream::new(task.seed, Purpose::Mix, epoch, within),
         )?,
         false => batch,
     };
@@ -331,20 +239,49 @@ fn step(
     })
 }
 
-/// The clips of step `within` of `epoch`: all of them once an epoch, in an order of its own.
-fn batch_positions(task: &Task<'_>, epoch: u64, within: u64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..task.clips.classes().len()).collect();
-    Stream::new(task.seed, Purpose::Shuffle, epoch, 0).shuffle(&mut order);
-    let mut batches = order.chunks(task.train.batch);
-    let within = usize::try_from(within).unwrap_or(usize::MAX);
-    batches.nth(within).unwrap_or_default().to_vec()
+/// The order of the clips in an epoch: all of them once, in an order of its own, made once.
+struct EpochOrder {
+    seed: u64,
+    /// Clips a batch.
+    batch: usize,
+    epoch: u64,
+    order: Vec<usize>,
+}
+
+impl EpochOrder {
+    fn new(task: &Task<'_>, epoch: u64) -> Self {
+        let mut order = Self {
+            seed: task.seed,
+            batch: task.train.batch,
+            epoch,
+            order: (0..task.clips.classes().len()).collect(),
+        };
+        order.shuffle();
+        order
+    }
+
+    fn shuffle(&mut self) {
+        self.order.sort_unstable();
+        StepStream::new(self.seed, Purpose::Shuffle, self.epoch, 0).shuffle(&mut self.order);
+    }
+
+    /// The clips of step `within` of `epoch`.
+    fn batch(&mut self, epoch: u64, within: u64) -> Vec<usize> {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.shuffle();
+        }
+        let within = usize::try_from(within).unwrap_or(usize::MAX);
+        let mut batches = self.order.chunks(self.batch);
+        batches.nth(within).unwrap_or_default().to_vec()
+    }
 }
 
 /// The class a clip stands for in `epoch`: its own, or of several one drawn anew.
 fn class_of(task: &Task<'_>, position: usize, epoch: u64) -> i64 {
     let shown = task.clips.shown(position);
-    let draw =
-        Stream::new(task.seed, Purpose::Class, epoch, position as u64).below(shown.len().max(1));
+    let draw = StepStream::new(task.seed, Purpose::Class, epoch, position as u64)
+        .below(shown.len().max(1));
     let one = || task.clips.classes().get(position).copied();
     shown.get(draw).copied().or_else(one).unwrap_or(0)
 }
@@ -382,7 +319,7 @@ struct Batch {
 impl Batch {
     /// Each clip mixed with another of the batch, features and labels alike, by one share
     /// drawn from Beta(`alpha`, `alpha`) (mixup, ICLR 2018).
-    fn mixed(self, labels: usize, alpha: f64, mut stream: Stream) -> Result<Self> {
+    fn mixed(self, labels: usize, alpha: f64, mut stream: StepStream) -> Result<Self> {
         let mut share = stream.beta(alpha);
         // The clip itself keeps the larger part, so that `classes` stays its class.
         share = share.max(1.0 - share);
@@ -548,7 +485,7 @@ mod tests {
     use super::*;
     use crate::config::Preset;
     use crate::log::read_steps;
-    use crate::source::CachedClips;
+    use crate::source::tests::InMemory;
     use models::{Evidence, Scores, TrainingLoss};
     use tch::Device;
     use tch::nn::{self, Module as _};
@@ -642,12 +579,12 @@ mod tests {
         }
     }
 
-    fn clips(count: i64) -> CachedClips {
+    fn clips(count: i64) -> InMemory {
         tch::manual_seed(2);
         let classes: Vec<i64> = (0..count).map(|clip| clip % 3).collect();
         let features = Tensor::randn([count, 2, 4, 6], (Kind::Float, Device::Cpu));
         let place = Tensor::from_slice(&classes).one_hot(6).to_kind(Kind::Float);
-        CachedClips::new(features + place.view([count, 1, 1, 6]) * 2.0, classes).unwrap()
+        InMemory::new(features + place.view([count, 1, 1, 6]) * 2.0, classes)
     }
 
     fn recipe() -> Train {
@@ -665,7 +602,7 @@ mod tests {
     }
 
     /// Trains below `folder`; the tested parameters' fingerprint and the log.
-    fn run(folder: &Path, train: &Train, stop_at_start: bool) -> (Ended, String, Vec<u8>) {
+    fn run(folder: &Path, train: &Train, stop_at_start: bool) -> (Ended<()>, String, Vec<u8>) {
         run_model(&Linear::new(3), folder, train, stop_at_start)
     }
 
@@ -674,7 +611,7 @@ mod tests {
         folder: &Path,
         train: &Train,
         stop_at_start: bool,
-    ) -> (Ended, String, Vec<u8>) {
+    ) -> (Ended<()>, String, Vec<u8>) {
         let interrupt = Interrupt::default();
         if stop_at_start {
             interrupt.ask();
@@ -695,7 +632,7 @@ mod tests {
         .unwrap();
         (
             ended,
-            crate::checkpoint::fingerprint(&parameters(model)).unwrap(),
+            recogniser::checkpoint::fingerprint(&parameters(model)).unwrap(),
             std::fs::read(folder.join("log.jsonl")).unwrap(),
         )
     }
@@ -704,10 +641,10 @@ mod tests {
     fn a_run_stopped_after_every_step_ends_like_one_never_stopped() {
         let folder = tempfile::tempdir().unwrap();
         let straight = run(&folder.path().join("a"), &recipe(), false);
-        assert_eq!(straight.0, Ended::Finished);
+        assert_eq!(straight.0, Ended::Done(()));
         let stopped = folder.path().join("b");
         let mut stops = 0;
-        while run(&stopped, &recipe(), true).0 != Ended::Finished {
+        while run(&stopped, &recipe(), true).0 != Ended::Done(()) {
             stops += 1;
         }
         assert_eq!(stops, 17, "18 steps: 3 an epoch, the last of 2 clips");
@@ -749,7 +686,8 @@ mod tests {
         let shown = (0..10i64)
             .map(|clip| vec![clip % 3, (clip + 1) % 3])
             .collect();
-        let mut source = clips(10).showing(shown);
+        let mut source = clips(10);
+        source.shown = shown;
         let task = Task {
             model: &model,
             labels: &model.labels,
@@ -805,7 +743,7 @@ mod tests {
             &mut Task {
                 model: &model,
                 labels: &model.labels,
-                clips: &mut CachedClips::new(nan, vec![0; 10]).unwrap(),
+                clips: &mut InMemory::new(nan, vec![0; 10]),
                 train: &recipe(),
                 seed: 5,
                 folder: folder.path(),
@@ -826,7 +764,11 @@ mod tests {
             ),
             "{error}"
         );
-        assert!(last_checkpoint::<String>(folder.path()).unwrap().is_none());
+        assert!(
+            recogniser::newest::<String>(folder.path())
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
@@ -847,7 +789,7 @@ mod tests {
             &mut Task {
                 model: &model,
                 labels: &model.labels,
-                clips: &mut CachedClips::new(features, vec![0; 10]).unwrap(),
+                clips: &mut InMemory::new(features, vec![0; 10]),
                 train: &train,
                 seed: 5,
                 folder: folder.path(),
@@ -861,7 +803,9 @@ mod tests {
             panic!("{error}");
         };
         assert!(step > 1, "the seed puts it first; take another");
-        let last = last_checkpoint::<String>(folder.path()).unwrap().unwrap();
+        let last = recogniser::newest::<String>(folder.path())
+            .unwrap()
+            .unwrap();
         assert_eq!(last.step, step - 1);
         let finite = |tensor: &Tensor| tensor.isfinite().all().int64_value(&[]) == 1;
         assert!(last.groups.values().all(|group| group.values().all(finite)));
@@ -907,7 +851,7 @@ mod tests {
             let mut task = Task {
                 model: &model,
                 labels: &model.labels,
-                clips: &mut CachedClips::new(drawn(6), classes).unwrap(),
+                clips: &mut InMemory::new(drawn(6), classes),
                 train: &train,
                 seed: 5,
                 folder: folder.path(),
@@ -924,7 +868,7 @@ mod tests {
         };
         assert!(accuracy(truth.clone()) > 0.9);
         let mut shuffled = truth.clone();
-        Stream::new(5, Purpose::Labels, 0, 0).shuffle(&mut shuffled);
+        StepStream::new(5, Purpose::Labels, 0, 0).shuffle(&mut shuffled);
         // Chance is 1/6; three standard errors of 240 clips are 0.07.
         let taught = accuracy(shuffled);
         assert!((taught - 1.0 / 6.0).abs() < 0.12, "{taught}");
@@ -939,7 +883,7 @@ mod tests {
             shown: None,
         };
         let mixed = batch
-            .mixed(3, 0.5, Stream::new(0, Purpose::Mix, 0, 0))
+            .mixed(3, 0.5, StepStream::new(0, Purpose::Mix, 0, 0))
             .unwrap();
         let weights = mixed.weights.unwrap();
         let sums: Vec<f32> = weights

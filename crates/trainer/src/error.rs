@@ -7,15 +7,8 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// A file could not be read, written, synced or renamed.
-    #[error("{op} {path}: {source}")]
-    File {
-        /// What was tried.
-        op: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// What the system answered.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
     /// A configuration key that does not exist.
     #[error("config: unknown key `{key}` in {origin}{}", suggestion(nearest.as_deref()))]
     UnknownKey {
@@ -94,9 +87,18 @@ pub enum Error {
     /// The videos or their lists.
     #[error(transparent)]
     Data(#[from] data::Error),
-    /// A video that cannot be decoded.
+    /// A clip, its features or its backbone.
     #[error(transparent)]
-    Decode(#[from] data::decode::DecodeError),
+    Clips(#[from] clips::Error),
+    /// A checkpoint of a run.
+    #[error(transparent)]
+    Recogniser(#[from] recogniser::Error),
+    /// The built-in experiment.
+    #[error(transparent)]
+    Demo(#[from] demo::Error),
+    /// The optimiser.
+    #[error(transparent)]
+    Optim(#[from] optim::Error),
     /// The model refused.
     #[error(transparent)]
     Model(#[from] models::Error),
@@ -111,8 +113,8 @@ pub enum Error {
 impl Error {
     /// Names the operation and the file of an input or output error.
     pub(crate) fn file(op: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_path_buf();
-        move |source| Self::File { op, path, source }
+        let named = disk::Error::of(op, path);
+        move |error| Self::Disk(named(error))
     }
 
     /// A value that does not fit.

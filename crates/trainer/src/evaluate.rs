@@ -1,14 +1,15 @@
 //! Scores of test clips, and what they show.
 
+use clips::FeatureSet;
 use models::{Classifier, Clips};
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Kind;
 
 use crate::metrics::Accuracy;
 use crate::{Error, Result};
 
 /// Clips scored at once.
-const BATCH: i64 = 32;
+const BATCH: usize = 32;
 
 /// Probabilities of every test clip.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,29 +34,30 @@ pub struct ClipScore {
 }
 
 impl Scored {
-    /// Scores clips with features `[N, V, T, D]`; the last, incomplete batch like any other.
+    /// Scores the clips of `features` at `positions`, whose true classes are `labels`.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where labels and features do not fit, and what the model refuses.
-    pub fn new(classifier: &dyn Classifier, features: &Tensor, labels: Vec<usize>) -> Result<Self> {
+    /// [`Error::Mismatch`] where labels and clips do not fit, and whatever the features or the
+    /// model refuse.
+    pub fn new(
+        classifier: &dyn Classifier,
+        features: &FeatureSet,
+        positions: &[usize],
+        labels: Vec<usize>,
+    ) -> Result<Self> {
         let classes = classifier.labels().len();
-        let size = features.size();
-        let (&[clips, views, _, _], true) = (&size[..], size.len() == 4) else {
-            return Err(Error::mismatch(
-                "test features",
-                "[N, V, T, D]",
-                format!("{size:?}"),
-            ));
-        };
-        if clips != labels.len() as i64 {
-            return Err(Error::mismatch("test features", labels.len(), clips));
+        if positions.len() != labels.len() {
+            let (clips, labels) = (positions.len(), labels.len());
+            return Err(Error::mismatch("labels of the test clips", clips, labels));
         }
         let mut probabilities = Vec::with_capacity(labels.len() * classes);
-        for start in (0..clips).step_by(BATCH as usize) {
-            let batch = features.f_narrow(0, start, BATCH.min(clips - start))?;
-            let looks: Vec<Clips> = (0..views)
-                .map(|view| Clips::Features(batch.select(1, view).to_kind(Kind::Float)))
-                .collect();
+        for batch in positions.chunks(BATCH) {
+            let looks = (0..features.views())
+                .map(|view| {
+                    let rows: Vec<_> = batch.iter().map(|clip| (features, *clip, view)).collect();
+                    Ok(Clips::Features(FeatureSet::gather(&rows)?))
+                })
+                .collect::<Result<Vec<_>>>()?;
             let scores = classifier.probabilities(&looks)?;
             let scores = scores.to_kind(Kind::Float).to_device(tch::Device::Cpu);
             probabilities.extend(Vec::<f32>::try_from(scores.contiguous().view(-1))?);

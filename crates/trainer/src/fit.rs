@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use data::random::Stream;
 use data::{Manifest, Split};
+use random::Stream;
 
 use crate::config::Unsplit;
 use crate::dataset::Dataset;

@@ -1,30 +1,20 @@
 #![doc = include_str!("../README.md")]
 
-pub mod backbone;
-pub mod check_videos;
-pub mod checkpoint;
 pub mod config;
 pub mod dataset;
-pub mod demo;
-mod disk;
 pub mod engine;
 mod error;
 pub mod evaluate;
-pub mod features;
+pub mod experiment;
 pub mod fit;
 pub mod grid;
-pub mod interrupt;
 pub mod live;
 pub mod log;
 pub mod metrics;
-pub mod optim;
-pub mod predict;
 pub mod probe;
 pub mod report;
 pub mod run;
 pub mod runtime;
-pub mod schedule;
-pub mod seed;
 pub mod source;
 pub mod start;
 pub mod trial;

@@ -2,36 +2,34 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
 use clip_backbone::Preprocess;
-use data::transform::Augment;
-use data::{
-    ClipPixels, Loader, LoaderConfig, Manifest, Recipe, Sample, Sampling, SkipList, VideoSource,
+use clips::{
+    Ahead, ClipPixels, ClipStream, Ended, Interrupt, Recipe, Sample, VideoFiles, to_tensor,
 };
+use data::{Manifest, Sampling};
 use models::{Classifier, Clips};
-use tch::{Device, Kind, Tensor};
+use pixels::Augment;
+use tch::{Device, Kind};
 
 use crate::evaluate::Scored;
-use crate::interrupt::Interrupt;
 use crate::log::progress_bar;
-use crate::source::{ClipSource, Drawn};
+use crate::source::{BatchSource, Drawn};
 use crate::{Error, Result};
 
 /// Clips scored at once, in views.
 const BATCH: usize = 16;
 
-/// What training clips go through.
+/// The way of training clips.
 #[derive(Debug, Clone)]
 pub struct LiveRecipe {
-    /// Which frames.
+    /// The frames taken.
     pub sampling: Sampling,
-    /// What is done to them.
+    /// The random transform.
     pub augment: Augment,
-    /// How the backbone wants them.
+    /// The backbone's preprocessing.
     pub preprocess: Preprocess,
-    /// Where tensors are made.
+    /// The device of the tensors.
     pub device: Device,
 }
 
@@ -44,7 +42,7 @@ pub struct LiveClips {
     clips: Vec<usize>,
     classes: Vec<i64>,
     shown: Vec<Vec<i64>>,
-    worker: Worker,
+    stream: ClipStream,
     /// The batch that is under way.
     asked: Option<Asked>,
 }
@@ -73,7 +71,7 @@ impl LiveClips {
             return Err(Error::mismatch("classes", clips.len(), classes.len()));
         }
         Ok(Self {
-            worker: Worker::new(manifest.clone())?,
+            stream: stream(manifest.clone())?,
             recipe,
             manifest,
             clips,
@@ -91,22 +89,22 @@ impl LiveClips {
     fn start(&mut self, asked: Asked) -> Result<()> {
         let clips = asked.positions.iter();
         let clips = clips.filter_map(|position| self.clips.get(*position).copied());
-        self.worker.start(Job {
-            clips: clips.collect(),
-            recipe: Recipe::Train {
-                sampling: self.recipe.sampling,
-                augment: self.recipe.augment.clone(),
-                seed: asked.seed,
-                epoch: asked.epoch,
-                copies: 1,
-            },
-        })?;
+        let clips: Vec<usize> = clips.collect();
+        let recipe = Recipe::Train {
+            sampling: self.recipe.sampling,
+            geometry: self.recipe.preprocess.geometry,
+            augment: self.recipe.augment.clone(),
+            seed: asked.seed,
+            epoch: asked.epoch,
+            copies: 1,
+        };
+        self.stream.push(&clips, &recipe)?;
         self.asked = Some(asked);
         Ok(())
     }
 }
 
-impl ClipSource for LiveClips {
+impl BatchSource for LiveClips {
     fn classes(&self) -> &[i64] {
         &self.classes
     }
@@ -122,25 +120,25 @@ impl ClipSource for LiveClips {
             epoch,
         };
         if self.asked.as_ref() != Some(&wanted) {
-            if self.asked.take().is_some() {
-                self.worker.finish()?;
+            if let Some(other) = self.asked.take() {
+                self.stream
+                    .by_ref()
+                    .take(other.positions.len())
+                    .for_each(drop);
             }
             self.start(wanted)?;
         }
         self.asked = None;
-        let mut samples = self.worker.finish()?.into_iter().peekable();
         let (mut kept, mut left_out, mut views) = (Vec::new(), Vec::new(), Vec::new());
-        for &position in positions {
-            let clip = self.clips.get(position).copied().unwrap_or(usize::MAX);
-            // Samples come in the order asked for, without those that failed.
-            match samples.next_if(|sample| sample.position == clip) {
-                Some(sample) => {
+        for (&position, sample) in positions.iter().zip(self.stream.by_ref()) {
+            match sample.views {
+                Ok(made) => {
                     kept.push(position);
-                    views.extend(sample.views.into_iter().take(1));
+                    views.extend(made.into_iter().take(1));
                 }
-                None => {
-                    let id = self.manifest.clips().get(clip).map(|clip| clip.id.clone());
-                    left_out.extend(id);
+                Err(_) => {
+                    let clip = self.manifest.clips().get(sample.position);
+                    left_out.extend(clip.map(|clip| clip.id.clone()));
                 }
             }
         }
@@ -148,7 +146,11 @@ impl ClipSource for LiveClips {
             tracing::warn!(clip = id, "cannot be decoded: left out of its batch");
         }
         Ok(Drawn {
-            clips: Clips::Pixels(pixels(&views, &self.recipe.preprocess, self.recipe.device)?),
+            clips: Clips::Pixels(to_tensor(
+                &views,
+                &self.recipe.preprocess,
+                self.recipe.device,
+            )?),
             positions: kept,
             left_out,
         })
@@ -161,31 +163,6 @@ impl ClipSource for LiveClips {
             epoch,
         })
     }
-}
-
-/// Views as a batch of frames, `[B, T, 3, S, S]`; empty for none.
-///
-/// # Errors
-/// [`Error::Mismatch`] where they differ in size, and what the backbone refuses.
-pub fn pixels(views: &[ClipPixels], preprocess: &Preprocess, device: Device) -> Result<Tensor> {
-    let Some(first) = views.first() else {
-        return Ok(Tensor::zeros([0], (Kind::Float, device)));
-    };
-    let shape = |view: &ClipPixels| [view.frames, view.height, view.width];
-    if let Some(other) = views.iter().find(|view| shape(view) != shape(first)) {
-        return Err(Error::mismatch(
-            "views of one batch",
-            format!("{:?}", shape(first)),
-            format!("{:?}", shape(other)),
-        ));
-    }
-    let rgb: Vec<&[u8]> = views.iter().map(|view| view.rgb.as_slice()).collect();
-    let rgb = rgb.concat();
-    let [frames, height, width] = shape(first).map(|size| size as i64);
-    let count = views.len() as i64;
-    let bytes = Tensor::f_from_data_size(&rgb, &[count * frames, height, width, 3], Kind::Uint8)?;
-    let normal = preprocess.normalise(&bytes.to_device(device))?; // (B T, 3, S, S)
-    Ok(normal.f_view([count, frames, 3, height, width])?)
 }
 
 /// Test clips scored from their videos.
@@ -215,8 +192,7 @@ pub struct LiveScores {
 }
 
 impl LiveScorer<'_> {
-    /// Scores `clips`, positions in the manifest whose classes are `labels`; `None` where it
-    /// was stopped.
+    /// Scores `clips`, positions in the manifest whose classes are `labels`.
     ///
     /// # Errors
     /// [`Error::Mismatch`] where no clip can be decoded, and what the model refuses.
@@ -225,8 +201,7 @@ impl LiveScorer<'_> {
         classifier: &dyn Classifier,
         clips: &[usize],
         labels: &[usize],
-    ) -> Result<Option<LiveScores>> {
-        let loader = loader(self.manifest.clone())?;
+    ) -> Result<Ended<LiveScores>> {
         let bar = match self.quiet {
             true => indicatif::ProgressBar::hidden(),
             false => progress_bar(
@@ -235,32 +210,43 @@ impl LiveScorer<'_> {
             ),
         };
         let at_once = (BATCH / self.recipe.views().max(1)).max(1);
-        let mut pass = loader.pass(clips, self.recipe)?;
-        let mut waiting: Vec<Sample> = Vec::new();
+        let mut stream = stream(self.manifest.clone())?;
+        stream.push(clips, self.recipe)?;
+        let mut waiting: Vec<Vec<ClipPixels>> = Vec::new();
         let (mut probabilities, mut scored) = (Vec::new(), Vec::new());
+        let mut skipped = BTreeMap::new();
         loop {
-            let next = pass.next().transpose()?;
+            let next = stream.next();
             let last = next.is_none();
-            waiting.extend(next);
+            match next {
+                Some(Sample {
+                    position,
+                    views: Ok(views),
+                }) => {
+                    waiting.push(views);
+                    scored.push(position);
+                }
+                Some(Sample {
+                    position,
+                    views: Err(reason),
+                }) => {
+                    skipped.insert(position, reason);
+                }
+                None => {}
+            }
             if waiting.len() >= at_once || (last && !waiting.is_empty()) {
                 probabilities.extend(self.probabilities(classifier, &waiting)?);
                 bar.inc(waiting.len() as u64);
-                scored.extend(waiting.drain(..).map(|sample| sample.position));
+                waiting.clear();
             }
             if self.interrupt.asked() {
-                return Ok(None);
+                return Ok(Ended::Stopped);
             }
             if last {
                 break;
             }
         }
         bar.finish_and_clear();
-        let skipped: BTreeMap<usize, String> = pass
-            .report()
-            .skipped
-            .iter()
-            .map(|clip| (clip.position, clip.reason.clone()))
-            .collect();
         if scored.is_empty() {
             let reason = skipped.values().next().cloned().unwrap_or_default();
             return Err(Error::mismatch(
@@ -271,7 +257,7 @@ impl LiveScorer<'_> {
         }
         let decoded = |clip: &usize| !skipped.contains_key(clip);
         let of_decoded = clips.iter().zip(labels).filter(|(clip, _)| decoded(clip));
-        Ok(Some(LiveScores {
+        Ok(Ended::Done(LiveScores {
             scored: Scored {
                 probabilities,
                 labels: of_decoded.map(|(_, label)| *label).collect(),
@@ -283,17 +269,17 @@ impl LiveScorer<'_> {
     }
 
     /// Row by row, the mean over the views of each clip.
-    fn probabilities(&self, classifier: &dyn Classifier, samples: &[Sample]) -> Result<Vec<f32>> {
-        let views = samples.first().map_or(0, |sample| sample.views.len());
+    fn probabilities(
+        &self,
+        classifier: &dyn Classifier,
+        clips: &[Vec<ClipPixels>],
+    ) -> Result<Vec<f32>> {
+        let views = clips.first().map_or(0, Vec::len);
         let looks = (0..views)
             .map(|view| {
-                let of_view = samples.iter().filter_map(|sample| sample.views.get(view));
-                let of_view: Vec<ClipPixels> = of_view.cloned().collect();
-                Ok(Clips::Pixels(pixels(
-                    &of_view,
-                    self.preprocess,
-                    self.device,
-                )?))
+                let of_view = clips.iter().filter_map(|views| views.get(view));
+                let frames = to_tensor(of_view, self.preprocess, self.device)?;
+                Ok(Clips::Pixels(frames))
             })
             .collect::<Result<Vec<_>>>()?;
         let scores = classifier.probabilities(&looks)?;
@@ -302,89 +288,9 @@ impl LiveScorer<'_> {
     }
 }
 
-fn loader(manifest: Arc<Manifest>) -> Result<Loader> {
-    Ok(Loader::new(
-        manifest,
-        Arc::new(VideoSource::default()),
-        // Clips of the skip list are in no split.
-        SkipList::new(),
-        // Bad clips are counted and named by whoever asked for them.
-        LoaderConfig {
-            tolerated: 1.0,
-            ..LoaderConfig::default()
-        },
-    )?)
-}
-
-/// Some clips to prepare.
-struct Job {
-    clips: Vec<usize>,
-    recipe: Recipe,
-}
-
-/// A thread that prepares one batch while the model works on the one before.
-struct Worker {
-    // Dropped before the thread is joined, which ends it.
-    jobs: Option<SyncSender<Job>>,
-    done: Receiver<std::result::Result<Vec<Sample>, data::Error>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Worker {
-    fn new(manifest: Arc<Manifest>) -> Result<Self> {
-        let loader = loader(manifest)?;
-        let (jobs, asked) = sync_channel::<Job>(1);
-        let (sender, done) = sync_channel(1);
-        let work = move || {
-            for job in asked {
-                let pass = loader.pass(&job.clips, &job.recipe);
-                let samples = pass.and_then(Iterator::collect);
-                // Nobody listens any more only where training has ended.
-                if sender.send(samples).is_err() {
-                    break;
-                }
-            }
-        };
-        let thread = std::thread::Builder::new()
-            .name("batches".into())
-            .spawn(work);
-        let thread =
-            thread.map_err(|error| Error::mismatch("threads", "one that starts", error))?;
-        Ok(Self {
-            jobs: Some(jobs),
-            done,
-            thread: Some(thread),
-        })
-    }
-
-    /// Begins a job. Each is to be [finished](Self::finish) before the next but one begins.
-    fn start(&self, job: Job) -> Result<()> {
-        match &self.jobs {
-            Some(jobs) => jobs.send(job).map_err(|_| ended()),
-            None => Err(ended()),
-        }
-    }
-
-    /// The clips of the job begun longest ago, without those that failed.
-    fn finish(&self) -> Result<Vec<Sample>> {
-        Ok(self.done.recv().map_err(|_| ended())??)
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        drop(self.jobs.take());
-        // The last job's samples may lie there unasked for.
-        while self.done.recv().is_ok() {}
-        if let Some(thread) = self.thread.take() {
-            // A panic in a worker was reported as a bad clip.
-            let _ = thread.join();
-        }
-    }
-}
-
-fn ended() -> Error {
-    Error::mismatch("the thread of batches", "running", "it has ended")
+fn stream(manifest: Arc<Manifest>) -> Result<ClipStream> {
+    let source = Arc::new(VideoFiles::default());
+    Ok(ClipStream::new(manifest, source, Ahead::default())?)
 }
 
 #[cfg(test)]
@@ -392,6 +298,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use data::formats::{ReadOptions, class_folders};
+    use tch::Tensor;
 
     use super::*;
 
@@ -418,10 +325,7 @@ mod tests {
     fn live(manifest: &Arc<Manifest>) -> LiveClips {
         let recipe = LiveRecipe {
             sampling: Sampling::Segments { frames: 2 },
-            augment: Augment {
-                size: 32,
-                ..Augment::default()
-            },
+            augment: Augment::default(),
             preprocess: Preprocess::openai(32),
             device: Device::Cpu,
         };

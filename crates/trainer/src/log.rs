@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use crate::disk::write_file;
 use crate::{Error, Result};
 pub use events::Events;
 
@@ -64,7 +63,7 @@ impl RunLog {
         fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
         let path = folder.join("log.jsonl");
         let kept = lines_until(&path, done)?;
-        write_file(&path, kept.as_bytes())?;
+        disk::write(&path, kept.as_bytes())?;
         let lines = OpenOptions::new()
             .append(true)
             .open(&path)

@@ -323,7 +323,7 @@ mod tests {
             seed: u64,
         ) {
             let mut stream =
-                crate::seed::Stream::new(seed, crate::seed::Purpose::Labels, 0, 0);
+                random::StepStream::new(seed, random::Purpose::Labels, 0, 0);
             let scores: Vec<f32> =
                 (0..clips * classes).map(|_| stream.unit() as f32).collect();
             let labels: Vec<usize> = (0..clips).map(|_| stream.below(classes)).collect();

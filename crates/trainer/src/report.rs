@@ -114,7 +114,7 @@ fn certainty(clip: &ClipScore) -> f32 {
 /// # Errors
 /// [`Error::File`].
 pub fn write(path: &Path, page: &str) -> Result<()> {
-    crate::disk::write_file(path, page.as_bytes())
+    Ok(disk::write(path, page.as_bytes())?)
 }
 
 /// The page about `runs`, with film strips where `strips` finds the videos.
@@ -214,7 +214,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(
             FinishedRun::read(folder.path()),
-            Err(Error::File { .. })
+            Err(Error::Disk(_))
         ));
         std::fs::write(folder.path().join("config.toml"), "").unwrap();
         assert!(matches!(

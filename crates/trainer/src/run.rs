@@ -6,30 +6,30 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use data::feature_cache::ShareOfWork;
-use data::{Recipe, Sampling, Views};
+use clips::feature_cache::ShareOfWork;
+use clips::{Backbone, Ended, Extraction, Extractor, FeatureSet, Interrupt, Recipe};
+use data::{Sampling, Views};
 use models::{Clips, ModelConfig, VideoTextModel, WarmStart};
+use random::{Purpose, StepStream};
+use recogniser::Card;
+use recogniser::checkpoint::{Loaded, Tensors, encode_tensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tch::Device;
 
-use crate::backbone::{Backbone, Identity};
-use crate::checkpoint::{Loaded, Tensors, encode_tensors};
 use crate::config::{Checked, Config, ProtocolKind, Source};
 use crate::dataset::Dataset;
-use crate::disk::write_file;
-use crate::engine::{self, Ended, Task};
+use crate::engine::{self, Task};
 use crate::evaluate::{ClipScore, Scored};
-use crate::features::{Extraction, Extractor, FeatureSet};
 use crate::fit::{HOLD_OUT, split_unsplit};
-use crate::interrupt::Interrupt;
 use crate::live::{LiveClips, LiveRecipe, LiveScorer, LiveScores as Tested};
-use crate::log::{StepRecord, read_steps};
+use indicatif::ProgressBar;
+
+use crate::log::{StepRecord, progress_bar, read_steps};
 use crate::metrics::{Accuracy, mean_average_precision};
 use crate::probe::Probe;
 use crate::runtime::{peak_memory, watch_memory};
-use crate::seed::{Purpose, Stream};
-use crate::source::{CachedClips, ClipSource};
+use crate::source::{BatchSource, KeptClips};
 use crate::start::{Start, expect_backbone, trained_of};
 use crate::trial::{
     Test, Trial, numbers, shown_classes, split_name, split_of, training_classes, trials,
@@ -47,16 +47,12 @@ const FEW: usize = 2048;
 /// What a run is, as its checkpoints hold it: all that predicting with it needs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
+    /// The part that recognises.
+    pub card: Card,
     /// The resolved configuration.
     pub config: Config,
-    /// The model built from it.
-    pub model: ModelConfig,
-    /// The classes as words, in the order of the model's numbers.
-    pub labels: Vec<String>,
-    /// The classes as their data set spells them, in the same order.
+    /// The classes as their data set spells them, in the labels' order.
     pub classes: Vec<String>,
-    /// The backbone it stands on.
-    pub backbone: Identity,
     /// Seed of the draw and of the training.
     pub seed: u64,
     /// SHA-256 over ids and classes of the training clips.
@@ -157,24 +153,6 @@ impl TrialResult {
     }
 }
 
-/// How a run ended.
-#[derive(Debug)]
-pub enum Finished {
-    /// Every trial has its result.
-    All(Vec<TrialResult>),
-    /// Stopped on request; the same command goes on.
-    Interrupted,
-}
-
-/// How an evaluation ended.
-#[derive(Debug)]
-pub enum Evaluation {
-    /// One result for each draw of test clips.
-    Done(Vec<TrialResult>),
-    /// Stopped on request; the same command goes on.
-    Interrupted,
-}
-
 /// Everything a run needs, loaded.
 pub struct Session {
     /// The configuration.
@@ -244,8 +222,8 @@ impl Session {
     fn recipe_of(&self, views: Views) -> Recipe {
         Recipe::Test {
             sampling: self.sampling(),
+            geometry: self.backbone.preprocess.geometry,
             views,
-            size: usize::try_from(self.backbone.preprocess.size).unwrap_or(0),
             seed: 0,
         }
     }
@@ -255,11 +233,10 @@ impl Session {
         let mut recipes = vec![self.recipe_of(Views::SINGLE)];
         let copies = self.config.data.train_views - 1;
         if copies > 0 {
-            let mut augment = self.config.data.augment.clone();
-            augment.size = usize::try_from(self.backbone.preprocess.size).unwrap_or(0);
             recipes.push(Recipe::Train {
                 sampling: self.sampling(),
-                augment,
+                geometry: self.backbone.preprocess.geometry,
+                augment: self.config.data.augment.clone(),
                 seed: 0,
                 epoch: 0,
                 copies,
@@ -274,15 +251,41 @@ impl Session {
         }
     }
 
-    /// What computes this session's features.
-    pub fn extractor(&self) -> Extractor<'_> {
+    /// Computes the features that are not kept yet of the clips at `positions` under `recipe`, or
+    /// one process's share of them.
+    ///
+    /// # Errors
+    /// As [`Extractor::extract`].
+    pub fn extract(
+        &self,
+        positions: &[usize],
+        recipe: &Recipe,
+        share: ShareOfWork,
+    ) -> Result<Ended<Extraction>> {
+        let bar = match self.quiet {
+            true => ProgressBar::hidden(),
+            false => progress_bar(
+                0,
+                "features {bar:20} {pos}/{len} clips, {per_sec}, {eta} left",
+            ),
+        };
+        let progress = |done: usize, of: usize| {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+        };
+        let ended = self.extractor(&progress).extract(positions, recipe, share);
+        bar.finish_and_clear();
+        Ok(ended?)
+    }
+
+    fn extractor<'a>(&'a self, progress: &'a dyn Fn(usize, usize)) -> Extractor<'a> {
         Extractor {
             backbone: &self.backbone,
-            dataset: &self.dataset,
+            manifest: &self.dataset.manifest,
             folder: &self.config.data.cache,
-            precision: self.config.data.cache_precision,
+            storage: self.config.data.cache_precision,
             interrupt: &self.interrupt,
-            quiet: self.quiet,
+            progress,
         }
     }
 
@@ -291,17 +294,17 @@ impl Session {
     ///
     /// # Errors
     /// Whatever a trial meets; those before it have their results.
-    pub fn run(&self, folder: &Path) -> Result<Finished> {
+    pub fn run(&self, folder: &Path) -> Result<Ended<Vec<TrialResult>>> {
         let mut trials = trials(&self.config.protocol, &self.dataset)?;
         if self.dataset.manifest.split(HOLD_OUT).is_ok() {
             trials.iter_mut().for_each(Trial::test_something);
         }
-        write_file(
+        disk::write(
             &folder.join("config.toml"),
             self.config.to_toml()?.as_bytes(),
         )?;
         let Some(features) = self.prepare(&trials)? else {
-            return Ok(Finished::Interrupted);
+            return Ok(Ended::Stopped);
         };
         for trial in &mut trials {
             features.leave_out_undecodable(trial);
@@ -313,10 +316,10 @@ impl Session {
         for trial in &trials {
             match self.trial(trial, &features, &folder.join(&trial.name))? {
                 Some(result) => results.push(result),
-                None => return Ok(Finished::Interrupted),
+                None => return Ok(Ended::Stopped),
             }
         }
-        Ok(Finished::All(results))
+        Ok(Ended::Done(results))
     }
 
     /// Tests a loaded checkpoint by this session's protocol, on this session's clips against
@@ -325,7 +328,11 @@ impl Session {
     /// # Errors
     /// [`Error::Checkpoint`] where the checkpoint stands on another backbone or does not fit
     /// its own configuration.
-    pub fn evaluate(&self, loaded: &Loaded<Record>, folder: &Path) -> Result<Evaluation> {
+    pub fn evaluate(
+        &self,
+        loaded: &Loaded<Record>,
+        folder: &Path,
+    ) -> Result<Ended<Vec<TrialResult>>> {
         self.evaluate_or_read(loaded, folder, |_| None)
     }
 
@@ -338,7 +345,7 @@ impl Session {
         &self,
         loaded: &Loaded<Record>,
         folder: &Path,
-    ) -> Result<Evaluation> {
+    ) -> Result<Ended<Vec<TrialResult>>> {
         let protocol = self.protocol();
         self.evaluate_or_read(loaded, folder, |place| {
             let result: TrialResult = read_json(&place.join("result.json")).ok()?;
@@ -354,11 +361,11 @@ impl Session {
         loaded: &Loaded<Record>,
         folder: &Path,
         known: impl Fn(&Path) -> Option<TrialResult>,
-    ) -> Result<Evaluation> {
+    ) -> Result<Ended<Vec<TrialResult>>> {
         let record = &loaded.state;
         expect_backbone(loaded, &self.backbone.identity)?;
-        let model = self.model(&record.model, record.seed)?;
-        engine::load_parameters(model.as_ref(), trained_of(loaded)?)?;
+        let model = self.model(&record.card.model, record.seed)?;
+        recogniser::load_parameters(model.as_ref(), trained_of(loaded)?)?;
         // A draw of training clips decides nothing here: one test for each draw of test clips.
         let mut protocol = self.config.protocol.clone();
         match protocol.name {
@@ -381,10 +388,10 @@ impl Session {
             .map(|trial| known(&folder.join(&trial.name)))
             .collect();
         if let Some(results) = all.into_iter().collect() {
-            return Ok(Evaluation::Done(results));
+            return Ok(Ended::Done(results));
         }
         let Some(features) = self.prepare(&trials)? else {
-            return Ok(Evaluation::Interrupted);
+            return Ok(Ended::Stopped);
         };
         let mut results = Vec::with_capacity(trials.len());
         for trial in &mut trials {
@@ -396,14 +403,14 @@ impl Session {
             features.leave_out_undecodable(trial);
             let started = Instant::now();
             let Some(scored) = self.score_all(model.as_ref(), trial, &features)? else {
-                return Ok(Evaluation::Interrupted);
+                return Ok(Ended::Stopped);
             };
             let hash = Some(loaded.hash.clone());
             let result = self.result(trial, &scored, hash, &features, &place, started)?;
             write_json(&place.join("result.json"), &result)?;
             results.push(result);
         }
-        Ok(Evaluation::Done(results))
+        Ok(Ended::Done(results))
     }
 
     /// Extracts the features the trials need, where they stand on features; `None` where it was
@@ -416,13 +423,13 @@ impl Session {
         let mut sets = Vec::new();
         if !train.is_empty() {
             for recipe in self.train_recipes() {
-                match self.extract(&train, &recipe)? {
+                match self.features(&train, &recipe)? {
                     Some(set) => sets.push(set),
                     None => return Ok(None),
                 }
             }
         }
-        let Some(test) = self.extract(&test, &self.test_recipe())? else {
+        let Some(test) = self.features(&test, &self.test_recipe())? else {
             return Ok(None);
         };
         Ok(Some(Prepared::Kept {
@@ -448,12 +455,11 @@ impl Session {
         Ok((train, tested))
     }
 
-    fn extract(&self, clips: &[usize], recipe: &Recipe) -> Result<Option<FeatureSet>> {
-        let done: Extraction = self.extractor().extract(clips, recipe, ShareOfWork::ALL)?;
-        if done.interrupted {
-            return Ok(None);
+    fn features(&self, clips: &[usize], recipe: &Recipe) -> Result<Option<FeatureSet>> {
+        match self.extract(clips, recipe, ShareOfWork::ALL)? {
+            Ended::Done(_) => Ok(Some(self.extractor(&|_, _| {}).open(clips, recipe)?)),
+            Ended::Stopped => Ok(None),
         }
-        self.extractor().open(clips, recipe).map(Some)
     }
 
     /// Trains and tests one trial; `None` where it was stopped.
@@ -628,7 +634,7 @@ impl Session {
                 },
                 &record,
             )?;
-            if ended != Ended::Finished {
+            if ended == Ended::Stopped {
                 return Ok(None);
             }
             let steps = read_steps(&folder.join("log.jsonl"))?.len();
@@ -641,7 +647,7 @@ impl Session {
                     peak_memory: peak_memory(),
                 });
             }
-            checkpoint = engine::last_checkpoint::<Record>(folder)?.map(|loaded| loaded.hash);
+            checkpoint = recogniser::newest::<Record>(folder)?.map(|loaded| loaded.hash);
         }
         let tested = self.score_all(model.as_ref(), trial, features)?;
         Ok(tested.map(|tested| Trained {
@@ -678,42 +684,40 @@ impl Session {
             .zip(classes.iter().copied())
             .collect();
         let (positions, classes): (Vec<usize>, Vec<i64>) = known.into_iter().unzip();
-        let centre = features.training(&positions)?.select(1, 0); // (N, T, D)
+        let centre = features.centre(&positions)?; // (N, T, D)
         Ok(model.warm_start(labels, &Clips::Features(centre), &classes)?)
     }
 
     /// What a trial's training draws its batches from.
-    fn training_clips(
+    fn training_clips<'a>(
         &self,
         trial: &Trial,
         classes: Vec<i64>,
-        features: &Prepared,
-    ) -> Result<Box<dyn ClipSource>> {
+        features: &'a Prepared,
+    ) -> Result<Box<dyn BatchSource + 'a>> {
         let shown = shown_classes(trial, &self.dataset, self.config.protocol.shuffle_labels)?;
-        let Prepared::Kept { .. } = features else {
-            let mut augment = self.config.data.augment.clone();
-            augment.size = usize::try_from(self.backbone.preprocess.size).unwrap_or(0);
+        let Prepared::Kept { train, .. } = features else {
             let clips = LiveClips::new(
                 Arc::new(self.dataset.manifest.clone()),
                 trial.train.clone(),
                 classes,
                 LiveRecipe {
                     sampling: self.sampling(),
-                    augment,
+                    augment: self.config.data.augment.clone(),
                     preprocess: self.backbone.preprocess.clone(),
                     device: self.backbone.device(),
                 },
             )?;
             return Ok(Box::new(clips.showing(shown)));
         };
-        let known = features.training(&trial.train)?;
-        Ok(Box::new(CachedClips::new(known, classes)?.showing(shown)))
+        let clips = KeptClips::new(train, trial.train.clone(), classes)?;
+        Ok(Box::new(clips.showing(shown)))
     }
 
     /// The model of a trial with its first values, which depend on the seed and on the kind of
     /// device alone.
     pub fn model(&self, config: &ModelConfig, seed: u64) -> Result<Box<dyn VideoTextModel>> {
-        let draws = Stream::new(seed, Purpose::Initialise, 0, 0).next_u64();
+        let draws = StepStream::new(seed, Purpose::Initialise, 0, 0).next_u64();
         tch::manual_seed((draws >> 1) as i64);
         let clip = self.backbone.clip(config.usage())?;
         Ok(models::build(config, clip, self.backbone.words.clone())?)
@@ -750,11 +754,15 @@ impl Session {
                 interrupt: &self.interrupt,
                 quiet: self.quiet,
             };
-            return scorer.score(classifier.as_ref(), &test.clips, &truth);
+            return Ok(
+                match scorer.score(classifier.as_ref(), &test.clips, &truth)? {
+                    Ended::Done(tested) => Some(tested),
+                    Ended::Stopped => None,
+                },
+            );
         };
-        let features = kept.read(&test.clips)?;
         Ok(Some(Tested {
-            scored: Scored::new(classifier.as_ref(), &features, truth)?,
+            scored: Scored::new(classifier.as_ref(), kept, &test.clips, truth)?,
             clips: test.clips.clone(),
             skipped: BTreeMap::new(),
         }))
@@ -771,7 +779,7 @@ impl Session {
 
     fn probe(&self, trial: &Trial, features: &Prepared) -> Result<Vec<Tested>> {
         let classes = training_classes(trial, &self.dataset, self.config.protocol.shuffle_labels);
-        let known = features.training(&trial.train)?;
+        let known = features.centre(&trial.train)?.unsqueeze(1);
         let probe = Probe::fit(&known, &classes, trial.classes.len())?;
         trial
             .tests
@@ -809,7 +817,7 @@ impl Session {
         }
         let names = self.dataset.manifest.classes();
         let name = |class: &usize| names.get(*class).map(|name| name.raw().to_owned());
-        let data = hex(hash);
+        let data = disk::hex(hash.finalize());
         // Written as text, so that reading a checkpoint back can round nothing.
         let decides = (
             Config::clone(&self.config),
@@ -825,24 +833,20 @@ impl Session {
             reason: error.to_string(),
         })?;
         Ok(Record {
+            card: Card {
+                model: model.clone(),
+                labels,
+                frames: self.config.data.frames,
+                backbone: self.backbone.identity.clone(),
+            },
             config: Config::clone(&self.config),
-            model: model.clone(),
-            labels,
             classes: trial.classes.iter().filter_map(name).collect(),
-            backbone: self.backbone.identity.clone(),
             seed: trial.seed,
             data,
-            fingerprint: hex(Sha256::new_with_prefix(text)),
+            fingerprint: disk::sha256(text),
             revision: REVISION.into(),
         })
     }
-}
-
-pub(crate) fn hex(hash: Sha256) -> String {
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 /// Where a run's clips come from.
@@ -858,20 +862,20 @@ enum Prepared {
 }
 
 impl Prepared {
-    /// All views of training clips: `[N, V, T, D]`.
-    fn training(&self, clips: &[usize]) -> Result<tch::Tensor> {
+    /// The centre view of training clips: `[N, T, D]`.
+    fn centre(&self, clips: &[usize]) -> Result<tch::Tensor> {
         let Self::Kept { train, .. } = self else {
             return Err(no_features());
         };
-        let sets = train.iter().map(|set| set.read(clips));
-        let views = sets.collect::<Result<Vec<_>>>()?;
-        Ok(tch::Tensor::f_cat(&views, 1)?)
+        let centre = train.first();
+        let rows = centre.map(|set| clips.iter().map(move |clip| (set, *clip, 0)).collect());
+        Ok(FeatureSet::gather(&rows.unwrap_or_else(Vec::new))?)
     }
 
     /// All views of test clips: `[N, V, T, D]`.
     fn testing(&self, clips: &[usize]) -> Result<tch::Tensor> {
         match self {
-            Self::Kept { test, .. } => test.read(clips),
+            Self::Kept { test, .. } => Ok(test.read(clips)?),
             Self::Live => Err(no_features()),
         }
     }
@@ -942,7 +946,7 @@ fn save_scores(path: &Path, scored: &Scored) -> Result<()> {
         ),
         ("labels".to_owned(), tch::Tensor::from_slice(&labels)),
     ]);
-    write_file(path, &encode_tensors(&tensors)?)
+    Ok(disk::write(path, &encode_tensors(&tensors)?)?)
 }
 
 /// Reads a JSON file.
@@ -967,5 +971,5 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
         reason: error.to_string(),
     })?;
     text.push(b'\n');
-    write_file(path, &text)
+    Ok(disk::write(path, &text)?)
 }

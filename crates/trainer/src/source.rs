@@ -1,13 +1,12 @@
 //! Where a training step takes its clips from.
 
-use models::Clips;
-use tch::{Kind, Tensor};
-
-use crate::seed::{Purpose, Stream};
 use crate::{Error, Result};
+use clips::FeatureSet;
+use models::Clips;
+use random::{Purpose, StepStream};
 
 /// Labelled clips that can be asked for in batches.
-pub trait ClipSource {
+pub trait BatchSource {
     /// The class of every clip, an index into the run's labels.
     fn classes(&self) -> &[i64];
 
@@ -43,30 +42,31 @@ pub struct Drawn {
     pub left_out: Vec<String>,
 }
 
-/// Clips whose frame features are in memory: `[N, V, T, D]`, V views a clip.
-#[derive(Debug)]
-pub struct CachedClips {
-    features: Tensor,
+/// Clips of kept features, of which a batch reads its own from the mapped files.
+pub struct KeptClips<'a> {
+    /// One set for each recipe of views, one after the other.
+    sets: &'a [FeatureSet],
+    /// The clip of each position, as a position in the manifest.
+    clips: Vec<usize>,
     classes: Vec<i64>,
     shown: Vec<Vec<i64>>,
 }
 
-impl CachedClips {
-    /// Features `[N, V, T, D]` with the class of each of the N clips.
+impl<'a> KeptClips<'a> {
+    /// The clips of `sets` at `clips`, with the class of each.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where the shape is another.
-    pub fn new(features: Tensor, classes: Vec<i64>) -> Result<Self> {
-        let size = features.size();
-        if size.len() != 4 || size.first() != Some(&(classes.len() as i64)) {
-            return Err(Error::mismatch(
-                "training features",
-                format!("[{}, V, T, D]", classes.len()),
-                format!("{size:?}"),
-            ));
+    /// [`Error::Mismatch`] where clips and classes differ in number, or there is no view.
+    pub fn new(sets: &'a [FeatureSet], clips: Vec<usize>, classes: Vec<i64>) -> Result<Self> {
+        if clips.len() != classes.len() {
+            return Err(Error::mismatch("classes", clips.len(), classes.len()));
+        }
+        if sets.is_empty() {
+            return Err(Error::mismatch("sets of training views", "at least 1", 0));
         }
         Ok(Self {
-            features,
+            sets,
+            clips,
             classes,
             shown: Vec::new(),
         })
@@ -78,7 +78,7 @@ impl CachedClips {
     }
 }
 
-impl ClipSource for CachedClips {
+impl BatchSource for KeptClips<'_> {
     fn classes(&self) -> &[i64] {
         &self.classes
     }
@@ -88,52 +88,139 @@ impl ClipSource for CachedClips {
     }
 
     fn batch(&mut self, positions: &[usize], seed: u64, epoch: u64) -> Result<Drawn> {
-        let views = usize::try_from(self.features.size4()?.1).unwrap_or(1);
-        let flat = self.features.flatten(0, 1); // (N V, T, D)
-        let rows: Vec<i64> = positions
-            .iter()
-            .map(|position| {
-                // Keyed by the clip, so that a clip's view does not depend on its batch.
-                let view = Stream::new(seed, Purpose::View, epoch, *position as u64).below(views);
-                (position * views + view) as i64
-            })
-            .collect();
-        let batch = flat.f_index_select(0, &Tensor::from_slice(&rows))?;
+        let views: usize = self.sets.iter().map(FeatureSet::views).sum();
+        let mut rows = Vec::with_capacity(positions.len());
+        for position in positions {
+            let clip = self.clips.get(*position).copied();
+            let clip = clip.ok_or_else(|| Error::mismatch("clip", self.clips.len(), position))?;
+            let mut view = drawn_view(seed, epoch, *position, views);
+            for set in self.sets {
+                if view < set.views() {
+                    rows.push((set, clip, view));
+                    break;
+                }
+                view -= set.views();
+            }
+        }
         Ok(Drawn {
-            clips: Clips::Features(batch.to_kind(Kind::Float)),
+            clips: Clips::Features(FeatureSet::gather(&rows)?),
             positions: positions.to_vec(),
             left_out: Vec::new(),
         })
     }
 }
 
+/// The view of a clip in an epoch. Keyed by the clip, so that it does not depend on its batch.
+fn drawn_view(seed: u64, epoch: u64, position: usize, views: usize) -> usize {
+    StepStream::new(seed, Purpose::View, epoch, position as u64).below(views)
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use clips::Fingerprint;
+    use clips::feature_cache::{
+        FeatureLayout, FeatureReader, FeatureWriter, Row, ShardRows, Storage,
+    };
+    use tch::{Kind, Tensor};
 
     use super::*;
 
-    #[test]
-    fn a_batch_is_the_clips_asked_for_in_their_order() {
-        let features = Tensor::arange(24, (Kind::Float, tch::Device::Cpu)).view([3, 2, 2, 2]);
-        let mut source = CachedClips::new(features, vec![0, 1, 0]).unwrap();
-        let mut views = std::collections::BTreeSet::new();
-        for epoch in 0..20 {
-            let Clips::Features(batch) = source.batch(&[2, 0], 7, epoch).unwrap().clips else {
-                panic!("features expected");
-            };
-            assert_eq!(batch.size(), [2, 2, 2]);
-            let first = batch.double_value(&[0, 0, 0]);
-            assert!(first == 16.0 || first == 20.0);
-            views.insert(first as i64);
-            assert!(batch.double_value(&[1, 0, 0]) < 8.0);
+    /// Clips whose features are in memory: `[N, V, T, D]`.
+    pub(crate) struct InMemory {
+        features: Tensor,
+        classes: Vec<i64>,
+        pub(crate) shown: Vec<Vec<i64>>,
+    }
+
+    impl InMemory {
+        pub(crate) fn new(features: Tensor, classes: Vec<i64>) -> Self {
+            assert_eq!(features.size4().unwrap().0, classes.len() as i64);
+            Self {
+                features,
+                classes,
+                shown: Vec::new(),
+            }
         }
-        assert_eq!(views.len(), 2, "both views are seen");
+    }
+
+    impl BatchSource for InMemory {
+        fn classes(&self) -> &[i64] {
+            &self.classes
+        }
+
+        fn shown(&self, position: usize) -> &[i64] {
+            self.shown.get(position).map_or(&[], Vec::as_slice)
+        }
+
+        fn batch(&mut self, positions: &[usize], seed: u64, epoch: u64) -> Result<Drawn> {
+            let views = self.features.size4()?.1 as usize;
+            let row = |&at: &usize| (at * views + drawn_view(seed, epoch, at, views)) as i64;
+            let rows: Vec<i64> = positions.iter().map(row).collect();
+            let flat = self.features.flatten(0, 1); // (N V, T, D)
+            let batch = flat.f_index_select(0, &Tensor::from_slice(&rows))?;
+            Ok(Drawn {
+                clips: Clips::Features(batch.to_kind(Kind::Float)),
+                positions: positions.to_vec(),
+                left_out: Vec::new(),
+            })
+        }
+    }
+
+    /// Features of `clips` clips with `views` views, 2 frames and 3 numbers each, kept in `folder`;
+    /// the first number of a view is 10 clip + view.
+    fn kept(folder: &std::path::Path, clips: usize, first: usize, views: usize) -> FeatureSet {
+        let layout = FeatureLayout {
+            clips,
+            views,
+            frames: 2,
+            width: 3,
+            clips_per_shard: 2,
+            storage: Storage::F16,
+        };
+        let fingerprint = Fingerprint::new().with("made up", first);
+        let writer = FeatureWriter::open(folder, layout, fingerprint.clone()).unwrap();
+        for shard in 0..layout.shards() {
+            let row = |position: usize| Row {
+                position,
+                features: (0..views)
+                    .flat_map(|view| [(10 * position + first + view) as f32, 0., 0., 0., 0., 0.])
+                    .collect(),
+            };
+            let rows = ShardRows {
+                rows: layout.positions(shard).map(row).collect(),
+                ..ShardRows::default()
+            };
+            writer.write(shard, &rows).unwrap();
+        }
+        let reader = FeatureReader::open(folder, &fingerprint).unwrap();
+        let positions: Vec<usize> = (0..clips).collect();
+        FeatureSet::new(reader, &positions)
     }
 
     #[test]
-    fn another_shape_is_refused() {
-        let features = Tensor::zeros([3, 2, 2], (Kind::Float, tch::Device::Cpu));
-        assert!(CachedClips::new(features, vec![0, 1, 0]).is_err());
+    fn a_batch_is_the_clips_asked_for_in_their_order_each_in_one_of_its_views() {
+        let folder = tempfile::tempdir().unwrap();
+        let sets = [
+            kept(&folder.path().join("centre"), 5, 0, 1),
+            kept(&folder.path().join("random"), 5, 1, 2),
+        ];
+        let mut source = KeptClips::new(&sets, vec![4, 1, 2], vec![0, 1, 0]).unwrap();
+        let mut views = std::collections::BTreeSet::new();
+        for epoch in 0..30 {
+            let Clips::Features(batch) = source.batch(&[2, 0], 7, epoch).unwrap().clips else {
+                panic!("features expected");
+            };
+            assert_eq!(batch.size(), [2, 2, 3]);
+            let first = batch.double_value(&[0, 0, 0]);
+            assert!((20.0..=22.0).contains(&first), "{first}");
+            views.insert(first as i64);
+            let second = batch.double_value(&[1, 0, 0]);
+            assert!((40.0..=42.0).contains(&second), "{second}");
+        }
+        assert_eq!(views.len(), 3, "all views are seen");
+        assert!(source.batch(&[3], 7, 0).is_err());
+        assert!(KeptClips::new(&sets, vec![1], vec![]).is_err());
     }
 }

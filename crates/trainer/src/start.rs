@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use models::action_clip::{ActionClipConfig, Official};
 use models::{ModelConfig, VideoTextModel};
 
-use crate::backbone::{Backbone, Identity};
-use crate::checkpoint::{Loaded, TRAINED, Tensors, fingerprint};
+use clips::{Backbone, Identity};
+use recogniser::checkpoint::{Loaded, TRAINED, Tensors, fingerprint};
+use recogniser::{load_parameters, newest, parameters};
+
 use crate::config::StartHead;
-use crate::engine::{last_checkpoint, load_parameters, parameters};
-use crate::predict::TrainedRun;
 use crate::run::Record;
 use crate::{Error, Result};
 
@@ -44,8 +44,8 @@ impl Start {
             path: place.into(),
             reason: "is no trained run: it holds neither checkpoints/ nor seed-* folders".into(),
         };
-        let folder = TrainedRun::find(place).ok_or_else(none)?;
-        let loaded = last_checkpoint::<Record>(&folder)?.ok_or_else(none)?;
+        let folder = recogniser::find(place).ok_or_else(none)?;
+        let loaded = newest::<Record>(&folder)?.ok_or_else(none)?;
         Self::of_run(&loaded, &backbone.identity)
     }
 
@@ -58,7 +58,7 @@ impl Start {
         let copy = |(name, tensor): (&String, &tch::Tensor)| (name.clone(), tensor.shallow_clone());
         Ok(Self {
             parameters: trained_of(loaded)?.iter().map(copy).collect(),
-            model: loaded.state.model.clone(),
+            model: loaded.state.card.model.clone(),
             place: loaded.path.clone(),
             hash: loaded.hash.clone(),
         })
@@ -116,7 +116,7 @@ impl Start {
                 whole.insert(name.clone(), tensor.shallow_clone());
             }
         }
-        load_parameters(model, &whole)
+        Ok(load_parameters(model, &whole)?)
     }
 
     fn expect_alike(&self, ours: &ModelConfig, head: StartHead) -> Result<()> {
@@ -152,7 +152,7 @@ impl Start {
 
 /// Refuses a checkpoint that stands on another backbone.
 pub(crate) fn expect_backbone(loaded: &Loaded<Record>, ours: &Identity) -> Result<()> {
-    let theirs = &loaded.state.backbone;
+    let theirs = &loaded.state.card.backbone;
     if theirs.sha256 == ours.sha256 {
         return Ok(());
     }

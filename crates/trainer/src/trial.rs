@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Protocol, ProtocolKind};
 use crate::dataset::Dataset;
-use crate::seed::{Purpose, Stream};
 use crate::{Error, Result};
+use random::{Purpose, StepStream};
 
 /// One training with its tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,7 +225,7 @@ pub fn training_classes(trial: &Trial, dataset: &Dataset, shuffle: bool) -> Vec<
     };
     let mut classes: Vec<i64> = trial.train.iter().map(number).collect();
     if shuffle {
-        Stream::new(trial.seed, Purpose::Labels, 0, 0).shuffle(&mut classes);
+        StepStream::new(trial.seed, Purpose::Labels, 0, 0).shuffle(&mut classes);
     }
     classes
 }

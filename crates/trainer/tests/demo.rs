@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use clip_backbone::Checkpoint;
-use trainer::demo::pretrain::{Options, pretrain};
-use trainer::interrupt::Interrupt;
+use clips::Interrupt;
+use demo::pretrain::{Options, pretrain};
 
 /// The demo on one clip a class and two updates a training, everything below `folder`.
 fn demo(folder: &Path) -> Command {

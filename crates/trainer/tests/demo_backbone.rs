@@ -4,14 +4,14 @@
 use std::path::PathBuf;
 
 use clip_backbone::{Checkpoint, Usage};
+use clips::{Backbone, Precision};
 use data::Sampling;
+use demo::motion::Motion;
+use demo::quality;
+use demo::scenes::{FRAMES, SIDE, Scene, still};
 use models::Clips;
 use tch::{Device, Tensor};
-use trainer::backbone::Backbone;
-use trainer::config::{Config, Precision, Preset, Row};
-use trainer::demo::motion::Motion;
-use trainer::demo::quality;
-use trainer::demo::scenes::{FRAMES, SIDE, Scene, still};
+use trainer::config::{Config, Preset, Row};
 use trainer::probe::Probe;
 
 /// SHA-256 of the committed weights.

@@ -29,11 +29,11 @@ const TURNS: u32 = 24;
 /// Turns of a list in a round, at least.
 const LIST_TURNS: u32 = 4;
 
-/// Passes of the loader in a round: each takes a fraction of a second.
+/// Passes of the stream in a round: each takes a fraction of a second.
 const LOADER_TURNS: usize = 4;
 
 pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
-    let program = bench.program("data", "decode")?;
+    let program = bench.program("clips", "decode")?;
     let mut text = String::from(
         "8 uniform frames, RGB, short side 224, centre crop, one worker; medians of processor time, \
          so that a busy machine does little to them, and of its ratio to ours in the same round. \
@@ -60,7 +60,7 @@ fn columns(bench: &Bench<'_>, program: &Path) -> Result<Vec<PathBuf>> {
     let shared = reference_data(bench.root).join("ucf8/UCF-101");
     let mut command = Command::new(program);
     command.arg("columns").arg(&folder).stdin(Stdio::null());
-    // The loader's paths may not lead upwards.
+    // The stream's paths may not lead upwards.
     match shared.canonicalize() {
         Ok(shared) => drop(command.arg(shared)),
         Err(_) => eprintln!("no clips of UCF-101 at SIF_SHARED or ../shared: made videos only"),
@@ -133,7 +133,7 @@ fn scaling(bench: &Bench<'_>, program: &Path, list: &Path, text: &mut String) ->
     let workers = [1, cores];
     let contenders = workers.map(|workers| {
         let mut command = Command::new(program);
-        command.args(["loader", &workers.to_string()]).arg(list);
+        command.args(["stream", &workers.to_string()]).arg(list);
         contender(&workers.to_string(), command)
     });
     let turns = Turns {
@@ -146,7 +146,7 @@ fn scaling(bench: &Bench<'_>, program: &Path, list: &Path, text: &mut String) ->
         let name = list.file_stem().unwrap_or_default().display();
         let _ = writeln!(
             text,
-            "\nThe loader on {name}: {:.1} videos/s with 1 worker, {:.1} with {cores}, {:.2} times \
+            "\nThe stream on {name}: {:.1} videos/s with 1 worker, {:.1} with {cores}, {:.2} times \
              as many in the same turn.",
             videos / one.seconds(),
             videos / all.seconds(),

@@ -37,7 +37,7 @@ pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
         let paths = paths.map(|path| path.display().to_string());
         let [videos, lists, weights] = paths.each_ref().map(String::as_str);
         let arguments = [videos, lists, weights, precision, clips, &rounds];
-        let row = bench.printed("trainer", "extract", &arguments)?;
+        let row = bench.printed("clips", "extract", &arguments)?;
         text.push_str(&format!("| {name} {row}"));
     }
     Ok(text)

@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use super::fields::{Fields, read_json};
 use crate::config::{Config, TextConfig, VisionConfig};
 use crate::layers::Activation;
-use crate::preprocess::{Interpolation, Preprocess, Resize};
+use pixels::{Filter, Geometry, Resize};
+
+use crate::preprocess::{Preprocess, side};
 use crate::{Error, Result};
 
 /// Reads the model's shape from `config.json`. Absent fields have the defaults of
@@ -63,9 +65,9 @@ pub(super) fn read_preprocess(path: &Path, image_size: i64) -> Result<Preprocess
             return Err(root.unsupported(step, "leaving out a step of preprocessing"));
         }
     }
-    let interpolation = match root.int("resample", 3)? {
-        2 => Interpolation::Bilinear,
-        3 => Interpolation::Bicubic,
+    let filter = match root.int("resample", 3)? {
+        2 => Filter::Bilinear,
+        3 => Filter::Bicubic,
         other => return Err(root.wrong("resample", "2 (bilinear) or 3 (bicubic)", other)),
     };
     let (short, squash) = extent(&root, "size", image_size)?;
@@ -87,12 +89,14 @@ pub(super) fn read_preprocess(path: &Path, image_size: i64) -> Result<Preprocess
     }
     let resize = match squash {
         true => Resize::Squash,
-        false => Resize::ShortSide(short),
+        false => Resize::ShortSide(side(short)),
     };
     let preprocess = Preprocess {
-        size: image_size,
-        resize,
-        interpolation,
+        geometry: Geometry {
+            size: side(image_size),
+            resize,
+            filter,
+        },
         mean: root.channels("image_mean", Preprocess::OPENAI_MEAN)?,
         std: root.channels("image_std", Preprocess::OPENAI_STD)?,
     };

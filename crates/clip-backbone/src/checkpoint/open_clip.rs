@@ -8,7 +8,9 @@ use super::fields::{Fields, read_json};
 use crate::Result;
 use crate::config::{Config, TextConfig, VisionConfig};
 use crate::layers::Activation;
-use crate::preprocess::{Interpolation, Preprocess, Resize};
+use pixels::{Filter, Geometry, Resize};
+
+use crate::preprocess::{Preprocess, side};
 
 /// Options that change what the image tower computes, or leave it alone.
 const VISION_READ: &[&str] = &[
@@ -208,22 +210,24 @@ fn preprocess(section: &Fields<'_>, image_size: i64) -> Result<Preprocess> {
     if let Some(mode) = section.text("mode")?.filter(|&mode| mode != "RGB") {
         return Err(section.unsupported("mode", &format!("the colour mode {mode}")));
     }
-    let interpolation = match section.text("interpolation")?.unwrap_or("bicubic") {
+    let filter = match section.text("interpolation")?.unwrap_or("bicubic") {
         // `random` concerns training only.
-        "bicubic" | "random" => Interpolation::Bicubic,
-        "bilinear" => Interpolation::Bilinear,
+        "bicubic" | "random" => Filter::Bicubic,
+        "bilinear" => Filter::Bilinear,
         other => return Err(section.wrong("interpolation", "bicubic or bilinear", other)),
     };
     let resize = match section.text("resize_mode")?.unwrap_or("shortest") {
-        "shortest" => Resize::ShortSide(image_size),
+        "shortest" => Resize::ShortSide(side(image_size)),
         "squash" => Resize::Squash,
         "longest" => return Err(section.unsupported("resize_mode", "padding to the long side")),
         other => return Err(section.wrong("resize_mode", "shortest or squash", other)),
     };
     Ok(Preprocess {
-        size: image_size,
-        resize,
-        interpolation,
+        geometry: Geometry {
+            size: side(image_size),
+            resize,
+            filter,
+        },
         mean: section.channels("mean", Preprocess::OPENAI_MEAN)?,
         std: section.channels("std", Preprocess::OPENAI_STD)?,
     })

@@ -16,9 +16,10 @@ use crate::writers::{
     HUGGING_FACE_CONFIG, OPEN_CLIP_CONFIG, Object, Weights, config, embeddings, in_kind,
     openai_names, reference, state_dict, weights, write_safetensors, write_torch_save,
 };
+use clip_backbone::pixels::{Filter, Resize};
 use clip_backbone::weights::TorchFile;
 use clip_backbone::weights::pickle::Form;
-use clip_backbone::{Checkpoint, Clip, Interpolation, Resize, Usage};
+use clip_backbone::{Checkpoint, Clip, Usage};
 use tch::{Device, Kind, Tensor};
 
 fn load(checkpoint: &Checkpoint) -> Clip {
@@ -109,8 +110,8 @@ fn every_layout_gives_the_same_embeddings() {
     same("open_clip", &load(&checkpoint));
     let preprocess = checkpoint.preprocess();
     assert_eq!((preprocess.mean, preprocess.std), ([0.5; 3], [0.25; 3]));
-    assert_eq!(preprocess.interpolation, Interpolation::Bilinear);
-    assert_eq!(preprocess.resize, Resize::Squash);
+    assert_eq!(preprocess.geometry.filter, Filter::Bilinear);
+    assert_eq!(preprocess.geometry.resize, Resize::Squash);
 
     let place = folder(root, "open_clip_bin");
     fs::write(place.join("open_clip_config.json"), OPEN_CLIP_CONFIG).unwrap();

@@ -1,6 +1,7 @@
 //! Checkpoints in every layout.
 
 use clip_backbone::layers::Activation;
+use clip_backbone::pixels::{Picture, Resizer};
 use clip_backbone::{Checkpoint, Config, Usage};
 use tch::{Device, Kind, Tensor};
 
@@ -59,8 +60,10 @@ fn a_real_open_clip_folder_answers_in_both_precisions() {
             }
         })
         .collect();
-    let frame = checkpoint.preprocess().crop(&picture, 320, 240).unwrap();
-    let frame = Tensor::from_slice(&frame).view([1, 224, 224, 3]);
+    let picture = Picture::new(320, 240, picture).unwrap();
+    let preprocess = checkpoint.preprocess();
+    let frame = preprocess.crop(&mut Resizer::new(), &picture).unwrap();
+    let frame = Tensor::from_slice(frame.rgb()).view([1, 224, 224, 3]);
     let pixels = checkpoint.preprocess().normalise(&frame).unwrap();
 
     let mut scores = Vec::new();

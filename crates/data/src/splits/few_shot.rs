@@ -3,7 +3,7 @@
 use super::Split;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
-use crate::random::Stream;
+use random::Stream;
 
 /// Draws `k` training clips of every class from `split`; its test clips stay as they are.
 ///

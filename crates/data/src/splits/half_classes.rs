@@ -1,7 +1,7 @@
 //! Half of the classes, for the zero-shot protocol that draws them.
 
 use crate::manifest::Manifest;
-use crate::random::Stream;
+use random::Stream;
 
 /// Half of the classes (rounded down, at least one), drawn by a stream keyed by (`seed`,
 /// data set), in label order.

@@ -4,6 +4,10 @@
 """
 import contextlib
 import io
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[3] / "random/tests/reference"))
 
 with contextlib.redirect_stdout(io.StringIO()):
     from stream import Stream

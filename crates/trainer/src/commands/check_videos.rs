@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use trainer::check_videos::{Progress, check_videos};
+use clips::Ended;
+use clips::check_videos::{Progress, check_videos};
 use trainer::config;
 use trainer::dataset::Dataset;
-use trainer::interrupt::Interrupt;
 
 use super::exit;
 use super::settings::Settings;
@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             "checking {bar:20} {pos}/{len} videos, {per_sec}, {eta} left",
         ),
     };
-    let interrupt = Interrupt::install()?;
+    let interrupt = super::install_interrupt()?;
     let found = check_videos(
         &dataset.manifest,
         &dataset.missing,
@@ -65,6 +65,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         },
     )?;
     bar.finish_and_clear();
+    let Ended::Done(found) = found else {
+        return Ok(super::stopped());
+    };
     let mut kinds = String::new();
     for (fault, count) in &found.faults {
         kinds.push_str(&format!(", {count} {fault}"));
@@ -75,10 +78,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     );
     for (id, reason) in found.bad.iter() {
         println!("{id}: {reason}");
-    }
-    if found.interrupted {
-        eprintln!("stopped; the same command goes on");
-        return Ok(exit::INTERRUPTED);
     }
     if dataset.keep_counts(&found.frames)? {
         eprintln!("the manifest holds {} frame counts", found.frames.len());

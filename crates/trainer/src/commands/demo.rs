@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use clips::Ended;
+use demo::video_set::{self, Made, Recipe};
 use indicatif::{ProgressBar, ProgressStyle};
-use trainer::demo::experiment::{self, Ended, Options};
-use trainer::demo::video_set::{self, Made, Recipe};
-use trainer::interrupt::Interrupt;
+use trainer::experiment::{self, Options};
 use trainer::report::FinishedRun;
 
 use super::{exit, report};
@@ -57,7 +57,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let started = Instant::now();
-    let interrupt = Interrupt::install()?;
+    let interrupt = super::install_interrupt()?;
     let most = arguments.shots.iter().copied().max().unwrap_or(1);
     let options = Options {
         videos: arguments
@@ -92,9 +92,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         }
     })?;
     bar.finish_and_clear();
-    let Ended::Finished(table) = ended else {
-        eprintln!("stopped; the same command goes on");
-        return Ok(exit::INTERRUPTED);
+    let Ended::Done(table) = ended else {
+        return Ok(super::stopped());
     };
     println!("{table}\n{READING}");
     let page = options.out.join("report.html");

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use clips::Ended;
 use trainer::config::Config;
-use trainer::engine::last_checkpoint;
-use trainer::interrupt::Interrupt;
-use trainer::run::{Evaluation, Record, Session};
+use trainer::run::{Record, Session};
 
 use super::exit;
 use super::settings::Settings;
@@ -39,11 +38,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         .out
         .clone()
         .unwrap_or_else(|| arguments.run.join("eval"));
-    let interrupt = Interrupt::install()?;
+    let interrupt = super::install_interrupt()?;
     let mut results = Vec::new();
     let mut session: Option<Session> = None;
     for folder in seeds(&arguments.run)? {
-        let loaded = last_checkpoint::<Record>(&folder)?
+        let loaded = recogniser::newest::<Record>(&folder)?
             .with_context(|| format!("no checkpoint in {}", folder.display()))?;
         let toml = loaded.state.config.to_toml()?;
         let overrides = arguments.settings.overrides();
@@ -62,8 +61,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             }
         };
         match session.evaluate(&loaded, &out)? {
-            Evaluation::Done(more) => results.extend(more),
-            Evaluation::Interrupted => return Ok(exit::INTERRUPTED),
+            Ended::Done(more) => results.extend(more),
+            Ended::Stopped => return Ok(super::stopped()),
         }
     }
     print!("{}", summary(&results));

@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use data::feature_cache::ShareOfWork;
-use trainer::interrupt::Interrupt;
+use clips::Ended;
+use clips::feature_cache::ShareOfWork;
 use trainer::run::Session;
 use trainer::trial::trials;
 
@@ -27,7 +27,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let share: ShareOfWork = arguments.shard.parse()?;
     let config = arguments.settings.resolve()?;
-    let session = Session::open(config, Interrupt::install()?, arguments.settings.quiet)?;
+    let session = Session::open(
+        config,
+        super::install_interrupt()?,
+        arguments.settings.quiet,
+    )?;
     for note in &session.dataset.notes {
         eprintln!("note: {note}");
     }
@@ -39,9 +43,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let work = work.chain([("test", &test, session.test_recipe())]);
     for (name, clips, recipe) in work.filter(|(_, clips, _)| !clips.is_empty()) {
         let done = session
-            .extractor()
             .extract(clips, &recipe, share)
             .with_context(|| format!("features of the {name} clips"))?;
+        let Ended::Done(done) = done else {
+            return Ok(super::stopped());
+        };
         println!(
             "{name}: {} clips x {} views, {} computed now, {} cannot be decoded",
             done.total,
@@ -66,10 +72,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 "{name}: while at work the tower did {:.1} clips/s, {} decoding workers {:.1}",
                 rates.tower, done.workers, rates.decoding
             );
-        }
-        if done.interrupted {
-            eprintln!("stopped; the same command goes on");
-            return Ok(exit::INTERRUPTED);
         }
     }
     Ok(code)

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use clips::Ended;
 use trainer::config::{Checked, Config, Unsplit};
-use trainer::engine::last_checkpoint;
-use trainer::interrupt::Interrupt;
-use trainer::run::{Finished, Record, Session, device};
+use trainer::run::{Record, Session, device};
 
 use super::exit;
 use super::report;
@@ -107,7 +106,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
 
 pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
     let seed = arguments.run.join("seed-0");
-    let loaded = last_checkpoint::<Record>(&seed)?
+    let loaded = recogniser::newest::<Record>(&seed)?
         .with_context(|| format!("{} is no run of fit", arguments.run.display()))?;
     let record = &loaded.state;
     if record.classes.contains(&arguments.class) {
@@ -152,7 +151,7 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
 }
 
 fn open(config: Checked, quiet: bool) -> Result<Session> {
-    let session = Session::open(config, Interrupt::install()?, quiet)?;
+    let session = Session::open(config, super::install_interrupt()?, quiet)?;
     for note in &session.dataset.notes {
         eprintln!("note: {note}");
     }
@@ -160,9 +159,8 @@ fn open(config: Checked, quiet: bool) -> Result<Session> {
 }
 
 fn finish(session: &Session, out: &Path) -> Result<u8> {
-    let Finished::All(results) = session.run(out)? else {
-        eprintln!("stopped; the same command goes on from the last checkpoint");
-        return Ok(exit::INTERRUPTED);
+    let Ended::Done(results) = session.run(out)? else {
+        return Ok(super::stopped());
     };
     print!("{}", summary(&results));
     println!("checkpoint: {}", out.join("seed-0").display());

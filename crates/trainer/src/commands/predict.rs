@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use clip_backbone::{Checkpoint, Preprocess};
+use clip_backbone::Checkpoint;
+use clips::{ClipPixels, Precision};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use trainer::config::Precision;
-use trainer::predict::{
-    self, Clip, Cut, Labels, PredictError, Recognise, Shown, Span, Templates, TrainedRun, ZeroShot,
-};
+use pixels::Geometry;
+use recogniser::{Cut, Labels, Ready, Recogniser, Shown, Span, decode_ahead};
 use trainer::runtime;
 
 use super::exit;
@@ -37,7 +36,7 @@ pub(crate) struct Arguments {
 
     /// A trained run's folder, which brings its own labels and number of frames; or a CLIP
     /// checkpoint: a folder, a file, or a hub id.
-    #[arg(long, value_name = "PATH_OR_ID", default_value = predict::DEFAULT_CHECKPOINT)]
+    #[arg(long, value_name = "PATH_OR_ID", default_value = recogniser::DEFAULT_CHECKPOINT)]
     checkpoint: String,
 
     /// Where a trained run's backbone lies now, if not where it lay in training.
@@ -46,7 +45,7 @@ pub(crate) struct Arguments {
 
     /// A sentence with {} where the class goes; several are averaged. A path to a file with one
     /// a line is read.
-    #[arg(long, value_name = "TEXT", default_value = predict::DEFAULT_TEMPLATE)]
+    #[arg(long, value_name = "TEXT", default_value = recogniser::DEFAULT_TEMPLATE)]
     templates: Vec<String>,
 
     /// Answer for each window of this length, such as 2s, 500ms or 1.5m: a timeline. A video
@@ -76,7 +75,7 @@ pub(crate) struct Arguments {
     device: runtime::DeviceChoice,
 
     /// The backbone's precision; fp32, or what a run was trained in.
-    #[arg(long, value_enum)]
+    #[arg(long)]
     precision: Option<Precision>,
 }
 
@@ -88,9 +87,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     };
     let checkpoint = &arguments.checkpoint;
     let device = arguments.device.resolve()?;
-    if let Some(folder) = TrainedRun::find(Path::new(checkpoint)) {
+    if let Some(folder) = recogniser::find(Path::new(checkpoint)) {
         let backbone = arguments.backbone.as_deref();
-        let run = TrainedRun::open(&folder, backbone, arguments.precision, device)
+        let run = Recogniser::of_run(&folder, backbone, arguments.precision, device)
             .with_context(|| format!("cannot use the run {checkpoint}"))?;
         let frames = arguments.frames.map_or(run.frames(), usize::from);
         if frames != run.frames() {
@@ -99,23 +98,27 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
                 run.frames()
             );
         }
-        let asked = Asked::start(&arguments, run.preprocess(), frames);
-        let model = run.bind(labels.as_ref())?;
-        return answer_all(&arguments, &model, run.preprocess(), frames, asked);
+        let asked = Asked::start(&arguments, run.preprocess().geometry, frames)?;
+        return answer_all(&arguments, &run.bind(labels.as_ref())?, frames, asked);
     }
     let Some(labels) = labels else {
         eprintln!("error: nothing to choose from: give --labels, --labels-file or a trained run");
         return Ok(exit::USAGE);
     };
-    let templates = Templates::parse(&arguments.templates)?;
-    let kind = arguments.precision.unwrap_or(Precision::Fp32).kind();
+    let templates = recogniser::templates(&arguments.templates)?;
+    let precision = arguments.precision.unwrap_or(Precision::Fp32);
     let unusable = || format!("cannot use the checkpoint {checkpoint}");
     let opened = Checkpoint::open(checkpoint).with_context(unusable)?;
     let frames = usize::from(arguments.frames.unwrap_or(8));
-    let asked = Asked::start(&arguments, opened.preprocess(), frames);
-    let model = ZeroShot::load(&opened, labels, &templates, device, kind).with_context(unusable)?;
-    answer_all(&arguments, &model, opened.preprocess(), frames, asked)
+    let asked = Asked::start(&arguments, opened.preprocess().geometry, frames)?;
+    let clip = Recogniser::zero_shot(&opened, templates, frames, device, precision);
+    let clip = clip.with_context(unusable)?;
+    let ready = clip.bind(Some(&labels)).with_context(unusable)?;
+    answer_all(&arguments, &ready, frames, asked)
 }
+
+/// A video and its clip.
+type Decoded = (PathBuf, recogniser::Result<ClipPixels>);
 
 /// What is answered.
 enum Asked<C> {
@@ -129,27 +132,22 @@ impl Asked<()> {
     /// Whole videos are decoded from now on.
     fn start(
         arguments: &Arguments,
-        preprocess: &Preprocess,
+        geometry: Geometry,
         frames: usize,
-    ) -> Asked<impl Iterator<Item = (PathBuf, Result<Clip, PredictError>)>> {
-        match arguments.window {
+    ) -> Result<Asked<impl Iterator<Item = Decoded>>> {
+        Ok(match arguments.window {
             Some(window) => Asked::Windows(window),
-            None => Asked::Whole(predict::decode_ahead(
-                arguments.videos.clone(),
-                frames,
-                preprocess,
-            )),
-        }
+            None => Asked::Whole(decode_ahead(arguments.videos.clone(), frames, geometry)?),
+        })
     }
 }
 
 /// Answers and prints every video.
 fn answer_all(
     arguments: &Arguments,
-    model: &dyn Recognise,
-    preprocess: &Preprocess,
+    model: &Ready<'_>,
     frames: usize,
-    asked: Asked<impl Iterator<Item = (PathBuf, Result<Clip, PredictError>)>>,
+    asked: Asked<impl Iterator<Item = Decoded>>,
 ) -> Result<u8> {
     let top = |default| usize::from(arguments.top.unwrap_or(default));
     let progress = progress_bar(arguments);
@@ -159,7 +157,7 @@ fn answer_all(
             let answers = clips.map(|(path, clip)| {
                 let answer = clip
                     .map_err(anyhow::Error::from)
-                    .and_then(|clip| Ok(predict::answer(model, preprocess, &path, &clip, top(5))?));
+                    .and_then(|clip| Ok(model.answer(&path, &clip, top(5))?));
                 progress.inc(1);
                 (path, answer)
             });
@@ -173,7 +171,7 @@ fn answer_all(
         top: top(1),
     };
     let timelines = arguments.videos.iter().map(|path| {
-        let timeline = predict::timeline(model, preprocess, path, &cut, |done, total| {
+        let timeline = model.timeline(path, &cut, |done, total| {
             progress.set_length(total as u64);
             progress.set_position(done as u64);
         });
@@ -275,7 +273,7 @@ impl Printer {
     }
 
     fn failure(&mut self, video: &str, error: &anyhow::Error) -> io::Result<()> {
-        eprintln!("error: {}", predict::printable(&format!("{error:#}")));
+        eprintln!("error: {}", recogniser::printable(&format!("{error:#}")));
         if matches!(self.form, Form::Json) {
             let object = serde_json::json!({ "video": video, "error": format!("{error:#}") });
             writeln!(self.out.lock(), "{object}")?;

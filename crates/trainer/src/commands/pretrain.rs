@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clips::Ended;
+use demo::pretrain::{Options, pretrain};
+use demo::quality;
 use indicatif::{ProgressBar, ProgressStyle};
-use trainer::demo::pretrain::{Options, pretrain};
-use trainer::demo::quality;
-use trainer::interrupt::Interrupt;
 
 use super::exit;
 
@@ -49,8 +49,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     bar.set_style(ProgressStyle::with_template(
         "{bar:24} {pos}/{len} updates, {eta} left, {msg}",
     )?);
-    let interrupt = Interrupt::install()?;
-    pretrain(&options, &arguments.out, &interrupt, |step| {
+    let interrupt = super::install_interrupt()?;
+    let ended = pretrain(&options, &arguments.out, &interrupt, |step| {
         bar.inc(1);
         bar.set_message(format!("loss {:.3}", step.loss));
         if step.step % 25 == 0 {
@@ -68,6 +68,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         }
     })?;
     bar.finish_and_clear();
+    if ended == Ended::Stopped {
+        eprintln!("stopped; no weights were written");
+        return Ok(exit::INTERRUPTED);
+    }
     println!("{}", quality::measure(&arguments.out, MEASURED)?);
     println!("{}", arguments.out.display());
     Ok(exit::DONE)

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use clips::{Ended, Interrupt};
 use trainer::config::{Checked, Config, Row, System};
-use trainer::engine::last_checkpoint;
 use trainer::grid::{Cell, Reported, Table, Transfer, cells};
-use trainer::interrupt::Interrupt;
 use trainer::metrics::Spread;
-use trainer::run::{Evaluation, Finished, Record, Session, TrialResult};
+use trainer::run::{Record, Session, TrialResult};
 
 use super::eval::seeds;
 use super::exit;
@@ -67,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     }
     let mut runner = Runner {
         arguments,
-        interrupt: Interrupt::install()?,
+        interrupt: super::install_interrupt()?,
         here: None,
         there: None,
     };
@@ -89,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             if indifferent && presets.first() != Some(preset) {
                 continue;
             }
-            let Finished::All(results) = runner.cell(cell, preset)? else {
+            let Ended::Done(results) = runner.cell(cell, preset)? else {
                 eprintln!("stopped; the same command goes on");
                 return Ok(exit::INTERRUPTED);
             };
@@ -123,7 +122,7 @@ impl Runner<'_> {
     }
 
     /// All results of a cell: over its seeds, and its splits where it is a mean over them.
-    fn cell(&mut self, cell: &Cell, preset: &str) -> Result<Finished> {
+    fn cell(&mut self, cell: &Cell, preset: &str) -> Result<Ended<Vec<TrialResult>>> {
         let config = self.config(cell, preset, 1)?;
         // --set protocol.split=N asks for that one alone.
         let asked = self.config(cell, preset, 2)?.protocol.split == config.protocol.split;
@@ -149,11 +148,11 @@ impl Runner<'_> {
                 Some(way) => self.transfer(way, config, &folder, free && count == 1)?,
             };
             match finished {
-                Finished::All(more) => results.extend(more),
-                Finished::Interrupted => return Ok(Finished::Interrupted),
+                Ended::Done(more) => results.extend(more),
+                Ended::Stopped => return Ok(Ended::Stopped),
             }
         }
-        Ok(Finished::All(results))
+        Ok(Ended::Done(results))
     }
 
     /// Trains on one data set and tests on another: on `every_list`, where the one trained on
@@ -164,13 +163,13 @@ impl Runner<'_> {
         config: Checked,
         folder: &Path,
         every_list: bool,
-    ) -> Result<Finished> {
+    ) -> Result<Ended<Vec<TrialResult>>> {
         let trains = config.model.row != Row::Clip;
         let toml = config.to_toml()?;
         let split = config.protocol.split;
         let here = self.open_here(config)?;
-        if trains && matches!(here.run(folder)?, Finished::Interrupted) {
-            return Ok(Finished::Interrupted);
+        if trains && matches!(here.run(folder)?, Ended::Stopped) {
+            return Ok(Ended::Stopped);
         }
         let (name, below) = match way {
             Transfer::Lists => ("zero-shot", "lists"),
@@ -191,22 +190,22 @@ impl Runner<'_> {
             let place = |seed: &Path| seed.join(format!("{below}-{list}"));
             if trains {
                 for seed in seeds(folder)? {
-                    let loaded = last_checkpoint::<Record>(&seed)?
+                    let loaded = recogniser::newest::<Record>(&seed)?
                         .with_context(|| format!("no checkpoint in {}", seed.display()))?;
                     match there.evaluate_what_is_left(&loaded, &place(&seed))? {
-                        Evaluation::Done(more) => results.extend(more),
-                        Evaluation::Interrupted => return Ok(Finished::Interrupted),
+                        Ended::Done(more) => results.extend(more),
+                        Ended::Stopped => return Ok(Ended::Stopped),
                     }
                 }
             } else {
                 match there.run(&place(folder))? {
-                    Finished::All(more) => results.extend(more),
-                    Finished::Interrupted => return Ok(Finished::Interrupted),
+                    Ended::Done(more) => results.extend(more),
+                    Ended::Stopped => return Ok(Ended::Stopped),
                 }
             }
             list += 1;
             if way == Transfer::Halves || !every_list || list > lists.min(3) {
-                return Ok(Finished::All(results));
+                return Ok(Ended::Done(results));
             }
         }
     }

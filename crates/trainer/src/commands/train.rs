@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use trainer::interrupt::Interrupt;
-use trainer::run::{Finished, Session};
+use clips::Ended;
+use trainer::run::Session;
 
 use super::exit;
 use super::settings::Settings;
@@ -32,19 +32,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         Some(folder) => folder.clone(),
         None => PathBuf::from("runs").join(&config.name),
     };
-    let session = Session::open(config, Interrupt::install()?, arguments.settings.quiet)?;
+    let session = Session::open(
+        config,
+        super::install_interrupt()?,
+        arguments.settings.quiet,
+    )?;
     for note in &session.dataset.notes {
         eprintln!("note: {note}");
     }
     match session.run(&folder)? {
-        Finished::All(results) => {
+        Ended::Done(results) => {
             print!("{}", summary(&results));
             eprintln!("results below {}", folder.display());
             Ok(exit::DONE)
         }
-        Finished::Interrupted => {
-            eprintln!("stopped; the same command goes on from the last checkpoint");
-            Ok(exit::INTERRUPTED)
-        }
+        Ended::Stopped => Ok(super::stopped()),
     }
 }

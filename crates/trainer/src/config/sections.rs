@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{at_least, value, within};
 use crate::Result;
-use crate::optim::MethodName;
-use crate::schedule::WarmUp;
-use data::transform::{Augment, ColourJitter};
+use clips::Precision;
+use clips::feature_cache::Storage;
 use data::{NameStyle, Views};
 use models::action_clip::ActionClipConfig;
 use models::{Ablation, ModelConfig, SifConfig, ZeroShotConfig};
+use optim::{MethodName, WarmUp};
+use pixels::{Augment, ColourJitter};
 
 /// The two named sets of switches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,39 +110,6 @@ pub enum DatasetKind {
     Csv,
 }
 
-/// The precision the backbone computes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Precision {
-    /// 32 bits.
-    Fp32,
-    /// 16 bits with fp32's range.
-    Bf16,
-    /// 16 bits with finer steps and less range, on a GPU.
-    Fp16,
-}
-
-impl Precision {
-    /// libtorch's name for it.
-    #[must_use]
-    pub fn kind(self) -> tch::Kind {
-        match self {
-            Self::Fp32 => tch::Kind::Float,
-            Self::Bf16 => tch::Kind::BFloat16,
-            Self::Fp16 => tch::Kind::Half,
-        }
-    }
-
-    /// The same where `device` computes in it, else fp32.
-    #[must_use]
-    pub fn on(self, device: tch::Device) -> Self {
-        match (self, device) {
-            (Self::Fp16, tch::Device::Cpu) => Self::Fp32,
-            (precision, _) => precision,
-        }
-    }
-}
-
 /// What is trained on what and tested on what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -181,7 +149,7 @@ pub struct Data {
     /// The folder of cached features.
     pub cache: PathBuf,
     /// What cached features are stored as: `f16`, or `f32`, just as they were computed.
-    pub cache_precision: data::feature_cache::Precision,
+    pub cache_precision: Storage,
     /// T, frames a video.
     pub frames: usize,
     /// Kept features, or the videos themselves.
@@ -308,7 +276,7 @@ impl Default for Data {
             follow_links: false,
             names: NameStyle::Split,
             cache: "features".into(),
-            cache_precision: data::feature_cache::Precision::F16,
+            cache_precision: Storage::F16,
             frames: 8,
             source: Source::Features,
             train_views: 1,
@@ -423,8 +391,8 @@ impl Model {
         let ablation = match self.row {
             Row::Probe => return None,
             Row::Clip => {
-                let template = self.sif.prompts.template.clone();
-                return Some(ModelConfig::Clip(ZeroShotConfig { template }));
+                let templates = vec![self.sif.prompts.template.clone()];
+                return Some(ModelConfig::Clip(ZeroShotConfig { templates }));
             }
             Row::Baseline => baseline,
             Row::BaselineMcb => baseline_mcb,

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use data::decode::{Limits, Video};
-use data::transform::{Picture, Resizer, short_side};
-use data::{Frame, Sampling};
+use data::Sampling;
+use pixels::{Filter, Geometry, Picture, Resizer};
+use video::{Frame, Limits, Video};
 
 /// Frames a strip.
 const FRAMES: usize = 6;
@@ -41,15 +41,16 @@ fn strip(path: &Path) -> Option<Vec<String>> {
     let mut resizer = Resizer::new();
     sample
         .frames
-        .iter()
+        .into_iter()
         .map(|frame| jpeg(&mut resizer, frame))
         .collect()
 }
 
-fn jpeg(resizer: &mut Resizer, frame: &Frame) -> Option<String> {
-    let picture = Picture::from_frame(frame).ok()?;
-    let (width, height) = short_side(picture.width(), picture.height(), SIDE);
-    let small = resizer.resize(&picture, width, height).ok()?;
+fn jpeg(resizer: &mut Resizer, frame: Frame) -> Option<String> {
+    let picture = Picture::new(frame.width, frame.height, frame.rgb).ok()?;
+    let sides = Geometry::openai(SIDE).resized(picture.width(), picture.height());
+    let small = resizer.resize(&picture, sides, Filter::Bicubic).ok()?;
+    let [width, height] = sides;
     let (width, height) = (u16::try_from(width).ok()?, u16::try_from(height).ok()?);
     let mut bytes = Vec::new();
     jpeg_encoder::Encoder::new(&mut bytes, JPEG_QUALITY)

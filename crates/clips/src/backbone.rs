@@ -1,0 +1,91 @@
+//! The CLIP that a run stands on, and how a checkpoint remembers it.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use clip_backbone::{Checkpoint, Clip, Preprocess, Tokenizer, Usage};
+use serde::{Deserialize, Serialize};
+use tch::Device;
+
+use crate::Result;
+use crate::precision::Precision;
+
+/// Which backbone it was: enough to find it again and to know it for the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Where its checkpoint lay.
+    pub place: PathBuf,
+    /// SHA-256 of its weight files.
+    pub sha256: String,
+    /// D, the width of its joint space.
+    pub joint_width: i64,
+    /// The precision it computed in.
+    pub precision: Precision,
+}
+
+/// A checkpoint that models stand on; its weights are read when they are asked for.
+pub struct Backbone {
+    checkpoint: Checkpoint,
+    device: Device,
+    frozen: OnceCell<Rc<Clip>>,
+    /// Its tokenizer.
+    pub words: Rc<Tokenizer>,
+    /// How it wants its frames.
+    pub preprocess: Preprocess,
+    /// Which one it is.
+    pub identity: Identity,
+}
+
+impl Backbone {
+    /// Opens the checkpoint at `place`.
+    ///
+    /// # Errors
+    /// Whatever keeps the checkpoint from opening.
+    pub fn open(place: &Path, precision: Precision, device: Device) -> Result<Self> {
+        let checkpoint = Checkpoint::open(place)?;
+        let words = Rc::new(checkpoint.tokenizer()?);
+        Ok(Self {
+            identity: Identity {
+                place: std::path::absolute(place).unwrap_or_else(|_| place.to_path_buf()),
+                sha256: checkpoint.sha256()?.to_owned(),
+                joint_width: checkpoint.config().joint_width,
+                precision,
+            },
+            preprocess: checkpoint.preprocess().clone(),
+            checkpoint,
+            device,
+            frozen: OnceCell::new(),
+            words,
+        })
+    }
+
+    /// Both towers: frozen ones are read once and shared, those to be fine-tuned are read anew
+    /// each time, for whoever asks changes them.
+    ///
+    /// # Errors
+    /// Whatever keeps the weights from loading.
+    pub fn clip(&self, usage: Usage) -> Result<Rc<Clip>> {
+        if usage == Usage::Frozen
+            && let Some(clip) = self.frozen.get()
+        {
+            return Ok(clip.clone());
+        }
+        let kind = self.identity.precision.kind();
+        let clip = Rc::new(self.checkpoint.load(usage, self.device, kind)?);
+        if usage == Usage::Frozen {
+            return Ok(self.frozen.get_or_init(|| clip).clone());
+        }
+        Ok(clip)
+    }
+
+    /// Where its models compute.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// The shape of its towers.
+    pub fn config(&self) -> &clip_backbone::Config {
+        self.checkpoint.config()
+    }
+}

@@ -1,0 +1,335 @@
+//! Every video of a data set decoded from beginning to end.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use data::{Manifest, SkipList};
+use serde::{Deserialize, Serialize};
+use video::{Limits, Video};
+
+use crate::interrupt::{Ended, Interrupt};
+use crate::read_ahead::{Ahead, Emit, ReadAhead};
+use crate::{Error, Result};
+
+/// How far a check has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Videos checked, those of earlier runs among them.
+    pub done: usize,
+    /// Videos in all.
+    pub of: usize,
+}
+
+/// What can be wrong with a video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fault {
+    /// There is no such file.
+    Missing,
+    /// The file has no bytes.
+    Empty,
+    /// It does not open, yields no frame, or too much of it is damaged.
+    Undecodable,
+    /// It breaks off long before the end that its header states.
+    Truncated,
+    /// It decodes, and has fewer frames than are sampled.
+    Short,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "missing",
+            Self::Empty => "empty",
+            Self::Undecodable => "undecodable",
+            Self::Truncated => "truncated",
+            Self::Short => "short",
+        })
+    }
+}
+
+/// The share of the frames stated in its header that a whole video decodes at least.
+/// Originals of UCF-101 state up to a fifth too many.
+const WHOLE: f64 = 0.75;
+
+/// What a check found.
+#[derive(Debug)]
+pub struct Found {
+    /// Videos that the data set names.
+    pub total: usize,
+    /// Those that are whole.
+    pub good: usize,
+    /// Those that were checked by an earlier run, and have not changed since.
+    pub known: usize,
+    /// Those that are not, with the reason, which begins with the [`Fault`].
+    pub bad: SkipList,
+    /// How many there are of each fault.
+    pub faults: BTreeMap<Fault, usize>,
+    /// Frames that decode of each video of which some do, by id.
+    pub frames: BTreeMap<String, usize>,
+}
+
+/// What became of one video: a line of the file beside the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Checked {
+    id: String,
+    /// Length of the file; `None` where there is none.
+    bytes: Option<u64>,
+    /// Frames that decode; `None` for a video that does not.
+    frames: Option<usize>,
+    /// Frames that the header states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stated: Option<usize>,
+    /// What kept it from being decoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<Fault>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    reason: String,
+}
+
+impl Checked {
+    fn undecodable(clip: &data::Clip, path: &Path) -> Self {
+        Self {
+            id: clip.id.clone(),
+            bytes: length(path),
+            frames: None,
+            stated: None,
+            fault: Some(Fault::Undecodable),
+            reason: Error::Panicked.to_string(),
+        }
+    }
+
+    /// What is wrong where `sampled` frames are taken of each video, and why; `None` where
+    /// nothing is.
+    fn fault(&self, sampled: usize) -> Option<(Fault, String)> {
+        let Some(frames) = self.frames else {
+            return Some((
+                self.fault.unwrap_or(Fault::Undecodable),
+                self.reason.clone(),
+            ));
+        };
+        match self.stated {
+            #[allow(clippy::cast_precision_loss)]
+            Some(stated) if (frames as f64) < WHOLE * stated as f64 => Some((
+                Fault::Truncated,
+                format!("{frames} of the {stated} frames that its header states decode"),
+            )),
+            _ if frames < sampled => Some((
+                Fault::Short,
+                format!("{frames} frames, {sampled} are sampled"),
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// Decodes every clip of `manifest`, on all processors, and writes the bad ones to `list`:
+/// those with a [`Fault`] where `sampled` frames are taken of each, and those of `missing`,
+/// which lists name and the disk does not have.
+///
+/// What was checked is kept in `<list>.checked`; a later call checks only the others, and
+/// files whose length has changed.
+///
+/// # Errors
+/// [`Error::Disk`] where a file cannot be written.
+pub fn check_videos(
+    manifest: &Manifest,
+    missing: &[String],
+    sampled: usize,
+    list: &Path,
+    interrupt: &Interrupt,
+    report: &dyn Fn(Progress),
+) -> Result<Ended<Found>> {
+    let log_path = beside(list);
+    let mut checked = read_checked(&log_path)?;
+    checked.retain(|id, entry| {
+        let clip = manifest
+            .position(id)
+            .and_then(|position| manifest.clips().get(position));
+        clip.is_some_and(|clip| length(&manifest.file(clip)) == entry.bytes)
+    });
+    let known = checked.len();
+    let clips: Vec<&data::Clip> = manifest
+        .clips()
+        .iter()
+        .filter(|clip| !checked.contains_key(&clip.id))
+        .collect();
+    // Whole again, without a line that a kill cut short.
+    let mut kept = String::new();
+    for entry in checked.values() {
+        kept.push_str(&line(entry)?);
+    }
+    disk::write(&log_path, kept.as_bytes())?;
+    let mut log = OpenOptions::new()
+        .append(true)
+        .open(&log_path)
+        .map_err(Error::io("cannot open", &log_path))?;
+
+    let of = manifest.clips().len();
+    let mut stream = ReadAhead::new(Ahead::default(), || {
+        |(id, path): (String, PathBuf), emit: &mut Emit<'_, Checked>| {
+            let _ = emit(check(id, &path));
+            Ok(())
+        }
+    })?;
+    for clip in &clips {
+        stream.push((clip.id.clone(), manifest.file(clip)));
+    }
+    for (job, entry) in stream {
+        // A panic of the decoder is a fault of the video.
+        let entry = entry.or_else(|error| {
+            let clip = clips.get(job).ok_or(error)?;
+            Ok::<_, Error>(Checked::undecodable(clip, &manifest.file(clip)))
+        })?;
+        log.write_all(line(&entry)?.as_bytes())
+            .map_err(Error::io("cannot write", &log_path))?;
+        checked.insert(entry.id.clone(), entry);
+        report(Progress {
+            done: checked.len(),
+            of,
+        });
+        if interrupt.asked() {
+            break;
+        }
+    }
+    log.sync_all()
+        .map_err(Error::io("cannot sync", &log_path))?;
+
+    let mut bad = SkipList::new();
+    let mut faults = BTreeMap::new();
+    for id in missing {
+        bad.insert(id, &format!("{}: it is on the lists only", Fault::Missing));
+        *faults.entry(Fault::Missing).or_insert(0) += 1;
+    }
+    for entry in checked.values() {
+        if let Some((fault, reason)) = entry.fault(sampled) {
+            bad.insert(&entry.id, &format!("{fault}: {reason}"));
+            *faults.entry(fault).or_insert(0) += 1;
+        }
+    }
+    if checked.len() < of {
+        return Ok(Ended::Stopped);
+    }
+    bad.save(list)?;
+    Ok(Ended::Done(Found {
+        total: of + missing.len(),
+        good: (checked.len() + missing.len()).saturating_sub(bad.len()),
+        known,
+        bad,
+        faults,
+        frames: checked
+            .into_values()
+            .filter_map(|entry| Some((entry.id, entry.frames?)))
+            .collect(),
+    }))
+}
+
+fn check(id: String, path: &Path) -> Checked {
+    let mut stated = None;
+    let counted = Video::open(path, &Limits::default()).and_then(|mut video| {
+        stated = video.header().frames;
+        video.count_frames()
+    });
+    let (frames, fault, reason) = match counted {
+        Ok(count) => (Some(count.frames), None, String::new()),
+        Err(error) => {
+            let fault = match error {
+                video::Error::Missing { .. } => Fault::Missing,
+                video::Error::Empty { .. } => Fault::Empty,
+                _ => Fault::Undecodable,
+            };
+            (None, Some(fault), error.to_string())
+        }
+    };
+    Checked {
+        id,
+        bytes: length(path),
+        frames,
+        stated,
+        fault,
+        reason,
+    }
+}
+
+fn length(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|metadata| metadata.len())
+}
+
+fn beside(list: &Path) -> PathBuf {
+    let mut name = list.file_name().unwrap_or_default().to_os_string();
+    name.push(".checked");
+    list.with_file_name(name)
+}
+
+fn read_checked(path: &Path) -> Result<BTreeMap<String, Checked>> {
+    if !path.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let bytes = std::fs::read(path).map_err(Error::io("cannot read", path))?;
+    let text = String::from_utf8_lossy(&bytes);
+    // A line that cannot be read is a clip checked once more.
+    let entries = text
+        .lines()
+        .filter_map(|text| serde_json::from_str::<Checked>(text).ok());
+    Ok(entries.map(|entry| (entry.id.clone(), entry)).collect())
+}
+
+fn line(entry: &Checked) -> Result<String> {
+    serde_json::to_string(entry)
+        .map(|text| text + "\n")
+        .map_err(|error| Error::Clip {
+            id: entry.id.clone(),
+            reason: error.to_string(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use data::formats::{ReadOptions, class_folders};
+
+    #[test]
+    fn bad_files_are_listed_and_nothing_is_checked_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("videos");
+        for (class, name) in [("walk", "a.mp4"), ("walk", "b.avi"), ("run", "c.mp4")] {
+            std::fs::create_dir_all(root.join(class)).unwrap();
+            std::fs::write(root.join(class).join(name), b"this is no video").unwrap();
+        }
+        let found = class_folders("own", &root, ReadOptions::default()).unwrap();
+        let list = folder.path().join("skip.txt");
+        let check = || {
+            check_videos(
+                &found.manifest,
+                &[],
+                8,
+                &list,
+                &Interrupt::default(),
+                &|_| {},
+            )
+            .unwrap()
+        };
+        let done = || match check() {
+            Ended::Done(found) => found,
+            Ended::Stopped => panic!("stopped"),
+        };
+        let first = done();
+        assert_eq!((first.total, first.good, first.bad.len()), (3, 0, 3));
+        assert_eq!(SkipList::load(&list).unwrap(), first.bad);
+        // A kill in the middle of a line costs that one clip.
+        let log = beside(&list);
+        let text = std::fs::read_to_string(&log).unwrap();
+        std::fs::write(&log, &text[..text.len() - 5]).unwrap();
+        let second = done();
+        assert_eq!((second.known, second.bad.len()), (2, 3));
+        let stopped = Interrupt::default();
+        stopped.ask();
+        std::fs::remove_file(&log).unwrap();
+        let third = check_videos(&found.manifest, &[], 8, &list, &stopped, &|_| {}).unwrap();
+        assert!(matches!(third, Ended::Stopped));
+    }
+}

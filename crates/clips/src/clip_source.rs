@@ -1,0 +1,54 @@
+//! Sources of frames: video files, or a test's own.
+
+use std::path::Path;
+
+use video::{FrameSink, Limits, Video};
+
+/// Why a clip could not be decoded.
+pub type ClipError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Decodes clips; called from many threads at once.
+pub trait ClipSource: Send + Sync {
+    /// Hands the frames of the file `path` that `sink` chooses to it, and returns the number of
+    /// frames that can be decoded, which was the last that `sink` was told. `frames` is that number
+    /// where the data set has it.
+    ///
+    /// # Errors
+    /// The clip cannot be decoded.
+    fn decode(
+        &self,
+        path: &Path,
+        frames: Option<usize>,
+        sink: &mut dyn FrameSink,
+    ) -> Result<usize, ClipError>;
+}
+
+/// Video files, decoded with FFmpeg.
+///
+/// Where the number of frames is known, decoding stops after the last frame that is wanted;
+/// without it a clip is decoded to its end, since headers overstate. So may the counts of a list:
+/// where fewer frames decode, it is ignored.
+#[derive(Clone, Debug, Default)]
+pub struct VideoFiles {
+    /// Limits on what a file may ask for.
+    pub limits: Limits,
+}
+
+impl ClipSource for VideoFiles {
+    fn decode(
+        &self,
+        path: &Path,
+        frames: Option<usize>,
+        sink: &mut dyn FrameSink,
+    ) -> Result<usize, ClipError> {
+        let mut video = Video::open(path, &self.limits)?;
+        if let Some(count) = frames {
+            match video.show_of(count, sink) {
+                Ok(()) => return Ok(count),
+                Err(video::Error::NoSuchFrame { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(video.show(sink)?.frames)
+    }
+}

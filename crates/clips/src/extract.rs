@@ -1,0 +1,267 @@
+//! Frame features: computed once with the frozen image tower, kept on disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clip_backbone::Usage;
+use data::{Clip, Manifest};
+use tch::{Kind, Tensor};
+
+use crate::backbone::Backbone;
+use crate::clip_source::VideoFiles;
+use crate::clip_stream::{ClipStream, Sample};
+use crate::feature_cache::{
+    FeatureLayout, FeatureReader, FeatureWriter, Row, ShardRows, ShareOfWork, Storage,
+};
+use crate::features::FeatureSet;
+use crate::fingerprint::Fingerprint;
+use crate::interrupt::{Ended, Interrupt};
+use crate::pixels::{ClipPixels, to_tensor};
+use crate::read_ahead::Ahead;
+use crate::recipe::Recipe;
+use crate::{Error, Result};
+
+/// Frames the image tower sees at once.
+const FRAMES: usize = 64;
+/// Clips a file.
+const SHARD: usize = 128;
+
+/// The account of an extraction.
+#[derive(Debug, Default)]
+pub struct Extraction {
+    /// Clips asked for.
+    pub total: usize,
+    /// Clips computed now; the others were kept already.
+    pub computed: usize,
+    /// Clips that cannot be decoded, by position, each with its reason.
+    pub skipped: BTreeMap<usize, String>,
+    /// Time it took.
+    pub elapsed: Duration,
+    /// Of that, time spent waiting for decoded clips.
+    pub waiting: Duration,
+    /// Of that, time spent in the image tower.
+    pub computing: Duration,
+    /// Time that all decoding workers together spent, beside the tower.
+    pub decoding: Duration,
+    /// How many there were.
+    pub workers: usize,
+}
+
+impl Extraction {
+    /// Clips a second, and what each of the two stages would reach alone; `None` where
+    /// nothing was computed.
+    pub fn rates(&self) -> Option<Rates> {
+        let per = |time: Duration| self.computed as f64 / time.as_secs_f64();
+        (self.computed > 0).then(|| Rates {
+            clips: per(self.elapsed),
+            tower: per(self.computing),
+            decoding: per(self.decoding) * self.workers as f64,
+        })
+    }
+}
+
+/// Clips a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Of the whole, with both stages at work.
+    pub clips: f64,
+    /// The image tower while it worked.
+    pub tower: f64,
+    /// All decoding workers while they worked.
+    pub decoding: f64,
+}
+
+/// Computes features of a data set's clips under one backbone.
+pub struct Extractor<'a> {
+    /// The frozen CLIP.
+    pub backbone: &'a Backbone,
+    /// The videos.
+    pub manifest: &'a Manifest,
+    /// The folder that holds all kept features.
+    pub folder: &'a Path,
+    /// The precision they are kept in.
+    pub storage: Storage,
+    /// Asked between clips.
+    pub interrupt: &'a Interrupt,
+    /// Told after each clip how many of how many are done.
+    pub progress: &'a dyn Fn(usize, usize),
+}
+
+/// Some clips of a data set, as a manifest of their own.
+struct Part {
+    manifest: Manifest,
+    positions: Vec<usize>,
+    folder: PathBuf,
+    layout: FeatureLayout,
+    fingerprint: Fingerprint,
+}
+
+impl Extractor<'_> {
+    /// Computes the features that are not kept yet of the clips at `positions` under `recipe`, or
+    /// one process's share of them.
+    ///
+    /// # Errors
+    /// No clip at all can be decoded, the disk refuses, or the backbone does. Features computed
+    /// before are kept.
+    pub fn extract(
+        &self,
+        positions: &[usize],
+        recipe: &Recipe,
+        share: ShareOfWork,
+    ) -> Result<Ended<Extraction>> {
+        let part = self.part(positions, recipe)?;
+        let writer = FeatureWriter::open(&part.folder, part.layout, part.fingerprint.clone())?;
+        let pending = writer.pending(share);
+        let mut done = Extraction {
+            total: part.positions.len(),
+            ..Extraction::default()
+        };
+        if pending.is_empty() {
+            return Ok(Ended::Done(done));
+        }
+        let ahead = Ahead::default();
+        done.workers = ahead.workers;
+        let places: Vec<usize> = pending
+            .iter()
+            .flat_map(|shard| part.layout.positions(*shard))
+            .collect();
+        let began = Instant::now();
+        // One stream over all shards: decoding goes on while one is written.
+        let manifest = Arc::new(part.manifest.clone());
+        let mut clips = ClipStream::new(manifest, Arc::new(VideoFiles::default()), ahead)?;
+        clips.push(&places, recipe)?;
+        for shard in pending {
+            let end = part.layout.positions(shard).end;
+            let Some(rows) = self.shard(&mut clips, end, places.len(), &mut done)? else {
+                return Ok(Ended::Stopped);
+            };
+            for (place, reason) in &rows.skipped {
+                if let Some(position) = part.positions.get(*place) {
+                    done.skipped.insert(*position, reason.clone());
+                }
+            }
+            writer.write(shard, &rows)?;
+        }
+        done.elapsed = began.elapsed();
+        done.decoding = clips.busy();
+        if let (0, Some((position, reason))) = (done.computed, done.skipped.first_key_value()) {
+            let clip = self.manifest.clips().get(*position);
+            return Err(Error::NothingDecodes {
+                of: places.len(),
+                id: clip.map(|clip| clip.id.clone()).unwrap_or_default(),
+                reason: reason.clone(),
+            });
+        }
+        Ok(Ended::Done(done))
+    }
+
+    /// The clips before position `end`, of `of` in all; `None` where it was stopped.
+    fn shard(
+        &self,
+        clips: &mut ClipStream,
+        end: usize,
+        of: usize,
+        done: &mut Extraction,
+    ) -> Result<Option<ShardRows>> {
+        let mut rows = ShardRows::default();
+        while clips.next_position().is_some_and(|position| position < end) {
+            let asked = Instant::now();
+            let next = clips.next();
+            done.waiting += asked.elapsed();
+            let Some(Sample { position, views }) = next else {
+                break;
+            };
+            match views {
+                Ok(views) => {
+                    let begun = Instant::now();
+                    let features = self.encode(&views)?;
+                    done.computing += begun.elapsed();
+                    done.computed += 1;
+                    rows.rows.push(Row { position, features });
+                }
+                Err(reason) => {
+                    rows.skipped.insert(position, reason);
+                }
+            }
+            (self.progress)(done.computed + done.skipped.len() + rows.skipped.len(), of);
+            if self.interrupt.asked() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(rows))
+    }
+
+    /// Opens the kept features of the clips at `positions` under `recipe`.
+    ///
+    /// # Errors
+    /// [`Error::Features`] and [`Error::Fingerprint`] where they are absent, incomplete, damaged, or made from something else.
+    pub fn open(&self, positions: &[usize], recipe: &Recipe) -> Result<FeatureSet> {
+        let part = self.part(positions, recipe)?;
+        let reader = FeatureReader::open(&part.folder, &part.fingerprint)?;
+        Ok(FeatureSet::new(reader, &part.positions))
+    }
+
+    /// `[V, T, D]` of one clip's views, row by row.
+    fn encode(&self, views: &[ClipPixels]) -> Result<Vec<f32>> {
+        let _guard = tch::no_grad_guard();
+        let clip = self.backbone.clip(Usage::Frozen)?;
+        let vision = &clip.vision;
+        let frames = views.first().map_or(1, |view| view.frames);
+        let parts = views
+            .chunks((FRAMES / frames.max(1)).max(1))
+            .map(|part| {
+                let pixels = to_tensor(part, &self.backbone.preprocess, vision.device())?;
+                let features = vision.forward(&pixels.f_flatten(0, 1)?)?; // (V T, D)
+                Ok(features.to_kind(Kind::Float))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let features = Tensor::f_cat(&parts, 0)?.to_device(tch::Device::Cpu);
+        Ok(Vec::try_from(features.contiguous().view(-1))?)
+    }
+
+    fn part(&self, positions: &[usize], recipe: &Recipe) -> Result<Part> {
+        let whole = self.manifest;
+        let mut positions = positions.to_vec();
+        positions.sort_unstable();
+        positions.dedup();
+        let clips: Vec<Clip> = positions
+            .iter()
+            .filter_map(|position| whole.clips().get(*position).cloned())
+            .collect();
+        // Clips are sorted by id, so the part keeps their order.
+        let manifest = Manifest::new(
+            whole.dataset(),
+            whole.root(),
+            whole.classes().to_vec(),
+            clips,
+        )?;
+        let identity = &self.backbone.identity;
+        let fingerprint = Fingerprint::new()
+            .with("clips", manifest.fingerprint())
+            .with("weights", &identity.sha256)
+            .with("tower precision", identity.precision)
+            .with("preprocessing", self.backbone.preprocess.fingerprint())
+            .with("recipe", recipe.fingerprint())
+            .with("kept as", self.storage);
+        let key = disk::sha256(fingerprint.to_string());
+        let key = key.get(..16).unwrap_or(&key);
+        let folder = self.folder.join(format!("{}-{key}", whole.dataset()));
+        let layout = FeatureLayout {
+            clips: positions.len(),
+            views: recipe.views(),
+            frames: recipe.sampling().frames(),
+            width: usize::try_from(identity.joint_width).unwrap_or(0),
+            clips_per_shard: SHARD,
+            storage: self.storage,
+        };
+        Ok(Part {
+            manifest,
+            positions,
+            folder,
+            layout,
+            fingerprint,
+        })
+    }
+}

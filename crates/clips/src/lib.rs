@@ -1,0 +1,32 @@
+#![doc = include_str!("../README.md")]
+
+mod backbone;
+pub mod check_videos;
+mod clip_source;
+mod clip_stream;
+mod error;
+mod extract;
+pub mod feature_cache;
+mod features;
+mod fingerprint;
+mod interrupt;
+mod pixels;
+mod precision;
+mod read_ahead;
+mod recipe;
+
+pub use backbone::{Backbone, Identity};
+pub use clip_source::{ClipError, ClipSource, VideoFiles};
+pub use clip_stream::{ClipStream, Sample};
+pub use error::{Error, Result};
+pub use extract::{Extraction, Extractor, Rates};
+pub use features::FeatureSet;
+pub use fingerprint::Fingerprint;
+pub use interrupt::{Ended, Interrupt};
+pub use pixels::{ClipPixels, to_tensor};
+pub use precision::Precision;
+pub use read_ahead::{Ahead, Emit, ReadAhead};
+pub use recipe::Recipe;
+
+/// The tensor library of the interface.
+pub use tch;

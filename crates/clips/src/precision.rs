@@ -1,0 +1,65 @@
+//! The precision of the towers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The precision the backbone computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// 32 bits.
+    Fp32,
+    /// 16 bits with fp32's range.
+    Bf16,
+    /// 16 bits with finer steps and less range, on a GPU.
+    Fp16,
+}
+
+impl Precision {
+    /// libtorch's name for it.
+    #[must_use]
+    pub fn kind(self) -> tch::Kind {
+        match self {
+            Self::Fp32 => tch::Kind::Float,
+            Self::Bf16 => tch::Kind::BFloat16,
+            Self::Fp16 => tch::Kind::Half,
+        }
+    }
+
+    /// The same where `device` computes in it, else fp32.
+    #[must_use]
+    pub fn on(self, device: tch::Device) -> Self {
+        match (self, device) {
+            (Self::Fp16, tch::Device::Cpu) => Self::Fp32,
+            (precision, _) => precision,
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Fp32 => "fp32",
+            Self::Bf16 => "bf16",
+            Self::Fp16 => "fp16",
+        })
+    }
+}
+
+impl std::str::FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "fp32" => Ok(Self::Fp32),
+            "bf16" => Ok(Self::Bf16),
+            "fp16" => Ok(Self::Fp16),
+            _ => Err(Error::Option {
+                name: "precision",
+                expected: "fp32, bf16 or fp16".into(),
+                got: text.into(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod optimizer;
+mod schedule;
+
+pub use error::{Error, Result};
+pub use optimizer::{Method, MethodName, Optimizer, Parameter};
+pub use schedule::{Length, Schedule, WarmUp};
+
+/// The tensor library of the interface.
+pub use tch;

@@ -1,0 +1,246 @@
+//! What is said of a video, and how it is written.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use clips::ClipPixels;
+use serde::Serialize;
+
+/// One class and how probable it is among those asked for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Scored {
+    /// Probability, 0 to 1; all labels together make 1.
+    pub score: f64,
+    /// The class.
+    pub label: String,
+}
+
+/// One of the frames an answer rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct UsedFrame {
+    /// Its place in decoding order, from 0.
+    pub index: usize,
+    /// When it is shown, in seconds from the start.
+    pub time: f64,
+}
+
+impl UsedFrame {
+    /// The frames of a clip.
+    #[must_use]
+    pub fn of(clip: &ClipPixels) -> Vec<Self> {
+        let frames = clip.indices.iter().zip(&clip.times);
+        frames.map(|(&index, &time)| Self { index, time }).collect()
+    }
+}
+
+/// What can be written as a table, as lines or as JSON.
+pub trait Shown: Serialize {
+    /// Tab-separated lines for another program.
+    fn plain(&self) -> String;
+
+    /// A table with bars for a person, at most `columns` wide.
+    fn table(&self, columns: usize) -> String;
+}
+
+/// The `top` best of `labels` by `probabilities`, one for each label.
+pub(crate) fn best(labels: &[String], probabilities: &[f64], top: usize) -> Vec<Scored> {
+    let mut scored: Vec<Scored> = labels
+        .iter()
+        .zip(probabilities)
+        .map(|(label, &score)| Scored {
+            score,
+            label: label.clone(),
+        })
+        .collect();
+    // Stable: equal scores stay in the order the labels were given.
+    scored.sort_by(|a, b| b.score.total_cmp(&a.score));
+    scored.truncate(top);
+    scored
+}
+
+/// The answer for one video.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer {
+    /// The file.
+    pub video: String,
+    /// The most probable classes, best first.
+    pub predictions: Vec<Scored>,
+    /// The frames the model saw.
+    pub frames: Vec<UsedFrame>,
+    /// Frames in the file.
+    pub frame_count: usize,
+}
+
+impl Answer {
+    /// The `top` best of `labels` by `probabilities`, one for each label.
+    #[must_use]
+    pub fn new(
+        video: &Path,
+        labels: &[String],
+        probabilities: &[f64],
+        top: usize,
+        frames: Vec<UsedFrame>,
+        frame_count: usize,
+    ) -> Self {
+        let video = video.to_string_lossy().into_owned();
+        Self {
+            video,
+            predictions: best(labels, probabilities, top),
+            frames,
+            frame_count,
+        }
+    }
+}
+
+impl Shown for Answer {
+    /// Tab-separated lines: video, rank, score, label.
+    fn plain(&self) -> String {
+        let mut text = String::new();
+        for (index, Scored { score, label }) in self.predictions.iter().enumerate() {
+            let video = printable(&self.video);
+            let _ = writeln!(
+                text,
+                "{video}\t{}\t{score:.6}\t{}",
+                index + 1,
+                printable(label)
+            );
+        }
+        text
+    }
+
+    fn table(&self, columns: usize) -> String {
+        let mut text = format!("{}\n", clip_text(&printable(&self.video), columns));
+        let span = match (self.frames.first(), self.frames.last()) {
+            (Some(first), Some(last)) => {
+                format!(", {:.1} s to {:.1} s", first.time, last.time)
+            }
+            _ => String::new(),
+        };
+        let _ = writeln!(
+            text,
+            "  {} of {} frames{span}",
+            self.frames.len(),
+            self.frame_count
+        );
+        let names: Vec<String> = self
+            .predictions
+            .iter()
+            .map(|p| printable(&p.label))
+            .collect();
+        let longest = names
+            .iter()
+            .map(|name| name.chars().count())
+            .max()
+            .unwrap_or(0);
+        // Two spaces before, two between the columns, seven for the percentage.
+        let name_width = longest.min(columns.saturating_sub(24).max(8));
+        let bar_width = columns.saturating_sub(name_width + 13).min(40);
+        for (prediction, name) in self.predictions.iter().zip(&names) {
+            let name = clip_text(name, name_width);
+            let padding = name_width.saturating_sub(name.chars().count());
+            let bar = bar(prediction.score, bar_width);
+            let percent = 100.0 * prediction.score;
+            let _ = writeln!(text, "  {name}{:padding$}  {percent:>5.1} %  {bar}", "");
+        }
+        text
+    }
+}
+
+/// A bar of eighths of a character.
+pub(crate) fn bar(share: f64, width: usize) -> String {
+    let eighths = (share.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;
+    let mut bar = "█".repeat(eighths / 8);
+    let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    bar.push_str(rest[eighths % 8]);
+    bar
+}
+
+/// Control characters escaped, so that a file name can neither break a line nor drive the
+/// terminal.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut out, c| {
+            if c.is_control() {
+                out.extend(c.escape_default())
+            } else {
+                out.push(c)
+            }
+            out
+        })
+}
+
+pub(crate) fn clip_text(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer() -> Answer {
+        let labels = ["walk", "run", "a very long label ".repeat(9).as_str()].map(String::from);
+        let frames = vec![
+            UsedFrame {
+                index: 3,
+                time: 0.1,
+            },
+            UsedFrame {
+                index: 9,
+                time: 0.3,
+            },
+        ];
+        Answer::new(
+            Path::new("a\tb\n.mp4"),
+            &labels,
+            &[0.25, 0.7, 0.05],
+            2,
+            frames,
+            12,
+        )
+    }
+
+    #[test]
+    fn the_best_come_first() {
+        let answer = answer();
+        let labels: Vec<_> = answer
+            .predictions
+            .iter()
+            .map(|p| p.label.as_str())
+            .collect();
+        assert_eq!(labels, ["run", "walk"]);
+    }
+
+    #[test]
+    fn plain_lines_keep_their_columns_whatever_the_name() {
+        assert_eq!(
+            answer().plain(),
+            "a\\tb\\n.mp4\t1\t0.700000\trun\na\\tb\\n.mp4\t2\t0.250000\twalk\n"
+        );
+    }
+
+    #[test]
+    fn the_table_fits_its_columns() {
+        let mut answer = answer();
+        answer.predictions[1].label = "a very long label ".repeat(9);
+        for columns in [40, 80, 120] {
+            for line in answer.table(columns).lines() {
+                assert!(line.chars().count() <= columns, "{columns}: {line:?}");
+            }
+        }
+        assert!(answer.table(80).contains("2 of 12 frames, 0.1 s to 0.3 s"));
+    }
+
+    #[test]
+    fn a_bar_is_as_long_as_its_share() {
+        assert_eq!(bar(0.5, 8), "████");
+        assert_eq!(bar(1.0, 2), "██");
+        assert_eq!(bar(0.0, 8), "");
+        assert_eq!(bar(f64::NAN, 8), "");
+    }
+}

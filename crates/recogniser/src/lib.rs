@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+
+mod answer;
+pub mod checkpoint;
+mod error;
+mod labels;
+mod recogniser;
+mod run_folder;
+mod templates;
+mod timeline;
+mod windows;
+
+pub use answer::{Answer, Scored, Shown, UsedFrame, printable};
+pub use error::{Error, Result};
+pub use labels::Labels;
+pub use recogniser::{Ready, Recogniser, decode_ahead};
+pub use run_folder::{Card, State, find, load_parameters, newest, parameters, store};
+pub use templates::templates;
+pub use timeline::{Cut, Moment, Timeline};
+pub use windows::Span;
+
+/// The tensor library of the interface.
+pub use tch;
+
+/// The backbone of the paper.
+pub const DEFAULT_CHECKPOINT: &str = "openai/clip-vit-base-patch16";
+
+/// The paper's hand-crafted prompt C, which the learned prompts start from.
+pub const DEFAULT_TEMPLATE: &str = "a common human action of {}.";

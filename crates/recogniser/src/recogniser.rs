@@ -1,0 +1,235 @@
+//! From a CLIP checkpoint or a trained run to answers.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use clip_backbone::pixels::{Geometry, Resizer};
+use clip_backbone::{Checkpoint, Preprocess, Usage};
+use clips::{
+    Ahead, Backbone, ClipPixels, Emit, Precision, ReadAhead, Recipe, VideoFiles, to_tensor,
+};
+use data::{Sampling, Views};
+use models::{Classifier, Clips, ModelConfig, Template, VideoTextModel, ZeroShotConfig};
+use serde::Deserialize;
+use tch::{Device, Kind};
+
+use crate::checkpoint::TRAINED;
+use crate::run_folder::{Card, load_parameters, newest};
+use crate::timeline::{Cut, Timeline, timeline};
+use crate::{Answer, Error, Labels, Result, UsedFrame};
+
+/// A model that names the action in a video.
+pub struct Recogniser {
+    model: Box<dyn VideoTextModel>,
+    preprocess: Preprocess,
+    device: Device,
+    frames: usize,
+    labels: Vec<String>,
+}
+
+/// The part of a run's record that is read here.
+#[derive(Deserialize)]
+struct Run {
+    card: Card,
+}
+
+impl Recogniser {
+    /// Frozen CLIP with hand-crafted prompts, of which several are averaged, on `frames` frames a
+    /// clip. It has no labels of its own.
+    ///
+    /// # Errors
+    /// Whatever keeps the checkpoint from loading.
+    pub fn zero_shot(
+        checkpoint: &Checkpoint,
+        templates: Vec<Template>,
+        frames: usize,
+        device: Device,
+        precision: Precision,
+    ) -> Result<Self> {
+        let clip = Rc::new(checkpoint.load(Usage::Frozen, device, precision.kind())?);
+        let config = ModelConfig::Clip(ZeroShotConfig { templates });
+        let words = Rc::new(checkpoint.tokenizer()?);
+        Ok(Self {
+            model: models::build(&config, clip, words)?,
+            preprocess: checkpoint.preprocess().clone(),
+            device,
+            frames,
+            labels: Vec::new(),
+        })
+    }
+
+    /// The newest checkpoint in `folder` and the backbone it was trained on, from its place in
+    /// training or from `backbone`, in the `precision` given or that of the training, for which
+    /// fp32 stands in where the device lacks it.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where there is none, or the backbone is another; whatever keeps
+    /// the backbone from loading.
+    pub fn of_run(
+        folder: &Path,
+        backbone: Option<&Path>,
+        precision: Option<Precision>,
+        device: Device,
+    ) -> Result<Self> {
+        let refuse = |path: &Path, reason: String| Error::Checkpoint {
+            path: path.into(),
+            reason,
+        };
+        let loaded = newest::<Run>(folder)?
+            .ok_or_else(|| refuse(folder, "no checkpoint has been written yet".into()))?;
+        let card = loaded.state.card;
+        let place = backbone.unwrap_or(&card.backbone.place);
+        let precision = precision.unwrap_or(card.backbone.precision.on(device));
+        let backbone = Backbone::open(place, precision, device)?;
+        if backbone.identity.sha256 != card.backbone.sha256 {
+            return Err(refuse(
+                &loaded.path,
+                format!(
+                    "was trained on a backbone with SHA-256 {}; {} has {}",
+                    card.backbone.sha256,
+                    place.display(),
+                    backbone.identity.sha256
+                ),
+            ));
+        }
+        let clip = backbone.clip(card.model.usage())?;
+        let model = models::build(&card.model, clip, backbone.words)?;
+        let trained = loaded.groups.get(TRAINED);
+        let trained =
+            trained.ok_or_else(|| refuse(&loaded.path, "holds no trained parameters".into()))?;
+        load_parameters(model.as_ref(), trained)?;
+        Ok(Self {
+            model,
+            preprocess: backbone.preprocess,
+            device,
+            frames: card.frames,
+            labels: card.labels,
+        })
+    }
+
+    /// How frames are prepared for it.
+    #[must_use]
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
+    }
+
+    /// T, the frames of a clip.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// The model made ready for `labels`, or for those it was trained on.
+    ///
+    /// # Errors
+    /// [`Error::NoLabels`] where it has none either, or a label cannot be encoded.
+    pub fn bind(&self, labels: Option<&Labels>) -> Result<Ready<'_>> {
+        let labels = labels.map_or(self.labels.as_slice(), Labels::names);
+        if labels.is_empty() {
+            return Err(Error::NoLabels { from: None });
+        }
+        Ok(Ready {
+            classifier: self.model.bind(labels)?,
+            recogniser: self,
+        })
+    }
+}
+
+/// A recogniser made ready for a set of labels.
+pub struct Ready<'a> {
+    classifier: Box<dyn Classifier + 'a>,
+    recogniser: &'a Recogniser,
+}
+
+impl Ready<'_> {
+    /// The classes.
+    #[must_use]
+    pub fn labels(&self) -> &[String] {
+        self.classifier.labels()
+    }
+
+    /// The probability of each class for one clip: K numbers whose sum is 1. They depend on which
+    /// other classes are asked for.
+    ///
+    /// # Errors
+    /// The frames have another size or number than the model's.
+    pub fn probabilities(&self, clip: &ClipPixels) -> Result<Vec<f64>> {
+        let Recogniser {
+            preprocess, device, ..
+        } = self.recogniser;
+        let frames = to_tensor([clip], preprocess, *device)?;
+        let scores = tch::no_grad(|| self.classifier.score(&Clips::Pixels(frames)))?;
+        let row = scores.probabilities().squeeze_dim(0).to_kind(Kind::Double);
+        Ok(Vec::try_from(row.to_device(Device::Cpu))?)
+    }
+
+    /// The `top` best classes of a decoded clip of `video`.
+    ///
+    /// # Errors
+    /// The clip does not fit the model.
+    pub fn answer(&self, video: &Path, clip: &ClipPixels, top: usize) -> Result<Answer> {
+        let probabilities = self.probabilities(clip)?;
+        Ok(Answer::new(
+            video,
+            self.labels(),
+            &probabilities,
+            top,
+            UsedFrame::of(clip),
+            clip.frame_count,
+        ))
+    }
+
+    /// The best classes of each window of `video`, in one decode. `progress` is told how many
+    /// windows of how many are answered.
+    ///
+    /// # Errors
+    /// A video that cannot be decoded, or frames that do not fit the model.
+    pub fn timeline(
+        &self,
+        video: &Path,
+        cut: &Cut,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Timeline> {
+        let geometry = self.recogniser.preprocess.geometry;
+        timeline(self, geometry, video, cut, progress)
+    }
+}
+
+/// Decodes `videos` from now on, on as many threads as there are processors, and yields them in
+/// order: T = `frames` segment centres of each. No more clips than threads are held.
+///
+/// # Errors
+/// A thread cannot be started.
+pub fn decode_ahead(
+    videos: Vec<PathBuf>,
+    frames: usize,
+    geometry: Geometry,
+) -> Result<impl Iterator<Item = (PathBuf, Result<ClipPixels>)>> {
+    let recipe = Recipe::Test {
+        sampling: Sampling::Segments { frames },
+        geometry,
+        views: Views::SINGLE,
+        seed: 0,
+    };
+    recipe.check()?;
+    let workers = Ahead::default().workers.min(videos.len()).max(1);
+    let jobs = workers;
+    let mut stream = ReadAhead::new(Ahead { workers, jobs }, || {
+        let (recipe, source) = (recipe.clone(), VideoFiles::default());
+        let mut resizer = Resizer::new();
+        move |path: PathBuf, emit: &mut Emit<'_, ClipPixels>| {
+            let id = path.to_string_lossy();
+            let views = recipe.prepare(&source, &id, &path, None, &mut resizer)?;
+            for view in views {
+                let _ = emit(view);
+            }
+            Ok(())
+        }
+    })?;
+    videos.iter().for_each(|path| stream.push(path.clone()));
+    let answers = stream.filter_map(move |(job, clip)| {
+        let path = videos.get(job)?.clone();
+        Some((path, clip.map_err(Error::from)))
+    });
+    Ok(answers)
+}

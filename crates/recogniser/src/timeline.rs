@@ -1,0 +1,227 @@
+//! What is said of each window of a long video, and how it is written.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use clip_backbone::pixels::Geometry;
+use serde::Serialize;
+
+use crate::answer::{Shown, bar, best, clip_text, printable};
+use crate::windows::{Event, Span, windows};
+use crate::{Ready, Result, Scored, UsedFrame};
+
+/// How a long video is cut up and seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Cut {
+    /// Length of a window.
+    pub window: Span,
+    /// From the start of one window to that of the next.
+    pub stride: Span,
+    /// T, frames a window.
+    pub frames: usize,
+    /// Classes kept of each.
+    pub top: usize,
+}
+
+/// The answer for one window.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Moment {
+    /// Seconds from the start of the video.
+    pub start: f64,
+    /// Seconds from the start of the video.
+    pub end: f64,
+    /// The most probable classes, best first.
+    pub predictions: Vec<Scored>,
+    /// The frames the model saw.
+    pub frames: Vec<UsedFrame>,
+}
+
+/// The answers for one video, in the order of time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Timeline {
+    /// The file.
+    pub video: String,
+    /// Seconds of a window.
+    pub window: f64,
+    /// Seconds from one window to the next.
+    pub stride: f64,
+    /// Frames in the file.
+    pub frame_count: usize,
+    /// The windows.
+    pub windows: Vec<Moment>,
+}
+
+/// See [`Ready::timeline`].
+pub(crate) fn timeline(
+    model: &Ready<'_>,
+    geometry: Geometry,
+    video: &Path,
+    cut: &Cut,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<Timeline> {
+    let mut timeline = Timeline {
+        video: video.to_string_lossy().into_owned(),
+        window: cut.window.seconds(),
+        stride: cut.stride.seconds(),
+        frame_count: 0,
+        windows: Vec::new(),
+    };
+    for event in windows(video, cut.frames, cut.window, cut.stride, geometry)? {
+        match event? {
+            Event::Part(part) => {
+                let probabilities = model.probabilities(&part.clip)?;
+                timeline.windows.push(Moment {
+                    start: part.start,
+                    end: part.end,
+                    predictions: best(model.labels(), &probabilities, cut.top),
+                    frames: UsedFrame::of(&part.clip),
+                });
+                progress(timeline.windows.len(), part.of);
+            }
+            Event::End(frames) => timeline.frame_count = frames,
+        }
+    }
+    Ok(timeline)
+}
+
+impl Shown for Timeline {
+    /// Tab-separated lines: video, start, end, rank, score, label.
+    fn plain(&self) -> String {
+        let mut text = String::new();
+        let video = printable(&self.video);
+        for Moment {
+            start,
+            end,
+            predictions,
+            ..
+        } in &self.windows
+        {
+            for (index, Scored { score, label }) in predictions.iter().enumerate() {
+                let rank = index + 1;
+                let label = printable(label);
+                let _ = writeln!(
+                    text,
+                    "{video}\t{start:.3}\t{end:.3}\t{rank}\t{score:.6}\t{label}"
+                );
+            }
+        }
+        text
+    }
+
+    /// One line a window, or one a class where several are kept: from, to, class, probability.
+    fn table(&self, columns: usize) -> String {
+        let mut text = format!("{}\n", clip_text(&printable(&self.video), columns));
+        let last = self.windows.last().map_or(0.0, |moment| moment.end);
+        let _ = writeln!(
+            text,
+            "  {}, {} windows of {} every {}",
+            clock(last),
+            self.windows.len(),
+            clock(self.window),
+            clock(self.stride)
+        );
+        let width = clock(last).len().max(4);
+        // Two spaces before and between, and eight for the percentage.
+        let fixed = 2 * width + 18;
+        let all = self.windows.iter().flat_map(|moment| &moment.predictions);
+        let longest = all.map(|scored| printable(&scored.label).chars().count());
+        let name_width = longest
+            .max()
+            .unwrap_or(0)
+            .min(columns.saturating_sub(fixed + 6).max(8));
+        let bar_width = columns.saturating_sub(fixed + name_width).min(30);
+        for moment in &self.windows {
+            for (place, Scored { score, label }) in moment.predictions.iter().enumerate() {
+                let (from, to) = match place {
+                    0 => (clock(moment.start), clock(moment.end)),
+                    _ => Default::default(),
+                };
+                let name = clip_text(&printable(label), name_width);
+                let padding = name_width.saturating_sub(name.chars().count());
+                let _ = writeln!(
+                    text,
+                    "  {from:>width$}  {to:>width$}  {name}{:padding$}  {:>5.1} %  {}",
+                    "",
+                    100.0 * score,
+                    bar(*score, bar_width)
+                );
+            }
+        }
+        text
+    }
+}
+
+/// `7.5 s`, `1:07.5` or `1:02:03.4`.
+fn clock(seconds: f64) -> String {
+    // Rounded before it is cut up, so that no minute has 60.0 seconds.
+    let tenths = (seconds * 10.0).round() as u64;
+    let (minutes, tenths) = (tenths / 600, tenths % 600);
+    let rest = format!("{}.{}", tenths / 10, tenths % 10);
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => format!("{rest} s"),
+        (0, minutes) => format!("{minutes}:{rest:0>4}"),
+        (hours, minutes) => format!("{hours}:{minutes:02}:{rest:0>4}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeline(label: &str, top: usize) -> Timeline {
+        let moment = |start: f64| Moment {
+            start,
+            end: start + 2.0,
+            predictions: [(0.75, label), (0.25, "run")]
+                .into_iter()
+                .map(|(score, label)| Scored {
+                    score,
+                    label: label.into(),
+                })
+                .take(top)
+                .collect(),
+            frames: Vec::new(),
+        };
+        Timeline {
+            video: "a\tb.mp4".into(),
+            window: 2.0,
+            stride: 61.5,
+            frame_count: 3,
+            windows: (0..70).map(|k| moment(61.5 * f64::from(k))).collect(),
+        }
+    }
+
+    #[test]
+    fn plain_lines_have_six_columns() {
+        let text = timeline("walk\nslowly", 2).plain();
+        assert!(text.starts_with("a\\tb.mp4\t0.000\t2.000\t1\t0.750000\twalk\\nslowly\n"));
+        assert_eq!(text.lines().count(), 140);
+        assert!(text.lines().all(|line| line.split('\t').count() == 6));
+    }
+
+    #[test]
+    fn the_table_fits_its_columns() {
+        for top in [1, 2] {
+            for label in ["walk", &"a very long label ".repeat(9)] {
+                for columns in [60, 80, 120] {
+                    let table = timeline(label, top).table(columns);
+                    let widest = table.lines().map(|line| line.chars().count()).max();
+                    assert!(widest <= Some(columns), "{table}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn times_read_as_a_clock_does() {
+        for (seconds, text) in [
+            (0.0, "0.0 s"),
+            (7.46, "7.5 s"),
+            (59.96, "1:00.0"),
+            (67.5, "1:07.5"),
+            (3723.4, "1:02:03.4"),
+        ] {
+            assert_eq!(clock(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! From packets to pictures.
+
+use std::{ffi::c_int, path::Path, ptr};
+
+use ffmpeg_next::ffi;
+
+use super::{Demuxer, Packet, Picture, block::Blocks, words};
+use crate::{Error, Limits};
+
+/// What became of a packet that was handed to the decoder.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is the decoder's now.
+    Taken,
+    /// The decoder found it undecodable.
+    Refused,
+}
+
+/// What the decoder gave.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// A picture.
+    Picture,
+    /// Nothing until the next packet.
+    Hungry,
+    /// Nothing any more.
+    End,
+    /// An error instead of a picture.
+    Damaged,
+}
+
+/// One decoder, single-threaded: workers decode different files side by side.
+pub(crate) struct Decoder {
+    context: *mut ffi::AVCodecContext,
+    guard: *mut Guard,
+}
+
+// SAFETY: the context is used by one thread at a time (all methods take `&mut self`), and
+// FFmpeg ties it to none; `guard` is ours and read between calls only.
+unsafe impl Send for Decoder {}
+
+/// What `take_buffer` needs to know and leaves behind.
+struct Guard {
+    max_pixels: u64,
+    too_large: Option<(c_int, c_int)>,
+    blocks: Blocks,
+}
+
+impl Decoder {
+    /// A decoder for the video stream of `demuxer`.
+    pub(crate) fn new(path: &Path, demuxer: &Demuxer, limits: &Limits) -> Result<Self, Error> {
+        let memory = || Error::Memory {
+            path: path.to_path_buf(),
+        };
+        let codec = demuxer.codec();
+        // SAFETY: `codec` is one of FFmpeg's own, which live as long as the process.
+        let context = unsafe { ffi::avcodec_alloc_context3(codec) };
+        if context.is_null() {
+            return Err(memory());
+        }
+        let guard = Guard {
+            max_pixels: limits.max_pixels,
+            too_large: None,
+            blocks: Blocks::new(),
+        };
+        let guard = Box::into_raw(Box::new(guard));
+        let decoder = Self { context, guard };
+        // SAFETY: a fresh context that is ours; the parameters are the stream's, copied
+        // here. `guard` outlives the context, see `drop`.
+        let code = unsafe {
+            let code = ffi::avcodec_parameters_to_context(context, demuxer.parameters());
+            (*context).thread_count = 1;
+            (*context).pkt_timebase = demuxer.time_base();
+            (*context).opaque = guard.cast();
+            (*context).get_buffer2 = Some(take_buffer);
+            if code < 0 {
+                code
+            } else {
+                ffi::avcodec_open2(context, codec, ptr::null_mut())
+            }
+        };
+        match code {
+            0.. => Ok(decoder),
+            code if code == ffi::AVERROR(ffi::ENOMEM) => Err(memory()),
+            code => Err(Error::Decoder {
+                path: path.to_path_buf(),
+                codec: demuxer.codec_name(),
+                reason: words(code),
+            }),
+        }
+    }
+
+    /// Hands over a packet.
+    pub(crate) fn send(&mut self, packet: &Packet) -> Sent {
+        // SAFETY: both are valid; FFmpeg takes its own reference to the bytes.
+        match unsafe { ffi::avcodec_send_packet(self.context, packet.as_ptr()) } {
+            0.. => Sent::Taken,
+            _ => Sent::Refused,
+        }
+    }
+
+    /// Says that no packet will follow, so that held-back pictures come out.
+    pub(crate) fn send_end(&mut self) {
+        // SAFETY: a null packet is how the end is said. The answer is an error only where it
+        // was said before.
+        unsafe { ffi::avcodec_send_packet(self.context, ptr::null()) };
+    }
+
+    /// Takes the next picture, where there is one.
+    pub(crate) fn receive(&mut self, picture: &mut Picture) -> Received {
+        // SAFETY: both are valid; FFmpeg clears the picture first.
+        match unsafe { ffi::avcodec_receive_frame(self.context, picture.as_mut_ptr()) } {
+            0.. => Received::Picture,
+            code if code == ffi::AVERROR(ffi::EAGAIN) => Received::Hungry,
+            ffi::AVERROR_EOF => Received::End,
+            _ => Received::Damaged,
+        }
+    }
+
+    /// Width and height of a picture that was refused for its size, once one was.
+    pub(crate) fn too_large(&self) -> Option<(usize, usize)> {
+        // SAFETY: ours from `new` to `drop`; FFmpeg touches it only inside the calls above.
+        let (width, height) = unsafe { (*self.guard).too_large }?;
+        Some((usize::try_from(width).ok()?, usize::try_from(height).ok()?))
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        // SAFETY: both are ours and freed once, the context, which refers to the guard,
+        // first.
+        unsafe {
+            ffi::avcodec_free_context(&raw mut self.context);
+            drop(Box::from_raw(self.guard));
+        }
+    }
+}
+
+/// Called by a decoder for the memory of each picture: the one place that knows a
+/// picture's size before any work is spent on it.
+unsafe extern "C" fn take_buffer(
+    context: *mut ffi::AVCodecContext,
+    frame: *mut ffi::AVFrame,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: FFmpeg calls this with a context of ours, whose `opaque` is its guard, and a
+    // frame whose size is set; one thread decodes, so nobody else holds the guard.
+    unsafe {
+        let guard = (*context).opaque.cast::<Guard>();
+        let (width, height) = ((*frame).width, (*frame).height);
+        let pixels = u64::from(width.unsigned_abs()) * u64::from(height.unsigned_abs());
+        if pixels > (*guard).max_pixels {
+            (*guard).too_large = Some((width, height));
+            return ffi::AVERROR(ffi::EINVAL);
+        }
+        match (*guard).blocks.give(context, frame) {
+            Some(code) => code,
+            None => ffi::avcodec_default_get_buffer2(context, frame, flags),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! One run through a video, from its first packet on: what every other way to the frames
+//! is measured against.
+
+use std::{collections::VecDeque, path::Path};
+
+use super::{
+    Error, FrameCount, Limits,
+    av::{Claims, Converter, Decoder, Packet, Picture, Received, Sent, Shown},
+    script::{Role, Unit},
+    tape::Tape,
+};
+use crate::Frame;
+use pixels::{Rows as _, whole};
+
+/// Errors in a row after which a decoder is not asked again for what it holds.
+const ERRORS_IN_A_ROW: usize = 100;
+
+/// A decoder on its way through a file.
+pub(super) struct Pass<'a> {
+    path: &'a Path,
+    limits: &'a Limits,
+    tape: &'a mut Tape,
+    claims: Claims,
+    decoder: Decoder,
+    units: Option<VecDeque<Unit>>,
+    state: State,
+    errors: usize,
+    picture: Picture,
+    converter: Converter,
+    count: FrameCount,
+    pixels: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The next packet is to be read.
+    Reading,
+    /// All packets are with the decoder.
+    Draining,
+    /// Nothing is left.
+    Ended,
+}
+
+impl<'a> Pass<'a> {
+    /// Begins at the first packet.
+    pub(super) fn new(
+        path: &'a Path,
+        limits: &'a Limits,
+        tape: &'a mut Tape,
+    ) -> Result<Self, Error> {
+        let memory = || Error::Memory {
+            path: path.to_path_buf(),
+        };
+        let demuxer = tape.demuxer();
+        Ok(Self {
+            path,
+            limits,
+            claims: demuxer.claims(),
+            decoder: Decoder::new(path, demuxer, limits)?,
+            tape,
+            units: None,
+            state: State::Reading,
+            errors: 0,
+            picture: Picture::new().ok_or_else(memory)?,
+            converter: Converter::default(),
+            count: FrameCount::default(),
+            pixels: 0,
+        })
+    }
+
+    /// The same, of these units alone: of all that is on the tape, nothing else is decoded.
+    pub(super) fn of(
+        path: &'a Path,
+        limits: &'a Limits,
+        tape: &'a mut Tape,
+        units: VecDeque<Unit>,
+    ) -> Result<Self, Error> {
+        let mut pass = Self::new(path, limits, tape)?;
+        pass.units = Some(units);
+        Ok(pass)
+    }
+
+    /// Decodes the next picture; its index among those of this pass, or `None` after the
+    /// last.
+    ///
+    /// # Errors
+    /// A limit; a failing disk; and, at the end of the stream, that too much of it was
+    /// damaged, or that nothing decoded.
+    pub(super) fn next(&mut self) -> Result<Option<usize>, Error> {
+        loop {
+            if self.state == State::Ended {
+                return Ok(None);
+            }
+            let received = self.decoder.receive(&mut self.picture);
+            self.check_size()?;
+            match received {
+                Received::Picture if self.picture.is_discarded() => self.errors = 0,
+                Received::Picture => {
+                    self.errors = 0;
+                    return self.take().map(Some);
+                }
+                // Trying again is how FFmpeg gets past the place.
+                Received::Damaged if self.errors < ERRORS_IN_A_ROW => {
+                    self.errors += 1;
+                    self.count.corrupt_packets += 1;
+                }
+                Received::End => return self.end(),
+                _ if self.state == State::Draining => return self.end(),
+                Received::Damaged | Received::Hungry => {
+                    self.errors = 0;
+                    self.feed()?;
+                }
+            }
+        }
+    }
+
+    /// The current picture as the frame of this index.
+    pub(super) fn frame(&mut self, index: usize) -> Result<Frame, Error> {
+        let time = self.seconds(index);
+        let mut shown = self.shown(index)?;
+        Ok(Frame {
+            index,
+            time,
+            width: shown.width(),
+            height: shown.height(),
+            rgb: whole(&mut shown),
+        })
+    }
+
+    /// The current picture, the frame of this index.
+    pub(super) fn shown(&mut self, index: usize) -> Result<Shown<'_>, Error> {
+        let orientation = self.picture.orientation();
+        let orientation = orientation.unwrap_or(self.claims.orientation);
+        let shown = self.converter.shown(&self.picture, orientation);
+        shown.map_err(|reason| Error::Convert {
+            path: self.path.to_path_buf(),
+            index,
+            reason,
+        })
+    }
+
+    /// Bytes of the current picture in RGB.
+    pub(super) fn bytes(&self) -> u64 {
+        self.picture.width() as u64 * self.picture.height() as u64 * 3
+    }
+
+    /// Refuses to hand out more than the limits allow.
+    pub(super) fn check_returned(&self, bytes: u64) -> Result<(), Error> {
+        let max = self.limits.max_returned_bytes;
+        if bytes <= max {
+            return Ok(());
+        }
+        let path = self.path.to_path_buf();
+        Err(Error::TooMany {
+            path,
+            what: "bytes of frames asked for",
+            max,
+        })
+    }
+
+    /// When the current picture, the frame of this index, is shown: seconds from the start.
+    pub(super) fn seconds(&self, index: usize) -> f64 {
+        self.claims.seconds(self.picture.time(), index)
+    }
+
+    /// Presentation time of the current picture, in units of the stream, and how it was coded.
+    pub(super) fn picture(&self) -> (Option<i64>, Option<Role>) {
+        (self.picture.time(), self.picture.role())
+    }
+
+    /// Whether all decoded as it should so far.
+    pub(super) fn is_whole(&self) -> bool {
+        self.count.corrupt_packets + self.count.damaged_frames == 0
+    }
+
+    /// What was counted so far.
+    pub(super) fn count(&self) -> FrameCount {
+        self.count
+    }
+
+    /// Hands the decoder a packet, or the end.
+    fn feed(&mut self) -> Result<(), Error> {
+        let sent = match &mut self.units {
+            None => match self.tape.next(self.path, self.limits)? {
+                Some(packet) => Some(self.decoder.send(packet)),
+                None => None,
+            },
+            Some(units) => units.pop_front().map(|unit| {
+                let packet = self.tape.packet(unit.packet);
+                let send = |part: &Packet| self.decoder.send(part);
+                let sent = packet.and_then(|packet| packet.part(unit.bytes, unit.time, send));
+                sent.unwrap_or(Sent::Refused)
+            }),
+        };
+        let Some(sent) = sent else {
+            self.decoder.send_end();
+            self.state = State::Draining;
+            return Ok(());
+        };
+        self.count.packets += 1;
+        // All pictures were received before, so the decoder has room for a packet: one that
+        // it does not take is one that it cannot decode.
+        if sent == Sent::Refused {
+            self.count.corrupt_packets += 1;
+        }
+        self.check_size()
+    }
+
+    /// Counts the picture just received.
+    fn take(&mut self) -> Result<usize, Error> {
+        let (width, height) = (self.picture.width(), self.picture.height());
+        self.refuse_above(width, height)?;
+        self.pixels = self.pixels.saturating_add(width as u64 * height as u64);
+        let max = self.limits.max_total_pixels;
+        let path = || self.path.to_path_buf();
+        if self.pixels > max {
+            return Err(Error::TooMany {
+                path: path(),
+                what: "decoded pixels",
+                max,
+            });
+        }
+        if self.count.frames >= self.limits.max_frames {
+            let max = self.limits.max_frames as u64;
+            return Err(Error::TooMany {
+                path: path(),
+                what: "frames",
+                max,
+            });
+        }
+        self.count.damaged_frames += usize::from(self.picture.is_damaged());
+        self.count.frames += 1;
+        Ok(self.count.frames - 1)
+    }
+
+    /// Passes judgement on the whole stream.
+    fn end(&mut self) -> Result<Option<usize>, Error> {
+        self.state = State::Ended;
+        let FrameCount {
+            frames,
+            packets,
+            corrupt_packets,
+            damaged_frames,
+        } = self.count;
+        let path = || self.path.to_path_buf();
+        if frames == 0 {
+            let corrupt = corrupt_packets;
+            return Err(Error::NothingDecodes {
+                path: path(),
+                packets,
+                corrupt,
+            });
+        }
+        let corrupt = corrupt_packets + damaged_frames;
+        let allowed = self.limits.max_corrupt;
+        if corrupt as f64 > allowed * packets as f64 {
+            return Err(Error::Corrupt {
+                path: path(),
+                packets,
+                corrupt,
+                allowed,
+            });
+        }
+        Ok(None)
+    }
+
+    fn check_size(&self) -> Result<(), Error> {
+        match self.decoder.too_large() {
+            Some((width, height)) => self.refuse_above(width, height),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_above(&self, width: usize, height: usize) -> Result<(), Error> {
+        let max = self.limits.max_pixels;
+        if width as u64 * height as u64 <= max {
+            return Ok(());
+        }
+        Err(Error::TooManyPixels {
+            path: self.path.to_path_buf(),
+            width,
+            height,
+            max,
+        })
+    }
+}

@@ -1,0 +1,10 @@
+//! Decoding: exact on real files and on made ones, and unmoved by hostile ones.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod hostile;
+mod made;
+mod shared;
+mod skipping;
+mod support;
+mod torture;
