@@ -272,7 +272,6 @@ fn settings_out_of_range_are_named() {
         },
     ];
     let names = [
-        "size",
         "flip",
         "grey",
         "hue",
