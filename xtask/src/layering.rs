@@ -11,17 +11,19 @@ use crate::{Error, Result};
 
 const BACKBONE: &str = "clip-backbone";
 const BLOCKS: [&str; 3] = ["motion", "prompts", "mcb"];
+const HUB: &str = "hub";
 const TESTKIT: &str = "testkit";
 
 /// What a crate may depend on within the workspace, tests aside; `None` for a crate that
 /// is not known here.
 fn allowed(package: &str) -> Option<Vec<&'static str>> {
     Some(match package {
-        BACKBONE | "data" | TESTKIT => vec![],
+        "data" | HUB | TESTKIT => vec![],
+        BACKBONE => vec![HUB],
         "motion" | "prompts" | "mcb" => vec![BACKBONE],
         "models" => [&[BACKBONE][..], &BLOCKS].concat(),
         "trainer" => [&[BACKBONE, "models", "data"][..], &BLOCKS].concat(),
-        "xtask" => vec!["data"],
+        "xtask" => vec!["data", HUB],
         _ => return None,
     })
 }
@@ -102,7 +104,7 @@ pub fn violations(metadata: &Metadata) -> Vec<String> {
             let to = dependency.name.as_str();
             let in_tests = dependency.kind.as_deref() == Some("dev");
             let fine = match to {
-                "tch" | "torch-sys" => !["data", "xtask", TESTKIT].contains(&name),
+                "tch" | "torch-sys" => !["data", HUB, "xtask", TESTKIT].contains(&name),
                 "ffmpeg-next" | "ffmpeg-sys-next" => name == "data",
                 TESTKIT => in_tests,
                 _ if !members.contains(to) => true,
@@ -201,7 +203,11 @@ mod tests {
     #[test]
     fn the_edges_wanted_are_fine() {
         let violations = found(&[
-            ("clip-backbone", vec![on("tch"), in_tests("testkit")]),
+            (
+                "clip-backbone",
+                vec![on("hub"), on("tch"), in_tests("testkit")],
+            ),
+            ("hub", vec![on("ureq"), in_tests("testkit")]),
             (
                 "motion",
                 vec![on("clip-backbone"), on("tch"), in_tests("testkit")],
@@ -216,8 +222,11 @@ mod tests {
             ("trainer", vec![on("models"), on("data"), on("clap")]),
             (
                 "xtask",
-                vec![json!({"name": "data", "kind": null, "features": [],
-                "uses_default_features": false})],
+                vec![
+                    json!({"name": "data", "kind": null, "features": [],
+                    "uses_default_features": false}),
+                    on("hub"),
+                ],
             ),
             ("testkit", vec![]),
         ]);
@@ -234,6 +243,7 @@ mod tests {
                 "mcb",
                 "models",
                 "data",
+                "hub",
                 "trainer",
                 "xtask",
             ]
@@ -249,6 +259,12 @@ mod tests {
             ("clip-backbone", on("motion")),
             ("clip-backbone", on("data")),
             ("data", on("models")),
+            ("data", on("hub")),
+            ("hub", on("data")),
+            ("hub", on("clip-backbone")),
+            ("hub", on("tch")),
+            ("motion", on("hub")),
+            ("trainer", on("hub")),
             ("data", on("tch")),
             ("data", json!({"name": "tch", "kind": "build"})),
             ("models", on("data")),
