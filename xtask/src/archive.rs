@@ -5,11 +5,12 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read as _};
 use std::path::{Component, Path, PathBuf};
 
+use hub::Event;
 use serde::{Deserialize, Serialize};
 use zip::ZipArchive;
 
 use crate::places::make_folder;
-use crate::progress::Meter;
+use crate::progress::observe;
 use crate::{Error, Result};
 
 /// A file that was unpacked.
@@ -82,7 +83,12 @@ pub fn unpack(
         chosen.push((index, path));
     }
 
-    let mut meter = Meter::start(label, Some(total), 0);
+    let mut observe = observe(label);
+    observe(Event::Start {
+        total: Some(total),
+        here: 0,
+    });
+    let mut done = 0;
     let mut files = Vec::with_capacity(chosen.len());
     for (index, path) in chosen {
         let mut entry = zip.by_index(index).map_err(|e| broken(e.to_string()))?;
@@ -105,10 +111,11 @@ pub fn unpack(
                 }
             )));
         }
-        meter.advance(bytes);
+        done += bytes;
+        observe(Event::At(done));
         files.push(Unpacked { path, bytes });
     }
-    meter.finish();
+    observe(Event::Done);
     Ok(files)
 }
 

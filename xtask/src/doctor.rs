@@ -6,10 +6,10 @@
 use std::fs;
 use std::path::Path;
 
+use hub::{CLIP, Hub};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::hub;
 use crate::places::Places;
 use crate::progress::bytes;
 use crate::setup::libtorch::{Found, VERSION, of_python};
@@ -587,23 +587,23 @@ fn vocabulary_there(places: &Places) -> Check {
 fn weights(places: &Places) -> Check {
     let name = "weights";
     let cure = "cargo xtask download-clip, or pass --checkpoint a path";
-    let settings = match hub::Settings::from(|name| std::env::var_os(name)) {
-        Ok(settings) => settings,
+    let hub = match Hub::from_env() {
+        Ok(hub) => hub,
         Err(e) => return Check::new(name, Status::Warn, e.to_string()).cure(cure),
     };
-    let cached = hub::cached(&settings);
+    let cached = hub.list(&CLIP);
     let list: Vec<Value> = cached
         .iter()
-        .map(|one| json!({ "id": one.id, "bytes": one.bytes }))
+        .map(|one| json!({ "id": one.repository, "bytes": one.bytes }))
         .collect();
-    let data = json!({ "cache": settings.cache, "checkpoints": list });
+    let data = json!({ "cache": hub.cache, "checkpoints": list });
     if cached.is_empty() {
-        let text = format!("no CLIP checkpoint in {}", places.short(&settings.cache));
+        let text = format!("no CLIP checkpoint in {}", places.short(&hub.cache));
         return Check::new(name, Status::Warn, text).cure(cure).data(data);
     }
     let text: Vec<String> = cached
         .iter()
-        .map(|one| format!("{} ({})", one.id, bytes(one.bytes)))
+        .map(|one| format!("{} ({})", one.repository, bytes(one.bytes)))
         .collect();
     Check::new(name, Status::Ok, text.join(", ")).data(data)
 }

@@ -14,34 +14,9 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
-    /// No answer from a server: no network, no such host, a connection that kept breaking.
-    #[error("no answer from {url}: {reason}")]
-    Unreachable {
-        /// The address asked.
-        url: String,
-        /// What the last attempt met.
-        reason: String,
-    },
-    /// A server answered, but not with what was asked for.
-    #[error("{url} answered {status}{hint}")]
-    Status {
-        /// The address asked.
-        url: String,
-        /// The HTTP status.
-        status: u16,
-        /// What to do about it, or nothing.
-        hint: String,
-    },
-    /// A file's content is not what its source promises.
-    #[error("{what} is not what was promised: expected {expected}, got {got}")]
-    Content {
-        /// The file's address or path.
-        what: String,
-        /// The promised size or hash.
-        expected: String,
-        /// What came.
-        got: String,
-    },
+    /// A download failed, or is not what was promised.
+    #[error(transparent)]
+    Hub(#[from] hub::Error),
     /// An archive that is broken, or that would write outside its folder.
     #[error("{}: {reason}", path.display())]
     Archive {
@@ -98,14 +73,6 @@ pub enum Error {
         /// The file, address or value.
         what: String,
         /// What is wrong with it.
-        reason: String,
-    },
-    /// A hub checkpoint that cannot be used.
-    #[error("{id}: {reason}")]
-    Hub {
-        /// The hub id.
-        id: String,
-        /// What is wrong, and what to do.
         reason: String,
     },
     /// The disk has too little room.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Error;
 use clap::{Parser, Subcommand};
 use xtask::prepare::{self, Workplace};
-use xtask::{bench, check, demo, doctor, hub, setup, workspace};
+use xtask::{bench, check, demo, doctor, download_clip, setup, workspace};
 
 /// What stands around the product: set-up, diagnosis, the whole check, downloads.
 #[derive(Debug, Parser)]
@@ -36,7 +36,7 @@ enum Command {
     /// Measure everything and write one Markdown table, beside the Python stack if asked
     Bench(bench::Options),
     /// Fetch a CLIP checkpoint into the Hugging Face cache, resumable and verified
-    DownloadClip(hub::Options),
+    DownloadClip(download_clip::Options),
     /// Fetch, unpack and list UCF-101
     PrepareUcf101(prepare::Options),
     /// Fetch, unpack and list HMDB-51
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         }
         Command::Test => check::run().map(|well| if well { WELL } else { FAILED }),
         Command::Bench(options) => bench::run(&options).map(|()| WELL),
-        Command::DownloadClip(options) => hub::run(&options).map(|()| WELL),
+        Command::DownloadClip(options) => download_clip::run(&options).map(|()| WELL),
         Command::PrepareUcf101(options) => {
             prepare::prepare_ucf101(&options, &Workplace::of_user()).map(said)
         }

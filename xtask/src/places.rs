@@ -132,19 +132,15 @@ pub fn lock(path: &Path) -> Result<File> {
         .write(true)
         .open(path)
         .map_err(Error::io("open", path))?;
-    lock_file(&file, path)?;
-    Ok(file)
-}
-
-pub(crate) fn lock_file(file: &File, path: &Path) -> Result<()> {
     match file.try_lock() {
-        Ok(()) => Ok(()),
+        Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
             eprintln!("waiting for another process that holds {}", path.display());
-            file.lock().map_err(Error::io("lock", path))
+            file.lock().map_err(Error::io("lock", path))?;
         }
-        Err(fs::TryLockError::Error(source)) => Err(Error::io("lock", path)(source)),
+        Err(fs::TryLockError::Error(source)) => return Err(Error::io("lock", path)(source)),
     }
+    Ok(file)
 }
 
 #[cfg(test)]

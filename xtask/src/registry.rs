@@ -10,9 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::download::{Client, Promise, Wanted};
+use hub::{Client, Promise, Wanted, sha256_of};
+
 use crate::places::make_folder;
-use crate::{Error, Result};
+use crate::{Error, Result, progress};
 
 /// What pip asks where nobody says otherwise.
 const PUBLIC: &str = "https://pypi.org/simple";
@@ -50,7 +51,7 @@ impl Registry {
         );
         Self {
             indexes,
-            client: Client::default(),
+            client: Client::default().with_progress(progress::observe),
             pip: true,
         }
     }
@@ -68,14 +69,16 @@ impl Registry {
     /// Brings `wheel` into `folder` and gives its path.
     ///
     /// # Errors
-    /// [`Error::Content`] where the hash differs, [`Error::Wheel`] where neither way works,
+    /// [`hub::Error::Content`] where the hash differs, [`Error::Wheel`] where neither way works,
     /// and the direct way's error where there is no pip to try.
     pub fn fetch(&self, wheel: &Wheel, folder: &Path) -> Result<PathBuf> {
         let target = folder.join(wheel.file);
         let direct = match self.fetch_directly(wheel, &target) {
             Ok(()) => return Ok(target),
             // Wrong content and a full disk are not pip's to mend.
-            Err(e @ (Error::Content { .. } | Error::Io { .. })) => return Err(e),
+            Err(e @ Error::Hub(hub::Error::Content { .. } | hub::Error::Io { .. })) => {
+                return Err(e);
+            }
             Err(e) => e,
         };
         if !self.pip {
@@ -84,7 +87,7 @@ impl Registry {
         eprintln!("{direct}; trying pip");
         match pip_download(wheel, folder, &target) {
             Ok(()) => Ok(target),
-            Err(e @ Error::Content { .. }) => Err(e),
+            Err(e @ Error::Hub(hub::Error::Content { .. })) => Err(e),
             Err(pip) => Err(Error::Wheel {
                 file: wheel.file.into(),
                 direct: direct.to_string(),
@@ -140,11 +143,12 @@ impl Registry {
                 file: wheel.file.into(),
             })?;
         if let Some(sha256) = offer.sha256.filter(|sha256| sha256 != wheel.sha256) {
-            return Err(Error::Content {
+            return Err(hub::Error::Content {
                 what: format!("{} at {page}", wheel.file),
                 expected: format!("sha256 {}", wheel.sha256),
                 got: sha256,
-            });
+            }
+            .into());
         }
         Ok(absolute(&offer.url, &answer.url))
     }
@@ -414,13 +418,14 @@ fn pip_download(wheel: &Wheel, folder: &Path, target: &Path) -> Result<()> {
         return Err(failed(format!("failed ({status})")));
     }
     let came = into.path().join(wheel.file);
-    let sha256 = crate::download::sha256_of(&came)?;
+    let sha256 = sha256_of(&came)?;
     if sha256 != wheel.sha256 {
-        return Err(Error::Content {
+        return Err(hub::Error::Content {
             what: format!("{} through pip", wheel.file),
             expected: format!("sha256 {}", wheel.sha256),
             got: sha256,
-        });
+        }
+        .into());
     }
     fs::rename(&came, target).map_err(Error::io("rename to", target))
 }

@@ -252,7 +252,7 @@ fn an_interrupted_run_keeps_what_it_has() {
     });
     let error = prepare_ucf101(&bench.by_url(&refusing), &bench.place()).unwrap_err();
     assert!(
-        matches!(error, Error::Status { status: 404, .. }),
+        matches!(error, Error::Hub(hub::Error::Status { status: 404, .. })),
         "{error}"
     );
     assert!(error.to_string().contains(UCF_LISTS), "{error}");
@@ -277,7 +277,10 @@ fn an_answer_of_another_size_is_refused() {
         reply
     });
     let error = prepare_ucf101(&bench.by_url(&server), &bench.place()).unwrap_err();
-    assert!(matches!(error, Error::Content { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Hub(hub::Error::Content { .. })),
+        "{error}"
+    );
     assert!(!bench.path("root/archives").join(UCF).exists());
     assert!(!bench.path("root/manifest.json").exists());
 }

@@ -106,32 +106,14 @@ pub enum Error {
         /// Parameters of the wrong shape or element type, each with what was expected and got.
         wrong: Vec<String>,
     },
-    /// A checkpoint of the hub that is neither cached nor can be fetched.
-    #[error(
-        "{id} is not in the cache {} and was not fetched: {reason}; run `cargo xtask download-clip {id}` where there is a network, or name a folder",
-        cache.display()
-    )]
-    NotCached {
-        /// The checkpoint's id on the hub.
-        id: String,
-        /// The cache's folder.
-        cache: PathBuf,
-        /// Why it was not fetched.
-        reason: String,
-    },
-    /// A file of the hub's whose content is not what its name promises.
-    #[error("{}: its hash is {got}, not {expected}; remove it and fetch it again", path.display())]
-    Hash {
-        /// The file.
-        path: PathBuf,
-        /// The hash that the hub gave.
-        expected: String,
-        /// The content's.
-        got: String,
-    },
+    /// A checkpoint on a hub that is neither cached nor can be fetched, or a cached file that is
+    /// damaged.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] hub::Error),
     /// No vocabulary for a checkpoint that brings none.
     #[error(
-        "no tokenizer: {} is not there; run `cargo xtask setup`, or name a tokenizer.json, a vocab.json beside its merges.txt, or a bpe_simple_vocab_16e6.txt.gz",
+        "no tokenizer: {} is not there; name a tokenizer.json, a vocab.json beside its merges.txt, or OpenAI's bpe_simple_vocab_16e6.txt.gz",
         path.display()
     )]
     NoTokenizer {

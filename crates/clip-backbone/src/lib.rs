@@ -9,8 +9,6 @@ mod clip;
 mod config;
 mod error;
 mod hook;
-#[cfg(feature = "hub")]
-mod hub;
 mod kernels;
 pub mod layers;
 mod packed;
@@ -28,7 +26,7 @@ pub use config::{Config, TextConfig, VisionConfig};
 pub use error::Error;
 pub use hook::{BlockHook, NoHook};
 #[cfg(feature = "hub")]
-pub use hub::Hub;
+pub use hub;
 pub use parameters::{Parameter, ParameterSource, Usage};
 /// Pictures and geometry, of which [`Preprocess`] is made.
 pub use pixels;

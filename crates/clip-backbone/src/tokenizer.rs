@@ -75,7 +75,7 @@ impl Tokenizer {
         tables.build(&file, context)
     }
 
-    /// Where `cargo xtask setup` puts OpenAI's vocabulary: `$XDG_DATA_HOME`, or else
+    /// OpenAI's vocabulary for all checkpoints of this user: in `$XDG_DATA_HOME`, or else
     /// `~/.local/share`, below `seeing-in-flowing`.
     pub fn default_path() -> PathBuf {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());

@@ -271,14 +271,7 @@ fn settings_out_of_range_are_named() {
             ..everything()
         },
     ];
-    let names = [
-        "flip",
-        "grey",
-        "hue",
-        "scales",
-        "scales",
-        "magnitude",
-    ];
+    let names = ["flip", "grey", "hue", "scales", "scales", "magnitude"];
     for (augment, name) in bad.iter().zip(names) {
         let error = augment.check().unwrap_err().to_string();
         assert!(error.contains(name), "{error}");

@@ -1,10 +1,13 @@
-//! What the workspace's tests share: where reference data lies, generated parameters, archives.
+//! What the workspace's tests share: where reference data lies, generated parameters, archives, a
+//! server.
 //!
 //! A fresh clone has no reference data; a test that wants it says on one line that it
 //! was skipped, and passes.
 
 pub mod formula;
+pub mod hub;
 pub mod rar;
+pub mod server;
 
 use std::path::{Path, PathBuf};
 

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hub::{Promise, Wanted};
+
 use super::Workplace;
-use crate::download::{Promise, Wanted};
 use crate::progress::bytes;
 use crate::{Error, Result};
 
@@ -45,7 +46,7 @@ pub(super) fn from_folder(folder: &Path, names: &[&str]) -> Result<Vec<PathBuf>>
 ///
 /// # Errors
 /// Too little room on the disk, said before the first byte; and what
-/// [`Client::file`](crate::download::Client::file) refuses.
+/// [`Client::file`](hub::Client::file) refuses.
 pub(super) fn download(
     place: &Workplace,
     folder: &Path,

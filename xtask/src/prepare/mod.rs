@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 
 use data::Manifest;
 use data::formats::{Found, Missing, ReadOptions};
+use hub::Client;
 
-use crate::download::Client;
 use crate::places::make_folder;
-use crate::{Error, Result, workspace};
+use crate::{Error, Result, progress, workspace};
 
 pub use charades::prepare_charades;
 pub use check_videos::{CheckOptions, check_videos};
@@ -62,7 +62,7 @@ impl Workplace {
     #[must_use]
     pub fn of_user() -> Self {
         Self {
-            client: Client::default(),
+            client: Client::default().with_progress(progress::observe),
             programs: std::env::var_os("PATH").unwrap_or_default(),
         }
     }

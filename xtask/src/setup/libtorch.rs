@@ -7,15 +7,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hub::{Client, Promise, Wanted};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{Unpacked, intact, unpack};
-use crate::download::{Client, Promise, Wanted};
 use crate::places::{Places, lock, make_folder, sync_folder, write_whole};
 use crate::registry::{Registry, python};
 use crate::setup::wheels::pins;
 use crate::workspace::output_of;
-use crate::{Error, Result};
+use crate::{Error, Result, progress};
 
 /// The version that `tch` 0.26 is written for.
 pub const VERSION: &str = "2.13.0";
@@ -274,7 +274,7 @@ pub fn install(managed: Managed, places: &Places, registry: &Registry) -> Result
     let (sources, libraries) = match managed.from {
         From::Registry => from_wheels(managed.kind, registry, &downloads, unpacked.path())?,
         From::Pytorch => {
-            let client = Client::default();
+            let client = Client::default().with_progress(progress::observe);
             from_zip(managed.kind, OFFICIAL, &client, &downloads, unpacked.path())?
         }
     };
@@ -630,7 +630,7 @@ mod tests {
         });
         let folder = tempfile::tempdir().unwrap();
         let into = folder.path().join("out");
-        let client = Client::new(crate::download::Patience {
+        let client = Client::new(hub::Patience {
             attempts: 1,
             pause: Duration::ZERO,
             silence: Duration::from_secs(5),

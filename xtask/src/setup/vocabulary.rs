@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use hub::sha256_of;
+
 use crate::archive::unpack;
-use crate::download::sha256_of;
 use crate::places::{Places, lock, make_folder, sync_folder};
 use crate::registry::Registry;
 use crate::setup::wheels::OPEN_CLIP;
@@ -30,7 +31,7 @@ pub fn present(places: &Places) -> bool {
 /// Places the vocabulary; says whether it had to.
 ///
 /// # Errors
-/// What [`Registry::fetch`] and [`unpack`] meet, and [`Error::Content`] where the wheel
+/// What [`Registry::fetch`] and [`unpack`] meet, and [`hub::Error::Content`] where the wheel
 /// holds another file under that name.
 pub fn ensure(places: &Places, registry: &Registry) -> Result<bool> {
     if present(places) {
@@ -54,11 +55,12 @@ pub fn ensure(places: &Places, registry: &Registry) -> Result<bool> {
     let file = unpacked.path().join(FILE);
     let sha256 = sha256_of(&file)?;
     if sha256 != SHA256 {
-        return Err(Error::Content {
+        return Err(hub::Error::Content {
             what: format!("{entry} in {}", wheel.display()),
             expected: format!("sha256 {SHA256}"),
             got: sha256,
-        });
+        }
+        .into());
     }
     fs::File::open(&file)
         .and_then(|file| file.sync_all())

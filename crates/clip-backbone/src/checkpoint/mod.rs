@@ -68,11 +68,11 @@ impl Checkpoint {
     /// Opens a folder, a file that says its own shape, as OpenAI's `.pt` does, or what the
     /// hub has under an id such as `openai/clip-vit-base-patch16`.
     ///
-    /// What exists as a path is a path. An id may end in `@revision`; the hub is
-    /// [`Hub::from_env`](crate::Hub::from_env).
+    /// What exists as a path is a path. An id may end in `@revision`; the hub is the one that
+    /// the environment describes.
     ///
     /// # Errors
-    /// [`Error::NoCheckpoint`] where there is none; [`Error::NotCached`] for an id that is
+    /// [`Error::NoCheckpoint`] where there is none; [`Error::Hub`] for an id that is
     /// neither cached nor can be fetched; [`Error::Unsupported`] for another architecture;
     /// [`Error::ConfigFile`], [`Error::Malformed`] and [`Error::Io`] for files that are wrong,
     /// damaged or unreadable; [`Error::Parameters`] where weights and configuration do not
@@ -84,9 +84,9 @@ impl Checkpoint {
         }
         #[cfg(feature = "hub")]
         if !place.exists()
-            && let Some(id) = place.to_str().filter(|text| crate::Hub::is_id(text))
+            && let Some(id) = place.to_str().and_then(|text| text.parse().ok())
         {
-            return Self::open_from_hub(id, &crate::Hub::from_env());
+            return Self::open_from_hub(&id, &hub::Hub::from_env()?);
         }
         Self::open_file(place, None)
     }
@@ -96,8 +96,8 @@ impl Checkpoint {
     /// # Errors
     /// As [`open`](Self::open).
     #[cfg(feature = "hub")]
-    pub fn open_from_hub(id: &str, hub: &crate::Hub) -> Result<Self> {
-        Self::open_folder(&hub.snapshot(id)?)
+    pub fn open_from_hub(id: &hub::Id, hub: &hub::Hub) -> Result<Self> {
+        Self::open_folder(&hub.snapshot(id, &hub::CLIP)?)
     }
 
     /// Opens bare weights of the shape `config`, a preset for one.
@@ -497,7 +497,7 @@ fn openai_config(path: &Path, named: &Named) -> Result<Config> {
 }
 
 /// Hands a file's bytes to `update`, piece by piece.
-pub(crate) fn hash_file(path: &Path, mut update: impl FnMut(&[u8])) -> Result<()> {
+fn hash_file(path: &Path, mut update: impl FnMut(&[u8])) -> Result<()> {
     let fault = |source| Error::Io {
         op: "read",
         path: path.into(),
@@ -514,6 +514,18 @@ pub(crate) fn hash_file(path: &Path, mut update: impl FnMut(&[u8])) -> Result<()
 }
 
 /// Bytes in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(all(test, feature = "hub"))]
+mod tests {
+    use super::FOLDERS;
+    use crate::OPENAI_VOCABULARY;
+
+    #[test]
+    fn the_layouts_read_are_those_fetched() {
+        assert_eq!(FOLDERS, hub::CLIP.layouts);
+        assert!(hub::CLIP.companions.contains(&OPENAI_VOCABULARY));
+    }
 }

@@ -1181,7 +1181,7 @@ fn vocabularies() {
         Tokenizer::open(place, 77),
         "NoTokenizer",
         "",
-        "cargo xtask setup",
+        "merges.txt",
     );
 
     let gz = place.join("bpe_simple_vocab_16e6.txt.gz");

@@ -6,11 +6,11 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use common::{Reply, Server, client, content, sha256};
-use xtask::Error;
-use xtask::download::{Fetched, Promise, Wanted};
-use xtask::registry::{Registry, Wheel};
+use common::{client, sha256};
+use hub::{Error, Event, Fetched, Promise, Wanted};
+use testkit::server::{Reply, Server, content};
 
 const LENGTH: usize = 300_000;
 
@@ -281,75 +281,46 @@ fn two_at_once_share_one_download() {
     );
 }
 
-/// An index that offers one wheel, its page in HTML with a relative link.
-fn index(body: &'static [u8], hash: Option<&str>) -> Server {
-    let fragment = hash
-        .map(|hash| format!("#sha256={hash}"))
-        .unwrap_or_default();
-    Server::start(move |request, _| match request.path.as_str() {
-        "/simple/a-b/" => Reply::ok(format!("<a href=\"../../files/a_b-1.whl{fragment}\">a</a>")),
-        "/files/a_b-1.whl" => Reply::ranged(request, body),
-        _ => Reply::status(404),
-    })
-}
-
-const BODY: &[u8] = b"a small wheel";
-
-fn wheel(hash: &str) -> Wheel {
-    Wheel {
-        package: "a-b",
-        version: "1",
-        file: "a_b-1.whl",
-        sha256: hash.to_string().leak(),
-        bytes: BODY.len() as u64,
-    }
-}
-
 #[test]
-fn a_wheel_comes_through_the_index() {
-    let hash = sha256(BODY);
+fn an_observer_sees_the_transfer_from_its_start_to_its_end() {
+    let body = content(LENGTH);
+    let hash = sha256(&body);
+    let server = Server::start(move |request, before| {
+        let reply = Reply::ranged(request, &body);
+        match before {
+            0 => reply.cut(LENGTH / 2),
+            _ => reply,
+        }
+    });
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let client = client().with_progress(move |label| {
+        let (log, label) = (Arc::clone(&log), label.to_owned());
+        Box::new(move |event| log.lock().unwrap().push(format!("{label}: {event:?}")))
+    });
     let folder = tempfile::tempdir().unwrap();
-    for offered in [Some(hash.as_str()), None] {
-        let server = index(BODY, offered);
-        let registry = Registry::at(&format!("{}/simple/", server.base), client());
-        let path = registry.fetch(&wheel(&hash), folder.path()).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), BODY);
-        fs::remove_file(path).unwrap();
-    }
-}
-
-#[test]
-fn the_pin_decides_not_the_index() {
-    let hash = sha256(BODY);
-    let folder = tempfile::tempdir().unwrap();
-    // The index vouches for another content, or sends one.
-    let server = index(BODY, Some(&sha256(b"other")));
-    let registry = Registry::at(&format!("{}/simple", server.base), client());
-    let error = registry.fetch(&wheel(&hash), folder.path()).unwrap_err();
-    assert!(matches!(error, Error::Content { .. }), "{error}");
-    let server = index(b"other wheel..", Some(&hash));
-    let registry = Registry::at(&format!("{}/simple", server.base), client());
-    let error = registry.fetch(&wheel(&hash), folder.path()).unwrap_err();
-    assert!(matches!(error, Error::Content { .. }), "{error}");
-    // It offers other files only, or no such project.
-    let other = Wheel {
-        file: "a_b-2.whl",
-        ..wheel(&hash)
+    let url = format!("{}/file", server.base);
+    let wanted = Wanted {
+        url: &url,
+        promise: Promise::Sha256(hash),
+        bytes: Some(LENGTH as u64),
+        authorization: None,
+        label: "the file",
     };
-    let error = registry.fetch(&other, folder.path()).unwrap_err();
-    assert!(matches!(error, Error::NotOffered { .. }), "{error}");
-    let other = Wheel {
-        package: "c",
-        ..wheel(&hash)
+    client.file(&wanted, &folder.path().join("file")).unwrap();
+    let seen = seen.lock().unwrap();
+    let start = Event::Start {
+        total: Some(LENGTH as u64),
+        here: 0,
     };
-    let error = registry.fetch(&other, folder.path()).unwrap_err();
-    assert!(
-        matches!(error, Error::Status { status: 404, .. }),
-        "{error}"
+    assert_eq!(seen.first().unwrap(), &format!("the file: {start:?}"));
+    assert_eq!(
+        seen.iter().filter(|line| line.contains("going on")).count(),
+        1
     );
-    assert!(
-        fs::read_dir(folder.path())
-            .unwrap()
-            .all(|entry| { entry.unwrap().metadata().unwrap().len() == 0 })
-    );
+    let end = [
+        format!("the file: {:?}", Event::At(LENGTH as u64)),
+        format!("the file: {:?}", Event::Done),
+    ];
+    assert_eq!(seen[seen.len() - 2..], end);
 }

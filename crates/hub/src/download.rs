@@ -1,0 +1,343 @@
+//! One way to fetch a file: resumed, verified, and never half there.
+//!
+//! Bytes go to `<target>.incomplete`, which a later attempt (in this run or the next)
+//! continues with a range request. Only content of the promised hash is renamed to the
+//! target, so whatever lies there may be trusted.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use sha2::Digest as _;
+use ureq::Body;
+use ureq::http::{Response, header};
+
+use crate::cache::{lock_file, make_folder, sync_folder};
+use crate::client::{Client, is_transient};
+use crate::hash::{Hashing, git_blob, hex, sha256_of};
+use crate::progress::{Event, Observer, bytes};
+use crate::{Error, Result};
+
+/// What is promised of a file's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Promise {
+    /// A SHA-256 in lower-case hex.
+    Sha256(String),
+    /// A git blob's SHA-1 in lower-case hex, as hubs give for small files.
+    GitBlob(String),
+    /// Nothing but the connection's own protection; the SHA-256 is reported.
+    Nothing,
+}
+
+/// A file to fetch.
+#[derive(Debug, Clone)]
+pub struct Wanted<'a> {
+    /// Where it is offered.
+    pub url: &'a str,
+    /// What is promised of its content.
+    pub promise: Promise,
+    /// Its size where known; a longer or shorter answer is refused.
+    pub bytes: Option<u64>,
+    /// `Authorization`, where the server wants one. It is not sent on to where a redirect leads.
+    pub authorization: Option<&'a str>,
+    /// Its name in progress reports.
+    pub label: &'a str,
+}
+
+/// A file that came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The SHA-256 of its content.
+    pub sha256: String,
+    /// Its size.
+    pub bytes: u64,
+    /// How many bytes an earlier run had left.
+    pub resumed: u64,
+}
+
+impl Client {
+    /// Fetches `wanted` to `target`, continuing what an interrupted run has left.
+    ///
+    /// Two processes may want the same target: the second waits and finds it done.
+    ///
+    /// # Errors
+    /// [`Error::Content`] where what came breaks the promise (nothing of it is kept),
+    /// [`Error::Unreachable`] and [`Error::Status`] from the server, [`Error::Io`] from the disk.
+    pub fn file(&self, wanted: &Wanted<'_>, target: &Path) -> Result<Fetched> {
+        let folder = target.parent().unwrap_or(Path::new("."));
+        make_folder(folder)?;
+        let mut observe = self.observer(wanted.label);
+        let mut name = target.file_name().unwrap_or_default().to_os_string();
+        name.push(".incomplete");
+        let part = target.with_file_name(name);
+        let mut partial = Partial::open(&part, &mut observe)?;
+        if let Some(fetched) = present(wanted, target)? {
+            let _ = fs::remove_file(&part);
+            observe(Event::Note(&format!(
+                "{} already here",
+                bytes(fetched.bytes)
+            )));
+            return Ok(fetched);
+        }
+        let left = partial.length;
+        let mut resumed = left;
+        observe(Event::Start {
+            total: wanted.bytes,
+            here: left,
+        });
+        let mut failures = self.failures(wanted.url);
+        loop {
+            let before = partial.length;
+            if let Transfer::Broken(reason) = self.transfer(wanted, &mut partial, &mut observe)? {
+                if partial.length > before {
+                    failures.forget();
+                }
+                failures.add(&reason)?;
+                let next = match partial.length {
+                    0 => "trying again".to_owned(),
+                    length => format!("going on at {}", bytes(length)),
+                };
+                observe(Event::Note(&format!("{reason}; {next}")));
+                continue;
+            }
+            let sha256 = partial.digest();
+            if let Some((expected, got)) = wanted.promise.broken_by(&sha256, &part)? {
+                partial.restart()?;
+                observe(Event::At(0));
+                if resumed > 0 {
+                    // What an earlier run left may be at fault: once more, from nothing.
+                    resumed = 0;
+                    continue;
+                }
+                let _ = fs::remove_file(&part);
+                return Err(Error::Content {
+                    what: wanted.url.into(),
+                    expected,
+                    got,
+                });
+            }
+            partial.file.sync_all().map_err(Error::io("sync", &part))?;
+            fs::rename(&part, target).map_err(Error::io("rename to", target))?;
+            sync_folder(folder);
+            observe(Event::Done);
+            return Ok(Fetched {
+                sha256,
+                bytes: partial.length,
+                resumed: left,
+            });
+        }
+    }
+
+    /// One request, appended to `partial` as far as it comes.
+    fn transfer(
+        &self,
+        wanted: &Wanted<'_>,
+        partial: &mut Partial,
+        observe: &mut Observer,
+    ) -> Result<Transfer> {
+        let url = wanted.url;
+        let offset = partial.length;
+        if offset > 0 && wanted.bytes == Some(offset) {
+            return Ok(Transfer::Done);
+        }
+        let range = format!("bytes={offset}-");
+        let ranged: &[(header::HeaderName, &str)] = match offset {
+            0 => &[],
+            _ => &[(header::RANGE, &range)],
+        };
+        let mut response = match self.get(url, wanted.authorization, ranged) {
+            Ok(response) => response,
+            Err(e) => return self.retriable(url, &e).map(Transfer::Broken),
+        };
+        match response.status().as_u16() {
+            206 if offset > 0 && range_start(&response) == Some(offset) => {}
+            200 => partial.restart()?,
+            // The range lies beyond the file, or is not the one asked for: what is here
+            // is not the beginning of it.
+            206 | 416 if offset > 0 => {
+                partial.restart()?;
+                observe(Event::At(0));
+                return Ok(Transfer::Broken("the server cannot continue".into()));
+            }
+            status if is_transient(status) => {
+                return Ok(Transfer::Broken(format!("status {status}")));
+            }
+            status => {
+                return Err(Error::Status {
+                    url: url.into(),
+                    status,
+                });
+            }
+        }
+        observe(Event::At(partial.length));
+        let length = text_of(&response, header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
+        let end = length.map(|length: u64| partial.length + length);
+        if let (Some(expected), Some(got)) = (wanted.bytes, end)
+            && expected != got
+        {
+            partial.restart()?;
+            return Err(Error::Content {
+                what: url.into(),
+                expected: format!("{expected} bytes"),
+                got: format!("{got} bytes{}", kind_of(&response)),
+            });
+        }
+        let expected = wanted.bytes.or(end);
+        let limit = expected.unwrap_or(u64::MAX);
+        let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
+        let mut buffer = vec![0; 1 << 17];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => {
+                    partial.append(buffer.get(..count).unwrap_or_default())?;
+                    observe(Event::At(partial.length));
+                    if partial.length > limit {
+                        partial.restart()?;
+                        return Err(Error::Content {
+                            what: url.into(),
+                            expected: format!("{limit} bytes"),
+                            got: "more".into(),
+                        });
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Ok(Transfer::Broken(e.to_string())),
+            }
+        }
+        Ok(
+            match expected.is_none_or(|expected| expected == partial.length) {
+                true => Transfer::Done,
+                false => Transfer::Broken("the connection was cut".into()),
+            },
+        )
+    }
+}
+
+enum Transfer {
+    Done,
+    Broken(String),
+}
+
+/// The bytes that have come so far, and their running hash.
+struct Partial {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    sha256: sha2::Sha256,
+}
+
+impl Partial {
+    /// Opens and locks the partial file, and hashes what an earlier run has left in it.
+    fn open(path: &Path, observe: &mut Observer) -> Result<Self> {
+        let mut file = loop {
+            let file = File::options()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .open(path)
+                .map_err(Error::io("open", path))?;
+            lock_file(&file, path, observe)?;
+            // Whoever held the lock before may have renamed the file we opened to its
+            // target: then that name is no longer ours to write to.
+            if same_file(&file, path) {
+                break file;
+            }
+        };
+        let mut sha256 = Hashing(sha2::Sha256::new());
+        let length = io::copy(&mut file, &mut sha256).map_err(Error::io("read", path))?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+            length,
+            sha256: sha256.0,
+        })
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .map_err(Error::io("write", &self.path))?;
+        self.sha256.update(bytes);
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
+            .map_err(Error::io("truncate", &self.path))?;
+        self.length = 0;
+        self.sha256 = sha2::Sha256::new();
+        Ok(())
+    }
+
+    fn digest(&self) -> String {
+        hex(&self.sha256.clone().finalize())
+    }
+}
+
+impl Promise {
+    /// The promised and the actual hash of the file at `path`, where they differ.
+    fn broken_by(&self, sha256: &str, path: &Path) -> Result<Option<(String, String)>> {
+        let (name, expected, got) = match self {
+            Self::Nothing => return Ok(None),
+            Self::Sha256(expected) => ("sha256", expected, sha256.to_owned()),
+            Self::GitBlob(expected) => ("git blob", expected, git_blob(path)?),
+        };
+        Ok((*expected != got).then(|| (format!("{name} {expected}"), got)))
+    }
+}
+
+/// The file at the target, where it is what is promised.
+fn present(wanted: &Wanted<'_>, target: &Path) -> Result<Option<Fetched>> {
+    let Ok(metadata) = fs::metadata(target) else {
+        return Ok(None);
+    };
+    if wanted.promise == Promise::Nothing
+        || !metadata.is_file()
+        || wanted.bytes.is_some_and(|bytes| bytes != metadata.len())
+    {
+        return Ok(None);
+    }
+    let sha256 = sha256_of(target)?;
+    let broken = wanted.promise.broken_by(&sha256, target)?;
+    Ok(broken.is_none().then_some(Fetched {
+        sha256,
+        bytes: metadata.len(),
+        resumed: 0,
+    }))
+}
+
+#[cfg(unix)]
+fn same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(ours), Ok(there)) => ours.ino() == there.ino() && ours.dev() == there.dev(),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn same_file(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+fn text_of(response: &Response<Body>, name: header::HeaderName) -> Option<&str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+fn range_start(response: &Response<Body>) -> Option<u64> {
+    let range = text_of(response, header::CONTENT_RANGE)?.strip_prefix("bytes ")?;
+    range.split('-').next()?.parse().ok()
+}
+
+/// A page of text in place of a file is the mark of a portal or an error page.
+fn kind_of(response: &Response<Body>) -> &'static str {
+    match text_of(response, header::CONTENT_TYPE) {
+        Some(kind) if kind.starts_with("text/html") => " of HTML (a portal or an error page?)",
+        _ => "",
+    }
+}

@@ -1,0 +1,135 @@
+//! What can go wrong, with the address or path it went wrong at.
+
+use std::path::{Path, PathBuf};
+
+/// The errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read, written, locked or renamed.
+    #[error("cannot {op} {}", path.display())]
+    Io {
+        /// The operation, as a verb: "read", "create".
+        op: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// No answer from a server: no network, no such host, a connection that kept breaking.
+    #[error("no answer from {url}: {reason}")]
+    Unreachable {
+        /// The address asked.
+        url: String,
+        /// The failure of the last attempt.
+        reason: String,
+    },
+    /// A server answered with a status other than success.
+    #[error("{url} answered {status}{}", hint(*status))]
+    Status {
+        /// The address asked.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// An answer that is not of the expected form.
+    #[error("{url}: {reason}")]
+    Answer {
+        /// The address asked.
+        url: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// Fetched content is not what its source promises.
+    #[error("{what} is not what was promised: expected {expected}, got {got}")]
+    Content {
+        /// The file's address or path.
+        what: String,
+        /// The promised size or hash.
+        expected: String,
+        /// The size or hash that came.
+        got: String,
+    },
+    /// A cached file no longer has the hash that names it.
+    #[error("{}: expected hash {expected}, got {got}; remove it and fetch it again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The hash that names it.
+        expected: String,
+        /// The hash of its content.
+        got: String,
+    },
+    /// The index of sharded weights does not name its shards.
+    #[error("{}: {reason}", path.display())]
+    Index {
+        /// The index file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Text that is not a repository's id.
+    #[error("{0:?} is not an id of the form org/name[@revision]")]
+    Id(String),
+    /// A repository without the files that are wanted.
+    #[error("{id} holds no {wanted}: expected {expected}")]
+    Repository {
+        /// The repository's id.
+        id: String,
+        /// The name of the selection.
+        wanted: &'static str,
+        /// The files that would have been taken.
+        expected: String,
+    },
+    /// A repository that is not cached, while the network may not be used.
+    #[error(
+        "{id} is not in the cache {}, and HF_HUB_OFFLINE forbids fetching it",
+        cache.display()
+    )]
+    Offline {
+        /// The repository's id.
+        id: String,
+        /// The cache's folder.
+        cache: PathBuf,
+    },
+    /// A repository that cannot be fetched.
+    #[error("cannot fetch {id}{}", advice(source))]
+    Fetch {
+        /// The repository's id.
+        id: String,
+        /// Why not.
+        source: Box<Error>,
+    },
+    /// No variable says where the cache may lie.
+    #[error("no folder for the cache: set HF_HUB_CACHE, HF_HOME or HOME")]
+    NoCache,
+}
+
+impl Error {
+    pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { op, path, source }
+    }
+}
+
+fn hint(status: u16) -> &'static str {
+    match status {
+        401 | 403 => " (no access; a token may be needed)",
+        404 | 410 => " (no such file)",
+        _ => "",
+    }
+}
+
+fn advice(source: &Error) -> &'static str {
+    match source {
+        Error::Unreachable { .. } => {
+            "; check the network and the proxy variables, name a mirror in HF_ENDPOINT, or copy \
+             the files into a folder and name that"
+        }
+        Error::Status {
+            status: 401 | 403, ..
+        } => "; the id may be misspelt, or the repository needs HF_TOKEN",
+        Error::Status { status: 404, .. } => "; there is no such repository, revision or file",
+        _ => "",
+    }
+}

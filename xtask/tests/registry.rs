@@ -1,0 +1,95 @@
+//! Wheels from an index on this machine.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::fs;
+
+use common::{Reply, Server, client};
+use sha2::Digest as _;
+use xtask::Error;
+use xtask::registry::{Registry, Wheel};
+
+/// An index that offers one wheel, its page in HTML with a relative link.
+fn index(body: &'static [u8], hash: Option<&str>) -> Server {
+    let fragment = hash
+        .map(|hash| format!("#sha256={hash}"))
+        .unwrap_or_default();
+    Server::start(move |request, _| match request.path.as_str() {
+        "/simple/a-b/" => Reply::ok(format!("<a href=\"../../files/a_b-1.whl{fragment}\">a</a>")),
+        "/files/a_b-1.whl" => Reply::ranged(request, body),
+        _ => Reply::status(404),
+    })
+}
+
+const BODY: &[u8] = b"a small wheel";
+
+fn wheel(hash: &str) -> Wheel {
+    Wheel {
+        package: "a-b",
+        version: "1",
+        file: "a_b-1.whl",
+        sha256: hash.to_string().leak(),
+        bytes: BODY.len() as u64,
+    }
+}
+
+#[test]
+fn a_wheel_comes_through_the_index() {
+    let hash = sha256(BODY);
+    let folder = tempfile::tempdir().unwrap();
+    for offered in [Some(hash.as_str()), None] {
+        let server = index(BODY, offered);
+        let registry = Registry::at(&format!("{}/simple/", server.base), client());
+        let path = registry.fetch(&wheel(&hash), folder.path()).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), BODY);
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn the_pin_decides_not_the_index() {
+    let hash = sha256(BODY);
+    let folder = tempfile::tempdir().unwrap();
+    // The index vouches for another content, or sends one.
+    let server = index(BODY, Some(&sha256(b"other")));
+    let registry = Registry::at(&format!("{}/simple", server.base), client());
+    let error = registry.fetch(&wheel(&hash), folder.path()).unwrap_err();
+    assert!(
+        matches!(error, Error::Hub(hub::Error::Content { .. })),
+        "{error}"
+    );
+    let server = index(b"other wheel..", Some(&hash));
+    let registry = Registry::at(&format!("{}/simple", server.base), client());
+    let error = registry.fetch(&wheel(&hash), folder.path()).unwrap_err();
+    assert!(
+        matches!(error, Error::Hub(hub::Error::Content { .. })),
+        "{error}"
+    );
+    // It offers other files only, or no such project.
+    let other = Wheel {
+        file: "a_b-2.whl",
+        ..wheel(&hash)
+    };
+    let error = registry.fetch(&other, folder.path()).unwrap_err();
+    assert!(matches!(error, Error::NotOffered { .. }), "{error}");
+    let other = Wheel {
+        package: "c",
+        ..wheel(&hash)
+    };
+    let error = registry.fetch(&other, folder.path()).unwrap_err();
+    assert!(
+        matches!(error, Error::Hub(hub::Error::Status { status: 404, .. })),
+        "{error}"
+    );
+    assert!(
+        fs::read_dir(folder.path())
+            .unwrap()
+            .all(|entry| { entry.unwrap().metadata().unwrap().len() == 0 })
+    );
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = sha2::Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
