@@ -10,6 +10,7 @@ use crate::workspace::cargo;
 use crate::{Error, Result};
 
 const BACKBONE: &str = "clip-backbone";
+const LAYERS: &str = "layers";
 const BLOCKS: [&str; 3] = ["motion", "prompts", "mcb"];
 const TESTKIT: &str = "testkit";
 
@@ -17,9 +18,10 @@ const TESTKIT: &str = "testkit";
 /// is not known here.
 fn allowed(package: &str) -> Option<Vec<&'static str>> {
     Some(match package {
-        BACKBONE | "data" | TESTKIT => vec![],
-        "motion" | "prompts" | "mcb" => vec![BACKBONE],
-        "models" => [&[BACKBONE][..], &BLOCKS].concat(),
+        LAYERS | "data" | TESTKIT => vec![],
+        BACKBONE | "motion" | "mcb" => vec![LAYERS],
+        "prompts" => vec![LAYERS, BACKBONE],
+        "models" => [&[LAYERS, BACKBONE][..], &BLOCKS].concat(),
         "trainer" => [&[BACKBONE, "models", "data"][..], &BLOCKS].concat(),
         "xtask" => vec!["data"],
         _ => return None,
@@ -201,13 +203,14 @@ mod tests {
     #[test]
     fn the_edges_wanted_are_fine() {
         let violations = found(&[
-            ("clip-backbone", vec![on("tch"), in_tests("testkit")]),
+            ("layers", vec![on("tch")]),
             (
-                "motion",
-                vec![on("clip-backbone"), on("tch"), in_tests("testkit")],
+                "clip-backbone",
+                vec![on("layers"), on("tch"), in_tests("testkit")],
             ),
-            ("prompts", vec![on("clip-backbone")]),
-            ("mcb", vec![on("clip-backbone")]),
+            ("motion", vec![on("layers"), in_tests("testkit")]),
+            ("prompts", vec![on("layers"), on("clip-backbone")]),
+            ("mcb", vec![on("layers")]),
             (
                 "models",
                 vec![on("motion"), on("prompts"), on("mcb"), on("clip-backbone")],
@@ -228,6 +231,7 @@ mod tests {
     fn each_forbidden_edge_is_caught() {
         let members = || -> Vec<(&str, Vec<Value>)> {
             [
+                "layers",
                 "clip-backbone",
                 "motion",
                 "prompts",
@@ -243,7 +247,10 @@ mod tests {
             .collect()
         };
         for (from, edge) in [
+            ("layers", on("clip-backbone")),
             ("motion", on("mcb")),
+            ("motion", on("clip-backbone")),
+            ("mcb", on("clip-backbone")),
             ("prompts", on("motion")),
             ("mcb", in_tests("prompts")),
             ("clip-backbone", on("motion")),
