@@ -11,6 +11,7 @@ use crate::{Error, Result};
 
 const BACKBONE: &str = "clip-backbone";
 const LAYERS: &str = "layers";
+const KERNELS: &str = "kernels";
 const BLOCKS: [&str; 3] = ["motion", "prompts", "mcb"];
 const TESTKIT: &str = "testkit";
 
@@ -18,8 +19,9 @@ const TESTKIT: &str = "testkit";
 /// is not known here.
 fn allowed(package: &str) -> Option<Vec<&'static str>> {
     Some(match package {
-        LAYERS | "data" | TESTKIT => vec![],
-        BACKBONE | "motion" | "mcb" => vec![LAYERS],
+        LAYERS | KERNELS | "data" | TESTKIT => vec![],
+        "motion" | "mcb" => vec![LAYERS],
+        BACKBONE => vec![LAYERS, KERNELS],
         "prompts" => vec![LAYERS, BACKBONE],
         "models" => [&[LAYERS, BACKBONE][..], &BLOCKS].concat(),
         "trainer" => [&[BACKBONE, "models", "data"][..], &BLOCKS].concat(),
@@ -204,9 +206,10 @@ mod tests {
     fn the_edges_wanted_are_fine() {
         let violations = found(&[
             ("layers", vec![on("tch")]),
+            ("kernels", vec![on("tch")]),
             (
                 "clip-backbone",
-                vec![on("layers"), on("tch"), in_tests("testkit")],
+                vec![on("layers"), on("kernels"), on("tch"), in_tests("testkit")],
             ),
             ("motion", vec![on("layers"), in_tests("testkit")]),
             ("prompts", vec![on("layers"), on("clip-backbone")]),
@@ -232,6 +235,7 @@ mod tests {
         let members = || -> Vec<(&str, Vec<Value>)> {
             [
                 "layers",
+                "kernels",
                 "clip-backbone",
                 "motion",
                 "prompts",
@@ -248,6 +252,8 @@ mod tests {
         };
         for (from, edge) in [
             ("layers", on("clip-backbone")),
+            ("kernels", on("layers")),
+            ("motion", on("kernels")),
             ("motion", on("mcb")),
             ("motion", on("clip-backbone")),
             ("mcb", on("clip-backbone")),

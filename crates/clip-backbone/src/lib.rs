@@ -1,9 +1,10 @@
 //! CLIP's two towers on libtorch.
 //!
 //! [`VisionTower`] turns frames into joint-space vectors, [`TextTower`] token ids or token
-//! embeddings; [`Clip`] holds both. The crate knows nothing of video: a temporal module that
+//! embeddings; [`ClipModel`] holds both. The crate knows nothing of video: a temporal module that
 //! must act inside the image tower does so through a [`BlockHook`].
 
+mod block;
 mod checkpoint;
 mod clip;
 mod config;
@@ -11,8 +12,6 @@ mod error;
 mod hook;
 #[cfg(feature = "hub")]
 mod hub;
-mod kernels;
-pub mod layers;
 mod packed;
 mod parameters;
 mod preprocess;
@@ -22,19 +21,24 @@ mod tokenizer;
 mod vision;
 pub mod weights;
 
+pub use block::{Block, Mask, Mlp, SelfAttention};
 pub use checkpoint::Checkpoint;
-pub use clip::{Clip, Freeze};
+pub use clip::{ClipModel, Freeze};
 pub use config::{Config, TextConfig, VisionConfig};
 pub use error::Error;
 pub use hook::{BlockHook, NoHook};
 #[cfg(feature = "hub")]
 pub use hub::Hub;
+pub use packed::PackedLinear;
 pub use parameters::{Parameter, ParameterSource, Usage};
 pub use preprocess::{Interpolation, Preprocess, Resize};
 pub use recompute::Recomputed;
 pub use text::TextTower;
 pub use tokenizer::{OPENAI_VOCABULARY, Tokenizer, Tokens};
 pub use vision::VisionTower;
+
+pub use layers::Activation;
+pub use tch;
 
 /// What every fallible function of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::{Error, Result};
 
-/// Added to no norm, but never divided by less.
+/// Lower bound on norms, so a zero vector never divides by zero.
 const SMALLEST_NORM: f64 = 1e-12;
 
 /// A batch of clips scored against K labels.
@@ -57,6 +57,12 @@ impl Scores {
 /// `[.., D]` scaled to length 1.
 pub(crate) fn unit(x: &Tensor) -> Tensor {
     x / x.norm_scalaropt_dim(2, [-1], true).clamp_min(SMALLEST_NORM)
+}
+
+/// The same text for every video: `[K, D]` to `[B, K, D]`, without a copy.
+pub(crate) fn for_each_video(text: &Tensor, videos: i64) -> Tensor {
+    let size = text.size();
+    text.unsqueeze(0).expand([videos, size[0], size[1]], false)
 }
 
 /// What a batch of clips shows.

@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::fields::{Fields, read_json};
 use crate::config::{Config, TextConfig, VisionConfig};
-use crate::layers::Activation;
 use crate::preprocess::{Interpolation, Preprocess, Resize};
 use crate::{Error, Result};
+use layers::Activation;
 
 /// Reads the model's shape from `config.json`. Absent fields have the defaults of
 /// transformers' `CLIPConfig`, for that library leaves defaults out.

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::fields::{Fields, read_json};
 use crate::Result;
 use crate::config::{Config, TextConfig, VisionConfig};
-use crate::layers::Activation;
 use crate::preprocess::{Interpolation, Preprocess, Resize};
+use layers::Activation;
 
 /// Options that change what the image tower computes, or leave it alone.
 const VISION_READ: &[&str] = &[

@@ -5,8 +5,8 @@
 //! networks run over that matrix; attention runs bin by bin, each row over the prefix of its
 //! video and, by a mask, the rows of its own class before it.
 
-use clip_backbone::TextTower;
-use clip_backbone::layers::{Block, attend, causal_bias, join_heads};
+use clip_backbone::{Block, TextTower};
+use layers::{attend, causal_bias, join_heads};
 use tch::{Device, Kind, Tensor};
 
 use super::bins::Bins;
