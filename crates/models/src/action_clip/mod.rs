@@ -371,9 +371,9 @@ impl ActionClip {
         shown: Option<&Tensor>,
     ) -> Result<Contrast> {
         let batch = video.size()[0];
-        let scores = Scores::new(
+        let scores = Scores::of_shared_text(
             video.shallow_clone(),
-            for_each_video(text, batch),
+            text,
             &self.scale(),
             evidence(video, &for_each_video(text, batch)),
         );
