@@ -2,12 +2,13 @@
 
 use kernels::Epilogue;
 use layers::{
-    Activation, LayerNorm, Linear, QUICK_GELU, attend, causal_bias, join_heads, split_heads,
+    Activation, LayerNorm, Linear, QUICK_GELU, attend, attend_flat, causal_bias, join_heads,
+    split_heads,
 };
 use tch::{Device, Kind, Tensor};
 
 use crate::Result;
-use crate::packed::PackedLinear;
+use crate::linear::PackedLinear;
 use crate::parameters::{Builder, Usage};
 
 /// Which keys a query may look at.
@@ -19,24 +20,11 @@ pub enum Mask {
     Causal,
 }
 
-/// As [`attend`] for `[N, heads, L, d]` without gradients: the heads of all items are one batch
-/// of products, scaled where they are made.
+/// As [`attend`] for `[N, heads, L, d]`: the heads of all items are one batch of products.
 fn attend_batched(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Tensor {
-    let (shape, keys) = (q.size(), k.size()[2]);
-    let (batch, queries, width) = (shape[0] * shape[1], shape[2], shape[3]);
-    let q = q.reshape([batch, queries, width]);
-    let k = k.reshape([batch, keys, width]).transpose(1, 2);
-    let scale = (width.max(1) as f64).powf(-0.5);
-    let scores = match bias {
-        Some(bias) => bias
-            .expand([1, queries, keys], false)
-            .baddbmm(&q, &k, 1.0, scale),
-        None => Tensor::zeros([1, 1, 1], (q.kind(), q.device())).baddbmm(&q, &k, 0.0, scale),
-    };
-    let weights = scores.softmax(-1, q.kind());
-    weights
-        .bmm(&v.reshape([batch, keys, width]))
-        .view(shape.as_slice())
+    let shape = q.size();
+    let flat = |x: &Tensor| x.reshape([-1, x.size()[2], shape[3]]);
+    attend_flat(&flat(q), &flat(k), &flat(v), bias).view(shape.as_slice())
 }
 
 /// Multi-head self-attention with one fused projection.

@@ -12,6 +12,7 @@ mod error;
 mod hook;
 #[cfg(feature = "hub")]
 mod hub;
+mod linear;
 mod packed;
 mod parameters;
 mod preprocess;
@@ -29,7 +30,7 @@ pub use error::Error;
 pub use hook::{BlockHook, NoHook};
 #[cfg(feature = "hub")]
 pub use hub::Hub;
-pub use packed::PackedLinear;
+pub use linear::PackedLinear;
 pub use parameters::{Parameter, ParameterSource, Usage};
 pub use preprocess::{Interpolation, Preprocess, Resize};
 pub use recompute::Recomputed;

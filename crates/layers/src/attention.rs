@@ -102,6 +102,18 @@ pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Tens
     attention_weights(q, k, bias).matmul(v)
 }
 
+/// As [`attend`] for heads and items in one dimension, `[N, L, d]`, scaled inside the product;
+/// `bias` broadcasts to `[N, Lq, Lk]`.
+pub fn attend_flat(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    let width = q.size().last().copied().unwrap_or(1).max(1);
+    let (k, scale) = (k.transpose(1, 2), (width as f64).powf(-0.5));
+    let scores = match bias {
+        Some(bias) => bias.baddbmm(q, &k, 1.0, scale),
+        None => Tensor::zeros([1, 1, 1], (q.kind(), q.device())).baddbmm(q, &k, 0.0, scale),
+    };
+    scores.softmax(-1, q.kind()).bmm(v)
+}
+
 /// softmax(q kᵀ / √d + bias): `[.., Lq, Lk]`.
 fn attention_weights(q: &Tensor, k: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let width = q.size().last().copied().unwrap_or(1).max(1);

@@ -10,7 +10,9 @@ mod norm;
 mod transformer;
 
 pub use activation::{Activation, QUICK_GELU};
-pub use attention::{MultiHeadAttention, attend, causal_bias, join_heads, split_heads};
+pub use attention::{
+    MultiHeadAttention, attend, attend_flat, causal_bias, join_heads, split_heads,
+};
 pub use error::Error;
 pub use feed_forward::FeedForward;
 pub use linear::{Linear, LinearInit};
