@@ -57,7 +57,6 @@ const EDGES: [(&str, &[&str]); 20] = [
             "clips",
             "data",
             "disk",
-            "layers",
             "optim",
             "random",
             "video",

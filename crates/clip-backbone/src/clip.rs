@@ -18,7 +18,7 @@ pub struct Freeze {
 }
 
 impl Freeze {
-    /// Whether the parameter `name`, as [`Clip::parameters`] spells it, is in this part.
+    /// Whether the parameter `name`, as [`ClipModel::parameters`] spells it, is in this part.
     fn holds(self, name: &str) -> bool {
         if name.starts_with("text_") {
             return self.text;
@@ -39,7 +39,7 @@ impl Freeze {
 
 /// A CLIP model.
 #[derive(Debug)]
-pub struct Clip {
+pub struct ClipModel {
     config: Config,
     /// The image tower.
     pub vision: VisionTower,
@@ -49,7 +49,7 @@ pub struct Clip {
     parameters: Vec<(String, Tensor)>,
 }
 
-impl Clip {
+impl ClipModel {
     /// Builds both towers from `source`.
     ///
     /// `kind` is the precision they compute in; the logit scale stays in fp32.
@@ -88,6 +88,21 @@ impl Clip {
     /// ln of the factor on cosines, a scalar in fp32 (4.6052 = ln 100 in OpenAI's models).
     pub fn logit_scale(&self) -> &Tensor {
         &self.logit_scale
+    }
+
+    /// The same model on the same tensors, so that several owners, each on a thread of its own,
+    /// can use what lies in memory once. The leaves of a fine-tuned model, and their gradients,
+    /// are shared too.
+    #[must_use]
+    pub fn shallow_clone(&self) -> Self {
+        let leaf = |(name, leaf): &(String, Tensor)| (name.clone(), leaf.shallow_clone());
+        Self {
+            config: self.config.clone(),
+            vision: self.vision.shallow_clone(),
+            text: self.text.shallow_clone(),
+            logit_scale: self.logit_scale.shallow_clone(),
+            parameters: self.parameters.iter().map(leaf).collect(),
+        }
     }
 
     /// Lets a part of a fine-tuned model keep its values: it collects no gradients from here

@@ -1,7 +1,7 @@
 //! The shapes of a CLIP model, and the presets of the published ones.
 
-use crate::layers::Activation;
 use crate::{Error, Result};
+use layers::Activation;
 
 /// A CLIP model: two towers and the width of the space they share.
 #[derive(Debug, Clone, PartialEq)]

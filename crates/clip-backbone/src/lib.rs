@@ -1,16 +1,16 @@
 //! CLIP's two towers on libtorch.
 //!
 //! [`VisionTower`] turns frames into joint-space vectors, [`TextTower`] token ids or token
-//! embeddings; [`Clip`] holds both. The crate knows nothing of video: a temporal module that
+//! embeddings; [`ClipModel`] holds both. The crate knows nothing of video: a temporal module that
 //! must act inside the image tower does so through a [`BlockHook`].
 
+mod block;
 mod checkpoint;
 mod clip;
 mod config;
 mod error;
 mod hook;
-mod kernels;
-pub mod layers;
+mod linear;
 mod packed;
 mod parameters;
 mod preprocess;
@@ -20,13 +20,15 @@ mod tokenizer;
 mod vision;
 pub mod weights;
 
+pub use block::{Block, Mask, Mlp, SelfAttention};
 pub use checkpoint::Checkpoint;
-pub use clip::{Clip, Freeze};
+pub use clip::{ClipModel, Freeze};
 pub use config::{Config, TextConfig, VisionConfig};
 pub use error::Error;
 pub use hook::{BlockHook, NoHook};
 #[cfg(feature = "hub")]
 pub use hub;
+pub use linear::PackedLinear;
 pub use parameters::{Parameter, ParameterSource, Usage};
 /// Pictures and geometry, of which [`Preprocess`] is made.
 pub use pixels;
@@ -35,6 +37,9 @@ pub use recompute::Recomputed;
 pub use text::TextTower;
 pub use tokenizer::{OPENAI_VOCABULARY, Tokenizer, Tokens};
 pub use vision::VisionTower;
+
+pub use layers::Activation;
+pub use tch;
 
 /// What every fallible function of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -9,19 +9,9 @@
 use std::io::{Cursor, Write as _};
 use std::sync::OnceLock;
 
+use kernels::Epilogue;
 use tch::{CModule, Device, IValue, Kind, Tensor};
 use zip::write::{SimpleFileOptions, ZipWriter};
-
-/// What is done to a product before it is written.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Then<'a> {
-    /// Nothing.
-    Nothing,
-    /// x σ(x).
-    Silu,
-    /// A residual of the product's shape is added.
-    Add(&'a Tensor),
-}
 
 /// A weight in oneDNN's layout. It serves inference alone: no gradient passes.
 #[derive(Debug)]
@@ -41,20 +31,24 @@ impl PackedWeight {
         Some(Self(packed))
     }
 
+    pub(crate) fn shallow_clone(&self) -> Self {
+        Self(self.0.shallow_clone())
+    }
+
     /// `[.., in]` to `[.., out]`; `None` where the processor lacks the product.
     pub(crate) fn product(
         &self,
         x: &Tensor,
         bias: Option<&Tensor>,
-        then: Then<'_>,
+        epilogue: Epilogue<'_>,
     ) -> Option<Tensor> {
         let value = |tensor: &Tensor| IValue::Tensor(tensor.shallow_clone());
         let weight = &self.0;
         let bias = bias.map_or(IValue::None, value);
-        let (method, arguments) = match then {
-            Then::Nothing => ("plain", vec![value(x), value(weight), bias]),
-            Then::Silu => ("silu", vec![value(x), value(weight), bias]),
-            Then::Add(to) => ("add", vec![value(x), value(to), value(weight), bias]),
+        let (method, arguments) = match epilogue {
+            Epilogue::Identity => ("plain", vec![value(x), value(weight), bias]),
+            Epilogue::Silu => ("silu", vec![value(x), value(weight), bias]),
+            Epilogue::Add(to) => ("add", vec![value(x), value(to), value(weight), bias]),
         };
         match products()?.method_is(method, &arguments) {
             Ok(IValue::Tensor(result)) => Some(result),
@@ -76,7 +70,7 @@ fn multiplies(kind: Kind) -> bool {
     *known.get_or_init(|| {
         let small = Tensor::zeros([16, 16], (kind, Device::Cpu));
         let packed = PackedWeight::laid_out(&small);
-        packed.is_some_and(|packed| packed.product(&small, None, Then::Nothing).is_some())
+        packed.is_some_and(|packed| packed.product(&small, None, Epilogue::Identity).is_some())
     })
 }
 
@@ -162,17 +156,17 @@ mod tests {
                 let residual = Tensor::randn([2, rows, 48], options);
                 for with in [None, Some(&bias)] {
                     let plain = x.linear(&weight, with);
-                    for (then, expected) in [
-                        (Then::Nothing, plain.shallow_clone()),
-                        (Then::Silu, plain.silu()),
-                        (Then::Add(&residual), &plain + &residual),
+                    for (epilogue, expected) in [
+                        (Epilogue::Identity, plain.shallow_clone()),
+                        (Epilogue::Silu, plain.silu()),
+                        (Epilogue::Add(&residual), &plain + &residual),
                     ] {
-                        let got = packed.product(&x, with, then).unwrap();
+                        let got = packed.product(&x, with, epilogue).unwrap();
                         assert_eq!((got.size(), got.kind()), (expected.size(), kind));
                         let gap = (got - &expected).abs().max().double_value(&[]);
                         let most = expected.abs().max().double_value(&[]);
                         let bound = if kind == Kind::Float { 1e-5 } else { 2e-2 };
-                        assert!(gap <= bound * most, "{kind:?} {rows} {then:?}: {gap}");
+                        assert!(gap <= bound * most, "{kind:?} {rows} {epilogue:?}: {gap}");
                     }
                 }
             }

@@ -1,5 +1,6 @@
 //! Where a tower takes its parameters from, and what it will do with them.
 
+use layers::LayerNorm;
 use tch::{Device, Kind, Tensor};
 
 use crate::weights::StoredTensor;
@@ -129,6 +130,15 @@ impl<'a> Builder<'a> {
     pub(crate) fn scaled(&mut self, name: &str, shape: &[i64], factor: f64) -> Result<Tensor> {
         let found = self.find(name, shape)?;
         self.make(name, shape, self.kind, |to| found.write(to, Some(factor)))
+    }
+
+    /// The norm `name` over `width` channels.
+    pub(crate) fn norm(&mut self, name: &str, width: i64, eps: f64) -> Result<LayerNorm> {
+        Ok(LayerNorm {
+            weight: self.take(&format!("{name}.weight"), &[width])?,
+            bias: self.take(&format!("{name}.bias"), &[width])?,
+            eps,
+        })
     }
 
     /// The parameter `name` of exactly `shape`, where the source has it.

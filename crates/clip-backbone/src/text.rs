@@ -1,9 +1,10 @@
 //! CLIP's text tower.
 
+use layers::LayerNorm;
 use tch::{Kind, Tensor};
 
+use crate::block::{Block, BlockConfig, Mask};
 use crate::config::TextConfig;
-use crate::layers::{Block, BlockConfig, LayerNorm, Mask};
 use crate::parameters::Builder;
 use crate::{Error, Result};
 
@@ -179,6 +180,17 @@ impl TextTower {
         Ok(ids.argmax(1, false))
     }
 
+    pub(crate) fn shallow_clone(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            token_embedding: self.token_embedding.shallow_clone(),
+            positions: self.positions.shallow_clone(),
+            blocks: self.blocks.iter().map(Block::shallow_clone).collect(),
+            final_norm: self.final_norm.shallow_clone(),
+            projection: self.projection.shallow_clone(),
+        }
+    }
+
     pub(crate) fn take(
         builder: &mut Builder<'_>,
         config: &TextConfig,
@@ -206,7 +218,7 @@ impl TextTower {
             blocks: (0..config.layers)
                 .map(|i| Block::take(builder, &format!("text_model.encoder.layers.{i}"), &block))
                 .collect::<Result<_>>()?,
-            final_norm: LayerNorm::take(builder, "text_model.final_layer_norm", width, eps)?,
+            final_norm: builder.norm("text_model.final_layer_norm", width, eps)?,
             projection: builder.take("text_projection.weight", &[joint_width, width])?,
         })
     }

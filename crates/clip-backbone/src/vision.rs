@@ -1,10 +1,11 @@
 //! CLIP's image tower.
 
+use layers::LayerNorm;
 use tch::{Kind, Tensor};
 
+use crate::block::{Block, BlockConfig, Mask};
 use crate::config::VisionConfig;
 use crate::hook::{BlockHook, NoHook};
-use crate::layers::{Block, BlockConfig, LayerNorm, Mask};
 use crate::parameters::Builder;
 use crate::{Error, Result};
 
@@ -171,6 +172,20 @@ impl VisionTower {
             .linear(&self.projection, None::<&Tensor>)
     }
 
+    pub(crate) fn shallow_clone(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            patch_weight: self.patch_weight.shallow_clone(),
+            patch_bias: self.patch_bias.as_ref().map(Tensor::shallow_clone),
+            class_embedding: self.class_embedding.shallow_clone(),
+            positions: self.positions.shallow_clone(),
+            norm_before: self.norm_before.as_ref().map(LayerNorm::shallow_clone),
+            blocks: self.blocks.iter().map(Block::shallow_clone).collect(),
+            norm_after: self.norm_after.shallow_clone(),
+            projection: self.projection.shallow_clone(),
+        }
+    }
+
     pub(crate) fn take(
         builder: &mut Builder<'_>,
         config: &VisionConfig,
@@ -196,12 +211,7 @@ impl VisionTower {
         )?;
         let norm_before = match config.norm_before {
             // The spelling is Hugging Face's.
-            true => Some(LayerNorm::take(
-                builder,
-                "vision_model.pre_layrnorm",
-                width,
-                eps,
-            )?),
+            true => Some(builder.norm("vision_model.pre_layrnorm", width, eps)?),
             false => None,
         };
         let block = BlockConfig {
@@ -222,7 +232,7 @@ impl VisionTower {
             positions,
             norm_before,
             blocks,
-            norm_after: LayerNorm::take(builder, "vision_model.post_layernorm", width, eps)?,
+            norm_after: builder.norm("vision_model.post_layernorm", width, eps)?,
             projection: builder.take("visual_projection.weight", &[joint_width, width])?,
         })
     }

@@ -6,8 +6,8 @@ mod support;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use clip_backbone::layers::Activation;
-use clip_backbone::{Clip, Config, Error, NoHook, Usage};
+use clip_backbone::Activation;
+use clip_backbone::{ClipModel, Config, Error, NoHook, Usage};
 use support::Generated;
 use tch::{Device, Kind, Tensor};
 
@@ -28,11 +28,11 @@ fn tiny_config() -> Config {
     config
 }
 
-fn tiny(folder: &Path, usage: Usage) -> Clip {
+fn tiny(folder: &Path, usage: Usage) -> ClipModel {
     let mut weights: BTreeMap<_, _> = read(&folder.join("tiny_clip.safetensors"))
         .into_iter()
         .collect();
-    Clip::new(
+    ClipModel::new(
         &tiny_config(),
         &mut weights,
         usage,
@@ -174,7 +174,7 @@ fn b16_towers_match_with_generated_weights() {
     let load = |kind| {
         let mut weights = Generated(shapes.clone());
         let config = Config::vit_b_16();
-        let clip = Clip::new(&config, &mut weights, Usage::Frozen, Device::Cpu, kind).unwrap();
+        let clip = ClipModel::new(&config, &mut weights, Usage::Frozen, Device::Cpu, kind).unwrap();
         assert!(weights.0.is_empty(), "unused: {:?}", weights.0.keys());
         clip
     };
@@ -243,7 +243,7 @@ fn bf16_embeddings_stay_close_to_fp32() {
     let path = shared.join("golden/tiny_clip.safetensors");
     let load = |kind| {
         let mut weights: BTreeMap<_, _> = read(&path).into_iter().collect();
-        Clip::new(
+        ClipModel::new(
             &tiny_config(),
             &mut weights,
             Usage::Frozen,
@@ -323,7 +323,7 @@ fn a_missing_or_misshapen_parameter_is_named() {
     let build = |change: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
         let mut weights: BTreeMap<_, _> = read(&path).into_iter().collect();
         change(&mut weights);
-        Clip::new(
+        ClipModel::new(
             &tiny_config(),
             &mut weights,
             Usage::Frozen,

@@ -2,9 +2,9 @@
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
-use clip_backbone::{Checkpoint, Clip, Preprocess, Tokenizer, Usage};
+use clip_backbone::{Checkpoint, ClipModel, Preprocess, Tokenizer, Usage};
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
@@ -28,9 +28,9 @@ pub struct Identity {
 pub struct Backbone {
     checkpoint: Checkpoint,
     device: Device,
-    frozen: OnceCell<Rc<Clip>>,
+    frozen: OnceCell<ClipModel>,
     /// Its tokenizer.
-    pub words: Rc<Tokenizer>,
+    pub words: Arc<Tokenizer>,
     /// How it wants its frames.
     pub preprocess: Preprocess,
     /// Which one it is.
@@ -44,7 +44,7 @@ impl Backbone {
     /// Whatever keeps the checkpoint from opening.
     pub fn open(place: &Path, precision: Precision, device: Device) -> Result<Self> {
         let checkpoint = Checkpoint::open(place)?;
-        let words = Rc::new(checkpoint.tokenizer()?);
+        let words = Arc::new(checkpoint.tokenizer()?);
         Ok(Self {
             identity: Identity {
                 place: std::path::absolute(place).unwrap_or_else(|_| place.to_path_buf()),
@@ -60,21 +60,21 @@ impl Backbone {
         })
     }
 
-    /// Both towers: frozen ones are read once and shared, those to be fine-tuned are read anew
-    /// each time, for whoever asks changes them.
+    /// Both towers: frozen ones are read once and their tensors shared, those to be fine-tuned are
+    /// read anew each time, for whoever asks changes them.
     ///
     /// # Errors
     /// Whatever keeps the weights from loading.
-    pub fn clip(&self, usage: Usage) -> Result<Rc<Clip>> {
+    pub fn clip(&self, usage: Usage) -> Result<ClipModel> {
         if usage == Usage::Frozen
             && let Some(clip) = self.frozen.get()
         {
-            return Ok(clip.clone());
+            return Ok(clip.shallow_clone());
         }
         let kind = self.identity.precision.kind();
-        let clip = Rc::new(self.checkpoint.load(usage, self.device, kind)?);
+        let clip = self.checkpoint.load(usage, self.device, kind)?;
         if usage == Usage::Frozen {
-            return Ok(self.frozen.get_or_init(|| clip).clone());
+            return Ok(self.frozen.get_or_init(|| clip).shallow_clone());
         }
         Ok(clip)
     }

@@ -10,8 +10,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use clip_backbone::layers::Activation;
-use clip_backbone::{Clip, Config, Preprocess, TextConfig, Tokenizer, Usage, VisionConfig};
+use clip_backbone::{
+    Activation, ClipModel, Config, Preprocess, TextConfig, Tokenizer, Usage, VisionConfig,
+};
 use random::Stream;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
@@ -98,7 +99,7 @@ pub fn pretrain(
     let tokenizer = Tokenizer::open(folder, CONTEXT)?;
     let config = config(tokenizer.end_of_text() + 1);
     let mut first = first_weights(&config, options.seed);
-    let clip = Clip::new(
+    let clip = ClipModel::new(
         &config,
         &mut first,
         Usage::FineTuned,
@@ -118,7 +119,7 @@ pub fn pretrain(
 }
 
 fn train(
-    clip: &Clip,
+    clip: &ClipModel,
     tokenizer: &Tokenizer,
     options: &Options,
     interrupt: &Interrupt,
@@ -207,7 +208,7 @@ fn train(
 ///
 /// `seen` is `[N, D]`, scaled; `truths` names the true caption of every group for each.
 fn against_alternatives(
-    clip: &Clip,
+    clip: &ClipModel,
     tokenizer: &Tokenizer,
     seen: &Tensor,
     truths: &[Vec<usize>],
@@ -229,7 +230,7 @@ fn against_alternatives(
 }
 
 /// Everything learns; matrices other than positions are pulled towards zero.
-fn parameters(clip: &Clip) -> Vec<Parameter> {
+fn parameters(clip: &ClipModel) -> Vec<Parameter> {
     clip.parameters()
         .iter()
         .map(|(name, tensor)| Parameter {
@@ -341,7 +342,7 @@ impl First {
 }
 
 /// The trained weights in half precision under Hugging Face's names.
-fn weights_file(clip: &Clip) -> Result<Vec<u8>> {
+fn weights_file(clip: &ClipModel) -> Result<Vec<u8>> {
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
     let vision = &clip.config().vision;
     for (name, tensor) in clip.parameters() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use clip_backbone::{Checkpoint, Clip, Preprocess, Usage};
+use clip_backbone::{Checkpoint, ClipModel, Preprocess, Usage};
 use tch::{Device, Kind, Tensor};
 
 use super::motion::Quantity;
@@ -62,7 +62,7 @@ pub fn measure(folder: &Path, seed: u64) -> Result<Quality> {
 }
 
 /// `[N, D]`
-fn frame_features(clip: &Clip, preprocess: &Preprocess, stills: &Stills) -> Result<Tensor> {
+fn frame_features(clip: &ClipModel, preprocess: &Preprocess, stills: &Stills) -> Result<Tensor> {
     let parts = stills
         .pictures()?
         .split(128, 0)

@@ -1,9 +1,9 @@
 //! The communication block: SMA and SAA in parallel.
 
-use tch::nn::Path;
-use tch::{Kind, Tensor};
+use layers::tch::Tensor;
+use layers::tch::nn::Path;
+use layers::{LinearInit, MultiHeadAttention, attend};
 
-use crate::attention::CrossAttention;
 use crate::config::{Attention, CheckedMcb, SmaKeys};
 use crate::{Error, Result};
 
@@ -17,8 +17,8 @@ pub struct CommunicationBlock {
 #[derive(Debug)]
 enum Form {
     Projected {
-        sma: CrossAttention,
-        saa: CrossAttention,
+        sma: MultiHeadAttention,
+        saa: MultiHeadAttention,
     },
     ParameterFree,
     Off,
@@ -28,12 +28,20 @@ impl CommunicationBlock {
     /// A block whose parameters lie at `path`; their names are in the crate's description.
     ///
     /// # Errors
-    /// [`Error::Torch`] where libtorch cannot make a parameter.
+    /// [`Error::Layers`] where a parameter cannot be allocated.
     pub fn new(path: &Path<'_>, config: &CheckedMcb) -> Result<Self> {
+        let attention = |name: &str| {
+            let out_init = match config.config().zero_init {
+                true => LinearInit::Zero,
+                false => LinearInit::UniformZeroBias,
+            };
+            let heads = config.config().heads;
+            MultiHeadAttention::new(&(path / name), config.width(), heads, out_init)
+        };
         let form = match config.config().attention {
             Attention::Projected => Form::Projected {
-                sma: CrossAttention::new(&(path / "sma"), config)?,
-                saa: CrossAttention::new(&(path / "saa"), config)?,
+                sma: attention("sma")?,
+                saa: attention("saa")?,
             },
             Attention::ParameterFree => Form::ParameterFree,
             Attention::Off => Form::Off,
@@ -60,7 +68,7 @@ impl CommunicationBlock {
     pub fn forward(&self, text: &Tensor, video: &VideoTokens<'_>) -> Result<Communicated> {
         self.check(text, video)?;
         let vector = video.vector.unsqueeze(1); // (B, 1, D)
-        let (heard, seen) = match &self.form {
+        let (sma, saa) = match &self.form {
             Form::Off => {
                 return Ok(Communicated {
                     text: text.shallow_clone(),
@@ -69,19 +77,20 @@ impl CommunicationBlock {
             }
             Form::Projected { sma, saa } => {
                 let tokens = self.tokens(video, &vector)?;
-                (sma.forward(text, &tokens), saa.forward(&vector, text))
+                (sma.cross(text, &tokens)?, saa.cross(&vector, text)?)
             }
             Form::ParameterFree => {
                 let tokens = self.tokens(video, &vector)?;
+                // One head of width D, the tokens their own keys and values.
                 (
-                    plain_attention(text, &tokens),
-                    plain_attention(&vector, text),
+                    attend(text, &tokens, &tokens, None),
+                    attend(&vector, text, text, None),
                 )
             }
         };
         Ok(Communicated {
-            text: text + heard,
-            video: (vector + seen).squeeze_dim(1),
+            text: text + sma,
+            video: (vector + saa).squeeze_dim(1),
         })
     }
 
@@ -159,11 +168,4 @@ pub struct Communicated {
     pub text: Tensor,
     /// V': `[B, D]`.
     pub video: Tensor,
-}
-
-/// softmax(q kᵀ / √D) k: one head, nothing learned.
-fn plain_attention(queries: &Tensor, tokens: &Tensor) -> Tensor {
-    let width = queries.size().last().copied().unwrap_or(1).max(1);
-    let scores = (queries * (width as f64).powf(-0.5)).matmul(&tokens.transpose(-2, -1));
-    scores.softmax(-1, Kind::Float).matmul(tokens)
 }

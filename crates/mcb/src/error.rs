@@ -32,7 +32,10 @@ pub enum Error {
         /// Which tokens are missing.
         missing: &'static str,
     },
-    /// libtorch refused an operation, for want of memory as a rule.
+    /// A layer could not be built, or was given a tensor that does not fit.
+    #[error(transparent)]
+    Layers(#[from] layers::Error),
+    /// A libtorch operation failed, usually for lack of memory.
     #[error("libtorch: {0}")]
-    Torch(#[from] tch::TchError),
+    Torch(#[from] layers::tch::TchError),
 }

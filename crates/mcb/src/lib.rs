@@ -1,14 +1,14 @@
 #![doc = include_str!("../README.md")]
 
-mod attention;
 mod block;
 mod config;
 mod error;
 
-pub use attention::CrossAttention;
 pub use block::{Communicated, CommunicationBlock, VideoTokens};
 pub use config::{Attention, CheckedMcb, McbConfig, SmaKeys};
 pub use error::Error;
+
+pub use layers::tch;
 
 /// What every fallible function of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;

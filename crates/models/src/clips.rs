@@ -1,6 +1,6 @@
 //! A batch of clips, as pixels or as features already computed.
 
-use clip_backbone::Clip;
+use clip_backbone::ClipModel;
 use tch::{Kind, Tensor};
 
 use crate::{Error, Result};
@@ -25,7 +25,7 @@ impl Clips {
     ///
     /// # Errors
     /// [`Error::Shape`] where the clips are no batch of the backbone's features or frames.
-    pub fn features(&self, clip: &Clip) -> Result<Tensor> {
+    pub fn features(&self, clip: &ClipModel) -> Result<Tensor> {
         let device = clip.vision.device();
         match self {
             Self::Features(features) => {

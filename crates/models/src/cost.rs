@@ -161,8 +161,8 @@ pub mod honest {
             cost.multiply_adds += streams * map.multiply_adds;
         }
         if model.prompts.motion_aware {
-            let waist = model.prompts.adapter.bottleneck.unwrap_or((d / 16).max(1));
-            cost = cost + linear(d, waist, 1) + linear(waist, w, 1);
+            let bottleneck = model.prompts.adapter.bottleneck.unwrap_or((d / 16).max(1));
+            cost = cost + linear(d, bottleneck, 1) + linear(bottleneck, w, 1);
             cost.parameters += model.prompts.vectors * w;
         }
         let sma_keys = match model.communication.sma_kv {

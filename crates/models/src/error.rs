@@ -38,19 +38,22 @@ pub enum Error {
         /// The model.
         model: &'static str,
     },
-    /// The backbone refused.
+    /// The backbone failed.
     #[error(transparent)]
     Backbone(#[from] clip_backbone::Error),
-    /// The motion modelling block refused.
+    /// The motion modelling block failed.
     #[error(transparent)]
     Motion(#[from] motion::Error),
-    /// The prompts refused.
+    /// The prompts failed.
     #[error(transparent)]
     Prompts(#[from] prompts::Error),
-    /// The communication block refused.
+    /// The communication block failed.
     #[error(transparent)]
     Mcb(#[from] mcb::Error),
-    /// libtorch refused an operation, for want of memory as a rule.
+    /// A layer could not be built, or was given a tensor that does not fit.
+    #[error(transparent)]
+    Layers(#[from] layers::Error),
+    /// A libtorch operation failed, usually for lack of memory.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
 }

@@ -25,5 +25,7 @@ pub use seeing_in_flowing::SeeingInFlowing;
 pub use warm_start::WarmStart;
 pub use zero_shot::ZeroShot;
 
+pub use tch;
+
 /// What every fallible function of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,8 +1,8 @@
 //! What everything that scores videos against labels has in common.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use clip_backbone::Clip;
+use clip_backbone::ClipModel;
 use prompts::Tokenize;
 use tch::{Kind, Tensor, nn};
 
@@ -13,7 +13,10 @@ use crate::{
 };
 
 /// A system that scores videos against labels.
-pub trait VideoTextModel {
+///
+/// A model may be built on one thread and moved to another, which then owns it; what it is bound
+/// to labels with stays on that thread.
+pub trait VideoTextModel: Send {
     /// The model made ready for one set of labels.
     ///
     /// # Errors
@@ -59,7 +62,7 @@ pub trait VideoTextModel {
 pub struct ParameterGroup {
     /// Its learning rate as a multiple of the schedule's.
     pub rate: f64,
-    /// Whether weight decay pulls at it.
+    /// Whether weight decay applies.
     pub decay: bool,
 }
 
@@ -72,7 +75,7 @@ pub struct Piece {
     pub targets: Targets,
 }
 
-/// What a batch taught.
+/// The result of one accumulated backward pass.
 #[derive(Debug)]
 pub struct Learned {
     /// The loss, over the whole batch: one number, f64. It is left on its device, so that a GPU is
@@ -159,8 +162,8 @@ pub trait Classifier {
 /// [`Error::Config`] and its like from the parts for a configuration that makes no model.
 pub fn build(
     config: &ModelConfig,
-    clip: Rc<Clip>,
-    tokenizer: Rc<dyn Tokenize>,
+    clip: ClipModel,
+    tokenizer: Arc<dyn Tokenize>,
 ) -> Result<Box<dyn VideoTextModel>> {
     Ok(match config {
         ModelConfig::SeeingInFlowing(config) => {

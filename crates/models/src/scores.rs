@@ -5,7 +5,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::{Error, Result};
 
-/// Added to no norm, but never divided by less.
+/// Lower bound on norms, so a zero vector never divides by zero.
 const SMALLEST_NORM: f64 = 1e-12;
 
 /// A batch of clips scored against K labels.
@@ -48,6 +48,23 @@ impl Scores {
         }
     }
 
+    /// The same of texts that all videos share, `[K, D]`: each is normalised once, and nothing of
+    /// the size of `[B, K, D]` is made.
+    pub(crate) fn of_shared_text(
+        video: Tensor,
+        text: &Tensor,
+        scale: &Tensor,
+        evidence: Evidence,
+    ) -> Self {
+        let cosines = unit(&video).matmul(&unit(text).tr()); // (B, K)
+        Self {
+            logits: cosines * scale,
+            text: for_each_video(text, video.size()[0]),
+            video,
+            evidence,
+        }
+    }
+
     /// softmax of the logits over the labels: `[B, K]`.
     pub fn probabilities(&self) -> Tensor {
         self.logits.softmax(-1, Kind::Float)
@@ -57,6 +74,12 @@ impl Scores {
 /// `[.., D]` scaled to length 1.
 pub(crate) fn unit(x: &Tensor) -> Tensor {
     x / x.norm_scalaropt_dim(2, [-1], true).clamp_min(SMALLEST_NORM)
+}
+
+/// The same text for every video: `[K, D]` to `[B, K, D]`, without a copy.
+pub(crate) fn for_each_video(text: &Tensor, videos: i64) -> Tensor {
+    let size = text.size();
+    text.unsqueeze(0).expand([videos, size[0], size[1]], false)
 }
 
 /// What a batch of clips shows.
@@ -254,5 +277,48 @@ impl<'a> TrainingLoss<'a> {
     /// [`Error::Torch`] where libtorch refuses.
     pub fn backward(self, share: f64) -> Result<()> {
         (self.finish)(&(&self.value * share))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Logits, and the gradients of video and text.
+    fn with_gradients(score: impl Fn(&Tensor, &Tensor) -> Scores) -> [Tensor; 3] {
+        tch::manual_seed(5);
+        let leaf = |rows| {
+            let values = Tensor::randn([rows, 16], (Kind::Float, Device::Cpu));
+            values.set_requires_grad(true)
+        };
+        let (video, text) = (leaf(6), leaf(4));
+        let scores = score(&video, &text);
+        assert_eq!(scores.text.size(), [6, 4, 16]);
+        (scores.logits.cos() * 3.0).sum(Kind::Float).backward();
+        [scores.logits, video.grad(), text.grad()]
+    }
+
+    #[test]
+    fn a_shared_text_scores_as_the_same_text_of_each_video() {
+        let scale = Tensor::from(20.0f32);
+        let evidence = |video: &Tensor, text: &Tensor| Evidence {
+            video: video.shallow_clone(),
+            text: text.shallow_clone(),
+            motion: None,
+            prompt_residual: None,
+        };
+        let direct = with_gradients(|video, text| {
+            let text = for_each_video(text, 6);
+            let evidence = evidence(video, &text);
+            Scores::new(video.shallow_clone(), text, &scale, evidence)
+        });
+        let shared = with_gradients(|video, text| {
+            let evidence = evidence(video, text);
+            Scores::of_shared_text(video.shallow_clone(), text, &scale, evidence)
+        });
+        for (direct, shared) in direct.iter().zip(&shared) {
+            assert!(direct.abs().max().double_value(&[]) > 0.1);
+            assert!((direct - shared).abs().max().double_value(&[]) < 1e-4);
+        }
     }
 }

@@ -1,15 +1,16 @@
 //! "Seeing in Flowing": motion modelling, motion-aware prompts, communication.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use clip_backbone::Clip;
+use clip_backbone::ClipModel;
 use mcb::{CommunicationBlock, VideoTokens};
 use motion::MotionModellingBlock;
 use prompts::{ClassTokens, EncodedText, MotionAdapter, PromptLearner, TextEncoder, Tokenize};
 use tch::{Kind, Tensor, nn};
 
+use crate::scores::for_each_video;
 use crate::warm_start::States;
-use crate::zero_shot::{for_each_video, sentence_features};
+use crate::zero_shot::sentence_features;
 use crate::{
     Classifier, Clips, Error, Evidence, Result, Scores, SifConfig, Targets, Temperature,
     TrainingLoss, VideoTextModel, WarmStart,
@@ -21,8 +22,8 @@ const PART: i64 = 64;
 /// The paper's model, whole or in part.
 pub struct SeeingInFlowing {
     config: SifConfig,
-    clip: Rc<Clip>,
-    tokenizer: Rc<dyn Tokenize>,
+    clip: ClipModel,
+    tokenizer: Arc<dyn Tokenize>,
     trained: nn::VarStore,
     motion: MotionModellingBlock,
     prompts: Option<MotionAwarePrompts>,
@@ -59,7 +60,7 @@ impl SeeingInFlowing {
     ///
     /// # Errors
     /// [`Error::Config`] and its like from the parts for a configuration that makes no model.
-    pub fn new(config: &SifConfig, clip: Rc<Clip>, tokenizer: Rc<dyn Tokenize>) -> Result<Self> {
+    pub fn new(config: &SifConfig, clip: ClipModel, tokenizer: Arc<dyn Tokenize>) -> Result<Self> {
         config.check()?;
         let (joint, width) = (clip.config().joint_width, clip.config().text.width);
         let motion = config.motion.check(config.frames, joint)?;
@@ -116,7 +117,7 @@ impl VideoTextModel for SeeingInFlowing {
                     prompts,
                 }
             }
-            None => Text::HandMade(sentence_features(
+            None => Text::HandCrafted(sentence_features(
                 &self.clip,
                 &*self.tokenizer,
                 &self.config.prompts.template,
@@ -203,7 +204,7 @@ enum Text<'m> {
         prompts: &'m MotionAwarePrompts,
     },
     /// The same for all videos, computed once: `[K, D]`.
-    HandMade(Tensor),
+    HandCrafted(Tensor),
 }
 
 /// A batch's scores, and how gradients reach the prompts.
@@ -233,7 +234,7 @@ impl Bound<'_> {
                     got: "true".into(),
                 });
             }
-            (Text::HandMade(text), _) => (for_each_video(text, frames.size()[0]), None),
+            (Text::HandCrafted(text), _) => (for_each_video(text, frames.size()[0]), None),
         };
         let tokens = VideoTokens {
             vector: &motion.video,

@@ -24,7 +24,7 @@ const LENGTHS: [f64; 10] = [0.0, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 1
 const EMPHASES: [f64; 4] = [0.0, 0.25, 0.5, 1.0];
 /// What cosines are multiplied by in the comparison, as multiples of 1 / τ. The best counts: lengths
 /// are compared by what they tell apart, not by how sure τ makes them.
-const SURENESS: [f64; 8] = [0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0];
+const TEMPERATURE_MULTIPLIERS: [f64; 8] = [0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0];
 /// The most parts the clips are divided into.
 const FOLDS: usize = 4;
 /// Ridge of the texts' inverse, as a share of their mean square.
@@ -222,7 +222,7 @@ impl OfClips {
     }
 
     /// Cross-entropy of each clip under Eq. 3, with each of the multiples of 1 / τ:
-    /// `[SURENESS, N]`.
+    /// `[TEMPERATURE_MULTIPLIERS, N]`.
     fn losses(&self, shift: &Tensor) -> Result<Tensor> {
         let cosines = unit(&(&self.video + shift)).f_matmul(&self.text.tr())?; // (N, K)
         let own = Tensor::from_slice(&self.classes).to_device(cosines.device());
@@ -232,7 +232,10 @@ impl OfClips {
                 .f_gather(1, &own.f_unsqueeze(1)?, false)?
                 .f_squeeze_dim(1)?)
         };
-        let rows = SURENESS.into_iter().map(of).collect::<Result<Vec<_>>>()?;
+        let rows = TEMPERATURE_MULTIPLIERS
+            .into_iter()
+            .map(of)
+            .collect::<Result<Vec<_>>>()?;
         Ok(Tensor::f_stack(&rows, 0)?)
     }
 }

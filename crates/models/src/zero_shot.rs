@@ -1,11 +1,12 @@
-//! Frozen CLIP: the mean of the frame features against hand-made prompts.
+//! Frozen CLIP: the mean of the frame features against hand-crafted prompts.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use clip_backbone::Clip;
+use clip_backbone::ClipModel;
 use prompts::{Template, Tokenize};
 use tch::{Kind, Tensor, nn};
 
+use crate::scores::for_each_video;
 use crate::{
     Classifier, Clips, Error, Evidence, Result, Scores, Targets, TrainingLoss, VideoTextModel,
     ZeroShotConfig,
@@ -17,8 +18,8 @@ const SENTENCES: i64 = 256;
 /// The paper's "CLIP" rows.
 pub struct ZeroShot {
     config: ZeroShotConfig,
-    clip: Rc<Clip>,
-    tokenizer: Rc<dyn Tokenize>,
+    clip: ClipModel,
+    tokenizer: Arc<dyn Tokenize>,
     trained: nn::VarStore,
 }
 
@@ -32,8 +33,8 @@ impl std::fmt::Debug for ZeroShot {
 }
 
 impl ZeroShot {
-    /// Frozen CLIP with one hand-made prompt.
-    pub fn new(config: &ZeroShotConfig, clip: Rc<Clip>, tokenizer: Rc<dyn Tokenize>) -> Self {
+    /// Frozen CLIP with one hand-crafted prompt.
+    pub fn new(config: &ZeroShotConfig, clip: ClipModel, tokenizer: Arc<dyn Tokenize>) -> Self {
         Self {
             config: config.clone(),
             trained: nn::VarStore::new(clip.text.device()),
@@ -71,7 +72,7 @@ impl VideoTextModel for ZeroShot {
 }
 
 struct Bound<'a> {
-    clip: &'a Clip,
+    clip: &'a ClipModel,
     labels: Vec<String>,
     /// `[K, D]`
     text: Tensor,
@@ -105,9 +106,9 @@ impl Classifier for Bound<'_> {
     }
 }
 
-/// Text features of hand-made prompts, fp32, not normalised: `[K, D]`.
+/// Text features of hand-crafted prompts, fp32, not normalised: `[K, D]`.
 pub(crate) fn sentence_features(
-    clip: &Clip,
+    clip: &ClipModel,
     tokenizer: &dyn Tokenize,
     template: &Template,
     labels: &[String],
@@ -129,10 +130,4 @@ pub(crate) fn sentence_features(
 
 fn unit(x: &Tensor) -> Tensor {
     x / x.norm_scalaropt_dim(2, [-1], true)
-}
-
-/// The same text for every video: `[K, D]` to `[B, K, D]`, without a copy.
-pub(crate) fn for_each_video(text: &Tensor, videos: i64) -> Tensor {
-    let size = text.size();
-    text.unsqueeze(0).expand([videos, size[0], size[1]], false)
 }

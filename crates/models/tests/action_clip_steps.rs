@@ -4,9 +4,9 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
-use clip_backbone::{Clip, Config, Freeze, Usage};
+use clip_backbone::{ClipModel, Config, Freeze, Usage};
 use models::action_clip::{ActionClip, ActionClipConfig, Head, Inside};
 use models::{Clips, Error, Piece, Targets, VideoTextModel as _};
 use support::Table;
@@ -15,7 +15,7 @@ use tch::{Device, Kind, Tensor};
 const FRAMES: i64 = 4;
 const CLASSES: [i64; 6] = [2, 0, 1, 2, 2, 1];
 
-fn tiny_clip(kind: Kind) -> Rc<Clip> {
+fn tiny_clip(kind: Kind) -> ClipModel {
     let mut config = Config::vit_b_16();
     config.joint_width = 32;
     let v = &mut config.vision;
@@ -30,8 +30,8 @@ fn tiny_clip(kind: Kind) -> Rc<Clip> {
             (name, Tensor::from_slice(&values).view(shape.as_slice()))
         })
         .collect();
-    let clip = Clip::new(&config, &mut weights, Usage::FineTuned, Device::Cpu, kind);
-    Rc::new(clip.unwrap())
+    let clip = ClipModel::new(&config, &mut weights, Usage::FineTuned, Device::Cpu, kind);
+    clip.unwrap()
 }
 
 fn config(head: Head, inside: Inside, recompute: bool) -> ActionClipConfig {
@@ -47,7 +47,7 @@ fn config(head: Head, inside: Inside, recompute: bool) -> ActionClipConfig {
 fn model(config: &ActionClipConfig, kind: Kind) -> Result<ActionClip, Error> {
     // The same first values of the head in every model.
     tch::manual_seed(3);
-    ActionClip::new(config, tiny_clip(kind), Rc::new(Table::default()))
+    ActionClip::new(config, tiny_clip(kind), Arc::new(Table::default()))
 }
 
 fn pixels(from: i64, count: i64) -> Clips {

@@ -6,9 +6,9 @@ mod support;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
-use clip_backbone::Clip;
+use clip_backbone::ClipModel;
 use mcb::{Attention, SmaKeys};
 use models::{
     Clips, Preset, SeeingInFlowing, SifConfig, Targets, Temperature, TextEncoding, TextPath,
@@ -34,7 +34,7 @@ fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
     );
 }
 
-/// The sizes every case has: T = 8, H = 3, 4 heads, FFN 64, waist 4.
+/// The sizes every case has: T = 8, H = 3, 4 heads, FFN 64, bottleneck 4.
 fn tiny(preset: Preset) -> SifConfig {
     let mut config = SifConfig::preset(preset);
     (
@@ -50,7 +50,7 @@ fn tiny(preset: Preset) -> SifConfig {
 /// A task: frames, labels' tokens, targets, and the file of what is expected.
 struct Case {
     config: SifConfig,
-    clip: Rc<Clip>,
+    clip: ClipModel,
     frames: Tensor,
     targets: Tensor,
     classes: Vec<Vec<i64>>,
@@ -71,8 +71,9 @@ impl Case {
             .zip(self.classes.iter().cloned())
             .collect();
         table.insert("human action of".into(), vec![343; 3]);
-        let tokenizer = Rc::new(Table(table));
-        let mut model = SeeingInFlowing::new(&self.config, self.clip.clone(), tokenizer).unwrap();
+        let tokenizer = Arc::new(Table(table));
+        let mut model =
+            SeeingInFlowing::new(&self.config, self.clip.shallow_clone(), tokenizer).unwrap();
         fill(model.trained_mut(), self.config.motion.zero_init);
 
         let names: Vec<String> = sorted(model.trained().variables())
@@ -185,7 +186,7 @@ fn shared_case(name: &str, change: impl Fn(&mut SifConfig)) {
         config.text = text;
         Case {
             config,
-            clip: Rc::new(support::clip(&tiny_config(), Kind::Float)),
+            clip: support::clip(&tiny_config(), Kind::Float),
             frames: params["input.image_embeds"].shallow_clone(),
             targets: params["input.labels"].shallow_clone(),
             classes: Vec::clone(&classes),
@@ -205,7 +206,7 @@ fn own_case(name: &str, config: SifConfig, at: usize) {
                 text,
                 ..config.clone()
             },
-            clip: Rc::new(support::clip(&tiny_config(), Kind::Float)),
+            clip: support::clip(&tiny_config(), Kind::Float),
             frames: stream("golden.frames", &[3, 8, 32], 1.0),
             targets: Tensor::from_slice(&[2i64, 0, 5]),
             classes: vec![

@@ -5,9 +5,9 @@ mod support;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
-use clip_backbone::{Clip, Config, Usage};
+use clip_backbone::{ClipModel, Config, Usage};
 use models::VideoTextModel as _;
 use models::action_clip::{ActionClip, ActionClipConfig, Head, Inside, Official};
 use support::Table;
@@ -69,7 +69,7 @@ fn every_parameter_of_every_head_finds_its_place() {
             .into_iter()
             .map(|(name, shape)| (name, Tensor::zeros(shape, (Kind::Float, Device::Cpu))))
             .collect::<std::collections::BTreeMap<_, _>>();
-        let clip = Clip::new(
+        let clip = ClipModel::new(
             &config(),
             &mut drawn,
             Usage::FineTuned,
@@ -83,8 +83,8 @@ fn every_parameter_of_every_head_finds_its_place() {
                 inside,
                 ..ActionClipConfig::published()
             },
-            Rc::new(clip.unwrap()),
-            Rc::new(Table::default()),
+            clip.unwrap(),
+            Arc::new(Table::default()),
         );
         let own = model.unwrap().trained().variables();
         let names: Vec<&String> = official.parameters.keys().collect();

@@ -3,10 +3,11 @@
 
 mod support;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use clip_backbone::{Clip, Config};
+use clip_backbone::{ClipModel, Config};
 use mcb::SmaKeys;
+use models::action_clip::{ActionClipConfig, Head};
 use models::{
     Ablation, Clips, Error, ModelConfig, Preset, SeeingInFlowing, SifConfig, Targets, Temperature,
     Template, TextEncoding, TextPath, VideoTextModel, ZeroShot, ZeroShotConfig, build, cost,
@@ -17,8 +18,8 @@ use tch::{Device, Kind, Tensor, nn};
 
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
-fn clip(config: &Config) -> Rc<Clip> {
-    Rc::new(support::clip(config, Kind::Float))
+fn clip(config: &Config) -> ClipModel {
+    support::clip(config, Kind::Float)
 }
 
 /// A preset at the tiny backbone's width.
@@ -32,8 +33,8 @@ fn tiny(preset: Preset) -> SifConfig {
     config
 }
 
-fn model(config: &SifConfig, clip: &Rc<Clip>) -> SeeingInFlowing {
-    SeeingInFlowing::new(config, clip.clone(), Rc::new(Table::default())).unwrap()
+fn model(config: &SifConfig, clip: &ClipModel) -> SeeingInFlowing {
+    SeeingInFlowing::new(config, clip.shallow_clone(), Arc::new(Table::default())).unwrap()
 }
 
 /// Labels that give the same ids alone and inside a sentence.
@@ -58,7 +59,7 @@ fn best_starts_as_frozen_clip_with_the_same_words() {
     let frozen = ZeroShotConfig {
         templates: vec![Template::c()],
     };
-    let frozen = ZeroShot::new(&frozen, clip, Rc::new(Table::default()));
+    let frozen = ZeroShot::new(&frozen, clip, Arc::new(Table::default()));
     let clips = Clips::Features(frames());
     let logits = |model: &dyn VideoTextModel| {
         model
@@ -334,7 +335,7 @@ fn configurations_round_trip_and_unknown_keys_are_errors() {
         );
         let error = toml::from_str::<ModelConfig>(&format!("nonsense = 1\n{text}")).unwrap_err();
         assert!(error.to_string().contains("nonsense"), "{error}");
-        build(&config, clip(&tiny_config()), Rc::new(Table::default())).unwrap();
+        build(&config, clip(&tiny_config()), Arc::new(Table::default())).unwrap();
     }
 }
 
@@ -344,7 +345,7 @@ fn impossible_models_are_refused() {
     let refused = |change: &dyn Fn(&mut SifConfig)| {
         let mut config = tiny(Preset::Best);
         change(&mut config);
-        SeeingInFlowing::new(&config, clip.clone(), Rc::new(Table::default())).unwrap_err()
+        SeeingInFlowing::new(&config, clip.shallow_clone(), Arc::new(Table::default())).unwrap_err()
     };
     assert!(matches!(refused(&|c| c.frames = 4), Error::Motion(_)));
     assert!(matches!(
@@ -439,7 +440,7 @@ fn wrong_inputs_are_refused_with_expected_and_got() {
     let frozen = ZeroShotConfig {
         templates: vec![Template::c()],
     };
-    let frozen = ZeroShot::new(&frozen, clip.clone(), Rc::new(Table::default()));
+    let frozen = ZeroShot::new(&frozen, clip.shallow_clone(), Arc::new(Table::default()));
     let bound = frozen.bind(&labels()).unwrap();
     let targets = Targets::classes(&Tensor::from_slice(&[0i64, 3, 1]));
     let error = bound
@@ -470,5 +471,34 @@ fn norms_biases_and_positions_do_not_decay() {
     }
     for name in ["prompts", "ts.in_proj_weight", "ws.weight"] {
         assert!(!still.iter().any(|n| n == name), "{name}");
+    }
+}
+
+#[test]
+fn a_model_moves_to_a_thread_and_scores_there_with_the_same_bits() {
+    fn sent<T: Send>(value: T) -> T {
+        value
+    }
+    let systems = [
+        ModelConfig::SeeingInFlowing(tiny(Preset::Best)),
+        ModelConfig::ActionClip(ActionClipConfig {
+            head: Head::TransformerCls,
+            ..ActionClipConfig::published()
+        }),
+        ModelConfig::Clip(ZeroShotConfig {
+            templates: vec![Template::c()],
+        }),
+    ];
+    let clip = clip(&tiny_config());
+    let logits = |model: &dyn VideoTextModel| {
+        let clips = Clips::Features(frames());
+        let scores = tch::no_grad(|| model.bind(&labels()).unwrap().score(&clips).unwrap());
+        Vec::<f32>::try_from(&scores.logits.flatten(0, -1)).unwrap()
+    };
+    for config in systems {
+        let model = build(&config, clip.shallow_clone(), Arc::new(Table::default())).unwrap();
+        let (here, model) = (logits(&*model), sent(model));
+        let there = std::thread::spawn(move || logits(&*model));
+        assert_eq!(here, there.join().unwrap(), "{config:?}");
     }
 }

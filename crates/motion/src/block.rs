@@ -1,11 +1,12 @@
 //! The motion modelling block, Eq. 4 to 6.
 
-use tch::nn::{Init, Path};
-use tch::{Kind, Tensor};
+use layers::tch::nn::Path;
+use layers::tch::{Kind, Tensor};
+use layers::{Linear, LinearInit, init};
 
 use crate::config::CheckedMotion;
 use crate::difference::DifferenceSet;
-use crate::encoder::{Encoder, Linear, Start};
+use crate::encoder::Encoder;
 use crate::error::invalid;
 use crate::{Error, Result};
 
@@ -24,7 +25,7 @@ impl MotionModellingBlock {
     /// A block whose parameters lie at `path`; their names are in the crate's description.
     ///
     /// # Errors
-    /// [`Error::Torch`] where libtorch cannot make a parameter.
+    /// [`Error::Layers`] or [`Error::Torch`] where a parameter cannot be allocated.
     pub fn new(path: &Path<'_>, config: &CheckedMotion) -> Result<Self> {
         let motion = match config.config().motion_stream {
             true => Some(MotionStream::new(path, config)?),
@@ -46,7 +47,7 @@ impl MotionModellingBlock {
     ///
     /// # Errors
     /// [`Error::Config`] where there is no outer residual, or no motion stream for W_m;
-    /// [`Error::Torch`] where a shape is another.
+    /// [`Error::Layers`] for tensors of another shape.
     pub fn start_residual(
         &self,
         spatial: &Tensor,
@@ -59,9 +60,9 @@ impl MotionModellingBlock {
         if let Some(motion) = motion {
             let stream = self.motion.as_ref().ok_or_else(none("motion_stream"))?;
             let wm = stream.output.as_ref().ok_or_else(no_residual)?;
-            wm.start(motion, None)?;
+            wm.set(motion, None)?;
         }
-        ws.start(spatial, Some(bias))?;
+        ws.set(spatial, Some(bias))?;
         Ok(())
     }
 
@@ -82,7 +83,7 @@ impl MotionModellingBlock {
             });
         }
         let frames = frames.to_kind(Kind::Float);
-        let spatial = self.spatial.forward(&frames, train); // (B, T, D)
+        let spatial = self.spatial.forward(&frames, train)?; // (B, T, D)
         let motion = match &self.motion {
             Some(stream) => Some(stream.forward(&frames, train)?),
             None => None,
@@ -145,7 +146,7 @@ impl SpatialStream {
         })
     }
 
-    fn forward(&self, frames: &Tensor, train: bool) -> Tensor {
+    fn forward(&self, frames: &Tensor, train: bool) -> Result<Tensor> {
         match &self.positions {
             Some(positions) => self.encoder.forward(&(frames + positions), train),
             None => self.encoder.forward(frames, train),
@@ -197,9 +198,9 @@ impl MotionStream {
         let states = match &self.positions {
             Some(positions) => {
                 let placed = &differences + positions.forward();
-                self.encoder.forward(&placed, train)
+                self.encoder.forward(&placed, train)?
             }
-            None => self.encoder.forward(&differences, train),
+            None => self.encoder.forward(&differences, train)?,
         };
         Ok(MotionCues {
             pooled: mean(&states),
@@ -244,20 +245,21 @@ fn positions(
     if !config.config().positions {
         return Ok(None);
     }
-    let start = Init::Randn {
-        mean: 0.0,
-        stdev: POSITION_STD,
-    };
-    Ok(Some(path.f_var(name, &[count, config.width()], start)?))
+    let shape = [count, config.width()];
+    Ok(Some(path.f_var(
+        name,
+        &shape,
+        init::normal(POSITION_STD),
+    )?))
 }
 
 fn output(path: &Path<'_>, config: &CheckedMotion) -> Result<Option<Linear>> {
-    let start = match config.config().zero_init {
-        true => Start::Zero,
-        false => Start::Uniform,
+    let (width, init) = match config.config().zero_init {
+        true => (config.width(), LinearInit::Zero),
+        false => (config.width(), LinearInit::Uniform),
     };
     Ok(match config.config().outer_residual {
-        true => Some(Linear::new(path, config.width(), config.width(), start)?),
+        true => Some(Linear::new(path, width, width, init)?),
         false => None,
     })
 }

@@ -1,5 +1,6 @@
 //! The switches of the block, and their check.
 
+use layers::{Activation, NormOrder};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -22,7 +23,7 @@ pub struct MotionConfig {
     pub ffn_dim: i64,
     /// Their activation.
     pub activation: Activation,
-    /// Where the layer norms stand.
+    /// The position of the layer norms.
     pub norm: NormOrder,
     /// Probability of dropping an attention weight, a hidden unit or a residual element: 0 to
     /// below 1.
@@ -155,36 +156,4 @@ impl CheckedMotion {
             identity: false,
         }
     }
-}
-
-/// The non-linearity of a feed-forward network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// max(0, x), as in "Attention Is All You Need".
-    Relu,
-    /// x · σ(1.702 x), as in CLIP.
-    QuickGelu,
-    /// The exact GELU.
-    Gelu,
-}
-
-impl From<Activation> for clip_backbone::layers::Activation {
-    fn from(activation: Activation) -> Self {
-        match activation {
-            Activation::Relu => Self::Relu,
-            Activation::QuickGelu => Self::QuickGelu,
-            Activation::Gelu => Self::Gelu,
-        }
-    }
-}
-
-/// Where a layer's norms stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NormOrder {
-    /// norm(x + f(x)), as in "Attention Is All You Need".
-    Post,
-    /// x + f(norm(x)), as in CLIP.
-    Pre,
 }

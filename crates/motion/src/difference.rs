@@ -1,6 +1,6 @@
 //! The difference set, Eq. 4.
 
-use tch::Tensor;
+use layers::tch::Tensor;
 
 use crate::error::invalid;
 use crate::{Error, Result};

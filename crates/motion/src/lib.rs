@@ -7,10 +7,12 @@ mod encoder;
 mod error;
 
 pub use block::{MotionCues, MotionFeatures, MotionModellingBlock};
-pub use config::{Activation, CheckedMotion, MotionConfig, NormOrder};
+pub use config::{CheckedMotion, MotionConfig};
 pub use difference::DifferenceSet;
 pub use encoder::{Encoder, EncoderConfig};
 pub use error::Error;
+
+pub use layers::{Activation, NormOrder, tch};
 
 /// What every fallible function of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;

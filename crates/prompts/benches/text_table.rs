@@ -11,7 +11,7 @@ mod support;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use clip_backbone::Clip;
+use clip_backbone::ClipModel;
 use prompts::{TextEncoder, TextPath};
 use tch::Kind;
 
@@ -196,7 +196,7 @@ fn memory_table(most: i64) {
 
 /// The most memory, in GiB, that this process has held after one step.
 fn memory(of: &Contender, classes: usize, batch: i64) -> String {
-    let clip: Clip = support::tower(of.kind);
+    let clip: ClipModel = support::tower(of.kind);
     let encoder = support::encoder(&clip, classes, of.path);
     support::step(&clip, &encoder, batch);
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");

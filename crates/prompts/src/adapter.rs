@@ -1,19 +1,20 @@
 //! The motion adapter: what a video's motion adds to its prompt vectors, Eq. 7.
 
+use layers::{Activation, FeedForward, Linear, LinearInit};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
-use tch::nn::{Init, Path};
+use tch::nn::Path;
 
 use crate::{Error, Result};
 
-/// How much narrower the adapter's waist is than the motion features.
+/// The width of the motion features over that of the adapter's bottleneck.
 const REDUCTION: i64 = 16;
 
 /// Every switch of the adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdapterConfig {
-    /// Width of the waist; a sixteenth of the motion features' if absent.
+    /// Width of the bottleneck; a sixteenth of the motion features' if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bottleneck: Option<i64>,
     /// Whether the second map starts at zero, so that the prompts start as their words.
@@ -44,8 +45,7 @@ impl AdapterConfig {
 /// Linear D -> D/16, ReLU, Linear -> W.
 #[derive(Debug)]
 pub struct MotionAdapter {
-    squeeze: [Tensor; 2],
-    expand: [Tensor; 2],
+    network: FeedForward,
     detach: bool,
 }
 
@@ -54,10 +54,15 @@ impl MotionAdapter {
     /// its maps at `path.ad1` and `path.ad2`.
     ///
     /// # Errors
-    /// [`Error::Config`] where a width is out of range.
+    /// [`Error::Config`] where a width is out of range; [`Error::Layers`] where a parameter cannot
+    /// be allocated.
     pub fn new(path: &Path<'_>, config: &AdapterConfig, joint: i64, width: i64) -> Result<Self> {
-        let waist = config.bottleneck.unwrap_or((joint / REDUCTION).max(1));
-        for (field, value) in [("joint", joint), ("width", width), ("bottleneck", waist)] {
+        let bottleneck = config.bottleneck.unwrap_or((joint / REDUCTION).max(1));
+        for (field, value) in [
+            ("joint", joint),
+            ("width", width),
+            ("bottleneck", bottleneck),
+        ] {
             if !(1..=1 << 20).contains(&value) {
                 return Err(Error::Config {
                     field,
@@ -66,24 +71,16 @@ impl MotionAdapter {
                 });
             }
         }
-        let linear = |name: &str, inputs: i64, outputs: i64, zero: bool| -> Result<[Tensor; 2]> {
-            let bound = (inputs as f64).powf(-0.5);
-            let start = match zero {
-                true => Init::Const(0.0),
-                false => Init::Uniform {
-                    lo: -bound,
-                    up: bound,
-                },
-            };
-            let at = path / name;
-            Ok([
-                at.f_var("weight", &[outputs, inputs], start)?,
-                at.f_var("bias", &[outputs], start)?,
-            ])
+        let last = match config.zero_init {
+            true => LinearInit::Zero,
+            false => LinearInit::Uniform,
         };
         Ok(Self {
-            squeeze: linear("ad1", joint, waist, false)?,
-            expand: linear("ad2", waist, width, config.zero_init)?,
+            network: FeedForward {
+                linear1: Linear::new(&(path / "ad1"), joint, bottleneck, LinearInit::Uniform)?,
+                activation: Activation::Relu,
+                linear2: Linear::new(&(path / "ad2"), bottleneck, width, last)?,
+            },
             detach: config.detach,
         })
     }
@@ -94,7 +91,7 @@ impl MotionAdapter {
     /// # Errors
     /// [`Error::Shape`] where `motion` is not `[B, D]`.
     pub fn forward(&self, motion: &Tensor) -> Result<Tensor> {
-        let joint = self.squeeze[0].size()[1];
+        let joint = self.network.linear1.weight.size()[1];
         let size = motion.size();
         if size.len() != 2 || size[1] != joint {
             return Err(Error::Shape {
@@ -103,13 +100,9 @@ impl MotionAdapter {
                 got: size,
             });
         }
-        let motion = match self.detach {
-            true => motion.detach(),
-            false => motion.shallow_clone(),
-        };
-        let hidden = motion
-            .linear(&self.squeeze[0], Some(&self.squeeze[1]))
-            .relu();
-        Ok(hidden.linear(&self.expand[0], Some(&self.expand[1])))
+        Ok(match self.detach {
+            true => self.network.forward(&motion.detach(), 0.0),
+            false => self.network.forward(motion, 0.0),
+        })
     }
 }

@@ -59,10 +59,13 @@ pub enum Error {
         /// How many it has.
         got: usize,
     },
-    /// The text tower refused.
+    /// The text tower failed.
     #[error(transparent)]
     Backbone(#[from] clip_backbone::Error),
-    /// libtorch refused an operation, for want of memory as a rule.
+    /// A layer could not be built.
+    #[error(transparent)]
+    Layers(#[from] layers::Error),
+    /// A libtorch operation failed, usually for lack of memory.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
 }

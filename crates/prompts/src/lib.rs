@@ -14,5 +14,7 @@ pub use learner::{PromptLearner, paper_words};
 pub use template::{Sentences, Template};
 pub use tokens::{ClassTokens, Tokenize};
 
+pub use tch;
+
 /// What every fallible function of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 
 /// Words to the token ids a text tower was trained with.
-pub trait Tokenize {
+pub trait Tokenize: Send + Sync {
     /// The ids of `text`, without start and end of text. Text never yields special tokens.
     fn tokens(&self, text: &str) -> Vec<i64>;
 

@@ -3,7 +3,7 @@
 
 mod support;
 
-use clip_backbone::Clip;
+use clip_backbone::ClipModel;
 use prompts::{ClassTokens, Error, TextEncoder, TextEncoding, TextPath};
 use proptest::prelude::*;
 use support::{clip, stream, tiny_config};
@@ -17,7 +17,7 @@ const PATHS: [TextPath; 4] = [
 ];
 
 thread_local! {
-    static CLIP: Clip = {
+    static CLIP: ClipModel = {
         let mut config = tiny_config();
         config.text.layers = 2;
         clip(&config, Kind::Float)
@@ -34,7 +34,7 @@ fn classes(lengths: &[usize]) -> ClassTokens {
 
 /// Features, and the gradient of a fixed function of them, at the prompts.
 fn encode(
-    clip: &Clip,
+    clip: &ClipModel,
     lengths: &[usize],
     prompts: &Tensor,
     encoding: TextEncoding,

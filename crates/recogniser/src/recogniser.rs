@@ -1,7 +1,7 @@
 //! From a CLIP checkpoint or a trained run to answers.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use clip_backbone::pixels::{Geometry, Resizer};
 use clip_backbone::{Checkpoint, Preprocess, Usage};
@@ -46,9 +46,9 @@ impl Recogniser {
         device: Device,
         precision: Precision,
     ) -> Result<Self> {
-        let clip = Rc::new(checkpoint.load(Usage::Frozen, device, precision.kind())?);
+        let clip = checkpoint.load(Usage::Frozen, device, precision.kind())?;
         let config = ModelConfig::Clip(ZeroShotConfig { templates });
-        let words = Rc::new(checkpoint.tokenizer()?);
+        let words = Arc::new(checkpoint.tokenizer()?);
         Ok(Self {
             model: models::build(&config, clip, words)?,
             preprocess: checkpoint.preprocess().clone(),

@@ -4,10 +4,10 @@
 #![allow(clippy::expect_used)]
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
-use clip_backbone::{Clip, Config, Usage};
+use clip_backbone::{ClipModel, Config, Usage};
 use models::action_clip::{ActionClip, ActionClipConfig};
 use models::{Clips, Piece, Targets, Tokenize, VideoTextModel as _};
 use optim::{Method, Optimizer, Parameter};
@@ -109,13 +109,13 @@ fn model(kind: Kind, frames: i64, recompute: bool) -> ActionClip {
             (name, noise.to_kind(kind))
         })
         .collect();
-    let clip = Clip::new(&config, &mut weights, Usage::FineTuned, Device::Cpu, kind);
+    let clip = ClipModel::new(&config, &mut weights, Usage::FineTuned, Device::Cpu, kind);
     let config = ActionClipConfig {
         frames,
         recompute,
         ..ActionClipConfig::published()
     };
-    ActionClip::new(&config, Rc::new(clip.expect("a CLIP")), Rc::new(Words)).expect("a model")
+    ActionClip::new(&config, clip.expect("a CLIP"), Arc::new(Words)).expect("a model")
 }
 
 fn piece(from: i64, count: i64, frames: i64) -> Piece {

@@ -9,10 +9,10 @@
 #[path = "../../prompts/tests/support/mod.rs"]
 mod generated;
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
-use clip_backbone::Clip;
+use clip_backbone::ClipModel;
 use models::{Clips, ModelConfig, Preset, SifConfig, Targets, VideoTextModel};
 use optim::{Method, Optimizer, Parameter};
 use prompts::{ClassTokens, TextEncoder, TextEncoding, TextPath, Tokenize};
@@ -64,13 +64,13 @@ fn main() {
 }
 
 fn row(rounds: usize, batch: i64, path: TextPath, kind: Kind, labels: &[String]) {
-    let clip = Rc::new(generated::clip(&generated::b16_text_config(), kind));
+    let clip = generated::clip(&generated::b16_text_config(), kind);
     let mut config = SifConfig::preset(Preset::Best);
     config.text.path = path;
     let model = models::build(
         &ModelConfig::SeeingInFlowing(config),
-        Rc::clone(&clip),
-        Rc::new(Words),
+        clip.shallow_clone(),
+        Arc::new(Words),
     )
     .expect("a model");
     let mut optimizer = optimizer(model.as_ref());
@@ -108,7 +108,7 @@ fn row(rounds: usize, batch: i64, path: TextPath, kind: Kind, labels: &[String])
     );
 }
 
-fn text_side(clip: &Clip, encoder: &TextEncoder, batch: i64) {
+fn text_side(clip: &ClipModel, encoder: &TextEncoder, batch: i64) {
     let width = clip.text.config().width;
     let prompts = Tensor::randn([batch, 5, width], (Kind::Float, Device::Cpu));
     let prompts = prompts.set_requires_grad(true);

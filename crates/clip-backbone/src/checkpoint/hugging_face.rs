@@ -6,11 +6,10 @@ use serde_json::{Map, Value};
 
 use super::fields::{Fields, read_json};
 use crate::config::{Config, TextConfig, VisionConfig};
-use crate::layers::Activation;
-use pixels::{Filter, Geometry, Resize};
-
 use crate::preprocess::{Preprocess, side};
 use crate::{Error, Result};
+use layers::Activation;
+use pixels::{Filter, Geometry, Resize};
 
 /// Reads the model's shape from `config.json`. Absent fields have the defaults of
 /// transformers' `CLIPConfig`, for that library leaves defaults out.

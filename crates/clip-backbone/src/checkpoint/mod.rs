@@ -16,11 +16,11 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind};
 
 use crate::config::{Config, TextConfig, VisionConfig};
-use crate::layers::Activation;
 use crate::weights::naming::{Named, name_all};
 use crate::weights::pickle::{Form, Value};
 use crate::weights::{StoredTensor, TorchFile, open_safetensors};
-use crate::{Clip, Error, Preprocess, Result, Tokenizer, Usage};
+use crate::{ClipModel, Error, Preprocess, Result, Tokenizer, Usage};
+use layers::Activation;
 
 /// The layouts of a folder: its configuration file, and the weight files that may go with it
 /// in order of preference.
@@ -197,7 +197,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Precision`] for fp16 on the CPU and for anything but fp32, bf16 and fp16;
     /// [`Error::Torch`] where memory is short.
-    pub fn load(&self, usage: Usage, device: Device, kind: Kind) -> Result<Clip> {
+    pub fn load(&self, usage: Usage, device: Device, kind: Kind) -> Result<ClipModel> {
         let computes = match kind {
             Kind::Float | Kind::BFloat16 => true,
             Kind::Half => matches!(device, Device::Cuda(_)),
@@ -207,7 +207,7 @@ impl Checkpoint {
             return Err(Error::Precision { kind, device });
         }
         let mut source = self.tensors.clone();
-        Clip::new(&self.config, &mut source, usage, device, kind)
+        ClipModel::new(&self.config, &mut source, usage, device, kind)
     }
 
     fn open_folder(folder: &Path) -> Result<Self> {

@@ -7,10 +7,9 @@ use serde_json::Value;
 use super::fields::{Fields, read_json};
 use crate::Result;
 use crate::config::{Config, TextConfig, VisionConfig};
-use crate::layers::Activation;
-use pixels::{Filter, Geometry, Resize};
-
 use crate::preprocess::{Preprocess, side};
+use layers::Activation;
+use pixels::{Filter, Geometry, Resize};
 
 /// Options that change what the image tower computes, or leave it alone.
 const VISION_READ: &[&str] = &[

@@ -19,17 +19,17 @@ use crate::writers::{
 use clip_backbone::pixels::{Filter, Resize};
 use clip_backbone::weights::TorchFile;
 use clip_backbone::weights::pickle::Form;
-use clip_backbone::{Checkpoint, Clip, Usage};
+use clip_backbone::{Checkpoint, ClipModel, Usage};
 use tch::{Device, Kind, Tensor};
 
-fn load(checkpoint: &Checkpoint) -> Clip {
+fn load(checkpoint: &Checkpoint) -> ClipModel {
     checkpoint
         .load(Usage::Frozen, Device::Cpu, Kind::Float)
         .unwrap()
 }
 
 #[track_caller]
-fn same(what: &str, clip: &Clip) {
+fn same(what: &str, clip: &ClipModel) {
     let (image, text) = embeddings(&reference(&config()));
     let (other_image, other_text) = embeddings(clip);
     assert_eq!(image, other_image, "{what}");

@@ -1,6 +1,6 @@
 //! Checkpoints in every layout.
 
-use clip_backbone::layers::Activation;
+use clip_backbone::Activation;
 use clip_backbone::pixels::{Picture, Resizer};
 use clip_backbone::{Checkpoint, Config, Usage};
 use tch::{Device, Kind, Tensor};

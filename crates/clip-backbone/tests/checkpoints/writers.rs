@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
-use clip_backbone::layers::Activation;
-use clip_backbone::{Clip, Config, TextConfig, Usage, VisionConfig};
+use clip_backbone::Activation;
+use clip_backbone::{ClipModel, Config, TextConfig, Usage, VisionConfig};
 use tch::{Device, Kind, Tensor};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -61,7 +61,7 @@ pub(crate) fn weights(config: &Config) -> Weights {
 }
 
 /// What a model says of the test's pictures and texts.
-pub(crate) fn embeddings(clip: &Clip) -> (Tensor, Tensor) {
+pub(crate) fn embeddings(clip: &ClipModel) -> (Tensor, Tensor) {
     let _guard = tch::no_grad_guard();
     let config = clip.config();
     let side = config.vision.image_size;
@@ -79,9 +79,9 @@ pub(crate) fn embeddings(clip: &Clip) -> (Tensor, Tensor) {
 }
 
 /// The model straight from memory.
-pub(crate) fn reference(config: &Config) -> Clip {
+pub(crate) fn reference(config: &Config) -> ClipModel {
     let mut source = weights(config);
-    Clip::new(config, &mut source, Usage::Frozen, Device::Cpu, Kind::Float).unwrap()
+    ClipModel::new(config, &mut source, Usage::Frozen, Device::Cpu, Kind::Float).unwrap()
 }
 
 /// The same weights under OpenAI's and open_clip's names.

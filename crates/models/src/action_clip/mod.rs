@@ -18,14 +18,14 @@ pub use shift::TemporalShift;
 pub use templates::TEMPLATES;
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, PoisonError};
 
-use clip_backbone::{BlockHook, Clip, NoHook};
+use clip_backbone::{BlockHook, ClipModel, NoHook};
 use prompts::{Template, Tokenize};
 use tch::{Kind, Tensor, nn};
 
-use crate::scores::unit;
-use crate::zero_shot::{for_each_video, sentence_features};
+use crate::scores::{for_each_video, unit};
+use crate::zero_shot::sentence_features;
 use crate::{
     Classifier, Clips, Error, Evidence, Learned, ParameterGroup, Piece, Result, Scores, Targets,
     TrainingLoss, VideoTextModel,
@@ -52,8 +52,8 @@ const STILL: [&str; 9] = [
 /// The second system: CLIP, a temporal head, and a contrast with several positives.
 pub struct ActionClip {
     config: ActionClipConfig,
-    clip: Rc<Clip>,
-    tokenizer: Rc<dyn Tokenize>,
+    clip: ClipModel,
+    tokenizer: Arc<dyn Tokenize>,
     templates: Vec<Template>,
     trained: nn::VarStore,
     head: TemporalHead,
@@ -78,8 +78,8 @@ impl ActionClip {
     /// out of range.
     pub fn new(
         config: &ActionClipConfig,
-        clip: Rc<Clip>,
-        tokenizer: Rc<dyn Tokenize>,
+        clip: ClipModel,
+        tokenizer: Arc<dyn Tokenize>,
     ) -> Result<Self> {
         config.check()?;
         let trained = nn::VarStore::new(clip.text.device());
@@ -216,13 +216,14 @@ impl VideoTextModel for ActionClip {
 }
 
 /// Makes the fine-tuned backbone's leaves part of what is trained, but for those that are held.
-fn adopt(trained: &nn::VarStore, clip: &Clip) {
-    if let Ok(mut variables) = trained.variables_.lock() {
-        for (name, leaf) in clip.parameters() {
-            if leaf.requires_grad() {
-                let name = format!("{BACKBONE}{name}");
-                variables.named_variables.insert(name, leaf.shallow_clone());
-            }
+fn adopt(trained: &nn::VarStore, clip: &ClipModel) {
+    // A panic elsewhere while the lock was held leaves the map as good as it was.
+    let variables = trained.variables_.lock();
+    let mut variables = variables.unwrap_or_else(PoisonError::into_inner);
+    for (name, leaf) in clip.parameters() {
+        if leaf.requires_grad() {
+            let name = format!("{BACKBONE}{name}");
+            variables.named_variables.insert(name, leaf.shallow_clone());
         }
     }
 }
@@ -370,9 +371,9 @@ impl ActionClip {
         shown: Option<&Tensor>,
     ) -> Result<Contrast> {
         let batch = video.size()[0];
-        let scores = Scores::new(
+        let scores = Scores::of_shared_text(
             video.shallow_clone(),
-            for_each_video(text, batch),
+            text,
             &self.scale(),
             evidence(video, &for_each_video(text, batch)),
         );

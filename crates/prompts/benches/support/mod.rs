@@ -5,7 +5,7 @@
 #[path = "../../tests/support/mod.rs"]
 mod generated;
 
-use clip_backbone::Clip;
+use clip_backbone::ClipModel;
 use prompts::{ClassTokens, TextEncoder, TextEncoding, TextPath};
 use tch::{Device, Kind, Tensor};
 
@@ -26,7 +26,7 @@ pub fn keep_memory() {
 }
 
 /// The frozen tower.
-pub fn tower(kind: Kind) -> Clip {
+pub fn tower(kind: Kind) -> ClipModel {
     generated::clip(&generated::b16_text_config(), kind)
 }
 
@@ -67,7 +67,7 @@ pub fn classes(count: usize) -> ClassTokens {
 }
 
 /// A task on a tower.
-pub fn encoder(clip: &Clip, classes: usize, path: TextPath) -> TextEncoder {
+pub fn encoder(clip: &ClipModel, classes: usize, path: TextPath) -> TextEncoder {
     let encoding = TextEncoding {
         path,
         ..TextEncoding::default()
@@ -76,7 +76,7 @@ pub fn encoder(clip: &Clip, classes: usize, path: TextPath) -> TextEncoder {
 }
 
 /// Forward and backward for a batch of videos.
-pub fn step(clip: &Clip, encoder: &TextEncoder, batch: i64) {
+pub fn step(clip: &ClipModel, encoder: &TextEncoder, batch: i64) {
     let width = clip.text.config().width;
     let prompts = Tensor::randn([batch, VECTORS, width], (Kind::Float, Device::Cpu));
     let prompts = prompts.set_requires_grad(true);

@@ -5,8 +5,8 @@
 //! networks run over that matrix; attention runs bin by bin, each row over the prefix of its
 //! video and, by a mask, the rows of its own class before it.
 
-use clip_backbone::TextTower;
-use clip_backbone::layers::{Block, attend, causal_bias, join_heads};
+use clip_backbone::{Block, TextTower};
+use layers::{attend, attend_flat, causal_bias, join_heads};
 use tch::{Device, Kind, Tensor};
 
 use super::bins::Bins;
@@ -181,7 +181,7 @@ impl Packed {
         let keys = shape.keys(&prefix[1], &suffix[1]);
         let values = shape.keys(&prefix[2], &suffix[2]);
         let queries = suffix[0].reshape([-1, shape.height, shape.head_width]);
-        let mixed = shape.attend(&queries, &keys, &values, mask);
+        let mixed = attend_flat(&queries, &keys, &values, Some(mask));
         let mixed = Tensor::cat(
             &[
                 join_heads(&mixed_prefix).view([shape.b * shape.prefix, -1]),
@@ -227,7 +227,7 @@ impl Packed {
             ])
             .transpose(2, 3) // (b, G, h, C, d)
             .reshape([-1, slots.per_bin, shape.head_width]);
-        let mixed = shape.attend(&queries, &keys, &values, &shape.spread(&slots.mask));
+        let mixed = attend_flat(&queries, &keys, &values, Some(&shape.spread(&slots.mask)));
         shape
             .join_bins(&mixed, slots.per_bin)
             .view([shape.b, shape.bins * slots.per_bin, width])
@@ -289,14 +289,6 @@ impl Shape {
             self.prefix + self.height,
             self.head_width,
         ])
-    }
-
-    /// softmax(q kᵀ / √d + mask) v over `[b G h, .., d]`.
-    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor) -> Tensor {
-        let scale = (self.head_width as f64).powf(-0.5);
-        mask.baddbmm(q, &k.transpose(1, 2), 1.0, scale)
-            .softmax(-1, q.kind())
-            .bmm(v)
     }
 
     /// `[G, 1, n, m]` to `[b G h, n, m]`.

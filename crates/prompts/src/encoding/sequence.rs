@@ -1,7 +1,6 @@
 //! Every class as a sequence of its own.
 
-use clip_backbone::TextTower;
-use clip_backbone::layers::Mask;
+use clip_backbone::{Mask, TextTower};
 use tch::{Kind, Tensor};
 
 use crate::{Error, Result};

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use clip_backbone::{Clip, Config, Parameter, ParameterSource, Result, Usage};
+use clip_backbone::{ClipModel, Config, Parameter, ParameterSource, Result, Usage};
 use tch::{Device, Kind, Tensor};
 
 /// Weights from the formula, by name and shape.
@@ -38,9 +38,9 @@ pub fn b16_text_config() -> Config {
 }
 
 /// A frozen CLIP with generated weights.
-pub fn clip(config: &Config, kind: Kind) -> Clip {
+pub fn clip(config: &Config, kind: Kind) -> ClipModel {
     let mut source = Generated(config.parameters().into_iter().collect());
-    Clip::new(config, &mut source, Usage::Frozen, Device::Cpu, kind).unwrap()
+    ClipModel::new(config, &mut source, Usage::Frozen, Device::Cpu, kind).unwrap()
 }
 
 /// Tensors of a golden file.

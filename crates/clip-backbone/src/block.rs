@@ -1,157 +1,15 @@
-//! The layers both towers are made of. They are public so that the blocks built on a CLIP
-//! backbone need no second copy of them.
+//! The transformer block that both towers are made of.
 
-use std::cell::OnceCell;
-
+use kernels::Epilogue;
+use layers::{
+    Activation, LayerNorm, Linear, QUICK_GELU, attend, attend_flat, causal_bias, join_heads,
+    split_heads,
+};
 use tch::{Device, Kind, Tensor};
 
 use crate::Result;
-use crate::kernels;
-use crate::packed::{PackedWeight, Then};
+use crate::linear::PackedLinear;
 use crate::parameters::{Builder, Usage};
-
-/// The non-linearity of a feed-forward network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// x · σ(1.702 x), as in OpenAI's checkpoints.
-    QuickGelu,
-    /// The exact GELU, as in most of `open_clip`'s.
-    Gelu,
-    /// GELU's tanh approximation.
-    GeluTanh,
-    /// max(0, x), as in "Attention Is All You Need".
-    Relu,
-}
-
-/// The constant inside `QuickGELU`.
-const QUICK_GELU: f64 = 1.702;
-
-impl Activation {
-    /// The activation, element by element.
-    pub fn apply(self, x: &Tensor) -> Tensor {
-        match self {
-            Self::QuickGelu => x * (x * QUICK_GELU).sigmoid(),
-            Self::Gelu => x.gelu("none"),
-            Self::GeluTanh => x.gelu("tanh"),
-            Self::Relu => x.relu(),
-        }
-    }
-}
-
-/// y = x Wᵀ + b.
-#[derive(Debug)]
-pub struct Linear {
-    /// `[out, in]`. A frozen one must not be changed in place once it has been used: its copy laid
-    /// out for inference would not follow.
-    pub weight: Tensor,
-    /// `[out]`
-    pub bias: Option<Tensor>,
-    /// The weight laid out for inference by oneDNN, at first use.
-    packed: OnceCell<Option<PackedWeight>>,
-}
-
-impl Linear {
-    /// A layer of `weight`, `[out, in]`, and `bias`, `[out]`.
-    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self {
-            weight,
-            bias,
-            packed: OnceCell::new(),
-        }
-    }
-
-    /// Maps `[.., in]` to `[.., out]`.
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
-    }
-
-    /// As [`forward`](Self::forward) for what needs no gradient, with what follows done in the
-    /// same pass over the result: by a kernel of our own where it is the faster one, else by
-    /// oneDNN with the weight laid out once.
-    fn infer(&self, x: &Tensor, then: Then<'_>) -> Tensor {
-        let bias = self.bias.as_ref();
-        let packed = || {
-            let packed = self.packed.get_or_init(|| PackedWeight::new(&self.weight));
-            packed.as_ref()?.product(x, bias, then)
-        };
-        kernels::product(x, &self.weight, bias, then)
-            .or_else(packed)
-            .unwrap_or_else(|| {
-                let mut plain = self.forward(x);
-                match then {
-                    Then::Nothing => plain,
-                    Then::Silu => plain.silu_(),
-                    Then::Add(to) => plain.g_add_(to),
-                }
-            })
-    }
-
-    /// The rows `start .. start + length` of the output alone.
-    pub fn rows(&self, start: i64, length: i64) -> Self {
-        let bias = self.bias.as_ref();
-        Self::new(
-            self.weight.narrow(0, start, length),
-            bias.map(|bias| bias.narrow(0, start, length)),
-        )
-    }
-
-    fn take(builder: &mut Builder<'_>, name: &str, inputs: i64, outputs: i64) -> Result<Self> {
-        Ok(Self::new(
-            builder.take(&format!("{name}.weight"), &[outputs, inputs])?,
-            Some(builder.take(&format!("{name}.bias"), &[outputs])?),
-        ))
-    }
-
-    /// With the weight and the bias each times a factor.
-    fn scaled(
-        builder: &mut Builder<'_>,
-        name: &str,
-        [outputs, inputs]: [i64; 2],
-        [weight, bias]: [f64; 2],
-    ) -> Result<Self> {
-        Ok(Self::new(
-            builder.scaled(&format!("{name}.weight"), &[outputs, inputs], weight)?,
-            Some(builder.scaled(&format!("{name}.bias"), &[outputs], bias)?),
-        ))
-    }
-}
-
-/// Layer normalisation over the last dimension, with gain and shift.
-#[derive(Debug)]
-pub struct LayerNorm {
-    /// `[width]`
-    pub weight: Tensor,
-    /// `[width]`
-    pub bias: Tensor,
-    /// Added to the variance.
-    pub eps: f64,
-}
-
-impl LayerNorm {
-    /// Maps `[.., width]` to the same shape.
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(
-            self.weight.size(),
-            Some(&self.weight),
-            Some(&self.bias),
-            self.eps,
-            false,
-        )
-    }
-
-    pub(crate) fn take(
-        builder: &mut Builder<'_>,
-        name: &str,
-        width: i64,
-        eps: f64,
-    ) -> Result<Self> {
-        Ok(Self {
-            weight: builder.take(&format!("{name}.weight"), &[width])?,
-            bias: builder.take(&format!("{name}.bias"), &[width])?,
-            eps,
-        })
-    }
-}
 
 /// Which keys a query may look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,70 +20,24 @@ pub enum Mask {
     Causal,
 }
 
-/// softmax(q kᵀ / √d) v for every head.
-///
-/// `q` is `[.., heads, Lq, d]`, `k` and `v` are `[.., heads, Lk, d]`; `bias`, added to the
-/// scores, broadcasts to `[.., heads, Lq, Lk]`. The result has the shape of `q`.
-pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Tensor {
-    let width = q.size().last().copied().unwrap_or(1).max(1);
-    let scores = (q * (width as f64).powf(-0.5)).matmul(&k.transpose(-2, -1));
-    let scores = match bias {
-        Some(bias) => scores + bias,
-        None => scores,
-    };
-    scores.softmax(-1, q.kind()).matmul(v)
-}
-
-/// As [`attend`] for `[N, heads, L, d]` without gradients: the heads of all items are one batch
-/// of products, scaled where they are made.
+/// As [`attend`] for `[N, heads, L, d]`: the heads of all items are one batch of products.
 fn attend_batched(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Tensor {
-    let (shape, keys) = (q.size(), k.size()[2]);
-    let (batch, queries, width) = (shape[0] * shape[1], shape[2], shape[3]);
-    let q = q.reshape([batch, queries, width]);
-    let k = k.reshape([batch, keys, width]).transpose(1, 2);
-    let scale = (width.max(1) as f64).powf(-0.5);
-    let scores = match bias {
-        Some(bias) => bias
-            .expand([1, queries, keys], false)
-            .baddbmm(&q, &k, 1.0, scale),
-        None => Tensor::zeros([1, 1, 1], (q.kind(), q.device())).baddbmm(&q, &k, 0.0, scale),
-    };
-    let weights = scores.softmax(-1, q.kind());
-    weights
-        .bmm(&v.reshape([batch, keys, width]))
-        .view(shape.as_slice())
-}
-
-/// `[N, L, heads * d]` to `[N, heads, L, d]`.
-pub fn split_heads(x: &Tensor, heads: i64) -> Tensor {
-    let size = x.size();
-    let (n, l, width) = (size[0], size[1], size[2]);
-    x.view([n, l, heads, width / heads]).transpose(1, 2)
-}
-
-/// `[N, heads, L, d]` to `[N, L, heads * d]`.
-pub fn join_heads(x: &Tensor) -> Tensor {
-    let size = x.size();
-    let (n, heads, l, d) = (size[0], size[1], size[2], size[3]);
-    x.transpose(1, 2).reshape([n, l, heads * d])
-}
-
-/// A causal mask to add to scores: 0 on and below the diagonal, -inf above. `[length, length]`
-pub fn causal_bias(length: i64, kind: Kind, device: tch::Device) -> Tensor {
-    Tensor::full([length, length], f64::NEG_INFINITY, (kind, device)).triu(1)
+    let shape = q.size();
+    let flat = |x: &Tensor| x.reshape([-1, x.size()[2], shape[3]]);
+    attend_flat(&flat(q), &flat(k), &flat(v), bias).view(shape.as_slice())
 }
 
 /// Multi-head self-attention with one fused projection.
 #[derive(Debug)]
 pub struct SelfAttention {
     /// `[3 * width, width]`: queries, keys, values.
-    pub qkv: Linear,
+    pub qkv: PackedLinear,
     /// `[width, width]`
-    pub out: Linear,
+    pub out: PackedLinear,
     /// Number of heads.
     pub heads: i64,
-    /// The two parts of `qkv` that the first token's output needs.
-    parts: OnceCell<[Linear; 2]>,
+    /// Of a frozen one the two parts of `qkv` that the first token's output needs.
+    parts: Option<[PackedLinear; 2]>,
 }
 
 impl SelfAttention {
@@ -237,13 +49,13 @@ impl SelfAttention {
 
     /// `residual` + attention, for what needs no gradient.
     fn infer(&self, x: &Tensor, mask: Mask, residual: &Tensor) -> Tensor {
-        let qkv = self.qkv.infer(x, Then::Nothing);
+        let qkv = self.qkv.infer(x, Epilogue::Identity);
         let fused = match mask {
-            Mask::None => kernels::attention(&qkv, self.heads),
-            Mask::Causal => None,
+            Mask::None if kernels::is_preferred() => kernels::attention(&qkv, self.heads),
+            Mask::None | Mask::Causal => None,
         };
         let mixed = fused.unwrap_or_else(|| self.mix_all(&qkv, mask));
-        self.out.infer(&mixed, Then::Add(residual))
+        self.out.infer(&mixed, Epilogue::Add(residual))
     }
 
     /// The output for the first token alone: `[N, L, width]` to `[N, 1, width]`.
@@ -259,18 +71,15 @@ impl SelfAttention {
     /// As [`forward_first`](Self::forward_first), with the first token's `residual` added, for
     /// what needs no gradient.
     fn infer_first(&self, x: &Tensor, residual: &Tensor) -> Tensor {
-        let [query, keys_values] = self.parts();
+        let Some([query, keys_values]) = &self.parts else {
+            return residual + self.forward_first(x);
+        };
         let q = query.forward(&x.narrow(1, 0, 1));
-        let mixed = self.mix_first(&q, &keys_values.infer(x, Then::Nothing));
-        self.out.infer(&mixed, Then::Add(residual))
+        let mixed = self.mix_first(&q, &keys_values.infer(x, Epilogue::Identity));
+        self.out.infer(&mixed, Epilogue::Add(residual))
     }
 
-    /// The projection to queries, and that to keys and values, kept with their layout where oneDNN
-    /// has one.
-    fn parts(&self) -> &[Linear; 2] {
-        self.parts.get_or_init(|| self.cut())
-    }
-
+    /// The projection to queries, and that to keys and values.
     fn cut(&self) -> [Linear; 2] {
         let width = self.out.weight.size()[0];
         [self.qkv.rows(0, width), self.qkv.rows(width, 2 * width)]
@@ -322,21 +131,34 @@ impl SelfAttention {
         };
         let weight = stacked("weight", &[width, width])?;
         let bias = Some(stacked("bias", &[width])?);
-        let out = Linear::take(builder, &format!("{name}.out_proj"), width, width)?;
-        Ok(Self {
-            qkv: Linear::new(weight, bias),
-            out,
+        let mut attention = Self {
+            qkv: PackedLinear::new(Linear { weight, bias }),
+            out: PackedLinear::take(builder, &format!("{name}.out_proj"), width, width)?,
             heads,
-            parts: OnceCell::new(),
-        })
+            parts: None,
+        };
+        if builder.usage == Usage::Frozen {
+            attention.parts = Some(attention.cut().map(PackedLinear::new));
+        }
+        Ok(attention)
+    }
+
+    fn shallow_clone(&self) -> Self {
+        let parts = self.parts.as_ref();
+        Self {
+            qkv: self.qkv.shallow_clone(),
+            out: self.out.shallow_clone(),
+            heads: self.heads,
+            parts: parts.map(|parts| parts.each_ref().map(PackedLinear::shallow_clone)),
+        }
     }
 }
 
 /// The feed-forward network: Linear, activation, Linear.
 #[derive(Debug)]
 pub struct Mlp {
-    fc1: Linear,
-    fc2: Linear,
+    fc1: PackedLinear,
+    fc2: PackedLinear,
     form: MlpForm,
 }
 
@@ -365,10 +187,12 @@ impl Mlp {
     /// `residual` + network, for what needs no gradient.
     fn infer(&self, x: &Tensor, residual: &Tensor) -> Tensor {
         let hidden = match self.form {
-            MlpForm::Literal(activation) => activation.apply(&self.fc1.infer(x, Then::Nothing)),
-            MlpForm::FoldedQuickGelu => self.fc1.infer(x, Then::Silu),
+            MlpForm::Literal(activation) => {
+                activation.apply(&self.fc1.infer(x, Epilogue::Identity))
+            }
+            MlpForm::FoldedQuickGelu => self.fc1.infer(x, Epilogue::Silu),
         };
-        self.fc2.infer(&hidden, Then::Add(residual))
+        self.fc2.infer(&hidden, Epilogue::Add(residual))
     }
 
     fn take(
@@ -383,16 +207,24 @@ impl Mlp {
         if builder.usage == Usage::Frozen && activation == Activation::QuickGelu {
             let factor = QUICK_GELU;
             return Ok(Self {
-                fc1: Linear::scaled(builder, fc1, [hidden, width], [factor, factor])?,
-                fc2: Linear::scaled(builder, fc2, [width, hidden], [factor.recip(), 1.0])?,
+                fc1: PackedLinear::scaled(builder, fc1, [hidden, width], [factor, factor])?,
+                fc2: PackedLinear::scaled(builder, fc2, [width, hidden], [factor.recip(), 1.0])?,
                 form: MlpForm::FoldedQuickGelu,
             });
         }
         Ok(Self {
-            fc1: Linear::take(builder, fc1, width, hidden)?,
-            fc2: Linear::take(builder, fc2, hidden, width)?,
+            fc1: PackedLinear::take(builder, fc1, width, hidden)?,
+            fc2: PackedLinear::take(builder, fc2, hidden, width)?,
             form: MlpForm::Literal(activation),
         })
+    }
+
+    fn shallow_clone(&self) -> Self {
+        Self {
+            fc1: self.fc1.shallow_clone(),
+            fc2: self.fc2.shallow_clone(),
+            form: self.form,
+        }
     }
 }
 
@@ -468,9 +300,9 @@ impl Block {
             norm_eps,
         } = *config;
         Ok(Self {
-            norm1: LayerNorm::take(builder, &format!("{name}.layer_norm1"), width, norm_eps)?,
+            norm1: builder.norm(&format!("{name}.layer_norm1"), width, norm_eps)?,
             attention: SelfAttention::take(builder, &format!("{name}.self_attn"), width, heads)?,
-            norm2: LayerNorm::take(builder, &format!("{name}.layer_norm2"), width, norm_eps)?,
+            norm2: builder.norm(&format!("{name}.layer_norm2"), width, norm_eps)?,
             mlp: Mlp::take(
                 builder,
                 &format!("{name}.mlp"),
@@ -480,5 +312,15 @@ impl Block {
             )?,
             usage: builder.usage,
         })
+    }
+
+    pub(crate) fn shallow_clone(&self) -> Self {
+        Self {
+            norm1: self.norm1.shallow_clone(),
+            attention: self.attention.shallow_clone(),
+            norm2: self.norm2.shallow_clone(),
+            mlp: self.mlp.shallow_clone(),
+            usage: self.usage,
+        }
     }
 }

@@ -26,7 +26,7 @@ pub(super) const BLOCKS: usize = 4;
 ///
 /// # Safety
 /// It is as many bytes as `KIND`'s elements, any of which are valid. All functions ask for
-/// [`super::serve`].
+/// [`super::is_supported`].
 pub(super) unsafe trait Number: Copy + Sync + 'static {
     const KIND: Kind;
     const ZERO: Self;
@@ -173,7 +173,7 @@ impl<'a> Rows<'a> {
 /// The numbers of a tensor.
 ///
 /// # Safety
-/// [`super::serve`] has approved it, it is of `N`'s kind, and nothing writes to it while the slice
+/// [`super::accepts`] holds for it, it is of `N`'s kind, and nothing writes to it while the slice
 /// is held.
 pub(super) unsafe fn numbers<N: Number>(tensor: &Tensor) -> &[N] {
     // SAFETY: contiguous numbers of this size on the CPU, held by the tensor.
@@ -264,7 +264,7 @@ fn exchange<const S: usize>(rows: &mut [__m512i; LANES]) {
 /// of columns.
 ///
 /// # Safety
-/// [`super::serve`].
+/// [`super::is_supported`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
 pub(super) unsafe fn add_products<N: Number, const R: usize, const B: usize>(
