@@ -12,7 +12,7 @@ use clip_backbone::Usage;
 use data::feature_cache::ShareOfWork;
 use data::{Loader, LoaderConfig, SkipList, VideoSource};
 use tch::{Kind, Tensor};
-use trainer::config::{Config, DatasetKind, Precision, Preset};
+use trainer::config::{Config, DatasetKind, Precision};
 use trainer::interrupt::Interrupt;
 use trainer::run::Session;
 
@@ -26,7 +26,7 @@ fn main() {
         return eprintln!("nothing asked for: see the head of this file");
     };
     let kept = tempfile::tempdir().expect("a folder");
-    let mut config = Config::preset(Preset::Best);
+    let mut config = Config::preset(models::Preset::Best);
     config.data.layout = DatasetKind::Ucf101;
     config.data.root = Some(videos.into());
     config.data.lists = Some(lists.into());

@@ -55,7 +55,7 @@ pub enum Error {
     /// The loss or a gradient is no longer a number.
     #[error(
         "step {step}: the {what} is {value}; the last good checkpoint is kept. \
-         A smaller train.rate or a train.clip_norm helps as a rule"
+         A smaller train.learning_rate or a train.clip_norm helps as a rule"
     )]
     NotFinite {
         /// The step that was tried.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use trainer::demo::experiment::{self, Ended, Options};
+use trainer::demo::experiment::{self, Ended, Experiment};
 use trainer::demo::video_set::{self, Made, Recipe};
 use trainer::interrupt::Interrupt;
 use trainer::report::FinishedRun;
@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let started = Instant::now();
     let interrupt = Interrupt::install()?;
     let most = arguments.shots.iter().copied().max().unwrap_or(1);
-    let options = Options {
+    let options = Experiment {
         videos: arguments
             .videos
             .clone()
@@ -124,7 +124,7 @@ fn committed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/demo/backbone")
 }
 
-fn make_videos(options: &Options) -> Result<()> {
+fn make_videos(options: &Experiment) -> Result<()> {
     let bar = bar(0, "videos {bar:20} {pos}/{len}")?;
     let made = video_set::make(&options.videos, &options.recipe, |done, all| {
         bar.set_length(all as u64);
