@@ -4,7 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use crate::support::{Place, run, set, succeed, text};
+use crate::support::{Place, refused, run, set, succeed, text, trainer};
 
 /// `trainer reproduce TABLE` on a drawn data set, with trainings of two steps, below `out`.
 fn reproduce(place: &Place, table: &str, data: &str, out: &str, keys: &[&str]) -> Command {
@@ -259,4 +259,39 @@ fn figure_3_with_every_number_of_frames_vectors_and_steps() {
     ] {
         assert_eq!(row(&table, name, column)[1], "-", "{table}");
     }
+}
+
+#[test]
+fn a_single_row_is_listed_printed_and_trained_by_its_name() {
+    let name = "table5/ucf101/k-2-mmb-map-mcb";
+    let list = succeed(trainer(&["config"]));
+    let mut lines = list.lines();
+    assert!(lines.any(|line| line.starts_with(name) && line.ends_with(" 82.4")));
+    let toml = succeed(trainer(&["config", name, "--set", "seed=3"]));
+    assert!(
+        toml.starts_with(&format!("# trainer train --row {name} ")),
+        "{toml}"
+    );
+    for line in [
+        "seed = 3",
+        "shots = 2",
+        "layout = \"ucf101\"",
+        "row = \"full\"",
+    ] {
+        assert!(toml.lines().any(|other| other == line), "{line}: {toml}");
+    }
+    let place = Place::new();
+    place.ucf(2);
+    let mut command = place.command(&["train", "--row", name], "ucf");
+    command.arg("--out").arg(place.path("row"));
+    set(&mut command, &["protocol.seeds=[0]"]);
+    assert!(succeed(command).contains("2 shots"));
+    let unknown = trainer(&["train", "--row", "table5/ucf101/k-3-mmb"]);
+    refused(
+        unknown,
+        &[
+            "row is table5/ucf101/k-3-mmb",
+            "`trainer config` lists them",
+        ],
+    );
 }

@@ -110,7 +110,7 @@ pub struct SifConfig {
 pub struct PromptConfig {
     /// Learned vectors shifted by each video's motion; otherwise `template`, frozen.
     pub motion_aware: bool,
-    /// The hand-made prompt of a model without motion-aware prompts.
+    /// The hand-crafted prompt of a model without motion-aware prompts.
     pub template: Template,
     /// H, the number of learned vectors: 1 to 16.
     pub vectors: i64,
@@ -159,7 +159,7 @@ pub enum Temperature {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ZeroShotConfig {
-    /// The hand-made prompt.
+    /// The hand-crafted prompt.
     pub template: Template,
 }
 

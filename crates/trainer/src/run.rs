@@ -215,10 +215,7 @@ impl Session {
         })?;
         let device = device(&config.device)?;
         let checkpoint = Checkpoint::open(weights)?;
-        config.model_on(checkpoint.config())?;
-        let start = config.train.start_from.as_deref();
-        let start = start.map(|place| Start::read(place, checkpoint.config()));
-        let start = start.transpose()?;
+        let start = start_of(&config, checkpoint.config())?;
         let backbone = Backbone::new(checkpoint, weights, config.backbone.precision, device)?;
         let dataset = Dataset::read(&config.data)?;
         let dataset = split_unsplit(dataset, config.data.unsplit, config.seed)?;
@@ -245,19 +242,10 @@ impl Session {
         if !same {
             return Self::open(config, self.interrupt.clone(), self.quiet);
         }
-        config.model_on(self.backbone.config())?;
-        let start = config.train.start_from.as_deref();
-        let start = start.map(|place| Start::read(place, self.backbone.config()));
+        let start = start_of(&config, self.backbone.config())?;
         let (backbone, dataset) = (self.backbone.clone(), self.dataset.clone());
         let interrupt = self.interrupt.clone();
-        Self::of(
-            config,
-            backbone,
-            dataset,
-            start.transpose()?,
-            interrupt,
-            self.quiet,
-        )
+        Self::of(config, backbone, dataset, start, interrupt, self.quiet)
     }
 
     fn of(
@@ -877,6 +865,14 @@ impl Session {
             revision: REVISION.into(),
         })
     }
+}
+
+/// What the configuration starts from, after a check of its model on a backbone of the shape
+/// `clip`.
+fn start_of(config: &Checked, clip: &clip_backbone::Config) -> Result<Option<Start>> {
+    config.model_on(clip)?;
+    let start = config.train.start_from.as_deref();
+    start.map(|place| Start::read(place, clip)).transpose()
 }
 
 pub(crate) fn hex(hash: Sha256) -> String {
