@@ -38,7 +38,7 @@ fn train(place: &Place, out: &str, keys: &[&str]) -> Command {
             "data.frames=2",
             "threads=1",
             "train.epochs=2",
-            "train.batch=5",
+            "train.batch_size=5",
             "train.save_every=1",
             "model.action_clip.frozen={ text = true, image_blocks = 2 }",
         ],
@@ -56,7 +56,7 @@ fn a_killed_run_ends_as_one_that_was_left_alone() {
         "model.action_clip.head=transformer_cls",
         "model.action_clip.recompute=false",
         "backbone.precision=bf16",
-        "train.accumulate=2",
+        "train.micro_batches=2",
         "train.epochs=6",
         "data.augment.rand_augment={ ops = 2, magnitude = 9 }",
     ];
@@ -93,7 +93,10 @@ fn a_run_is_tested_used_shown_and_gone_on_from() {
         .tensors()
         .into_iter()
         .map(|(_, tensor)| tensor.shape().iter().product::<usize>());
-    assert_eq!(result["cost"]["parameters"], numbers.sum::<usize>());
+    assert_eq!(
+        result["cost"]["trainable_parameters"],
+        numbers.sum::<usize>()
+    );
     let has = |part: &str| trained.names().iter().any(|name| name.contains(part));
     assert!(has("encoder.layers.2.") && has("transformer.resblocks.5."));
     assert!(!has("encoder.layers.1.") && !has("clip.text_model."));
@@ -136,8 +139,11 @@ fn a_run_is_tested_used_shown_and_gone_on_from() {
         said.contains("transformer") && said.contains("conv1d"),
         "{said}"
     );
-    let shifted = text(&again("shifted", &["model.action_clip.inside=shift"]));
-    assert!(shifted.contains("shift"), "{shifted}");
+    let shifted = text(&again(
+        "shifted",
+        &["model.action_clip.visual_prompt=in_network"],
+    ));
+    assert!(shifted.contains("in_network"), "{shifted}");
     let system = text(&again(
         "system",
         &[
@@ -259,8 +265,8 @@ fn the_other_system_learns_from_video_too() {
             "data.source=video",
             "model.sif.motion.max_step=1",
             "model.sif.motion.ffn_dim=64",
-            "train.at_least=4",
-            "train.rate=1e-3",
+            "train.min_steps=4",
+            "train.learning_rate=1e-3",
         ],
     ));
     let said = text(&output);

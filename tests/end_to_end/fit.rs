@@ -159,7 +159,7 @@ fn predict_needs_nothing_but_the_run_and_the_clip() {
 fn a_class_that_comes_later_leaves_the_others_as_they_were() {
     let place = Place::new();
     place.folder("videos", &[5, 0, 5, 5]);
-    let keys = ["train.at_least=30", "train.rate=1e-3"];
+    let keys = ["train.min_steps=30", "train.learning_rate=1e-3"];
     succeed(fit(&place, &keys));
     let before = json(&place.path("run/seed-0/result.json"));
     let tested = |result: &serde_json::Value| -> Vec<String> {

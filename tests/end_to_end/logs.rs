@@ -175,7 +175,7 @@ fn assert_alike(run: &Path) {
     let steps = steps(run);
     for (key, tag) in [
         ("loss", "train/loss"),
-        ("rate", "train/learning_rate"),
+        ("learning_rate", "train/learning_rate"),
         ("gradient_norm", "train/gradient_norm"),
         ("top1", "train/top1"),
     ] {
@@ -202,7 +202,7 @@ fn assert_alike(run: &Path) {
 #[test]
 fn lines_and_curves_of_every_step() {
     let place = Place::new();
-    succeed(train(&place, "run", &["train.at_least=12"]));
+    succeed(train(&place, "run", &["train.min_steps=12"]));
     let steps = steps(&place.path("run"));
     let numbers: Vec<u64> = steps
         .iter()
@@ -211,7 +211,7 @@ fn lines_and_curves_of_every_step() {
     assert_eq!(numbers, (1..=12).collect::<Vec<_>>());
     for step in &steps {
         assert!(
-            step["loss"].as_f64().unwrap() > 0.0 && step["rate"].is_f64(),
+            step["loss"].as_f64().unwrap() > 0.0 && step["learning_rate"].is_f64(),
             "{step}"
         );
         assert!(step["epoch"].as_u64().unwrap() == (step["step"].as_u64().unwrap() - 1) / 2);
@@ -222,7 +222,7 @@ fn lines_and_curves_of_every_step() {
 #[test]
 fn a_run_killed_between_checkpoints_has_each_step_once_in_its_curves() {
     let place = Place::new();
-    let keys = ["train.at_least=200", "train.save_every=70"];
+    let keys = ["train.min_steps=200", "train.save_every=70"];
     let mut child = train(&place, "run", &keys)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -241,7 +241,7 @@ fn a_run_killed_between_checkpoints_has_each_step_once_in_its_curves() {
 #[test]
 fn ctrl_c_and_a_disk_without_room_leave_a_whole_checkpoint() {
     let place = Place::new();
-    let keys = ["train.at_least=150", "train.save_every=60"];
+    let keys = ["train.min_steps=150", "train.save_every=60"];
     succeed(train(&place, "straight", &keys));
 
     let mut child = train(&place, "run", &keys)

@@ -1,10 +1,14 @@
 //! Wrong data, wrong checkpoints, other backbones: each an error that says what does not fit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::support::{Place, checkpoint, draw, refused, set, succeed, trainer};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+
+use crate::support::{Place, checkpoint, draw, json, refused, set, succeed, trainer};
 
 /// A CLIP like the demo's of which one number differs.
 fn other_backbone(place: &Place) -> PathBuf {
@@ -18,6 +22,105 @@ fn other_backbone(place: &Place) -> PathBuf {
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(weights, bytes).unwrap();
     folder
+}
+
+/// A CLIP like the demo's with a joint width of 20.
+fn narrow_backbone(place: &Place) -> PathBuf {
+    const WIDTH: usize = 20;
+    let folder = place.path("narrow");
+    fs::create_dir(&folder).unwrap();
+    for file in fs::read_dir(place.backbone()).unwrap().flatten() {
+        fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+    }
+    let mut config = json(&folder.join("config.json"));
+    config["projection_dim"] = WIDTH.into();
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let bytes = fs::read(folder.join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let mut views: BTreeMap<String, TensorView<'_>> = tensors.tensors().into_iter().collect();
+    for name in ["visual_projection.weight", "text_projection.weight"] {
+        let whole = tensors.tensor(name).unwrap();
+        let [rows, columns] = whole.shape() else {
+            panic!("a matrix has two sides");
+        };
+        let part = &whole.data()[..whole.data().len() / rows * WIDTH];
+        let part = TensorView::new(whole.dtype(), vec![WIDTH, *columns], part).unwrap();
+        views.insert(name.into(), part);
+    }
+    let bytes = safetensors::serialize(views, None).unwrap();
+    fs::write(folder.join("model.safetensors"), bytes).unwrap();
+    folder
+}
+
+#[test]
+fn what_a_configuration_says_is_checked_before_a_frame_is_decoded_or_a_file_written() {
+    let place = trained();
+    let narrow = narrow_backbone(&place);
+    let run = format!("train.start_from={}", place.path("run").display());
+    let cache = format!("data.cache={}", place.path("kept").display());
+    let heads = [
+        "model.sif.motion.heads=4",
+        "model.sif.communication.heads=4",
+    ];
+    let width = "expected a divisor of the width";
+    let cases: [(Option<&Path>, Vec<&str>, [&str; 2]); 8] = [
+        (
+            None,
+            vec!["model.sif.motion.heads=7"],
+            ["model.sif.motion.heads is 7", width],
+        ),
+        (
+            None,
+            vec!["model.sif.communication.heads=7"],
+            ["model.sif.communication.heads is 7", width],
+        ),
+        (
+            None,
+            vec!["model.sif.motion.max_step=9"],
+            [
+                "model.sif.motion.max_step is 9",
+                "expected 1 to 7 for 8 frames",
+            ],
+        ),
+        (
+            None,
+            vec!["train.start_from=/nowhere"],
+            ["train.start_from is /nowhere", "expected a trained run"],
+        ),
+        (
+            None,
+            vec!["model.sif.prompts.init_words=action"],
+            ["model.sif.prompts.init_words", "expected 5 tokens"],
+        ),
+        (
+            None,
+            vec!["model.row=baseline", &run],
+            ["trained parameters", "is unknown to the model"],
+        ),
+        (
+            Some(&narrow),
+            vec![],
+            ["model.sif.motion.heads is 8", "the width 20"],
+        ),
+        (
+            Some(&narrow),
+            vec![heads[0], heads[1], &run],
+            [
+                "backbone.weights is one of 20",
+                "expected a CLIP with a joint width",
+            ],
+        ),
+    ];
+    for (weights, keys, said) in cases {
+        let weights = weights.map_or_else(|| place.backbone(), Path::to_path_buf);
+        let mut command = place.command_on(&["train"], "ucf", &weights);
+        command.arg("--out").arg(place.path("out"));
+        set(&mut command, &keys);
+        set(&mut command, &["protocol.shots=2", &cache]);
+        refused(command, &said);
+        assert!(!place.path("out").exists(), "{keys:?}");
+        assert!(!place.path("kept").exists(), "{keys:?}");
+    }
 }
 
 /// A drawn data set with a trained run on it.

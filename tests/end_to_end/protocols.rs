@@ -99,7 +99,7 @@ fn closed_set_of_each_official_split() {
         let out = format!("split{split}");
         let keys = ["protocol.name=closed-set", "protocol.seeds=[0]", &split_key];
         let said = train(&place, "ucf", &out, &keys);
-        let name = format!("ucf101 closed-set, split {split}, views 1x1, names split");
+        let name = format!("ucf101 closed-set, split {split}, views 1x1, names words");
         assert!(said.contains(&name) && said.contains("seeds 0,"), "{said}");
         let result = checked(&place.path(&out).join("seed-0"));
         assert_eq!(protocol(&result), name);
@@ -201,9 +201,9 @@ fn few_clips_of_best_start_from_a_solved_residual_and_single_ones_do_not() {
         checked(&place.path(out).join("seed-0"))["warm_start"].clone()
     };
     let warm = chosen("warm", &["protocol.shots=4"]);
-    let [held_out, frozen] = [0, 1].map(|at| warm["held_out"][at].as_f64().unwrap());
+    let [held_out, frozen] = [0, 1].map(|at| warm["held_out_loss"][at].as_f64().unwrap());
     assert!(held_out > 0.0 && held_out <= frozen, "{warm}");
-    assert!(warm["length"].as_f64().unwrap() >= 0.0, "{warm}");
+    assert!(warm["residual_length"].as_f64().unwrap() >= 0.0, "{warm}");
     assert!(chosen("single", &["protocol.shots=1"]).is_null());
     let cold = ["protocol.shots=4", "train.warm_start=false"];
     assert!(chosen("cold", &cold).is_null());

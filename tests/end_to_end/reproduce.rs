@@ -4,7 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use crate::support::{Place, run, set, succeed, text};
+use crate::support::{Place, refused, run, set, succeed, text, trainer};
 
 /// `trainer reproduce TABLE` on a drawn data set, with trainings of two steps, below `out`.
 fn reproduce(place: &Place, table: &str, data: &str, out: &str, keys: &[&str]) -> Command {
@@ -34,6 +34,10 @@ fn row<'a>(table: &'a str, name: &str, column: &str) -> Vec<&'a str> {
 
 /// What any table has to keep.
 fn well_printed(table: &str) {
+    well_printed_with(table, "views 1x1");
+}
+
+fn well_printed_with(table: &str, views: &str) {
     assert!(
         table.lines().all(|line| line.chars().count() <= 80),
         "{table}"
@@ -41,7 +45,7 @@ fn well_printed(table: &str) {
     let backbone = table.lines().last().unwrap();
     assert_eq!(backbone.len(), "backbone ".len() + 12, "{table}");
     assert!(
-        table.contains("views 1x1") && table.contains("\n    seeds 0"),
+        table.contains(views) && table.contains("\n    seeds 0"),
         "{table}"
     );
 }
@@ -54,13 +58,13 @@ fn table_1_prompts_over_the_splits() {
     command.args(["--paper", "hmdb51"]);
     let table = succeed(command);
     well_printed(&table);
-    let clip = row(&table, "CLIP, prompt C", "test");
+    let clip = row(&table, "CLIP, prompt C", "closed-set");
     assert_eq!(
         (clip[0], clip[1], clip[4]),
         ("paper", "41.7", "3"),
         "{table}"
     );
-    assert_eq!(row(&table, "MMB+MAP, H = 5", "test").len(), 5);
+    assert_eq!(row(&table, "MMB + MAP, H = 5", "closed-set").len(), 5);
     for split in 1..=3 {
         assert!(table.contains(&format!("hmdb51 closed-set, split {split}, views 1x1")));
         assert!(table.contains(&format!("hmdb51 zero-shot, split {split}, views 1x1")));
@@ -101,10 +105,10 @@ fn table_4_five_shots_of_kinetics() {
     command.args(["--paper", "kinetics400"]);
     let table = succeed(command);
     well_printed(&table);
-    let full = row(&table, "MMB+MAP+MCB", "5 shots");
+    let full = row(&table, "MMB + MAP + MCB", "k = 5");
     assert_eq!((full[1], full[4]), ("61.5", "2"), "{table}");
-    assert_eq!(row(&table, "linear probe", "5 shots")[1], "-");
-    assert!(table.contains("few-shot, split val, 5 shots, views 1x1, names split\n    seeds 0 1"));
+    assert_eq!(row(&table, "probe on the mean", "k = 5")[1], "-");
+    assert!(table.contains("few-shot, split val, 5 shots, views 1x1, names words\n    seeds 0 1"));
 }
 
 #[test]
@@ -139,9 +143,9 @@ fn table_5_stops_when_asked_and_ends_as_if_it_had_not() {
     assert_eq!(done("k-2-baseline-paper"), before, "it was run again");
     for (k, paper) in [(2, "82.4"), (4, "85.8"), (8, "89.1"), (16, "91.6")] {
         let column = format!("k = {k}");
-        let full = row(&table, "MMB+MAP+MCB", &column);
+        let full = row(&table, "MMB + MAP + MCB", &column);
         assert_eq!((full[1], full[4]), (paper, "2"), "{table}");
-        let note = format!("ucf101 few-shot, split 1, {k} shots, views 1x1, names split");
+        let note = format!("ucf101 few-shot, split 1, {k} shots, views 1x1, names words");
         assert!(table.contains(&note), "{table}");
     }
     assert_eq!(succeed(table5("straight")), table);
@@ -162,10 +166,14 @@ fn table_6_from_kinetics_by_lists_and_by_halves() {
     };
     let table = succeed(command());
     well_printed(&table);
-    let lists = row(&table, "MMB+MAP+MCB", "test lists");
+    let lists = row(&table, "MMB + MAP + MCB", "test lists");
     assert_eq!((lists[1], lists[4]), ("50.1", "3"), "{table}");
-    assert_eq!(row(&table, "MMB+MAP+MCB", "10 halves")[4], "10", "{table}");
-    assert_eq!(row(&table, "CLIP", "10 halves")[4], "10", "{table}");
+    assert_eq!(
+        row(&table, "MMB + MAP + MCB", "10 halves")[4],
+        "10",
+        "{table}"
+    );
+    assert_eq!(row(&table, "CLIP, frozen", "10 halves")[4], "10", "{table}");
     assert!(
         table.contains("hmdb51 zero-shot-halves, split 1"),
         "{table}"
@@ -192,7 +200,7 @@ fn table_7_split_by_split_in_both_directions() {
         let command = reproduce(&place, "table7", from, from, &[]);
         let table = succeed(tested_on(&place, command, to, kind));
         well_printed(&table);
-        let full = row(&table, "MMB+MAP+MCB", "test lists");
+        let full = row(&table, "MMB + MAP + MCB", "test lists");
         assert_eq!((full[1], full[4]), (paper, "3"), "{table}");
         for split in 1..=3 {
             assert!(
@@ -213,17 +221,21 @@ fn table_8_closed_set_over_the_splits() {
     let mut command = reproduce(&place, "table8", "ucf", "table8", &[]);
     command.args(["--paper", "ucf101", "--preset", "both"]);
     let table = succeed(command);
-    well_printed(&table);
+    well_printed_with(&table, "views 4x3");
     for (name, paper) in [
-        ("CLIP", "-"),
-        ("linear probe", "-"),
-        ("MMB+MAP+MCB", "96.3"),
+        ("CLIP, frozen", "-"),
+        ("probe on the mean", "-"),
+        ("MMB + MAP + MCB", "96.3"),
     ] {
         let cells = row(&table, name, "closed-set");
         assert_eq!((cells[1], cells[4]), (paper, "3"), "{table}");
     }
-    assert_eq!(table.matches("MMB+MAP+MCB ").count(), 2, "both presets");
-    assert_eq!(table.matches("linear probe ").count(), 1, "it has none");
+    assert_eq!(table.matches("MMB + MAP + MCB ").count(), 2, "both presets");
+    assert_eq!(
+        table.matches("probe on the mean ").count(),
+        1,
+        "it has none"
+    );
 }
 
 #[test]
@@ -237,8 +249,8 @@ fn figure_3_with_every_number_of_frames_vectors_and_steps() {
     let table = succeed(command);
     well_printed(&table);
     for (name, column) in [
-        ("CLIP", "(a) blocks"),
-        ("MMB+MAP+MCB", "(a) blocks"),
+        ("CLIP, frozen", "(a) blocks"),
+        ("MMB + MAP + MCB", "(a) blocks"),
         ("T = 4", "(b) frames"),
         ("T = 32", "(b) frames"),
         ("H = 3", "(c) vectors"),
@@ -247,4 +259,39 @@ fn figure_3_with_every_number_of_frames_vectors_and_steps() {
     ] {
         assert_eq!(row(&table, name, column)[1], "-", "{table}");
     }
+}
+
+#[test]
+fn a_single_row_is_listed_printed_and_trained_by_its_name() {
+    let name = "table5/ucf101/k-2-mmb-map-mcb";
+    let list = succeed(trainer(&["config"]));
+    let mut lines = list.lines();
+    assert!(lines.any(|line| line.starts_with(name) && line.ends_with(" 82.4")));
+    let toml = succeed(trainer(&["config", name, "--set", "seed=3"]));
+    assert!(
+        toml.starts_with(&format!("# trainer train --row {name} ")),
+        "{toml}"
+    );
+    for line in [
+        "seed = 3",
+        "shots = 2",
+        "layout = \"ucf101\"",
+        "row = \"full\"",
+    ] {
+        assert!(toml.lines().any(|other| other == line), "{line}: {toml}");
+    }
+    let place = Place::new();
+    place.ucf(2);
+    let mut command = place.command(&["train", "--row", name], "ucf");
+    command.arg("--out").arg(place.path("row"));
+    set(&mut command, &["protocol.seeds=[0]"]);
+    assert!(succeed(command).contains("2 shots"));
+    let unknown = trainer(&["train", "--row", "table5/ucf101/k-3-mmb"]);
+    refused(
+        unknown,
+        &[
+            "row is table5/ucf101/k-3-mmb",
+            "`trainer config` lists them",
+        ],
+    );
 }

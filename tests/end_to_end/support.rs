@@ -320,6 +320,11 @@ impl Place {
 
     /// The same with as many frames as the configuration says.
     pub(crate) fn command_with_frames_of_its_own(&self, arguments: &[&str], data: &str) -> Command {
+        self.command_on(arguments, data, &self.backbone())
+    }
+
+    /// The same on another backbone.
+    pub(crate) fn command_on(&self, arguments: &[&str], data: &str, backbone: &Path) -> Command {
         let mut command = trainer(arguments);
         let kind = match data {
             "ucf" => "ucf101",
@@ -329,7 +334,7 @@ impl Place {
         command.args(["--quiet", "--dataset", kind, "--root"]);
         command.arg(self.path(data).join("videos"));
         command.arg("--lists").arg(self.path(data).join("lists"));
-        command.arg("--weights").arg(self.backbone());
+        command.arg("--weights").arg(backbone);
         set(&mut command, &QUICK);
         set(&mut command, &[self.cache()]);
         command
@@ -346,8 +351,8 @@ pub(crate) const QUICK: [&str; 5] = [
     "model.sif.motion.ffn_dim=32",
     "threads=1",
     "train.epochs=1",
-    "train.at_least=2",
-    "train.batch=4",
+    "train.min_steps=2",
+    "train.batch_size=4",
 ];
 
 /// Keys of short clips.

@@ -52,8 +52,8 @@ impl Task {
                 "model.sif.motion.max_step=1",
                 "model.sif.motion.ffn_dim=64",
                 "threads=1",
-                "train.at_least=30",
-                "train.batch=6",
+                "train.min_steps=30",
+                "train.batch_size=6",
                 "train.save_every=4",
             ],
         );
@@ -74,8 +74,8 @@ fn a_killed_run_ends_as_one_that_was_left_alone() {
     // Dropout, mixing and averaging on: all that draws or remembers.
     let keys = [
         "model.sif.motion.dropout=0.1",
-        "train.mix=0.2",
-        "train.average=0.9",
+        "train.mixup_alpha=0.2",
+        "train.ema_decay=0.9",
     ];
     let straight = run(task.fit("straight", &keys));
     assert!(straight.status.success(), "{}", text(&straight));
@@ -123,9 +123,9 @@ fn fit_learns_one_batch_by_heart_and_says_what_it_left_out() {
     .unwrap();
     // Steps alone have to do it, not a solved start.
     let keys = [
-        "train.rate=1e-3",
-        "train.batch=64",
-        "train.at_least=60",
+        "train.learning_rate=1e-3",
+        "train.batch_size=64",
+        "train.min_steps=60",
         "train.warm_start=false",
     ];
     let output = run(task.fit("fit", &keys));
@@ -192,7 +192,7 @@ fn what_shuffled_labels_teach_does_not_hold() {
     let Some(task) = Task::new("shuffled labels") else {
         return;
     };
-    let keys = ["protocol.shuffle_labels=true", "train.at_least=40"];
+    let keys = ["protocol.shuffle_labels=true", "train.min_steps=40"];
     let output = run(task.fit("shuffled", &keys));
     assert!(output.status.success(), "{}", text(&output));
     let result = json(&task.path("shuffled/seed-0/result.json"));
@@ -203,9 +203,9 @@ fn what_shuffled_labels_teach_does_not_hold() {
 #[test]
 fn wrong_settings_end_with_one_line_that_names_them() {
     for (keys, expected) in [
-        (vec!["train.batchs=3"], "train.batch"),
+        (vec!["train.batchs=3"], "train.batch_size"),
         (vec!["backbone.weights=/nowhere"], "/nowhere"),
-        (vec!["train.rate=fast"], "train.rate"),
+        (vec!["train.learning_rate=fast"], "train.learning_rate"),
         (vec!["device=cuda:99"], "device"),
     ] {
         let mut command = trainer(&["train", "-q"]);

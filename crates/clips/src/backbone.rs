@@ -43,7 +43,19 @@ impl Backbone {
     /// # Errors
     /// Whatever keeps the checkpoint from opening.
     pub fn open(place: &Path, precision: Precision, device: Device) -> Result<Self> {
-        let checkpoint = Checkpoint::open(place)?;
+        Self::new(Checkpoint::open(place)?, place, precision, device)
+    }
+
+    /// The backbone of a `checkpoint` that was opened at `place`.
+    ///
+    /// # Errors
+    /// Whatever keeps its tokenizer or its weights from being read.
+    pub fn new(
+        checkpoint: Checkpoint,
+        place: &Path,
+        precision: Precision,
+        device: Device,
+    ) -> Result<Self> {
         let words = Arc::new(checkpoint.tokenizer()?);
         Ok(Self {
             identity: Identity {

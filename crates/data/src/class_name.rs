@@ -9,7 +9,7 @@ pub enum NameStyle {
     /// Words: `ApplyEyeMakeup` and `apply_eye_makeup` become "apply eye makeup". Moves
     /// zero-shot accuracy on UCF-101 by many points.
     #[default]
-    Split,
+    Words,
     /// As the data set writes it.
     Raw,
 }
@@ -37,7 +37,7 @@ impl ClassName {
     pub fn text(&self, style: NameStyle) -> String {
         match style {
             NameStyle::Raw => self.0.clone(),
-            NameStyle::Split => words(&self.0),
+            NameStyle::Words => words(&self.0),
         }
     }
 
@@ -111,7 +111,7 @@ mod tests {
             ("Übung", "übung"),
             ("舞踊", "舞踊"),
         ] {
-            assert_eq!(ClassName::new(raw).text(NameStyle::Split), text);
+            assert_eq!(ClassName::new(raw).text(NameStyle::Words), text);
             assert_eq!(ClassName::new(raw).text(NameStyle::Raw), raw);
         }
     }
@@ -129,7 +129,7 @@ mod tests {
         #[test]
         fn splitting_keeps_every_letter(raw in "\\PC{0,40}") {
             let name = ClassName::new(raw.clone());
-            let text = name.text(NameStyle::Split);
+            let text = name.text(NameStyle::Words);
             prop_assert!(!text.contains('_') && !text.contains("  "));
             let letters = |s: &str| -> String {
                 s.chars().filter(|c| *c != '_' && !c.is_whitespace())

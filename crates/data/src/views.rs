@@ -19,6 +19,9 @@ impl Views {
     /// One look: centre frames, centre crop.
     pub const SINGLE: Self = Self { clips: 1, crops: 1 };
 
+    /// The paper's closed-set tests: four clips, three crops.
+    pub const FOUR_BY_THREE: Self = Self { clips: 4, crops: 3 };
+
     /// `clips` x `crops` views.
     ///
     /// # Errors

@@ -319,7 +319,7 @@ fn the_official_ucf_lists_have_the_published_counts() {
     );
     let label = found.manifest.class("HandStandPushups").unwrap();
     let class = &found.manifest.classes()[label];
-    assert_eq!(class.text(NameStyle::Split), "handstand pushups");
+    assert_eq!(class.text(NameStyle::Words), "handstand pushups");
     assert_eq!(class.text(NameStyle::Raw), "HandstandPushups");
 }
 

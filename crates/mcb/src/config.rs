@@ -85,15 +85,13 @@ impl CheckedMcb {
 
 /// The kind of both attentions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Attention {
     /// Multi-head with learned projections.
-    #[serde(rename = "proj")]
     Projected,
     /// softmax(q kᵀ / √D) v on the features themselves, one head, nothing learned.
-    #[serde(rename = "none")]
     ParameterFree,
     /// No communication: T' = T, V' = V.
-    #[serde(rename = "off")]
     Off,
 }
 

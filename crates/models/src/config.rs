@@ -17,8 +17,10 @@ pub enum ModelConfig {
     SeeingInFlowing(SifConfig),
     /// ActionCLIP.
     ActionClip(ActionClipConfig),
-    /// Frozen CLIP with a hand-made prompt.
+    /// Frozen CLIP with a hand-crafted prompt.
     Clip(ZeroShotConfig),
+    /// Logistic regression on the mean of the frame features.
+    LinearProbe,
 }
 
 impl ModelConfig {
@@ -26,8 +28,35 @@ impl ModelConfig {
     pub fn usage(&self) -> Usage {
         match self {
             Self::ActionClip(_) => Usage::FineTuned,
-            Self::SeeingInFlowing(_) | Self::Clip(_) => Usage::Frozen,
+            Self::SeeingInFlowing(_) | Self::Clip(_) | Self::LinearProbe => Usage::Frozen,
         }
+    }
+
+    /// Refuses switches that make no model, whatever the backbone.
+    ///
+    /// # Errors
+    /// [`Error::Config`], or a part's, with the first field that is out of range.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::SeeingInFlowing(config) => config.check(),
+            Self::ActionClip(config) => config.check(),
+            Self::Clip(_) | Self::LinearProbe => Ok(()),
+        }
+    }
+
+    /// Refuses what cannot stand on a backbone of the shape `backbone`, whose weights need not
+    /// be read for it.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_on(&self, backbone: &clip_backbone::Config) -> Result<()> {
+        self.check()?;
+        if let Self::SeeingInFlowing(config) = self {
+            let width = backbone.joint_width;
+            config.motion.check(config.frames, width)?;
+            config.communication.check(width)?;
+        }
+        Ok(())
     }
 }
 
@@ -39,6 +68,21 @@ pub enum Preset {
     Paper,
     /// Starts as frozen CLIP, sees the order of frames, communicates over tokens.
     Best,
+}
+
+impl Preset {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Paper, Self::Best];
+}
+
+impl std::fmt::Display for Preset {
+    /// As a configuration spells it.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Paper => "paper",
+            Self::Best => "best",
+        })
+    }
 }
 
 /// "Seeing in Flowing".
@@ -66,28 +110,29 @@ pub struct SifConfig {
 pub struct PromptConfig {
     /// Learned vectors shifted by each video's motion; otherwise `template`, frozen.
     pub motion_aware: bool,
-    /// The hand-made prompt of a model without motion-aware prompts.
+    /// The hand-crafted prompt of a model without motion-aware prompts.
     pub template: Template,
     /// H, the number of learned vectors: 1 to 16.
     pub vectors: i64,
-    /// What the vectors start as, H tokens; the paper's words for H = 3, 4, 5 if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub words: Option<String>,
+    /// The words that the vectors are initialised from, H tokens; the paper's for H = 3, 4, 5 if
+    /// absent.
+    #[serde(default)]
+    pub init_words: Option<String>,
     /// The motion adapter.
     pub adapter: AdapterConfig,
 }
 
 impl PromptConfig {
-    /// The words the vectors start as.
+    /// The words the vectors are initialised from.
     ///
     /// # Errors
     /// [`Error::Config`] where there are none for this H.
-    pub fn words(&self) -> Result<&str> {
-        self.words
+    pub fn init_words(&self) -> Result<&str> {
+        self.init_words
             .as_deref()
             .or(paper_words(self.vectors))
             .ok_or_else(|| Error::Config {
-                field: "prompts.words",
+                field: "prompts.init_words",
                 expected: format!("{} tokens to start the vectors from", self.vectors),
                 got: "nothing".into(),
             })
@@ -118,7 +163,7 @@ pub struct ZeroShotConfig {
     pub templates: Vec<Template>,
 }
 
-/// One row of the paper's ablation: which parts are there.
+/// Which blocks a row of the paper's ablation has: see [`crate::Row`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ablation {
     /// The motion stream of the motion modelling block.
@@ -130,21 +175,12 @@ pub struct Ablation {
 }
 
 impl Ablation {
-    /// Every row of Figure 3 (a) with its name.
-    pub const ROWS: [(&str, Self); 5] = [
-        ("Baseline", Self::BASELINE),
-        ("Baseline + MCB", Self::new(false, false, true)),
-        ("MMB", Self::new(true, false, false)),
-        ("MMB + MAP", Self::new(true, true, false)),
-        ("MMB + MAP + MCB", Self::new(true, true, true)),
-    ];
-
-    /// The spatial stream and a hand-made prompt.
-    pub const BASELINE: Self = Self::new(false, false, false);
-
-    const fn new(mmb: bool, map: bool, mcb: bool) -> Self {
-        Self { mmb, map, mcb }
-    }
+    /// The spatial stream and a hand-crafted prompt.
+    pub const BASELINE: Self = Self {
+        mmb: false,
+        map: false,
+        mcb: false,
+    };
 }
 
 impl SifConfig {
@@ -171,7 +207,7 @@ impl SifConfig {
                 motion_aware: true,
                 template: Template::c(),
                 vectors: 5,
-                words: None,
+                init_words: None,
                 adapter,
             },
             communication,
@@ -205,6 +241,10 @@ impl SifConfig {
                 expected: "a positive number".into(),
                 got: tau.to_string(),
             });
+        }
+        self.motion.check_steps(self.frames)?;
+        if self.prompts.motion_aware {
+            self.prompts.init_words()?;
         }
         if self.motion.motion_stream {
             return Ok(());

@@ -57,3 +57,34 @@ pub enum Error {
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
 }
+
+impl Error {
+    /// Of a field of a configuration that describes no model: its dotted path in the model's
+    /// configuration, what was expected, and what came.
+    pub fn field(&self) -> Option<(String, &str, &str)> {
+        let (part, field, expected, got) = match self {
+            Self::Config {
+                field,
+                expected,
+                got,
+            } => ("", field, expected, got),
+            Self::Motion(motion::Error::Config {
+                field,
+                expected,
+                got,
+            }) => ("motion.", field, expected, got),
+            Self::Prompts(prompts::Error::Config {
+                field,
+                expected,
+                got,
+            }) => ("prompts.", field, expected, got),
+            Self::Mcb(mcb::Error::Config {
+                field,
+                expected,
+                got,
+            }) => ("communication.", field, expected, got),
+            _ => return None,
+        };
+        Some((format!("{part}{field}"), expected, got))
+    }
+}

@@ -5,8 +5,10 @@ mod clips;
 mod config;
 pub mod cost;
 mod error;
+mod linear_probe;
 mod logistic;
 mod model;
+mod rows;
 mod scores;
 mod seeing_in_flowing;
 mod warm_start;
@@ -17,9 +19,11 @@ pub use config::{
     Ablation, ModelConfig, Preset, PromptConfig, SifConfig, Temperature, ZeroShotConfig,
 };
 pub use error::Error;
+pub use linear_probe::LinearProbe;
 pub use logistic::LogisticRegression;
-pub use model::{Classifier, Learned, ParameterGroup, Piece, VideoTextModel, build};
+pub use model::{Classifier, Learned, Learning, ParameterGroup, Piece, VideoTextModel, build};
 pub use prompts::{Template, TextEncoding, TextPath, Tokenize};
+pub use rows::{Parts, Row};
 pub use scores::{Evidence, Scores, Targets, TrainingLoss};
 pub use seeing_in_flowing::SeeingInFlowing;
 pub use warm_start::WarmStart;

@@ -8,8 +8,8 @@ use tch::{Kind, Tensor, nn};
 
 use crate::action_clip::ActionClip;
 use crate::{
-    Clips, Error, ModelConfig, Result, Scores, SeeingInFlowing, Targets, TrainingLoss, WarmStart,
-    ZeroShot,
+    Clips, Error, LinearProbe, ModelConfig, Result, Scores, SeeingInFlowing, Targets, TrainingLoss,
+    WarmStart, ZeroShot,
 };
 
 /// A system that scores videos against labels.
@@ -29,12 +29,21 @@ pub trait VideoTextModel: Send {
     /// As [`trained`](Self::trained), to load into.
     fn trained_mut(&mut self) -> &mut nn::VarStore;
 
-    /// Solves what can be solved over the training clips before the first update, and says what
-    /// it chose: see [`WarmStart`]. `None` where there is nothing to solve, or too few clips.
+    /// How it comes to its parameters.
+    fn learning(&self) -> Learning {
+        match self.trained().is_empty() {
+            true => Learning::Frozen,
+            false => Learning::Steps,
+        }
+    }
+
+    /// Solves what can be solved over the training clips before the first update, all of it where
+    /// that is all its [`learning`](Self::learning), and says what it chose: see [`WarmStart`].
+    /// `None` where there is nothing to choose, or too few clips.
     ///
     /// # Errors
     /// Where the clips or their classes do not fit.
-    fn warm_start(
+    fn solve(
         &self,
         _labels: &[String],
         _clips: &Clips,
@@ -55,6 +64,17 @@ pub trait VideoTextModel: Send {
             decay: !still,
         }
     }
+}
+
+/// How a model comes to its parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learning {
+    /// It has none to learn.
+    Frozen,
+    /// By [`VideoTextModel::solve`], over all training clips at once.
+    Solved,
+    /// In steps along the gradient of [`Classifier::loss`].
+    Steps,
 }
 
 /// How a parameter is optimised.
@@ -171,5 +191,6 @@ pub fn build(
         }
         ModelConfig::ActionClip(config) => Box::new(ActionClip::new(config, clip, tokenizer)?),
         ModelConfig::Clip(config) => Box::new(ZeroShot::new(config, clip, tokenizer)),
+        ModelConfig::LinearProbe => Box::new(LinearProbe::new(clip)),
     })
 }

@@ -65,9 +65,13 @@ impl Scores {
         }
     }
 
-    /// softmax of the logits over the labels: `[B, K]`.
+    /// softmax of the logits over the labels: `[B, K]`, in fp32, or fp64 where the logits are.
     pub fn probabilities(&self) -> Tensor {
-        self.logits.softmax(-1, Kind::Float)
+        let kind = match self.logits.kind() {
+            Kind::Double => Kind::Double,
+            _ => Kind::Float,
+        };
+        self.logits.softmax(-1, kind)
     }
 }
 

@@ -72,10 +72,22 @@ impl SeeingInFlowing {
                 learner: PromptLearner::from_words(
                     &root,
                     config.prompts.vectors,
-                    config.prompts.words()?,
+                    config.prompts.init_words()?,
                     &clip.text,
                     &*tokenizer,
-                )?,
+                )
+                .map_err(|error| match error {
+                    prompts::Error::TokenCount {
+                        text,
+                        expected,
+                        got,
+                    } => Error::Config {
+                        field: "prompts.init_words",
+                        expected: format!("{expected} tokens"),
+                        got: format!("{text:?}, {got} tokens"),
+                    },
+                    other => other.into(),
+                })?,
                 adapter: MotionAdapter::new(&root, &config.prompts.adapter, joint, width)?,
             }),
             false => None,
@@ -131,7 +143,7 @@ impl VideoTextModel for SeeingInFlowing {
         }))
     }
 
-    fn warm_start(
+    fn solve(
         &self,
         labels: &[String],
         clips: &Clips,

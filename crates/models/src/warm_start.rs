@@ -34,12 +34,12 @@ const RIDGE: f64 = 1e-3;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct WarmStart {
     /// Mean length of the residual over that of mean(I); 0: the start is frozen CLIP.
-    pub length: f64,
+    pub residual_length: f64,
     /// What mean(M), standardised, was multiplied by, beside 1 for mean(S).
-    pub motion: f64,
+    pub motion_emphasis: f64,
     /// Mean cross-entropy of held-out clips with this choice, and with no residual, each under
     /// the temperature that suits it best.
-    pub held_out: [f64; 2],
+    pub held_out_loss: [f64; 2],
 }
 
 /// A solved residual: added to V, linear in the block's states.
@@ -98,9 +98,9 @@ impl States<'_> {
         };
         let chosen = chosen.unwrap_or(0);
         let choice = WarmStart {
-            length: LENGTHS[chosen],
-            motion,
-            held_out: [mean(&losses[chosen]), mean(&losses[0])],
+            residual_length: LENGTHS[chosen],
+            motion_emphasis: motion,
+            held_out_loss: [mean(&losses[chosen]), mean(&losses[0])],
         };
         Ok(Some((choice, self.residual(&choice)?)))
     }
@@ -156,8 +156,8 @@ impl States<'_> {
     fn residual(&self, choice: &WarmStart) -> Result<Residual> {
         let all: Vec<i64> = (0..self.classes.len() as i64).collect();
         let all = self.of(&all)?;
-        let fitted = all.regression(choice.motion)?;
-        let factor = all.factor(&all.shift(&fitted)?, choice.length);
+        let fitted = all.regression(choice.motion_emphasis)?;
+        let factor = all.factor(&all.shift(&fitted)?, choice.residual_length);
         let carry = carry(&all.text)? * factor; // (D, K)
         let width = self.spatial.size2()?.1;
         let map = |from: i64| {
@@ -353,8 +353,9 @@ mod tests {
         let classes = classes(8);
         let states = states(&classes, 4.0, 0.0);
         let (chosen, residual) = states.solve().unwrap().unwrap();
-        assert!(chosen.length > 0.0 && chosen.held_out[0] < chosen.held_out[1]);
-        assert_eq!(chosen.motion, 0.0);
+        assert!(chosen.residual_length > 0.0);
+        assert!(chosen.held_out_loss[0] < chosen.held_out_loss[1]);
+        assert_eq!(chosen.motion_emphasis, 0.0);
         let motion = residual.motion.as_ref().unwrap();
         assert_eq!(motion.abs().max().double_value(&[]), 0.0);
         assert_eq!(right(&states, &residual), 1.0);
@@ -365,7 +366,7 @@ mod tests {
         let classes = classes(8);
         let states = states(&classes, 0.0, 4.0);
         let (chosen, residual) = states.solve().unwrap().unwrap();
-        assert!(chosen.motion > 0.0, "{chosen:?}");
+        assert!(chosen.motion_emphasis > 0.0, "{chosen:?}");
         assert!(right(&states, &residual) > 0.9);
     }
 
@@ -376,7 +377,7 @@ mod tests {
         let own = states.text.index_select(0, &Tensor::from_slice(&classes));
         states.video = own * 3.0 + noise(classes.len()) * 0.1;
         let (chosen, residual) = states.solve().unwrap().unwrap();
-        assert_eq!(chosen.length, 0.0, "{chosen:?}");
+        assert_eq!(chosen.residual_length, 0.0, "{chosen:?}");
         for part in [&residual.spatial, &residual.bias] {
             assert_eq!(part.abs().max().double_value(&[]), 0.0);
         }
@@ -388,9 +389,9 @@ mod tests {
         let classes = classes(4);
         let states = states(&classes, 4.0, 0.0);
         let choice = WarmStart {
-            length: 2.0,
-            motion: 0.5,
-            held_out: [0.0, 0.0],
+            residual_length: 2.0,
+            motion_emphasis: 0.5,
+            held_out_loss: [0.0, 0.0],
         };
         let residual = states.residual(&choice).unwrap();
         let motion = states.motion.as_ref().unwrap();

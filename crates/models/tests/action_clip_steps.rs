@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clip_backbone::{ClipModel, Config, Freeze, Usage};
-use models::action_clip::{ActionClip, ActionClipConfig, Head, Inside};
+use models::action_clip::{ActionClip, ActionClipConfig, Head, VisualPrompt};
 use models::{Clips, Error, Piece, Targets, VideoTextModel as _};
 use support::Table;
 use tch::{Device, Kind, Tensor};
@@ -34,11 +34,11 @@ fn tiny_clip(kind: Kind) -> ClipModel {
     clip.unwrap()
 }
 
-fn config(head: Head, inside: Inside, recompute: bool) -> ActionClipConfig {
+fn config(head: Head, visual_prompt: VisualPrompt, recompute: bool) -> ActionClipConfig {
     ActionClipConfig {
         frames: FRAMES,
         head,
-        inside,
+        visual_prompt,
         recompute,
         ..ActionClipConfig::published()
     }
@@ -106,20 +106,23 @@ fn furthest(a: &BTreeMap<String, Tensor>, b: &BTreeMap<String, Tensor>) -> (f64,
 
 #[test]
 fn a_step_in_pieces_has_the_gradients_of_one_piece() {
-    for (head, inside) in [
-        (Head::Transformer, Inside::Nothing),
-        (Head::Lstm, Inside::Shift),
-        (Head::Mean, Inside::Joint),
+    for (head, visual_prompt) in [
+        (Head::Transformer, VisualPrompt::None),
+        (Head::Lstm, VisualPrompt::InNetwork),
+        (Head::Mean, VisualPrompt::PreNetwork),
     ] {
         for recompute in [false, true] {
-            let model = model(&config(head, inside, recompute), Kind::Float).unwrap();
+            let model = model(&config(head, visual_prompt, recompute), Kind::Float).unwrap();
             let whole = step(&model, &[6]);
             for sizes in [&[4i64, 2][..], &[1, 2, 1, 2]] {
                 let parts = step(&model, sizes);
                 assert!((whole.0 - parts.0).abs() < 1e-5, "{head:?} {sizes:?}");
                 assert_eq!(whole.1, parts.1);
                 let (gap, name) = furthest(&whole.2, &parts.2);
-                assert!(gap < 1e-3, "{head:?} {inside:?} {sizes:?}: {name} {gap:e}");
+                assert!(
+                    gap < 1e-3,
+                    "{head:?} {visual_prompt:?} {sizes:?}: {name} {gap:e}"
+                );
             }
         }
     }
@@ -128,7 +131,7 @@ fn a_step_in_pieces_has_the_gradients_of_one_piece() {
 #[test]
 fn pieces_on_their_own_would_be_another_contrast() {
     // What the pieces are for: the loss of halves is not the loss of the whole.
-    let model = model(&config(Head::Mean, Inside::Nothing, false), Kind::Float).unwrap();
+    let model = model(&config(Head::Mean, VisualPrompt::None, false), Kind::Float).unwrap();
     let (whole, _, gradients) = step(&model, &[6]);
     let (first, _, _) = step(&model, &[3]);
     assert!((whole - first).abs() > 1e-2, "{whole} {first}");
@@ -138,34 +141,34 @@ fn pieces_on_their_own_would_be_another_contrast() {
 
 #[test]
 fn states_computed_twice_give_the_same_gradients() {
-    for (head, inside) in [
-        (Head::Conv1d, Inside::Nothing),
-        (Head::TransformerCls, Inside::Shift),
-        (Head::Mean, Inside::Joint),
+    for (head, visual_prompt) in [
+        (Head::Conv1d, VisualPrompt::None),
+        (Head::TransformerCls, VisualPrompt::InNetwork),
+        (Head::Mean, VisualPrompt::PreNetwork),
     ] {
         let kept = step(
-            &model(&config(head, inside, false), Kind::Float).unwrap(),
+            &model(&config(head, visual_prompt, false), Kind::Float).unwrap(),
             &[6],
         );
         let twice = step(
-            &model(&config(head, inside, true), Kind::Float).unwrap(),
+            &model(&config(head, visual_prompt, true), Kind::Float).unwrap(),
             &[6],
         );
-        assert_eq!(kept.0, twice.0, "{head:?} {inside:?}");
+        assert_eq!(kept.0, twice.0, "{head:?} {visual_prompt:?}");
         let (gap, name) = furthest(&kept.2, &twice.2);
-        assert!(gap < 1e-5, "{head:?} {inside:?}: {name} {gap:e}");
+        assert!(gap < 1e-5, "{head:?} {visual_prompt:?}: {name} {gap:e}");
     }
 }
 
 #[test]
 fn what_is_held_has_no_gradient_and_is_not_trained() {
-    let mut held = config(Head::Transformer, Inside::Shift, true);
+    let mut held = config(Head::Transformer, VisualPrompt::InNetwork, true);
     held.frozen = Freeze {
         text: true,
         image_blocks: 2,
     };
     let whole = model(
-        &config(Head::Transformer, Inside::Shift, false),
+        &config(Head::Transformer, VisualPrompt::InNetwork, false),
         Kind::Float,
     )
     .unwrap();
@@ -203,7 +206,7 @@ fn what_is_held_has_no_gradient_and_is_not_trained() {
 
 #[test]
 fn all_image_blocks_may_be_held() {
-    let mut held = config(Head::Conv1d, Inside::Nothing, true);
+    let mut held = config(Head::Conv1d, VisualPrompt::None, true);
     held.frozen.image_blocks = 4;
     let gradients = step(&model(&held, Kind::Float).unwrap(), &[3, 3]).2;
     let image = |name: &&String| name.starts_with("clip.vi");
@@ -222,14 +225,14 @@ fn all_image_blocks_may_be_held() {
 fn bf16_gradients_point_where_those_of_fp32_do() {
     let exact = step(
         &model(
-            &config(Head::Transformer, Inside::Nothing, true),
+            &config(Head::Transformer, VisualPrompt::None, true),
             Kind::Float,
         )
         .unwrap(),
         &[6],
     );
     let model = model(
-        &config(Head::Transformer, Inside::Nothing, true),
+        &config(Head::Transformer, VisualPrompt::None, true),
         Kind::BFloat16,
     )
     .unwrap();
@@ -249,7 +252,7 @@ fn bf16_gradients_point_where_those_of_fp32_do() {
 
 #[test]
 fn scores_follow_the_parameters_after_a_step() {
-    let model = model(&config(Head::Mean, Inside::Nothing, true), Kind::Float).unwrap();
+    let model = model(&config(Head::Mean, VisualPrompt::None, true), Kind::Float).unwrap();
     let labels: Vec<String> = ["walk", "run", "jump"].map(String::from).to_vec();
     let bound = model.bind(&labels).unwrap();
     let score = |bound: &dyn models::Classifier| {
@@ -278,7 +281,7 @@ fn scores_follow_the_parameters_after_a_step() {
 #[test]
 fn parameters_have_their_own_rates_and_decay() {
     let model = model(
-        &config(Head::Transformer, Inside::Nothing, true),
+        &config(Head::Transformer, VisualPrompt::None, true),
         Kind::Float,
     )
     .unwrap();
@@ -356,7 +359,7 @@ fn a_clip_of_several_classes_has_the_sentences_of_all_of_them_for_positives() {
         Targets::classes(&classes).showing(&flat.narrow(0, from, count))
     };
     let model = model(
-        &config(Head::Transformer, Inside::Nothing, false),
+        &config(Head::Transformer, VisualPrompt::None, false),
         Kind::Float,
     )
     .unwrap();

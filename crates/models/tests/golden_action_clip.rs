@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clip_backbone::{BlockHook as _, ClipModel, Config, Usage};
 use models::action_clip::{
-    ActionClip, ActionClipConfig, Head, Inside, TemporalHead, TemporalShift, same_class,
+    ActionClip, ActionClipConfig, Head, TemporalHead, TemporalShift, VisualPrompt, same_class,
     symmetric_kl,
 };
 use models::{Clips, Error, Targets, VideoTextModel as _};
@@ -159,11 +159,11 @@ fn tiny_clip(usage: Usage) -> ClipModel {
     ClipModel::new(&config, &mut weights, usage, Device::Cpu, Kind::Float).unwrap()
 }
 
-fn model(head: Head, inside: Inside, usage: Usage) -> Result<ActionClip, Error> {
+fn model(head: Head, visual_prompt: VisualPrompt, usage: Usage) -> Result<ActionClip, Error> {
     let config = ActionClipConfig {
         frames: FRAMES,
         head,
-        inside,
+        visual_prompt,
         templates: None,
         ..ActionClipConfig::published()
     };
@@ -183,7 +183,7 @@ fn the_shift_matches_alone_and_inside_the_tower() {
     let shifted = TemporalShift { frames: FRAMES }.before_block(0, tokens);
     close("tokens", &shifted, &golden["shift.tokens"]);
 
-    let model = model(Head::Mean, Inside::Shift, Usage::Frozen).unwrap();
+    let model = model(Head::Mean, VisualPrompt::InNetwork, Usage::Frozen).unwrap();
     let video = tch::no_grad(|| model.video(&pixels(), false).unwrap());
     let frames = golden["shift.out"].view([2, FRAMES, WIDTH]);
     close("tower", &video, &frames.mean_dim(1, false, Kind::Float));
@@ -192,7 +192,7 @@ fn the_shift_matches_alone_and_inside_the_tower() {
 #[test]
 fn joint_attention_matches_with_its_gradient() {
     let golden = golden();
-    let model = model(Head::Mean, Inside::Joint, Usage::Frozen).unwrap();
+    let model = model(Head::Mean, VisualPrompt::PreNetwork, Usage::Frozen).unwrap();
     let time = model.trained().variables()["temporal_embedding"].shallow_clone();
     let start = formula("ac.temporal_embedding", &[FRAMES, 64], 0.0, 0.5);
     tch::no_grad(|| time.shallow_clone().copy_(&start));
@@ -221,12 +221,12 @@ fn the_loss_matches_with_its_gradient() {
 
 #[test]
 fn a_training_step_reaches_every_parameter() {
-    for (head, inside) in [
-        (Head::Transformer, Inside::Nothing),
-        (Head::Conv1d, Inside::Shift),
-        (Head::Mean, Inside::Joint),
+    for (head, visual_prompt) in [
+        (Head::Transformer, VisualPrompt::None),
+        (Head::Conv1d, VisualPrompt::InNetwork),
+        (Head::Mean, VisualPrompt::PreNetwork),
     ] {
-        let model = model(head, inside, Usage::FineTuned).unwrap();
+        let model = model(head, visual_prompt, Usage::FineTuned).unwrap();
         let labels: Vec<String> = ["walk", "run", "jump"].map(String::from).to_vec();
         let classifier = model.bind(&labels).unwrap();
         tch::manual_seed(7);
@@ -241,7 +241,7 @@ fn a_training_step_reaches_every_parameter() {
             let gradient = parameter.grad();
             assert!(
                 gradient.defined(),
-                "{head:?} {inside:?}: {name} has no gradient"
+                "{head:?} {visual_prompt:?}: {name} has no gradient"
             );
         }
         let rate = |name: &str| model.group(name).rate;
@@ -255,7 +255,7 @@ fn scores_are_the_mean_of_the_templates_probabilities() {
     let config = |templates: &[&str]| ActionClipConfig {
         frames: FRAMES,
         head: Head::Mean,
-        inside: Inside::Nothing,
+        visual_prompt: VisualPrompt::None,
         templates: Some(templates.iter().map(ToString::to_string).collect()),
         ..ActionClipConfig::published()
     };
@@ -294,13 +294,13 @@ fn what_makes_no_sense_together_is_refused() {
         Head::Transformer,
         Head::TransformerCls,
     ] {
-        let error = model(head, Inside::Joint, Usage::Frozen).unwrap_err();
+        let error = model(head, VisualPrompt::PreNetwork, Usage::Frozen).unwrap_err();
         assert!(
             matches!(error, Error::Config { field: "head", .. }),
             "{error}"
         );
     }
-    let model = model(Head::Mean, Inside::Shift, Usage::Frozen).unwrap();
+    let model = model(Head::Mean, VisualPrompt::InNetwork, Usage::Frozen).unwrap();
     let features = Clips::Features(Tensor::zeros(
         [1, FRAMES, WIDTH],
         (Kind::Float, Device::Cpu),
@@ -308,7 +308,7 @@ fn what_makes_no_sense_together_is_refused() {
     assert!(matches!(
         model.video(&features, false),
         Err(Error::Config {
-            field: "inside",
+            field: "visual_prompt",
             ..
         })
     ));

@@ -9,16 +9,16 @@ use std::sync::Arc;
 
 use clip_backbone::{ClipModel, Config, Usage};
 use models::VideoTextModel as _;
-use models::action_clip::{ActionClip, ActionClipConfig, Head, Inside, Official};
+use models::action_clip::{ActionClip, ActionClipConfig, Head, Official, VisualPrompt};
 use support::Table;
 use tch::{Device, Kind, Tensor};
 
-const FILES: [(&str, Head, Inside); 5] = [
-    ("mean", Head::Mean, Inside::Joint),
-    ("conv1d", Head::Conv1d, Inside::Nothing),
-    ("lstm", Head::Lstm, Inside::Shift),
-    ("transformer", Head::Transformer, Inside::Nothing),
-    ("transformer_cls", Head::TransformerCls, Inside::Nothing),
+const FILES: [(&str, Head, VisualPrompt); 5] = [
+    ("mean", Head::Mean, VisualPrompt::PreNetwork),
+    ("conv1d", Head::Conv1d, VisualPrompt::None),
+    ("lstm", Head::Lstm, VisualPrompt::InNetwork),
+    ("transformer", Head::Transformer, VisualPrompt::None),
+    ("transformer_cls", Head::TransformerCls, VisualPrompt::None),
 ];
 
 fn config() -> Config {
@@ -61,9 +61,13 @@ fn sequence(place: i64, shape: &[i64]) -> Tensor {
 #[test]
 fn every_parameter_of_every_head_finds_its_place() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, head, inside) in FILES {
+    for (name, head, visual_prompt) in FILES {
         let official = Official::read(&unpacked(folder.path(), name), &config()).unwrap();
-        assert_eq!((official.head, official.inside), (head, inside), "{name}");
+        assert_eq!(
+            (official.head, official.visual_prompt),
+            (head, visual_prompt),
+            "{name}"
+        );
         let mut drawn = config()
             .parameters()
             .into_iter()
@@ -80,7 +84,7 @@ fn every_parameter_of_every_head_finds_its_place() {
             &ActionClipConfig {
                 frames: 4,
                 head,
-                inside,
+                visual_prompt,
                 ..ActionClipConfig::published()
             },
             clip.unwrap(),

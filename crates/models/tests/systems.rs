@@ -9,8 +9,9 @@ use clip_backbone::{ClipModel, Config};
 use mcb::SmaKeys;
 use models::action_clip::{ActionClipConfig, Head};
 use models::{
-    Ablation, Clips, Error, ModelConfig, Preset, SeeingInFlowing, SifConfig, Targets, Temperature,
-    Template, TextEncoding, TextPath, VideoTextModel, ZeroShot, ZeroShotConfig, build, cost,
+    Ablation, Clips, Error, Learning, LinearProbe, ModelConfig, Parts, Preset, Row,
+    SeeingInFlowing, SifConfig, Targets, Temperature, Template, TextEncoding, TextPath,
+    VideoTextModel, ZeroShot, ZeroShotConfig, build, cost,
 };
 use support::{Table, stream, tiny_config};
 use tch::nn::OptimizerConfig;
@@ -101,22 +102,17 @@ fn a_warm_start_knows_its_clips_and_still_scores_other_labels() {
             .double_value(&[])
     };
     assert!(right() < 0.5);
-    let chosen = best.warm_start(&labels, &clips, &classes).unwrap().unwrap();
-    assert!(chosen.length > 0.0, "{chosen:?}");
+    let chosen = best.solve(&labels, &clips, &classes).unwrap().unwrap();
+    assert!(chosen.residual_length > 0.0, "{chosen:?}");
     assert_eq!(right(), 1.0);
     let others = ["juggle", "lunge"].map(String::from);
     let scores = best.bind(&others).unwrap().score(&clips).unwrap();
     assert_eq!(scores.logits.size(), [20, 2]);
 
-    let fewer = best.warm_start(&labels, &clips, &classes[1..]);
+    let fewer = best.solve(&labels, &clips, &classes[1..]);
     assert!(matches!(fewer, Err(Error::Shape { .. })));
     let paper = model(&tiny(Preset::Paper), &clip);
-    assert!(
-        paper
-            .warm_start(&labels, &clips, &classes)
-            .unwrap()
-            .is_none()
-    );
+    assert!(paper.solve(&labels, &clips, &classes).unwrap().is_none());
 }
 
 #[test]
@@ -158,7 +154,11 @@ fn trained_parameters_are_as_published_and_as_counted() {
             3_152_384,
         ),
         (
-            SifConfig::preset(Preset::Paper).ablated(Ablation::ROWS[3].1),
+            SifConfig::preset(Preset::Paper).ablated(Ablation {
+                mmb: true,
+                map: true,
+                mcb: false,
+            }),
             6_340_640,
         ),
         (SifConfig::preset(Preset::Paper), 8_441_888),
@@ -181,7 +181,10 @@ fn trained_parameters_are_as_published_and_as_counted() {
 fn every_row_of_the_ablation_trains_in_both_presets() {
     let clip = clip(&tiny_config());
     for preset in [Preset::Paper, Preset::Best] {
-        for (name, row) in Ablation::ROWS {
+        for row in Row::ALL {
+            let (name, Parts::Blocks(row)) = (row.name, row.parts) else {
+                continue;
+            };
             let model = model(&tiny(preset).ablated(row), &clip);
             let classifier = model.bind(&labels()).unwrap();
             let targets = Targets::classes(&Tensor::from_slice(&[0i64, 3, 1]));
@@ -363,13 +366,16 @@ fn impossible_models_are_refused() {
     assert!(matches!(
         refused(&|c| c.prompts.vectors = 7),
         Error::Config {
-            field: "prompts.words",
+            field: "prompts.init_words",
             ..
         }
     ));
     assert!(matches!(
-        refused(&|c| c.prompts.words = Some("two words".into())),
-        Error::Prompts(_)
+        refused(&|c| c.prompts.init_words = Some("two words".into())),
+        Error::Config {
+            field: "prompts.init_words",
+            ..
+        }
     ));
     for tau in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let error = refused(&|c| c.temperature = Temperature::Fixed { tau });
@@ -448,6 +454,48 @@ fn wrong_inputs_are_refused_with_expected_and_got() {
         .unwrap_err();
     assert!(matches!(error, Error::Frozen { .. }));
     assert!(frozen.trained().is_empty());
+}
+
+#[test]
+fn a_linear_probe_separates_classes_and_scores_only_those_it_was_fitted_to() {
+    let clip = clip(&tiny_config());
+    let probe = LinearProbe::new(clip);
+    assert_eq!(probe.learning(), Learning::Solved);
+    let labels = labels();
+    assert!(probe.bind(&labels).is_err(), "nothing is fitted yet");
+    let classes: Vec<i64> = (0..20).map(|number| number % 5).collect();
+    let place = Tensor::from_slice(&classes)
+        .one_hot(32)
+        .to_kind(Kind::Float);
+    let features = stream("clips", &[20, 8, 32], 0.3) + place.unsqueeze(1) * 3.0;
+    let clips = Clips::Features(features);
+    assert!(probe.solve(&labels, &clips, &classes[1..]).is_err());
+    assert!(probe.solve(&labels, &clips, &classes).unwrap().is_none());
+    let classifier = probe.bind(&labels).unwrap();
+    let probabilities = classifier.probabilities(&[clips]).unwrap();
+    assert_eq!(probabilities.kind(), Kind::Double);
+    let nearest = probabilities.argmax(1, false);
+    assert_eq!(nearest, Tensor::from_slice(&classes));
+    assert!(probe.bind(&labels[1..]).is_err());
+}
+
+#[test]
+fn switches_are_refused_before_a_weight_is_read() {
+    let refused = |change: &dyn Fn(&mut SifConfig), field: &str| {
+        let mut config = tiny(Preset::Best);
+        change(&mut config);
+        let config = ModelConfig::SeeingInFlowing(config);
+        let error = config.check_on(&tiny_config()).unwrap_err();
+        let (key, expected, got) = error.field().unwrap();
+        assert_eq!((key.as_str(), expected.is_empty()), (field, false));
+        assert!(config.check().is_ok() == field.ends_with("heads"), "{got}");
+    };
+    refused(&|c| c.motion.heads = 7, "motion.heads");
+    refused(&|c| c.communication.heads = 5, "communication.heads");
+    refused(&|c| c.motion.max_step = 9, "motion.max_step");
+    refused(&|c| c.prompts.vectors = 7, "prompts.init_words");
+    let tau = Temperature::Fixed { tau: 0.0 };
+    refused(&|c| c.temperature = tau, "temperature.tau");
 }
 
 #[test]

@@ -74,6 +74,18 @@ impl MotionConfig {
         }
     }
 
+    /// Checks the temporal step for clips of `frames` frames (T).
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] where it is out of range.
+    pub fn check_steps(&self, frames: i64) -> Result<()> {
+        if self.motion_stream && !(1..frames).contains(&self.max_step) {
+            let expected = format!("1 to {} for {frames} frames", frames - 1);
+            return Err(invalid("max_step", expected, self.max_step));
+        }
+        Ok(())
+    }
+
     /// Checks every field for clips of `frames` frames (T) with features of `width` (D).
     ///
     /// # Errors
@@ -89,10 +101,7 @@ impl MotionConfig {
                 return Err(invalid(field, "1 to 1,048,576", value));
             }
         }
-        if self.motion_stream && !(1..frames).contains(&self.max_step) {
-            let expected = format!("1 to {} for {frames} frames", frames - 1);
-            return Err(invalid("max_step", expected, self.max_step));
-        }
+        self.check_steps(frames)?;
         if !(1..=64).contains(&self.layers) {
             return Err(invalid("layers", "1 to 64", self.layers));
         }

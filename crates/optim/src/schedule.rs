@@ -13,10 +13,10 @@ pub struct Length {
 
 impl Length {
     /// `epochs` over `clips` in batches of `batch`, and more of them where that falls short
-    /// of `at_least` steps (the few-shot rule: 50 epochs or 1,500 steps, whichever is more).
+    /// of `min_steps` steps (the few-shot rule: 50 epochs or 1,500 steps, whichever is more).
     ///
     /// Empty for no clips or no batch.
-    pub fn new(clips: usize, batch: usize, epochs: u64, at_least: u64) -> Self {
+    pub fn new(clips: usize, batch: usize, epochs: u64, min_steps: u64) -> Self {
         let epoch_steps = if batch == 0 {
             0
         } else {
@@ -25,7 +25,7 @@ impl Length {
         let epochs = if epoch_steps == 0 {
             0
         } else {
-            epochs.max(at_least.div_ceil(epoch_steps))
+            epochs.max(min_steps.div_ceil(epoch_steps))
         };
         Self {
             epoch_steps,

@@ -15,7 +15,7 @@ const REDUCTION: i64 = 16;
 #[serde(deny_unknown_fields)]
 pub struct AdapterConfig {
     /// Width of the bottleneck; a sixteenth of the motion features' if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub bottleneck: Option<i64>,
     /// Whether the second map starts at zero, so that the prompts start as their words.
     pub zero_init: bool,

@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod check_videos;
+mod config;
 mod demo;
 mod eval;
 pub(crate) mod exit;
@@ -32,6 +33,7 @@ enum Command {
     Demo(demo::Arguments),
     Predict(predict::Arguments),
     Train(train::Arguments),
+    Config(config::Arguments),
     Eval(eval::Arguments),
     Extract(extract::Arguments),
     CheckVideos(check_videos::Arguments),
@@ -52,6 +54,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Train(arguments) => train::run(&arguments),
+        Command::Config(arguments) => config::run(arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Extract(arguments) => extract::run(&arguments),
         Command::CheckVideos(arguments) => check_videos::run(&arguments),

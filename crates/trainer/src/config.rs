@@ -8,14 +8,15 @@ mod text;
 
 use std::path::Path;
 
+use models::{ModelConfig, Preset};
 use serde::{Deserialize, Serialize};
 
 use clips::Precision;
 
 use crate::{Error, Result};
 pub use sections::{
-    Backbone, Data, DatasetKind, Model, Preset, Protocol, ProtocolKind, Row, Source, StartHead,
-    System, Train, Unsplit,
+    Backbone, Data, DatasetKind, Model, Protocol, ProtocolKind, Source, StartHead, System, Train,
+    Unsplit,
 };
 
 /// Everything that decides a run's result.
@@ -34,7 +35,7 @@ pub struct Config {
     pub data: Data,
     /// The frozen CLIP.
     pub backbone: Backbone,
-    /// What is trained on what and tested on what.
+    /// The evaluation protocol.
     pub protocol: Protocol,
     /// What stands on the backbone.
     pub model: Model,
@@ -51,6 +52,36 @@ impl std::ops::Deref for Checked {
 
     fn deref(&self) -> &Config {
         &self.0
+    }
+}
+
+/// A change of the defaults that is made in code, as a row of the paper is.
+pub struct Change<'a> {
+    /// The system and the preset that the defaults are of, where no setting names another.
+    pub base: Option<(System, Preset)>,
+    /// What is changed in them.
+    pub apply: &'a dyn Fn(&mut Config),
+}
+
+impl Change<'_> {
+    fn none() -> Self {
+        Self {
+            base: None,
+            apply: &|_| {},
+        }
+    }
+}
+
+impl Checked {
+    /// The model to build on a backbone of the shape `backbone`, whose weights need not be read
+    /// for it.
+    ///
+    /// # Errors
+    /// [`Error::Value`] with the key of what cannot stand on it.
+    pub fn model_on(&self, backbone: &clip_backbone::Config) -> Result<ModelConfig> {
+        let model = self.model.build(self.data.frames);
+        self.model.located(model.check_on(backbone))?;
+        Ok(model)
     }
 }
 
@@ -86,15 +117,24 @@ impl Config {
     /// [`Error::File`], [`Error::Syntax`], [`Error::UnknownKey`] with the nearest known key,
     /// and [`Error::Value`] for a value of the wrong kind or out of range.
     pub fn read(file: Option<&Path>, settings: &[String]) -> Result<Checked> {
+        Self::read_changed(file, Change::none(), settings)
+    }
+
+    /// As [`read`](Self::read), with a change made between the file and the settings.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_changed(
+        file: Option<&Path>,
+        change: Change<'_>,
+        settings: &[String],
+    ) -> Result<Checked> {
         let mut layers = Vec::new();
         if let Some(path) = file {
             let text = std::fs::read_to_string(path).map_err(Error::file("cannot read", path))?;
             layers.push(text::Layer::file(&path.display().to_string(), &text)?);
         }
-        for setting in settings {
-            layers.push(text::Layer::setting(setting)?);
-        }
-        text::resolve(&layers)?.check()
+        text::resolve(&layers, change, &text::Layer::settings(settings)?)?.check()
     }
 
     /// As [`read`](Self::read), of TOML text that `origin` names.
@@ -102,22 +142,16 @@ impl Config {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn parse(origin: &str, toml: &str, settings: &[String]) -> Result<Checked> {
-        let mut layers = vec![text::Layer::file(origin, toml)?];
-        for setting in settings {
-            layers.push(text::Layer::setting(setting)?);
-        }
-        text::resolve(&layers)?.check()
+        let file = text::Layer::file(origin, toml)?;
+        text::resolve(&[file], Change::none(), &text::Layer::settings(settings)?)?.check()
     }
 
-    /// The configuration as TOML, every key spelled out.
+    /// The configuration as TOML, every key spelled out that has a value.
     ///
     /// # Errors
     /// [`Error::Syntax`] where a value has no TOML form.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|error| Error::Syntax {
-            origin: "configuration".into(),
-            reason: error.to_string(),
-        })
+        text::to_toml(self)
     }
 
     /// Checks every range.
@@ -133,7 +167,7 @@ impl Config {
         self.data.check()?;
         self.protocol.check()?;
         self.train.check()?;
-        self.model.check(&self.data, &self.train)?;
+        self.model.check(&self.data, &self.protocol, &self.train)?;
         if self.backbone.precision == Precision::Fp16 {
             let refused = |expected| Err(value("backbone.precision", expected, "fp16"));
             if self.device == "cpu" {
@@ -192,33 +226,15 @@ mod tests {
     }
 
     #[test]
-    fn every_file_in_configs_parses_and_opens_with_its_command() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
-        let mut count = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let config = Config::read(Some(&path), &[]).unwrap();
-            let name = path.file_stem().unwrap().to_str().unwrap();
-            assert_eq!(config.name, name);
-            let text = std::fs::read_to_string(&path).unwrap();
-            let command = format!("# trainer train --config configs/{name}.toml");
-            assert!(text.starts_with(&command), "{name}");
-            assert!(
-                text.contains("\n# Paper: ") && text.contains("\n# Expected "),
-                "{name}"
-            );
-            count += 1;
-        }
-        assert!(count > 40);
-    }
-
-    #[test]
     fn settings_win_over_the_file_and_the_file_over_the_preset() {
-        let toml = "[model]\npreset = \"paper\"\n[train]\nbatch = 64\nrate = 0.01\n";
-        let settings = ["train.rate=0.02".to_owned(), "name=mine".to_owned()];
+        let toml = "[model]\npreset = \"paper\"\n[train]\nbatch_size = 64\nlearning_rate = 0.01\n";
+        let settings = [
+            "train.learning_rate=0.02".to_owned(),
+            "name=mine".to_owned(),
+        ];
         let config = Config::parse("test", toml, &settings).unwrap();
-        assert_eq!(config.train.batch, 64);
-        assert_eq!(config.train.rate, 0.02);
+        assert_eq!(config.train.batch_size, 64);
+        assert_eq!(config.train.learning_rate, 0.02);
         assert_eq!(config.name, "mine");
         assert_eq!(
             config.train.weight_decay,
@@ -246,11 +262,11 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_the_nearest() {
-        let error = set(&["train.batchs=3"]).unwrap_err().to_string();
-        assert!(error.contains("`train.batch`"), "{error}");
-        let error = set(&["batch=3"]).unwrap_err().to_string();
-        assert!(error.contains("`train.batch`"), "{error}");
-        let toml = "[trian]\nbatch = 3\n";
+        let error = set(&["train.batch_sise=3"]).unwrap_err().to_string();
+        assert!(error.contains("`train.batch_size`"), "{error}");
+        let error = set(&["batch_size=3"]).unwrap_err().to_string();
+        assert!(error.contains("`train.batch_size`"), "{error}");
+        let toml = "[trian]\nbatch_size = 3\n";
         let error = Config::parse("x.toml", toml, &[]).unwrap_err().to_string();
         assert!(
             error.contains("x.toml") && error.contains("train"),
@@ -259,17 +275,36 @@ mod tests {
     }
 
     #[test]
+    fn an_earlier_name_of_a_key_leads_to_the_present_one() {
+        for (earlier, present) in [
+            ("train.rate", "train.learning_rate"),
+            ("train.mix", "train.mixup_alpha"),
+            ("train.keep", "train.keep_checkpoints"),
+            ("train.batch", "train.batch_size"),
+            ("data.names", "data.class_names"),
+            ("data.skip", "data.skip_list"),
+            ("model.sif.prompts.words", "model.sif.prompts.init_words"),
+        ] {
+            let error = set(&[&format!("{earlier}=1")]).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{present}`")), "{error}");
+        }
+    }
+
+    #[test]
     fn wrong_kinds_and_ranges_name_their_key() {
         for setting in [
-            "train.batch=many",
-            "train.batch=0",
-            "train.rate=nan",
+            "train.batch_size=many",
+            "train.batch_size=0",
+            "train.learning_rate=nan",
             "train.label_smoothing=1.5",
             "threads=0",
             "device=gpu",
             "protocol.views=two",
             "model.preset=worst",
             "protocol.seeds=[]",
+            "data.augment.flip=2",
+            "model.row=fuller",
+            "model.sif.motion.max_step=9",
         ] {
             let key = setting.split('=').next().unwrap();
             let error = set(&[setting]).unwrap_err().to_string();
@@ -283,14 +318,14 @@ mod tests {
     fn every_switch_of_the_model_is_a_key() {
         let config = set(&[
             "model.sif.motion.dropout=0.1",
-            "model.sif.prompts.words=human action of",
+            "model.sif.prompts.init_words=a human action seen in",
             "model.sif.temperature={ kind = 'fixed', tau = 0.05 }",
         ])
         .unwrap();
         assert_eq!(config.model.sif.motion.dropout, 0.1);
         assert_eq!(
-            config.model.sif.prompts.words.as_deref(),
-            Some("human action of")
+            config.model.sif.prompts.init_words.as_deref(),
+            Some("a human action seen in")
         );
         assert!(matches!(
             config.model.sif.temperature,
@@ -302,18 +337,21 @@ mod tests {
     fn the_system_decides_the_defaults_of_data_and_training() {
         let config = set(&["model.system=action-clip"]).unwrap();
         assert_eq!(config.data.source, Source::Video);
-        assert_eq!((config.train.rate, config.train.beta2), (5e-6, 0.98));
+        assert_eq!(
+            (config.train.learning_rate, config.train.beta2),
+            (5e-6, 0.98)
+        );
         assert_eq!(
             (config.train.weight_decay, config.train.clip_norm),
             (0.2, 20.0)
         );
         assert!(config.data.augment.jitter.is_some() && config.data.augment.grey == 0.2);
-        let model = config.model.build(config.data.frames).unwrap();
+        let model = config.model.build(config.data.frames);
         assert!(matches!(model, models::ModelConfig::ActionClip(_)));
         let toml = "[model]\nsystem = \"action-clip\"\n[model.action_clip]\nhead = \"lstm\"\n\
-                    inside = \"shift\"\n[model.action_clip.frozen]\nimage_blocks = 3\n";
-        let config = Config::parse("test", toml, &["train.rate=1e-4".to_owned()]).unwrap();
-        assert_eq!(config.train.rate, 1e-4);
+                    visual_prompt = \"in_network\"\n[model.action_clip.frozen]\nimage_blocks = 3\n";
+        let config = Config::parse("test", toml, &["train.learning_rate=1e-4".to_owned()]).unwrap();
+        assert_eq!(config.train.learning_rate, 1e-4);
         assert_eq!(config.model.action_clip.frozen.image_blocks, 3);
     }
 
@@ -321,22 +359,45 @@ mod tests {
     fn what_action_clip_cannot_be_combined_with_is_told_with_its_reason() {
         for (setting, reason) in [
             ("data.source=features", "changes the tower"),
-            ("train.mix=0.3", "whole classes"),
+            ("train.mixup_alpha=0.3", "whole classes"),
             ("train.label_smoothing=0.1", "whole classes"),
             ("model.row=mmb", "Seeing in Flowing"),
-            ("model.action_clip.inside=joint", "nothing to order"),
+            (
+                "model.action_clip.visual_prompt=pre_network",
+                "nothing to order",
+            ),
         ] {
             let error = set(&["model.system=action-clip", setting])
                 .unwrap_err()
                 .to_string();
             assert!(error.contains(reason), "{setting}: {error}");
         }
-        let joint = ["model.system=action-clip", "model.action_clip.inside=joint"];
+        let joint = [
+            "model.system=action-clip",
+            "model.action_clip.visual_prompt=pre_network",
+        ];
         assert!(set(&[joint[0], joint[1], "model.action_clip.head=mean"]).is_ok());
         let error = set(&["data.source=video", "model.row=probe"])
             .unwrap_err()
             .to_string();
         assert!(error.contains("linear probe"), "{error}");
+        let error = set(&["protocol.name=base-to-novel", "model.row=probe"])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("protocol.name"), "{error}");
+    }
+
+    #[test]
+    fn frames_are_said_once_and_checked_on_the_backbone() {
+        let config = set(&["data.frames=16", "model.sif.motion.heads=7"]).unwrap();
+        let error = config.model_on(&clip_backbone::Config::vit_b_16());
+        let error = error.unwrap_err().to_string();
+        let said = "model.sif.motion.heads is 7; expected a divisor of the width 512";
+        assert!(error.contains(said), "{error}");
+        let error = set(&["model.sif.frames=8"]).unwrap_err().to_string();
+        assert!(error.contains("`data.frames`"), "{error}");
+        let baseline = set(&["model.row=baseline", "model.sif.motion.max_step=9"]);
+        assert!(baseline.is_ok(), "it has no motion stream");
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Dataset {
                 clip_list(&name, root, list, None, options)?
             }
         };
-        let skip = match &config.skip {
+        let skip = match &config.skip_list {
             Some(path) => SkipList::load(path)?,
             None => SkipList::new(),
         };
@@ -102,7 +102,10 @@ impl Dataset {
         }
         let classes = found.manifest.classes();
         Self {
-            labels: classes.iter().map(|name| name.text(config.names)).collect(),
+            labels: classes
+                .iter()
+                .map(|name| name.text(config.class_names))
+                .collect(),
             manifest: found.manifest,
             skip,
             notes,

@@ -43,35 +43,35 @@ pub struct Task<'a> {
 
 /// Runs `task` to its end, from its newest checkpoint where there is one.
 ///
-/// `run` describes the run. It is stored in every checkpoint, and a folder whose checkpoint
-/// holds another one is refused, so that two runs are never mixed.
+/// `run` describes the run. It is stored in every checkpoint, and a folder whose checkpoint does
+/// not hold the same is refused, so that two runs are never mixed.
 ///
 /// # Errors
 /// [`Error::NotFinite`] for a loss or gradient that is no number, [`Error::File`] where the
 /// disk is full (the last checkpoint is whole), and whatever the model or the clips meet.
-pub fn train<R>(task: &mut Task<'_>, run: &R) -> Result<Ended<()>>
+pub fn train<R>(task: &mut Task<'_>, run: &R, same: fn(&R, &R) -> bool) -> Result<Ended<()>>
 where
-    R: Serialize + DeserializeOwned + PartialEq + Clone,
+    R: Serialize + DeserializeOwned + Clone,
 {
     let train = task.train;
     let count = task.clips.classes().len();
     if count == 0 {
         return Err(Error::mismatch("training clips", "at least 1", 0));
     }
-    let length = Length::new(count, train.batch, train.epochs, train.at_least);
+    let length = Length::new(count, train.batch_size, train.epochs, train.min_steps);
     let schedule = Schedule {
-        rate: train.rate,
+        rate: train.learning_rate,
         warm_up: train.warm_up,
-        warm_up_rate: train.warm_up_rate,
+        warm_up_rate: train.warm_up_learning_rate,
         warm_up_steps: train.warm_up_epochs.saturating_mul(length.epoch_steps),
         steps: length.steps(),
     };
-    let store = store(task.folder, train.keep);
+    let store = store(task.folder, train.keep_checkpoints);
     let mut optimizer = Optimizer::new(method(train), trainable(task.model, train.weight_decay));
-    let mut average = (train.average > 0.0).then(|| in_full(parameters(task.model)));
+    let mut average = (train.ema_decay > 0.0).then(|| in_full(parameters(task.model)));
     let mut done = 0;
     if let Some(loaded) = store.load::<State<R>>()? {
-        if loaded.state.run != *run {
+        if !same(&loaded.state.run, run) {
             return Err(Error::Checkpoint {
                 path: loaded.path,
                 reason: "belongs to a run with another configuration, data, labels or backbone; \
@@ -107,7 +107,7 @@ where
                 done,
             )?;
             if let Some(average) = &mut average {
-                update_average(average, task.model, train.average, done);
+                update_average(average, task.model, train.ema_decay, done);
             }
             done += 1;
             log.step(&seen.record, seen.clips)?;
@@ -186,16 +186,16 @@ fn step(
         weights: None,
         shown: shown(task, &positions)?,
     };
-    let batch = match train.mix > 0.0 {
+    let batch = match train.mixup_alpha > 0.0 {
         true => batch.mixed(
             task.labels.len(),
-            train.mix,
+            train.mixup_alpha,
             StepStream::new(task.seed, Purpose::Mix, epoch, within),
         )?,
         false => batch,
     };
     optimizer.zero_grad();
-    let size = positions.len().div_ceil(train.accumulate).max(1);
+    let size = positions.len().div_ceil(train.micro_batches).max(1);
     let pieces = (0..positions.len())
         .step_by(size)
         .map(|start| {
@@ -223,17 +223,17 @@ fn step(
         return Err(not_finite(done, "gradient norm", norm));
     }
     optimizer.limit_gradients(norm, train.clip_norm);
-    let rate = schedule.rate(done);
-    optimizer.step(rate);
+    let learning_rate = schedule.rate(done);
+    optimizer.step(learning_rate);
     Ok(Seen {
         record: StepRecord {
             step: done + 1,
             epoch,
             loss,
-            rate,
+            learning_rate,
             gradient_norm: norm,
             top1: right / positions.len() as f64,
-            left_out: drawn.left_out,
+            skipped: drawn.left_out,
         },
         clips: positions.len(),
     })
@@ -252,7 +252,7 @@ impl EpochOrder {
     fn new(task: &Task<'_>, epoch: u64) -> Self {
         let mut order = Self {
             seed: task.seed,
-            batch: task.train.batch,
+            batch: task.train.batch_size,
             epoch,
             order: (0..task.clips.classes().len()).collect(),
         };
@@ -483,9 +483,9 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
-    use crate::config::Preset;
     use crate::log::read_steps;
     use crate::source::tests::InMemory;
+    use models::Preset;
     use models::{Evidence, Scores, TrainingLoss};
     use tch::Device;
     use tch::nn::{self, Module as _};
@@ -589,13 +589,13 @@ mod tests {
 
     fn recipe() -> Train {
         Train {
-            rate: 0.05,
-            batch: 4,
+            learning_rate: 0.05,
+            batch_size: 4,
             epochs: 6,
-            at_least: 1,
+            min_steps: 1,
             save_every: 3,
-            mix: 0.3,
-            average: 0.9,
+            mixup_alpha: 0.3,
+            ema_decay: 0.9,
             label_smoothing: 0.1,
             ..Train::preset(Preset::Best)
         }
@@ -628,6 +628,7 @@ mod tests {
                 quiet: true,
             },
             &"one run".to_owned(),
+            String::eq,
         )
         .unwrap();
         (
@@ -654,13 +655,13 @@ mod tests {
     #[test]
     fn a_batch_in_pieces_is_the_same_step() {
         let folder = tempfile::tempdir().unwrap();
-        let first = |name: &str, accumulate| {
+        let first = |name: &str, micro_batches| {
             let train = Train {
-                accumulate,
-                batch: 10,
+                micro_batches,
+                batch_size: 10,
                 epochs: 1,
-                mix: 0.0,
-                average: 0.0,
+                mixup_alpha: 0.0,
+                ema_decay: 0.0,
                 ..recipe()
             };
             let folder = folder.path().join(name);
@@ -730,6 +731,7 @@ mod tests {
                 quiet: true,
             },
             &"another run".to_owned(),
+            String::eq,
         );
         assert!(matches!(error, Err(Error::Checkpoint { .. })));
     }
@@ -751,6 +753,7 @@ mod tests {
                 quiet: true,
             },
             &"run".to_owned(),
+            String::eq,
         )
         .unwrap_err();
         assert!(
@@ -776,10 +779,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let model = Linear::new(3);
         let train = Train {
-            batch: 1,
+            batch_size: 1,
             epochs: 1,
             save_every: 1,
-            mix: 0.0,
+            mixup_alpha: 0.0,
             ..recipe()
         };
         // One of ten clips is bad: where it comes, the run stops.
@@ -797,6 +800,7 @@ mod tests {
                 quiet: true,
             },
             &"run".to_owned(),
+            String::eq,
         )
         .unwrap_err();
         let Error::NotFinite { step, .. } = error else {
@@ -816,7 +820,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let train = Train {
             epochs: 60,
-            mix: 0.0,
+            mixup_alpha: 0.0,
             ..recipe()
         };
         run(folder.path(), &train, false);
@@ -842,8 +846,8 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let model = Linear::new(6);
             let train = Train {
-                batch: 24,
-                mix: 0.0,
+                batch_size: 24,
+                mixup_alpha: 0.0,
                 epochs: 20,
                 save_every: 1000,
                 ..recipe()
@@ -858,7 +862,7 @@ mod tests {
                 interrupt: &Interrupt::default(),
                 quiet: true,
             };
-            super::train(&mut task, &"one run".to_owned()).unwrap();
+            super::train(&mut task, &"one run".to_owned(), String::eq).unwrap();
             let nearest = model.forward(&unseen, false).logits.argmax(1, false);
             let right = nearest.eq_tensor(&Tensor::from_slice(&truth));
             right

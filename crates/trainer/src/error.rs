@@ -48,7 +48,7 @@ pub enum Error {
     /// The loss or a gradient is no longer a number.
     #[error(
         "step {step}: the {what} is {value}; the last good checkpoint is kept. \
-         A smaller train.rate or a train.clip_norm helps as a rule"
+         A smaller train.learning_rate or a train.clip_norm helps as a rule"
     )]
     NotFinite {
         /// The step that was tried.
@@ -87,6 +87,9 @@ pub enum Error {
     /// The videos or their lists.
     #[error(transparent)]
     Data(#[from] data::Error),
+    /// A picture.
+    #[error(transparent)]
+    Pixels(#[from] pixels::Error),
     /// A clip, its features or its backbone.
     #[error(transparent)]
     Clips(#[from] clips::Error),

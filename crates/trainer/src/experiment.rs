@@ -3,25 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use models::Template;
+use models::{Parts, Preset, Row, Template};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{Config, Preset, ProtocolKind, Row};
+use crate::config::{Config, ProtocolKind};
 use crate::run::{Session, TrialResult};
 use crate::{Error, Result};
 use clips::{Ended, Interrupt};
 use demo::video_set::Recipe;
-
-/// A row of the table: its name, and what is trained.
-const ROWS: [(&str, Row); 7] = [
-    ("CLIP, frozen", Row::Clip),
-    ("probe on the mean", Row::Probe),
-    ("Baseline", Row::Baseline),
-    ("Baseline + MCB", Row::BaselineMcb),
-    ("MMB", Row::Mmb),
-    ("MMB + MAP", Row::MmbMap),
-    ("MMB + MAP + MCB", Row::Full),
-];
 
 /// Width of the rows' names.
 const NAMES: usize = 18;
@@ -35,7 +24,7 @@ const WORDS: &str = "action of a";
 
 /// What the demo runs.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct Experiment {
     /// The folder of videos; made where it is not there.
     pub videos: PathBuf,
     /// The backbone, made by [`demo::pretrain`].
@@ -84,7 +73,7 @@ struct TableRow {
 /// # Errors
 /// Whatever a cell meets.
 pub fn run(
-    options: &Options,
+    options: &Experiment,
     interrupt: &Interrupt,
     mut watch: impl FnMut(&str, usize, usize, usize),
 ) -> Result<Ended<Table>> {
@@ -94,15 +83,12 @@ pub fn run(
         rows: Vec::new(),
         runs: Vec::new(),
     };
-    let cells: usize = ROWS
-        .iter()
-        .map(|(_, row)| columns(*row, options).len())
-        .sum();
+    let cells: usize = Row::ALL.iter().map(|row| columns(row, options).len()).sum();
     let mut done = 0;
-    for (name, row) in ROWS {
+    for row in Row::ALL {
         let (mut paper, mut best) = (Vec::new(), Vec::new());
         for (preset, shots) in columns(row, options) {
-            watch(name, shots, done, cells);
+            watch(row.name, shots, done, cells);
             let config = config(options, &folder, preset, row, shots)?;
             let run = folder.join(&config.name);
             let session = Session::open(config.check()?, interrupt.clone(), true)?;
@@ -119,64 +105,60 @@ pub fn run(
             }
             done += 1;
         }
+        let name = row.name;
         table.rows.push(TableRow { name, paper, best });
     }
     Ok(Ended::Done(table))
 }
 
 /// The cells of a row.
-fn columns(row: Row, options: &Options) -> Vec<(Preset, usize)> {
+fn columns(row: &Row, options: &Experiment) -> Vec<(Preset, usize)> {
     let of = |preset| options.shots.iter().map(move |&shots| (preset, shots));
-    match row {
+    match row.parts {
         // Nothing is trained, so the number of clips changes nothing.
-        Row::Clip => options
+        Parts::Clip => options
             .shots
             .iter()
             .max()
             .map(|&most| (Preset::Paper, most))
             .into_iter()
             .collect(),
-        Row::Probe => of(Preset::Paper).collect(),
-        _ => of(Preset::Paper).chain(of(Preset::Best)).collect(),
+        Parts::Probe => of(Preset::Paper).collect(),
+        Parts::Blocks(_) => of(Preset::Paper).chain(of(Preset::Best)).collect(),
     }
 }
 
 /// The configuration of one cell.
 fn config(
-    options: &Options,
+    options: &Experiment,
     folder: &Path,
     preset: Preset,
-    row: Row,
+    row: &Row,
     shots: usize,
 ) -> Result<Config> {
     let mut config = Config::preset(preset);
-    let word = |value: serde_json::Result<String>| value.unwrap_or_default().replace('"', "");
-    config.name = format!(
-        "{}-{}-{shots}-shot",
-        word(serde_json::to_string(&preset)),
-        word(serde_json::to_string(&row))
-    );
+    config.name = format!("{preset}-{}-{shots}-shot", row.key);
     config.threads = options.threads;
     config.data.root = Some(options.videos.clone());
     config.data.cache = folder.join("features");
     config.backbone.weights = Some(options.backbone.clone());
-    config.protocol.name = match row {
-        Row::Clip => ProtocolKind::ZeroShot,
+    config.protocol.name = match row.parts {
+        Parts::Clip => ProtocolKind::ZeroShot,
         _ => ProtocolKind::FewShot,
     };
     config.protocol.shots = shots;
     config.protocol.seeds = (0..options.seeds).collect();
-    config.model.row = row;
+    config.model.row = *row;
     // The paper's words were never in a caption; these open every fifth of them.
     let prompts = &mut config.model.sif.prompts;
     prompts.vectors = 3;
-    prompts.words = Some(WORDS.into());
+    prompts.init_words = Some(WORDS.into());
     prompts.template = Template::new(format!("{WORDS} {{}}.")).map_err(models::Error::from)?;
     config.train.epochs = 1;
-    config.train.at_least = options.steps;
+    config.train.min_steps = options.steps;
     config.train.save_every = options.steps.max(1);
-    config.train.keep = 1;
-    (config.train.rate, config.train.label_smoothing) = match preset {
+    config.train.keep_checkpoints = 1;
+    (config.train.learning_rate, config.train.label_smoothing) = match preset {
         Preset::Paper => (options.paper_rate, 0.0),
         Preset::Best => (options.best_rate, SMOOTHING),
     };
@@ -185,7 +167,7 @@ fn config(
 
 /// A folder name that no other options share: results of another backbone, other scenes or
 /// other settings are never taken for these.
-fn key(options: &Options) -> Result<String> {
+fn key(options: &Experiment) -> Result<String> {
     let recipe = serde_json::to_string(&options.recipe).map_err(|error| Error::Syntax {
         origin: "recipe of the demo".into(),
         reason: error.to_string(),

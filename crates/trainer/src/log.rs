@@ -23,14 +23,14 @@ pub struct StepRecord {
     /// Mean loss over its clips.
     pub loss: f64,
     /// Its learning rate.
-    pub rate: f64,
+    pub learning_rate: f64,
     /// Norm of its gradients before clipping.
     pub gradient_norm: f64,
     /// Share of its clips that scored highest on their own class.
     pub top1: f64,
     /// Clips of the batch that could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub left_out: Vec<String>,
+    pub skipped: Vec<String>,
 }
 
 /// The log of one training run, in its folder.
@@ -102,7 +102,7 @@ impl RunLog {
         let rate = self.clips as f64 / self.started.elapsed().as_secs_f64().max(1e-3);
         for (tag, value) in [
             ("train/loss", record.loss),
-            ("train/learning_rate", record.rate),
+            ("train/learning_rate", record.learning_rate),
             ("train/gradient_norm", record.gradient_norm),
             ("train/top1", record.top1),
             ("speed/clips_per_second", rate),
@@ -111,7 +111,7 @@ impl RunLog {
         }
         let message = format!(
             "loss {:.4} lr {:.1e} {rate:.0} clips/s",
-            record.loss, record.rate
+            record.loss, record.learning_rate
         );
         if let Some(plain) = &mut self.plain
             && (plain.last.elapsed() >= plain.every || record.step == plain.total)
@@ -213,10 +213,10 @@ mod tests {
             step,
             epoch: 0,
             loss: 1.0 / step as f64,
-            rate: 1e-3,
+            learning_rate: 1e-3,
             gradient_norm: 0.1,
             top1: 0.5,
-            left_out: Vec::new(),
+            skipped: Vec::new(),
         }
     }
 

@@ -1,15 +1,16 @@
 //! One configured run: its trials trained and tested, each in a folder of its own.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use clip_backbone::Checkpoint;
 use clips::feature_cache::ShareOfWork;
 use clips::{Backbone, Ended, Extraction, Extractor, FeatureSet, Interrupt, Recipe};
 use data::{Sampling, Views};
-use models::{Clips, ModelConfig, VideoTextModel, WarmStart};
+use models::{Clips, Learning, ModelConfig, VideoTextModel, WarmStart};
 use random::{Purpose, StepStream};
 use recogniser::Card;
 use recogniser::checkpoint::{Loaded, Tensors, encode_tensors};
@@ -27,7 +28,6 @@ use indicatif::ProgressBar;
 
 use crate::log::{StepRecord, progress_bar, read_steps};
 use crate::metrics::{Accuracy, mean_average_precision};
-use crate::probe::Probe;
 use crate::runtime::{peak_memory, watch_memory};
 use crate::source::{BatchSource, KeptClips};
 use crate::start::{Start, expect_backbone, trained_of};
@@ -63,10 +63,10 @@ pub struct Record {
     pub revision: String,
 }
 
-impl PartialEq for Record {
+impl Record {
     /// Whether both describe the same training; the commit and where the backbone lay may
     /// differ.
-    fn eq(&self, other: &Self) -> bool {
+    pub fn is_same_training(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint
     }
 }
@@ -122,14 +122,14 @@ pub struct TrialResult {
 /// What a training cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainingCost {
-    /// Numbers that learn.
-    pub parameters: u64,
+    /// Number of trainable parameters.
+    pub trainable_parameters: u64,
     /// Steps.
     pub steps: u64,
     /// Mean seconds a step, decoding and checkpoints among them.
-    pub step_seconds: f64,
+    pub seconds_per_step: f64,
     /// The most memory the process held during training, in bytes, where the system tells.
-    pub peak_memory: Option<u64>,
+    pub peak_memory_bytes: Option<u64>,
 }
 
 /// A trial's scores, with what its training gave.
@@ -143,7 +143,7 @@ struct Trained {
 impl TrialResult {
     /// Names the clips that a training from videos had to leave out of its batches.
     fn leave_out_untrained(&mut self, steps: &[StepRecord]) {
-        let ids = steps.iter().flat_map(|step| &step.left_out);
+        let ids = steps.iter().flat_map(|step| &step.skipped);
         for id in ids.collect::<BTreeSet<_>>() {
             if !self.skipped.iter().any(|(known, _)| known == id) {
                 let reason = "cannot be decoded: left out in training";
@@ -155,17 +155,17 @@ impl TrialResult {
 
 /// Everything a run needs, loaded.
 pub struct Session {
-    /// The configuration.
-    pub config: Checked,
+    config: Checked,
     /// The frozen CLIP.
-    pub backbone: Backbone,
+    pub backbone: Rc<Backbone>,
     /// The videos.
-    pub dataset: Dataset,
+    pub dataset: Rc<Dataset>,
     /// Asked between steps and clips.
     pub interrupt: Interrupt,
     /// No progress on stderr.
     pub quiet: bool,
-    start: OnceCell<Start>,
+    /// What training starts from.
+    start: Option<Start>,
 }
 
 impl Session {
@@ -175,43 +175,82 @@ impl Session {
     /// # Errors
     /// [`Error::Checkpoint`] where it stands on another backbone or holds no parameters.
     pub fn start_from(&mut self, loaded: &Loaded<Record>) -> Result<()> {
-        self.start = OnceCell::from(Start::of_run(loaded, &self.backbone.identity)?);
+        self.start = Some(Start::of_run(loaded, &self.backbone.identity)?);
         Ok(())
     }
 
-    /// What training starts from, where the configuration or the caller names something.
-    fn start(&self) -> Result<Option<&Start>> {
-        if let (Some(place), None) = (&self.config.train.start_from, self.start.get()) {
-            let read = Start::read(place, &self.backbone)?;
-            return Ok(Some(self.start.get_or_init(|| read)));
-        }
-        Ok(self.start.get())
-    }
-
-    /// Loads backbone and data set, and sets libtorch's threads.
+    /// Loads backbone and data set, and sets libtorch's threads. What the configuration says is
+    /// checked against the backbone's shape before a weight is read.
     ///
     /// # Errors
-    /// [`Error::Value`] where the configuration names no backbone, and whatever loading
-    /// meets.
+    /// [`Error::Value`] where the configuration names no backbone, one that its model cannot
+    /// stand on or a start that is not there, and whatever loading meets.
     pub fn open(config: Checked, interrupt: Interrupt, quiet: bool) -> Result<Self> {
-        tch::set_num_threads(i32::try_from(config.threads).unwrap_or(i32::MAX));
         let weights = config.backbone.weights.as_deref().ok_or(Error::Value {
             key: "backbone.weights".into(),
             expected: "a CLIP checkpoint, such as a folder with config.json".into(),
             got: "not set".into(),
         })?;
         let device = device(&config.device)?;
-        let backbone = Backbone::open(weights, config.backbone.precision, device)?;
+        let checkpoint = Checkpoint::open(weights)?;
+        let start = start_of(&config, checkpoint.config())?;
+        let backbone = Backbone::new(checkpoint, weights, config.backbone.precision, device)?;
         let dataset = Dataset::read(&config.data)?;
         let dataset = split_unsplit(dataset, config.data.unsplit, config.seed)?;
+        Self::of(
+            config,
+            Rc::new(backbone),
+            Rc::new(dataset),
+            start,
+            interrupt,
+            quiet,
+        )
+    }
+
+    /// A session of another configuration, which shares the backbone and the videos where it
+    /// names the same.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn with(&self, config: Checked) -> Result<Self> {
+        let same = config.backbone == self.config.backbone
+            && config.device == self.config.device
+            && config.data.same_videos(&self.config.data)
+            && config.seed == self.config.seed;
+        if !same {
+            return Self::open(config, self.interrupt.clone(), self.quiet);
+        }
+        let start = start_of(&config, self.backbone.config())?;
+        let (backbone, dataset) = (self.backbone.clone(), self.dataset.clone());
+        let interrupt = self.interrupt.clone();
+        Self::of(config, backbone, dataset, start, interrupt, self.quiet)
+    }
+
+    fn of(
+        config: Checked,
+        backbone: Rc<Backbone>,
+        dataset: Rc<Dataset>,
+        start: Option<Start>,
+        interrupt: Interrupt,
+        quiet: bool,
+    ) -> Result<Self> {
+        tch::set_num_threads(i32::try_from(config.threads).unwrap_or(i32::MAX));
+        if let Some(start) = &start {
+            start.expect_backbone(&backbone.identity)?;
+        }
         Ok(Self {
             config,
             backbone,
             dataset,
             interrupt,
             quiet,
-            start: OnceCell::new(),
+            start,
         })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Checked {
+        &self.config
     }
 
     /// The recipe of test views.
@@ -299,6 +338,11 @@ impl Session {
         if self.dataset.manifest.split(HOLD_OUT).is_ok() {
             trials.iter_mut().for_each(Trial::test_something);
         }
+        // Whatever backbone, tokenizer or start refuse is known before anything is written.
+        self.first_model(
+            &self.config.model.build(self.config.data.frames),
+            self.config.seed,
+        )?;
         disk::write(
             &folder.join("config.toml"),
             self.config.to_toml()?.as_bytes(),
@@ -486,16 +530,8 @@ impl Session {
             ));
         }
         let started = Instant::now();
-        let scored = match self.config.model.build(self.config.data.frames) {
-            None => Some(Trained {
-                tested: self.probe(trial, features)?,
-                checkpoint: None,
-                cost: None,
-                warm_start: None,
-            }),
-            Some(model) => self.train_and_test(trial, &model, features, folder)?,
-        };
-        let Some(trained) = scored else {
+        let model = self.config.model.build(self.config.data.frames);
+        let Some(trained) = self.train_and_test(trial, &model, features, folder)? else {
             return Ok(None);
         };
         let (tested, checkpoint) = (&trained.tested, trained.checkpoint);
@@ -567,7 +603,7 @@ impl Session {
     pub fn protocol(&self) -> String {
         let p = &self.config.protocol;
         let kind = serde_json::to_value(p.name).unwrap_or_default();
-        let names = serde_json::to_value(self.config.data.names).unwrap_or_default();
+        let names = serde_json::to_value(self.config.data.class_names).unwrap_or_default();
         let shots = match p.name {
             ProtocolKind::FewShot | ProtocolKind::BaseToNovel => format!(", {} shots", p.shots),
             _ => String::new(),
@@ -605,16 +641,19 @@ impl Session {
         features: &Prepared,
         folder: &Path,
     ) -> Result<Option<Trained>> {
-        let model = self.model(config, trial.seed)?;
-        if let Some(start) = self.start()? {
-            start.put_into(model.as_ref(), config, self.config.train.start_head)?;
-        }
+        let model = self.first_model(config, trial.seed)?;
         let (mut checkpoint, mut cost, mut warm_start) = (None, None, None);
-        let learns = !model.trained().variables().is_empty();
-        if learns && !trial.train.is_empty() {
-            let labels = self.labels(&trial.classes);
-            let classes =
-                training_classes(trial, &self.dataset, self.config.protocol.shuffle_labels);
+        let learning = match trial.train.is_empty() {
+            true => Learning::Frozen,
+            false => model.learning(),
+        };
+        let labels = self.labels(&trial.classes);
+        let classes = training_classes(trial, &self.dataset, self.config.protocol.shuffle_labels);
+        if learning == Learning::Solved {
+            let centre = features.centre(&trial.train)?; // (N, T, D)
+            model.solve(&labels, &Clips::Features(centre), &classes)?;
+        }
+        if learning == Learning::Steps {
             let record = self.record(trial, config, labels.clone(), &classes)?;
             warm_start = self.warm_start(trial, model.as_ref(), &labels, &classes, features)?;
             let mut clips = self.training_clips(trial, classes, features)?;
@@ -633,6 +672,7 @@ impl Session {
                     quiet: self.quiet,
                 },
                 &record,
+                Record::is_same_training,
             )?;
             if ended == Ended::Stopped {
                 return Ok(None);
@@ -641,10 +681,13 @@ impl Session {
             if before == 0 && steps > 0 {
                 let variables = model.trained().variables();
                 cost = Some(TrainingCost {
-                    parameters: variables.values().map(|tensor| tensor.numel() as u64).sum(),
+                    trainable_parameters: variables
+                        .values()
+                        .map(|tensor| tensor.numel() as u64)
+                        .sum(),
                     steps: steps as u64,
-                    step_seconds: started.elapsed().as_secs_f64() / steps as f64,
-                    peak_memory: peak_memory(),
+                    seconds_per_step: started.elapsed().as_secs_f64() / steps as f64,
+                    peak_memory_bytes: peak_memory(),
                 });
             }
             checkpoint = recogniser::newest::<Record>(folder)?.map(|loaded| loaded.hash);
@@ -670,8 +713,7 @@ impl Session {
         classes: &[i64],
         features: &Prepared,
     ) -> Result<Option<WarmStart>> {
-        let started_elsewhere = self.start()?.is_some();
-        let asked = self.config.train.warm_start && !started_elsewhere;
+        let asked = self.config.train.warm_start && self.start.is_none();
         let kept = matches!(features, Prepared::Kept { .. });
         if !asked || !kept || self.dataset.is_multi_label() || trial.train.len() > FEW {
             return Ok(None);
@@ -685,7 +727,7 @@ impl Session {
             .collect();
         let (positions, classes): (Vec<usize>, Vec<i64>) = known.into_iter().unzip();
         let centre = features.centre(&positions)?; // (N, T, D)
-        Ok(model.warm_start(labels, &Clips::Features(centre), &classes)?)
+        Ok(model.solve(labels, &Clips::Features(centre), &classes)?)
     }
 
     /// What a trial's training draws its batches from.
@@ -714,13 +756,24 @@ impl Session {
         Ok(Box::new(clips.showing(shown)))
     }
 
+    /// The model of a trial as its training begins: with its first values, or those that the
+    /// configuration starts from.
+    fn first_model(&self, config: &ModelConfig, seed: u64) -> Result<Box<dyn VideoTextModel>> {
+        let model = self.model(config, seed)?;
+        if let Some(start) = &self.start {
+            start.put_into(model.as_ref(), config, self.config.train.start_head)?;
+        }
+        Ok(model)
+    }
+
     /// The model of a trial with its first values, which depend on the seed and on the kind of
     /// device alone.
     pub fn model(&self, config: &ModelConfig, seed: u64) -> Result<Box<dyn VideoTextModel>> {
         let draws = StepStream::new(seed, Purpose::Initialise, 0, 0).next_u64();
         tch::manual_seed((draws >> 1) as i64);
         let clip = self.backbone.clip(config.usage())?;
-        Ok(models::build(config, clip, self.backbone.words.clone())?)
+        let built = models::build(config, clip, self.backbone.words.clone());
+        self.config.model.located(built)
     }
 
     /// Scores the clips of every test with `model`; `None` where it was stopped.
@@ -777,30 +830,6 @@ impl Session {
         test.clips.iter().map(number).collect()
     }
 
-    fn probe(&self, trial: &Trial, features: &Prepared) -> Result<Vec<Tested>> {
-        let classes = training_classes(trial, &self.dataset, self.config.protocol.shuffle_labels);
-        let known = features.centre(&trial.train)?.unsqueeze(1);
-        let probe = Probe::fit(&known, &classes, trial.classes.len())?;
-        trial
-            .tests
-            .iter()
-            .map(|test| {
-                if test.classes != trial.classes {
-                    return Err(Error::mismatch(
-                        "classes of a linear probe's test",
-                        "those it was trained on",
-                        format!("the {} ones", test.name),
-                    ));
-                }
-                Ok(Tested {
-                    scored: probe.score(&features.testing(&test.clips)?, self.truth(test))?,
-                    clips: test.clips.clone(),
-                    skipped: BTreeMap::new(),
-                })
-            })
-            .collect()
-    }
-
     fn record(
         &self,
         trial: &Trial,
@@ -826,7 +855,7 @@ impl Session {
             &self.backbone.identity.sha256,
             trial.seed,
             &data,
-            self.start()?.map(|start| &start.hash),
+            self.start.as_ref().map(|start| &start.hash),
         );
         let text = serde_json::to_string(&decides).map_err(|error| Error::Syntax {
             origin: "run".into(),
@@ -847,6 +876,14 @@ impl Session {
             revision: REVISION.into(),
         })
     }
+}
+
+/// What the configuration starts from, after a check of its model on a backbone of the shape
+/// `clip`.
+fn start_of(config: &Checked, clip: &clip_backbone::Config) -> Result<Option<Start>> {
+    config.model_on(clip)?;
+    let start = config.train.start_from.as_deref();
+    start.map(|place| Start::read(place, clip)).transpose()
 }
 
 /// Where a run's clips come from.
@@ -870,14 +907,6 @@ impl Prepared {
         let centre = train.first();
         let rows = centre.map(|set| clips.iter().map(move |clip| (set, *clip, 0)).collect());
         Ok(FeatureSet::gather(&rows.unwrap_or_else(Vec::new))?)
-    }
-
-    /// All views of test clips: `[N, V, T, D]`.
-    fn testing(&self, clips: &[usize]) -> Result<tch::Tensor> {
-        match self {
-            Self::Kept { test, .. } => Ok(test.read(clips)?),
-            Self::Live => Err(no_features()),
-        }
     }
 
     /// Drops the clips that could not be decoded. They are named in the results.

@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use models::action_clip::{ActionClipConfig, Official};
 use models::{ModelConfig, VideoTextModel};
 
-use clips::{Backbone, Identity};
-use recogniser::checkpoint::{Loaded, TRAINED, Tensors, fingerprint};
-use recogniser::{load_parameters, newest, parameters};
-
 use crate::config::StartHead;
 use crate::run::Record;
 use crate::{Error, Result};
+use clips::Identity;
+use recogniser::checkpoint::{Loaded, TRAINED, Tensors, fingerprint};
+use recogniser::{load_parameters, newest, parameters};
 
 /// Prefix of the backbone's parameters among ActionCLIP's.
 const BACKBONE: &str = "clip.";
@@ -25,28 +24,34 @@ pub struct Start {
     /// The model they are of.
     model: ModelConfig,
     place: PathBuf,
+    /// The backbone they are trained on, where they do not bring it.
+    backbone: Option<Identity>,
     /// What they are, for the record of what starts from them.
     pub hash: String,
 }
 
 impl Start {
     /// The newest checkpoint of the run at `place`, or the official ActionCLIP checkpoint there,
-    /// which brings a whole CLIP of the shape of `backbone` with it.
+    /// which brings a whole CLIP with it, for a backbone of the shape `clip`.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where there is none, or it stands on another backbone; whatever
-    /// keeps an official one from loading.
-    pub fn read(place: &Path, backbone: &Backbone) -> Result<Self> {
+    /// [`Error::Value`] where there is none, or it stands on a backbone of another width;
+    /// whatever keeps an official one from loading.
+    pub fn read(place: &Path, clip: &clip_backbone::Config) -> Result<Self> {
         if place.is_file() {
-            return Self::official(place, backbone);
+            return Self::official(place, clip);
         }
-        let none = || Error::Checkpoint {
-            path: place.into(),
-            reason: "is no trained run: it holds neither checkpoints/ nor seed-* folders".into(),
+        let none = || Error::Value {
+            key: "train.start_from".into(),
+            expected: "a trained run, which holds checkpoints/ or seed-* folders, or an official \
+                       ActionCLIP checkpoint"
+                .into(),
+            got: place.display().to_string(),
         };
         let folder = recogniser::find(place).ok_or_else(none)?;
         let loaded = newest::<Record>(&folder)?.ok_or_else(none)?;
-        Self::of_run(&loaded, &backbone.identity)
+        expect_width(&loaded, clip.joint_width)?;
+        Self::of(&loaded)
     }
 
     /// The parameters of a loaded checkpoint.
@@ -55,27 +60,44 @@ impl Start {
     /// [`Error::Checkpoint`] where it stands on another backbone or holds no parameters.
     pub fn of_run(loaded: &Loaded<Record>, backbone: &Identity) -> Result<Self> {
         expect_backbone(loaded, backbone)?;
+        Self::of(loaded)
+    }
+
+    fn of(loaded: &Loaded<Record>) -> Result<Self> {
         let copy = |(name, tensor): (&String, &tch::Tensor)| (name.clone(), tensor.shallow_clone());
         Ok(Self {
             parameters: trained_of(loaded)?.iter().map(copy).collect(),
             model: loaded.state.card.model.clone(),
             place: loaded.path.clone(),
+            backbone: Some(loaded.state.card.backbone.clone()),
             hash: loaded.hash.clone(),
         })
     }
 
-    fn official(path: &Path, backbone: &Backbone) -> Result<Self> {
-        let read = Official::read(path, backbone.config())?;
+    fn official(path: &Path, clip: &clip_backbone::Config) -> Result<Self> {
+        let read = Official::read(path, clip)?;
         Ok(Self {
             hash: fingerprint(&read.parameters)?,
             parameters: read.parameters,
             model: ModelConfig::ActionClip(ActionClipConfig {
                 head: read.head,
-                inside: read.inside,
+                visual_prompt: read.visual_prompt,
                 ..ActionClipConfig::published()
             }),
             place: path.into(),
+            backbone: None,
         })
+    }
+
+    /// Refuses another backbone than the one they are trained on.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`].
+    pub fn expect_backbone(&self, ours: &Identity) -> Result<()> {
+        match &self.backbone {
+            Some(theirs) => expect_same(&self.place, theirs, ours),
+            None => Ok(()),
+        }
     }
 
     /// Puts them into `model`, which was built from `config`. With the head dropped, the new
@@ -122,10 +144,10 @@ impl Start {
     fn expect_alike(&self, ours: &ModelConfig, head: StartHead) -> Result<()> {
         match (&self.model, ours) {
             (ModelConfig::ActionClip(theirs), ModelConfig::ActionClip(ours)) => {
-                if theirs.inside != ours.inside {
+                if theirs.visual_prompt != ours.visual_prompt {
                     return Err(self.refuse(format!(
-                        "has {} inside the image tower, this run has {}",
-                        theirs.inside, ours.inside
+                        "has the visual prompt {}, this run has {}",
+                        theirs.visual_prompt, ours.visual_prompt
                     )));
                 }
                 if head == StartHead::Keep && theirs.head != ours.head {
@@ -152,12 +174,30 @@ impl Start {
 
 /// Refuses a checkpoint that stands on another backbone.
 pub(crate) fn expect_backbone(loaded: &Loaded<Record>, ours: &Identity) -> Result<()> {
-    let theirs = &loaded.state.card.backbone;
+    expect_width(loaded, ours.joint_width)?;
+    expect_same(&loaded.path, &loaded.state.card.backbone, ours)
+}
+
+/// Refuses a checkpoint that stands on a backbone of another width than `ours`.
+fn expect_width(loaded: &Loaded<Record>, ours: i64) -> Result<()> {
+    let theirs = loaded.state.card.backbone.joint_width;
+    if theirs == ours {
+        return Ok(());
+    }
+    let place = loaded.path.display();
+    Err(Error::Value {
+        key: "backbone.weights".into(),
+        expected: format!("a CLIP with a joint width of {theirs}, as {place} was trained on"),
+        got: format!("one of {ours}"),
+    })
+}
+
+fn expect_same(path: &Path, theirs: &Identity, ours: &Identity) -> Result<()> {
     if theirs.sha256 == ours.sha256 {
         return Ok(());
     }
     Err(Error::Checkpoint {
-        path: loaded.path.clone(),
+        path: path.into(),
         reason: format!(
             "was trained on the backbone {} with SHA-256 {}; {} has {}",
             theirs.place.display(),

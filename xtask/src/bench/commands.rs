@@ -118,7 +118,7 @@ impl Places {
             .set("protocol.seeds", "[0]");
         let brief = Arguments::default()
             .set("train.epochs", "1")
-            .set("train.at_least", "4");
+            .set("train.min_steps", "4");
         let command = |name: &str| Arguments::default().word(name);
         let extract = command("extract").all(&common).all(&split);
         let train = command("train").all(&common).all(&split).all(&brief);
@@ -130,7 +130,7 @@ impl Places {
             .path("--labels-file", &self.labels)
             .word("--precision")
             .word(precision);
-        let best = train.set("train.batch", "32");
+        let best = train.set("train.batch_size", "32");
         let paper = best.clone().set("model.preset", "paper");
         let fit = command("fit").all(&common).all(&brief).word(&self.own);
         let add_class = command("add-class").word(run("own")).word(ADDED);

@@ -16,8 +16,8 @@ pub struct ActionClipConfig {
     pub frames: i64,
     /// The temporal head.
     pub head: Head,
-    /// What acts inside the image tower.
-    pub inside: Inside,
+    /// How the image tower sees time, beside the head, which is the "post-network" prompt.
+    pub visual_prompt: VisualPrompt,
     /// What of CLIP keeps its values; everything else learns.
     #[serde(default)]
     pub frozen: Freeze,
@@ -26,39 +26,41 @@ pub struct ActionClipConfig {
     #[serde(default)]
     pub recompute: bool,
     /// Sentences with `{}` where the class goes; the published sixteen if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub templates: Option<Vec<String>>,
 }
 
-/// What acts inside the image tower.
+/// How the image tower sees time: the visual prompts of ActionCLIP but the "post-network" one,
+/// which is the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Inside {
-    /// The tower sees each frame alone.
-    Nothing,
-    /// Before every block, patch tokens exchange channels with their neighbours in time.
-    Shift,
-    /// The patches of all frames are one sequence.
-    Joint,
+pub enum VisualPrompt {
+    /// Not at all: it is given each frame alone.
+    None,
+    /// "In-network": before every block, patch tokens exchange channels with their neighbours in
+    /// time (shift).
+    InNetwork,
+    /// "Pre-network": the patches of all frames are one sequence (joint attention).
+    PreNetwork,
 }
 
-impl std::fmt::Display for Inside {
+impl std::fmt::Display for VisualPrompt {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
-            Self::Nothing => "nothing",
-            Self::Shift => "shift",
-            Self::Joint => "joint",
+            Self::None => "none",
+            Self::InNetwork => "in_network",
+            Self::PreNetwork => "pre_network",
         })
     }
 }
 
 impl ActionClipConfig {
-    /// The published default: the transformer head over 8 frames, nothing inside.
+    /// The published default: the transformer head over 8 frames, no other visual prompt.
     pub fn published() -> Self {
         Self {
             frames: 8,
             head: Head::Transformer,
-            inside: Inside::Nothing,
+            visual_prompt: VisualPrompt::None,
             frozen: Freeze::default(),
             recompute: true,
             templates: None,
@@ -99,7 +101,7 @@ impl ActionClipConfig {
                 got: self.frames.to_string(),
             });
         }
-        if self.inside == Inside::Joint && self.frozen.image_blocks > 0 {
+        if self.visual_prompt == VisualPrompt::PreNetwork && self.frozen.image_blocks > 0 {
             return Err(Error::Config {
                 field: "frozen.image_blocks",
                 expected: "0: joint attention changes what the first block is given, so it has \
@@ -108,7 +110,7 @@ impl ActionClipConfig {
                 got: self.frozen.image_blocks.to_string(),
             });
         }
-        if self.inside == Inside::Joint && self.head != Head::Mean {
+        if self.visual_prompt == VisualPrompt::PreNetwork && self.head != Head::Mean {
             return Err(Error::Config {
                 field: "head",
                 expected: "mean: joint attention leaves one token a clip, in which a temporal \

@@ -9,7 +9,7 @@ mod official;
 mod shift;
 mod templates;
 
-pub use config::{ActionClipConfig, Inside};
+pub use config::{ActionClipConfig, VisualPrompt};
 pub use heads::{Head, TemporalHead};
 pub use joint::TemporalEmbedding;
 pub use loss::{same_class, symmetric_kl};
@@ -74,7 +74,7 @@ impl ActionClip {
     /// one only the head learns.
     ///
     /// # Errors
-    /// [`Error::Config`] for a head that cannot stand on what is inside the network, or a size
+    /// [`Error::Config`] for a head that cannot stand on the other visual prompt, or a size
     /// out of range.
     pub fn new(
         config: &ActionClipConfig,
@@ -86,18 +86,18 @@ impl ActionClip {
         let root = trained.root();
         let width = clip.config().joint_width;
         // Joint attention has merged the frames before the head sees them.
-        let tokens = if config.inside == Inside::Joint {
+        let tokens = if config.visual_prompt == VisualPrompt::PreNetwork {
             1
         } else {
             config.frames
         };
         let head = TemporalHead::new(&root, config.head, tokens, width)?;
-        let joint = match config.inside {
-            Inside::Joint => {
+        let joint = match config.visual_prompt {
+            VisualPrompt::PreNetwork => {
                 let vision = clip.vision.config();
                 Some(TemporalEmbedding::new(&root, config.frames, vision.width)?)
             }
-            Inside::Nothing | Inside::Shift => None,
+            VisualPrompt::None | VisualPrompt::InNetwork => None,
         };
         clip.freeze(config.frozen)?;
         adopt(&trained, &clip);
@@ -130,11 +130,13 @@ impl ActionClip {
     /// Frame features `[B, T, D]`, or `[B, 1, D]` with joint attention.
     fn frames(&self, clips: &Clips) -> Result<Tensor> {
         match clips {
-            Clips::Features(_) if self.config.inside != Inside::Nothing => Err(Error::Config {
-                field: "inside",
-                expected: "nothing, for frame features already computed".into(),
-                got: self.config.inside.to_string(),
-            }),
+            Clips::Features(_) if self.config.visual_prompt != VisualPrompt::None => {
+                Err(Error::Config {
+                    field: "visual_prompt",
+                    expected: "none, for frame features already computed".into(),
+                    got: self.config.visual_prompt.to_string(),
+                })
+            }
             Clips::Features(_) => clips.features(&self.clip),
             Clips::Pixels(pixels) => {
                 let tokens = self.tokens(pixels)?;
@@ -152,11 +154,11 @@ impl ActionClip {
 
     /// What acts before each block of the image tower.
     fn hook(&self) -> Box<dyn BlockHook> {
-        match self.config.inside {
-            Inside::Shift => Box::new(TemporalShift {
+        match self.config.visual_prompt {
+            VisualPrompt::InNetwork => Box::new(TemporalShift {
                 frames: self.config.frames,
             }),
-            Inside::Nothing | Inside::Joint => Box::new(NoHook),
+            VisualPrompt::None | VisualPrompt::PreNetwork => Box::new(NoHook),
         }
     }
 

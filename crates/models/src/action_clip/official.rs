@@ -8,7 +8,7 @@ use clip_backbone::weights::{StoredTensor, TorchFile};
 use clip_backbone::{Checkpoint, Config, Usage};
 use tch::{Device, Kind, Tensor};
 
-use super::{BACKBONE, Head, Inside};
+use super::{BACKBONE, Head, VisualPrompt};
 use crate::Result;
 
 /// What data-parallel training puts before every name.
@@ -28,8 +28,8 @@ pub struct Official {
     pub parameters: BTreeMap<String, Tensor>,
     /// The temporal head they are of.
     pub head: Head,
-    /// What acts inside the image tower they are of.
-    pub inside: Inside,
+    /// How the image tower they are of sees time.
+    pub visual_prompt: VisualPrompt,
 }
 
 impl Official {
@@ -56,14 +56,14 @@ impl Official {
             (part("model_state_dict")?, part("fusion_model_state_dict")?);
 
         let mut parameters = BTreeMap::new();
-        let mut inside = Inside::Nothing;
+        let mut visual_prompt = VisualPrompt::None;
         if let Some(time) = towers.remove(TIME) {
-            inside = Inside::Joint;
+            visual_prompt = VisualPrompt::PreNetwork;
             let time = time.read(Device::Cpu, Kind::Float)?;
             parameters.insert("temporal_embedding".to_owned(), time);
         }
         if towers.keys().any(|name| name.contains(SHIFTED)) {
-            inside = Inside::Shift;
+            visual_prompt = VisualPrompt::InNetwork;
             towers = towers
                 .into_iter()
                 .map(|(name, tensor)| (name.replacen(SHIFTED, ".", 1), tensor))
@@ -85,7 +85,7 @@ impl Official {
         Ok(Self {
             parameters,
             head,
-            inside,
+            visual_prompt,
         })
     }
 }

@@ -86,7 +86,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         return Ok(exit::DONE);
     }
     if arguments.out.is_some() || dataset.prepared.is_none() {
-        eprintln!("leave them out with --set data.skip={}", list.display());
+        eprintln!(
+            "leave them out with --set data.skip_list={}",
+            list.display()
+        );
     }
     Ok(exit::PARTIAL)
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clips::Ended;
 use demo::video_set::{self, Made, Recipe};
 use indicatif::{ProgressBar, ProgressStyle};
-use trainer::experiment::{self, Options};
+use trainer::experiment::{self, Experiment};
 use trainer::report::FinishedRun;
 
 use super::{exit, report};
@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let started = Instant::now();
     let interrupt = super::install_interrupt()?;
     let most = arguments.shots.iter().copied().max().unwrap_or(1);
-    let options = Options {
+    let options = Experiment {
         videos: arguments
             .videos
             .clone()
@@ -123,7 +123,7 @@ fn committed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/demo/backbone")
 }
 
-fn make_videos(options: &Options) -> Result<()> {
+fn make_videos(options: &Experiment) -> Result<()> {
     let bar = bar(0, "videos {bar:20} {pos}/{len}")?;
     let made = video_set::make(&options.videos, &options.recipe, |done, all| {
         bar.set_length(all as u64);

@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
-    if arguments.settings.file().is_some() {
+    if arguments.settings.file().is_some() || arguments.settings.row.is_some() {
         bail!("eval takes its configuration from the checkpoint; change keys with --set");
     }
     let out = arguments
@@ -52,6 +52,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             // Lists of the videos trained on say nothing of others.
             config.data.lists = None;
         }
+        // What the training started from need not be there any more.
+        config.train.start_from = None;
         let config = config.check()?;
         let session = match &mut session {
             Some(session) => session,

@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Sets one key, such as train.at_least=1000. Repeatable.
+    /// Sets one key, such as train.min_steps=1000. Repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 
@@ -85,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         "protocol.seeds=[0]".into(),
         "protocol.balance=true".into(),
         "train.epochs=1".into(),
-        "train.at_least=300".into(),
+        "train.min_steps=300".into(),
         "train.save_every=100".into(),
         setting("name", &name),
         setting("data.root", &root.display().to_string()),
@@ -123,6 +123,8 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
         config.device.clone_from(name);
     }
     config.data.unsplit = Unsplit::HoldOut;
+    // It starts from this run.
+    config.train.start_from = None;
     let config = config.check()?;
     let mut session = open(config, arguments.quiet)?;
     let names: Vec<&str> = session

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use clips::{Ended, Interrupt};
-use trainer::config::{Checked, Config, Row, System};
-use trainer::grid::{Cell, Reported, Table, Transfer, cells};
+use models::{Parts, Preset};
+use trainer::config::{Checked, Config, System};
 use trainer::metrics::Spread;
+use trainer::paper::{Cell, Reported, Table, Transfer, cells};
 use trainer::run::{Record, Session, TrialResult};
 
 use super::eval::seeds;
@@ -55,13 +56,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
-    let presets: &[&str] = match arguments.preset.as_str() {
-        "paper" => &["paper"],
-        "best" => &["best"],
-        _ => &["paper", "best"],
-    };
+    if arguments.settings.row.is_some() {
+        bail!("reproduce runs every row of a table; for a single one: trainer train --row");
+    }
+    let asked = |preset: &Preset| ["both", &preset.to_string()].contains(&&*arguments.preset);
+    let presets: Vec<Preset> = Preset::ALL.into_iter().filter(asked).collect();
     let grid = cells(arguments.table, arguments.paper);
-    if grid.iter().any(|cell| cell.transfer.is_some()) && arguments.test_root.is_none() {
+    if grid.iter().any(|cell| cell.transfer().is_some()) && arguments.test_root.is_none() {
         bail!("this table tests on another data set: give --test-root (and --test-lists)");
     }
     let mut runner = Runner {
@@ -80,12 +81,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         _ => println!(),
     }
     for cell in &grid {
-        for preset in presets {
+        for &preset in &presets {
             // Presets are Seeing in Flowing's; without training they change nothing.
             let config = runner.config(cell, preset, 1)?;
             let indifferent = config.model.system == System::ActionClip
-                || matches!(config.model.row, Row::Clip | Row::Probe);
-            if indifferent && presets.first() != Some(preset) {
+                || !matches!(config.model.row.parts, Parts::Blocks(_));
+            if indifferent && presets.first() != Some(&preset) {
                 continue;
             }
             let Ended::Done(results) = runner.cell(cell, preset)? else {
@@ -112,21 +113,22 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     /// The cell's configuration on an official split, unless --set names another.
-    fn config(&self, cell: &Cell, preset: &str, split: usize) -> Result<Checked> {
-        let mut keys = cell.settings_for(preset);
-        keys.push(setting("name", &format!("{} {preset}", cell.folder())));
-        keys.push(format!("protocol.split={split}"));
+    fn config(&self, cell: &Cell, preset: Preset, split: usize) -> Result<Checked> {
+        let mut keys = vec![
+            setting("name", &format!("{} {preset}", cell.folder())),
+            format!("protocol.split={split}"),
+        ];
         let settings = &self.arguments.settings;
         keys.extend(settings.overrides());
-        Ok(Config::read(settings.file(), &keys)?)
+        Ok(cell.configure(preset, settings.file(), &keys)?)
     }
 
     /// All results of a cell: over its seeds, and its splits where it is a mean over them.
-    fn cell(&mut self, cell: &Cell, preset: &str) -> Result<Ended<Vec<TrialResult>>> {
+    fn cell(&mut self, cell: &Cell, preset: Preset) -> Result<Ended<Vec<TrialResult>>> {
         let config = self.config(cell, preset, 1)?;
         // --set protocol.split=N asks for that one alone.
         let asked = self.config(cell, preset, 2)?.protocol.split == config.protocol.split;
-        let free = cell.every_split && !asked;
+        let free = cell.every_split() && !asked;
         let splits = self
             .open_here(config)?
             .dataset
@@ -143,7 +145,7 @@ impl Runner<'_> {
                 name = format!("{name}-split{}", config.protocol.split);
             }
             let folder = self.arguments.out.join(name);
-            let finished = match cell.transfer {
+            let finished = match cell.transfer() {
                 None => self.open_here(config)?.run(&folder)?,
                 Some(way) => self.transfer(way, config, &folder, free && count == 1)?,
             };
@@ -164,7 +166,7 @@ impl Runner<'_> {
         folder: &Path,
         every_list: bool,
     ) -> Result<Ended<Vec<TrialResult>>> {
-        let trains = config.model.row != Row::Clip;
+        let trains = config.model.row.parts != Parts::Clip;
         let toml = config.to_toml()?;
         let split = config.protocol.split;
         let here = self.open_here(config)?;
@@ -228,6 +230,7 @@ impl Runner<'_> {
             keys.push(setting("data.layout", kind));
         }
         let mut config = Config::clone(&*Config::parse("cell", toml, &keys)?);
+        config.train.start_from = None;
         if self.arguments.test_lists.is_none() {
             // Those of the other data set say nothing here.
             config.data.lists = None;
@@ -237,23 +240,18 @@ impl Runner<'_> {
     }
 }
 
-/// `session` with another configuration of the same data set and backbone.
+/// A session of `config` in place of `session`, whose data set and backbone it shares.
 fn open<'a>(
     session: &'a mut Option<Session>,
     config: Checked,
     interrupt: &Interrupt,
     arguments: &Arguments,
 ) -> Result<&'a mut Session> {
-    match session {
-        Some(session) => {
-            session.config = config;
-            Ok(session)
-        }
-        None => {
-            let quiet = arguments.settings.quiet;
-            Ok(session.insert(Session::open(config, interrupt.clone(), quiet)?))
-        }
-    }
+    let opened = match session.take() {
+        Some(session) => session.with(config)?,
+        None => Session::open(config, interrupt.clone(), arguments.settings.quiet)?,
+    };
+    Ok(session.insert(opened))
 }
 
 /// What the numbers above them are of: each protocol once, with its seeds and columns.
@@ -315,7 +313,7 @@ impl Footnotes {
     }
 }
 
-fn print_cell(table: Table, cell: &Cell, preset: &str, results: &[TrialResult]) {
+fn print_cell(table: Table, cell: &Cell, preset: Preset, results: &[TrialResult]) {
     let figure = |result: &TrialResult| {
         let test = result.tests.first()?;
         Some(100.0 * test.mean_average_precision.unwrap_or(test.accuracy.top1))
@@ -335,9 +333,9 @@ fn print_cell(table: Table, cell: &Cell, preset: &str, results: &[TrialResult]) 
     if let (Table::ActionClip, Some(cost)) = (table, cost) {
         print!(
             " {:>9.3} {:>7.2} {:>6}",
-            cost.parameters as f64 / 1e6,
-            cost.step_seconds,
-            cost.peak_memory.map_or_else(
+            cost.trainable_parameters as f64 / 1e6,
+            cost.seconds_per_step,
+            cost.peak_memory_bytes.map_or_else(
                 || "-".into(),
                 |bytes| format!("{:.2}", bytes as f64 / f64::from(1 << 30))
             )

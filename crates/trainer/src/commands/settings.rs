@@ -4,16 +4,22 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use models::Preset;
 use trainer::config::{Checked, Config};
+use trainer::paper::Cell;
 
-/// A configuration: defaults, then a file, then single keys.
+/// A configuration: defaults, then a file, then a row of a paper, then single keys.
 #[derive(Debug, Args)]
 pub(crate) struct Settings {
-    /// A TOML file; see configs/.
+    /// A TOML file, such as the config.toml of a run.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Sets one key, such as train.rate=1e-3; wins over the file. Repeatable.
+    /// A row of a paper, such as table5/ucf101/k-16-mmb-map-mcb; `trainer config` lists them.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) row: Option<String>,
+
+    /// Sets one key, such as train.learning_rate=1e-3; wins over file and row. Repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 
@@ -39,9 +45,18 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The checked configuration.
+    /// The checked configuration. A row is that of the preset `paper` where no key says another.
     pub(crate) fn resolve(&self) -> Result<Checked> {
-        Ok(Config::read(self.config.as_deref(), &self.overrides())?)
+        let (file, overrides) = (self.file(), self.overrides());
+        Ok(match self.cell()? {
+            Some(cell) => cell.configure(Preset::Paper, file, &overrides)?,
+            None => Config::read(file, &overrides)?,
+        })
+    }
+
+    /// The row that is named with `--row`.
+    pub(crate) fn cell(&self) -> Result<Option<Cell>> {
+        Ok(self.row.as_deref().map(Cell::named).transpose()?)
     }
 
     /// Every `key=value`, those of named options last.

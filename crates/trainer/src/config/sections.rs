@@ -12,19 +12,9 @@ use clips::Precision;
 use clips::feature_cache::Storage;
 use data::{NameStyle, Views};
 use models::action_clip::ActionClipConfig;
-use models::{Ablation, ModelConfig, SifConfig, ZeroShotConfig};
+use models::{ModelConfig, Parts, Preset, Row, SifConfig};
 use optim::{MethodName, WarmUp};
 use pixels::{Augment, ColourJitter};
-
-/// The two named sets of switches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Preset {
-    /// The paper to the letter.
-    Paper,
-    /// The paper's blocks, arranged so that training starts from frozen CLIP.
-    Best,
-}
 
 /// The systems that can be trained.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,26 +47,6 @@ pub enum StartHead {
     Keep,
     /// The run has a new one.
     Drop,
-}
-
-/// The rows of the ablation table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Row {
-    /// Frozen CLIP with a hand-made prompt; nothing is trained.
-    Clip,
-    /// The spatial stream and a static prompt.
-    Baseline,
-    /// The baseline and the multimodal communication block.
-    BaselineMcb,
-    /// The motion modelling block and a static prompt.
-    Mmb,
-    /// The motion modelling block and motion-aware prompts.
-    MmbMap,
-    /// All three blocks.
-    Full,
-    /// Logistic regression on the mean of the frame features.
-    Probe,
 }
 
 /// What becomes of videos that bring no split of their own.
@@ -137,15 +107,15 @@ pub struct Data {
     /// The folder of official lists; for `csv` the list itself.
     pub lists: Option<PathBuf>,
     /// A list of videos that cannot be decoded, as `check-videos` writes it.
-    pub skip: Option<PathBuf>,
+    pub skip_list: Option<PathBuf>,
     /// Leave out listed clips that are not there, and say how many, instead of refusing.
     pub allow_missing: bool,
     /// What becomes of videos that bring no split: `refuse`, `hold-out`, or `test` all.
     pub unsplit: Unsplit,
     /// Whether symbolic links may lead out of the root.
     pub follow_links: bool,
-    /// How class names become words.
-    pub names: NameStyle,
+    /// Class names as `words` ("apply eye makeup"), or `raw`, as the data set writes them.
+    pub class_names: NameStyle,
     /// The folder of cached features.
     pub cache: PathBuf,
     /// What cached features are stored as: `f16`, or `f32`, just as they were computed.
@@ -187,7 +157,6 @@ pub struct Protocol {
     /// their published names: `train1_few_shot_16.txt` for few-shot, where seeds then vary
     /// the training alone; `fs_base_s1_train.txt`, `base_val.txt` and `novel_val.txt` for
     /// base-to-novel, where seed n takes list n.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub draws: Option<PathBuf>,
     /// Views of a test video.
     pub views: Views,
@@ -206,12 +175,13 @@ pub struct Model {
     pub system: System,
     /// Where the defaults of Seeing in Flowing come from.
     pub preset: Preset,
-    /// Which blocks of Seeing in Flowing there are.
+    /// The row of the paper's tables: which blocks of Seeing in Flowing there are.
     pub row: Row,
     /// Every switch of the blocks; the row leaves out those that it does not have.
+    #[serde(with = "without_frames")]
     pub sif: SifConfig,
     /// Every switch of ActionCLIP.
-    #[serde(default = "ActionClipConfig::published")]
+    #[serde(default = "ActionClipConfig::published", with = "without_frames")]
     pub action_clip: ActionClipConfig,
 }
 
@@ -221,40 +191,41 @@ pub struct Model {
 pub struct Train {
     /// The update.
     pub optimizer: MethodName,
-    /// The full learning rate.
-    pub rate: f64,
+    /// The learning rate after warm-up.
+    pub learning_rate: f64,
     /// SGD's momentum, AdamW's first beta.
     pub momentum: f64,
     /// AdamW's second beta.
     pub beta2: f64,
-    /// Pull towards zero; not on norms, biases and positions.
+    /// Weight decay; norms, biases and positions have none.
     pub weight_decay: f64,
     /// B, clips a step. The last batch of an epoch is what is left.
-    pub batch: usize,
-    /// Pieces a batch is computed in, to save memory; the step is the same.
-    pub accumulate: usize,
+    pub batch_size: usize,
+    /// Parts that a batch is computed in, to save memory; the step is the same.
+    pub micro_batches: usize,
     /// Epochs.
     pub epochs: u64,
     /// Epochs are added until there are this many steps.
-    pub at_least: u64,
+    pub min_steps: u64,
     /// The kind of warm-up.
     pub warm_up: WarmUp,
     /// Epochs of warm-up.
     pub warm_up_epochs: u64,
-    /// The rate of a constant warm-up.
-    pub warm_up_rate: f64,
+    /// The learning rate of a constant warm-up.
+    pub warm_up_learning_rate: f64,
     /// Gradients are scaled down to this norm; 0: never.
     pub clip_norm: f64,
     /// Share of the target spread over all classes.
     pub label_smoothing: f64,
-    /// Strength of mixing two clips' features and labels (Beta's parameter); 0: never.
-    pub mix: f64,
-    /// Decay of the running average of weights that is tested and kept; 0: the last weights.
-    pub average: f64,
+    /// α of mixup, which mixes two clips' features and labels by a share from Beta(α, α); 0: never.
+    pub mixup_alpha: f64,
+    /// Decay of the exponential moving average of the weights, which is tested and kept; 0: the
+    /// last weights are.
+    pub ema_decay: f64,
     /// Steps between checkpoints.
     pub save_every: u64,
     /// Checkpoints kept.
-    pub keep: usize,
+    pub keep_checkpoints: usize,
     /// A run whose parameters this one starts from, or an official ActionCLIP checkpoint.
     pub start_from: Option<PathBuf>,
     /// Whether ActionCLIP's temporal head is taken from there, too.
@@ -270,11 +241,11 @@ impl Default for Data {
             layout: DatasetKind::Folder,
             root: None,
             lists: None,
-            skip: None,
+            skip_list: None,
             allow_missing: false,
             unsplit: Unsplit::Refuse,
             follow_links: false,
-            names: NameStyle::Split,
+            class_names: NameStyle::Words,
             cache: "features".into(),
             cache_precision: Storage::F16,
             frames: 8,
@@ -314,47 +285,57 @@ impl Model {
         Self {
             system,
             preset,
-            row: Row::Full,
-            sif: SifConfig::preset(match preset {
-                Preset::Paper => models::Preset::Paper,
-                Preset::Best => models::Preset::Best,
-            }),
+            row: Row::FULL,
+            sif: SifConfig::preset(preset),
             action_clip: ActionClipConfig::published(),
         }
     }
 
-    /// Refuses what the system cannot be combined with.
-    pub(super) fn check(&self, data: &Data, train: &Train) -> Result<()> {
-        if self.row == Row::Probe && data.source == Source::Video {
+    /// Refuses switches that make no model for the frames of `data`, and what the system or the
+    /// row cannot be combined with.
+    pub(super) fn check(&self, data: &Data, protocol: &Protocol, train: &Train) -> Result<()> {
+        self.located(self.build(data.frames).check())?;
+        match self.system {
+            System::SeeingInFlowing => self.check_row(data, protocol, train),
+            System::ActionClip => self.check_action_clip(data, train),
+        }
+    }
+
+    fn check_row(&self, data: &Data, protocol: &Protocol, train: &Train) -> Result<()> {
+        if train.start_head == StartHead::Drop {
+            return Err(value(
+                "train.start_head",
+                "keep with model.system = seeing-in-flowing, which has no head to drop",
+                "drop",
+            ));
+        }
+        if self.row.parts != Parts::Probe {
+            return Ok(());
+        }
+        if data.source == Source::Video {
             return Err(value(
                 "data.source",
                 "features: the linear probe is solved over all clips at once",
                 "video",
             ));
         }
-        if self.system == System::SeeingInFlowing {
-            return match train.start_head {
-                StartHead::Keep => Ok(()),
-                StartHead::Drop => Err(value(
-                    "train.start_head",
-                    "keep with model.system = seeing-in-flowing, which has no head to drop",
-                    "drop",
-                )),
-            };
+        match protocol.name {
+            ProtocolKind::ClosedSet | ProtocolKind::FewShot => Ok(()),
+            other => Err(value(
+                "protocol.name",
+                "closed-set or few-shot with model.row = probe, which knows only the classes that \
+                 it was fitted to",
+                format!("{other:?}"),
+            )),
         }
-        self.action_clip.check().map_err(|error| match error {
-            models::Error::Config {
-                field,
-                expected,
-                got,
-            } => value(&format!("model.action_clip.{field}"), &expected, got),
-            other => other.into(),
-        })?;
-        if self.row != Row::Full {
+    }
+
+    fn check_action_clip(&self, data: &Data, train: &Train) -> Result<()> {
+        if self.row != Row::FULL {
             return Err(value(
                 "model.row",
                 "full with model.system = action-clip: the rows are Seeing in Flowing's",
-                name_of(self.row),
+                self.row.key,
             ));
         }
         if data.source == Source::Features {
@@ -366,7 +347,7 @@ impl Model {
             ));
         }
         for (key, share) in [
-            ("train.mix", train.mix),
+            ("train.mixup_alpha", train.mixup_alpha),
             ("train.label_smoothing", train.label_smoothing),
         ] {
             if share != 0.0 {
@@ -380,29 +361,33 @@ impl Model {
         Ok(())
     }
 
-    /// The model to build for clips of `frames` frames; `None` for the linear probe.
-    pub fn build(&self, frames: usize) -> Option<ModelConfig> {
-        if self.system == System::ActionClip {
-            let mut action_clip = self.action_clip.clone();
-            action_clip.frames = frames as i64;
-            return Some(ModelConfig::ActionClip(action_clip));
+    /// The model to build for clips of `frames` frames.
+    pub fn build(&self, frames: usize) -> ModelConfig {
+        let frames = frames as i64;
+        match self.system {
+            System::ActionClip => ModelConfig::ActionClip(ActionClipConfig {
+                frames,
+                ..self.action_clip.clone()
+            }),
+            System::SeeingInFlowing => self.row.model(&SifConfig {
+                frames,
+                ..self.sif.clone()
+            }),
         }
-        let [baseline, baseline_mcb, mmb, mmb_map, full] = Ablation::ROWS.map(|row| row.1);
-        let ablation = match self.row {
-            Row::Probe => return None,
-            Row::Clip => {
-                let templates = vec![self.sif.prompts.template.clone()];
-                return Some(ModelConfig::Clip(ZeroShotConfig { templates }));
+    }
+
+    /// Names the key of what a model refuses.
+    pub(crate) fn located<T>(&self, built: models::Result<T>) -> Result<T> {
+        built.map_err(|error| {
+            let section = match self.system {
+                System::ActionClip => "model.action_clip",
+                System::SeeingInFlowing => "model.sif",
+            };
+            match error.field() {
+                Some((field, expected, got)) => value(&format!("{section}.{field}"), expected, got),
+                None => error.into(),
             }
-            Row::Baseline => baseline,
-            Row::BaselineMcb => baseline_mcb,
-            Row::Mmb => mmb,
-            Row::MmbMap => mmb_map,
-            Row::Full => full,
-        };
-        let mut sif = self.sif.clone().ablated(ablation);
-        sif.frames = frames as i64;
-        Some(ModelConfig::SeeingInFlowing(sif))
+        })
     }
 }
 
@@ -417,12 +402,12 @@ impl Train {
     pub(super) fn action_clip() -> Self {
         Self {
             optimizer: MethodName::Adamw,
-            rate: 5e-6,
+            learning_rate: 5e-6,
             momentum: 0.9,
             beta2: 0.98,
             weight_decay: 0.2,
             epochs: 50,
-            at_least: 1,
+            min_steps: 1,
             warm_up: WarmUp::Linear,
             warm_up_epochs: 5,
             clip_norm: 20.0,
@@ -434,23 +419,23 @@ impl Train {
     pub fn preset(preset: Preset) -> Self {
         let paper = Self {
             optimizer: MethodName::Sgd,
-            rate: 0.0015,
+            learning_rate: 0.0015,
             momentum: 0.9,
             beta2: 0.999,
             weight_decay: 5e-4,
-            batch: 32,
-            accumulate: 1,
+            batch_size: 32,
+            micro_batches: 1,
             epochs: 50,
-            at_least: 1500,
+            min_steps: 1500,
             warm_up: WarmUp::Constant,
             warm_up_epochs: 1,
-            warm_up_rate: 1e-5,
+            warm_up_learning_rate: 1e-5,
             clip_norm: 0.0,
             label_smoothing: 0.0,
-            mix: 0.0,
-            average: 0.0,
+            mixup_alpha: 0.0,
+            ema_decay: 0.0,
             save_every: 500,
-            keep: 2,
+            keep_checkpoints: 2,
             start_from: None,
             start_head: StartHead::Keep,
             warm_start: false,
@@ -460,7 +445,7 @@ impl Train {
             Preset::Best => Self {
                 optimizer: MethodName::Adamw,
                 warm_up: WarmUp::Linear,
-                rate: 1e-4,
+                learning_rate: 1e-4,
                 weight_decay: 0.01,
                 clip_norm: 1.0,
                 warm_start: true,
@@ -470,22 +455,27 @@ impl Train {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        within("train.rate", self.rate, 0.0, 100.0)?;
+        within("train.learning_rate", self.learning_rate, 0.0, 100.0)?;
         within("train.momentum", self.momentum, 0.0, 0.9999)?;
         within("train.beta2", self.beta2, 0.0, 0.999_999)?;
         within("train.weight_decay", self.weight_decay, 0.0, 10.0)?;
-        within("train.warm_up_rate", self.warm_up_rate, 0.0, 100.0)?;
+        within(
+            "train.warm_up_learning_rate",
+            self.warm_up_learning_rate,
+            0.0,
+            100.0,
+        )?;
         within("train.clip_norm", self.clip_norm, 0.0, 1e6)?;
         within("train.label_smoothing", self.label_smoothing, 0.0, 0.99)?;
-        within("train.mix", self.mix, 0.0, 100.0)?;
-        within("train.average", self.average, 0.0, 0.9999)?;
-        at_least("train.batch", self.batch, 1)?;
-        at_least("train.accumulate", self.accumulate, 1)?;
-        at_least("train.keep", self.keep, 1)?;
+        within("train.mixup_alpha", self.mixup_alpha, 0.0, 100.0)?;
+        within("train.ema_decay", self.ema_decay, 0.0, 0.9999)?;
+        at_least("train.batch_size", self.batch_size, 1)?;
+        at_least("train.micro_batches", self.micro_batches, 1)?;
+        at_least("train.keep_checkpoints", self.keep_checkpoints, 1)?;
         if self.save_every == 0 {
             return Err(value("train.save_every", "at least 1", 0));
         }
-        if self.epochs == 0 && self.at_least == 0 {
+        if self.epochs == 0 && self.min_steps == 0 {
             return Err(value("train.epochs", "at least 1", 0));
         }
         Ok(())
@@ -506,9 +496,33 @@ impl Data {
         }
     }
 
+    /// Whether both name the same clips with the same labels.
+    pub(crate) fn same_videos(&self, other: &Self) -> bool {
+        let videos = |data: &Self| Self {
+            root: data.root.clone(),
+            lists: data.lists.clone(),
+            skip_list: data.skip_list.clone(),
+            layout: data.layout,
+            allow_missing: data.allow_missing,
+            unsplit: data.unsplit,
+            follow_links: data.follow_links,
+            class_names: data.class_names,
+            ..Self::default()
+        };
+        videos(self) == videos(other)
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         at_least("data.frames", self.frames, 2)?;
-        at_least("data.train_views", self.train_views, 1)
+        at_least("data.train_views", self.train_views, 1)?;
+        self.augment.check().map_err(|error| match error {
+            pixels::Error::Option {
+                name,
+                expected,
+                got,
+            } => value(&format!("data.augment.{name}"), &expected, got),
+            other => other.into(),
+        })
     }
 }
 
@@ -531,10 +545,33 @@ impl Protocol {
     }
 }
 
-/// A row as a configuration spells it.
-fn name_of(row: Row) -> String {
-    serde_json::to_value(row)
-        .ok()
-        .and_then(|name| name.as_str().map(str::to_owned))
-        .unwrap_or_default()
+/// A model's switches without `frames`: those are `data.frames`.
+mod without_frames {
+    use serde::de::{DeserializeOwned, Error as _};
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::{Map, Value};
+
+    const FRAMES: &str = "frames";
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        model: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let mut switches = serde_json::to_value(model).map_err(S::Error::custom)?;
+        if let Value::Object(switches) = &mut switches {
+            switches.remove(FRAMES);
+        }
+        switches.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        let mut switches = Map::deserialize(deserializer)?;
+        if switches.insert(FRAMES.into(), 0.into()).is_some() {
+            return Err(D::Error::custom("unknown field `frames`"));
+        }
+        serde_json::from_value(Value::Object(switches)).map_err(D::Error::custom)
+    }
 }

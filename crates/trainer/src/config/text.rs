@@ -3,7 +3,9 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Config, Preset, System};
+use models::Preset;
+
+use super::{Change, Config, System};
 use crate::{Error, Result};
 
 /// One source of keys.
@@ -24,8 +26,13 @@ impl Layer {
         })
     }
 
+    /// Each `dotted.key=value`.
+    pub(super) fn settings(all: &[String]) -> Result<Vec<Self>> {
+        all.iter().map(|text| Self::setting(text)).collect()
+    }
+
     /// `dotted.key=value`; the value is TOML where it parses as such, else text.
-    pub(super) fn setting(text: &str) -> Result<Self> {
+    fn setting(text: &str) -> Result<Self> {
         let origin = format!("--set {text}");
         let Some((key, value)) = text.split_once('=') else {
             return Err(Error::Syntax {
@@ -48,9 +55,35 @@ impl Layer {
     }
 }
 
-/// The system's and preset's defaults with all layers laid on top, the last one winning.
-pub(super) fn resolve(layers: &[Layer]) -> Result<Config> {
-    let (mut system, mut preset) = (System::default(), Preset::Best);
+/// The system's and preset's defaults with the `files`, the `change` and the `settings` laid on
+/// top, the last one winning.
+pub(super) fn resolve(files: &[Layer], change: Change<'_>, settings: &[Layer]) -> Result<Config> {
+    let base = named(files, (System::default(), Preset::Best))?;
+    let (system, preset) = named(settings, change.base.unwrap_or(base))?;
+    let defaults = to_value(&Config::defaults(system, preset))?;
+    let mut merged = defaults.clone();
+    let mut known = Vec::new();
+    keys("", &defaults, &mut known);
+    let known = Known {
+        defaults: &defaults,
+        keys: known,
+    };
+    for layer in files {
+        merge("", &mut merged, &layer.values, &layer.origin, &known)?;
+    }
+    let mut config = from_value(merged)?;
+    (config.model.system, config.model.preset) = (system, preset);
+    (change.apply)(&mut config);
+    let mut merged = to_value(&config)?;
+    for layer in settings {
+        merge("", &mut merged, &layer.values, &layer.origin, &known)?;
+    }
+    from_value(merged)
+}
+
+/// The system and the preset that the last of `layers` names, or those of `base`.
+fn named(layers: &[Layer], base: (System, Preset)) -> Result<(System, Preset)> {
+    let (mut system, mut preset) = base;
     for layer in layers {
         let model = |key: &str| layer.values.get("model").and_then(|model| model.get(key));
         if let Some(name) = model("system") {
@@ -60,25 +93,35 @@ pub(super) fn resolve(layers: &[Layer]) -> Result<Config> {
             preset = read(name).map_err(|reason| bad("model.preset", name, reason))?;
         }
     }
-    let defaults = Config::defaults(system, preset);
-    let defaults = serde_json::to_value(defaults).map_err(|error| Error::Syntax {
-        origin: "defaults".into(),
-        reason: error.to_string(),
-    })?;
-    let mut merged = defaults.clone();
-    let mut known = Vec::new();
-    keys("", &defaults, &mut known);
-    let known = Known {
-        defaults: &defaults,
-        keys: known,
-    };
-    for layer in layers {
-        merge("", &mut merged, &layer.values, &layer.origin, &known)?;
+    Ok((system, preset))
+}
+
+/// The configuration as TOML, which has no word for "none": such keys are left out.
+pub(super) fn to_toml(config: &Config) -> Result<String> {
+    fn prune(value: &mut Value) {
+        if let Value::Object(section) = value {
+            section.retain(|_, value| !value.is_null());
+            section.values_mut().for_each(prune);
+        }
     }
-    serde_json::from_value(merged).map_err(|error| Error::Syntax {
+    let mut value = to_value(config)?;
+    prune(&mut value);
+    toml::to_string(&value).map_err(malformed)
+}
+
+fn to_value(config: &Config) -> Result<Value> {
+    serde_json::to_value(config).map_err(malformed)
+}
+
+fn from_value(value: Value) -> Result<Config> {
+    serde_json::from_value(value).map_err(malformed)
+}
+
+fn malformed(error: impl std::fmt::Display) -> Error {
+    Error::Syntax {
         origin: "configuration".into(),
         reason: error.to_string(),
-    })
+    }
 }
 
 /// The keys there are, in a whole configuration that holds each of them.
@@ -121,7 +164,6 @@ fn merge(
             }
             _ => {
                 let absent = target.get(name).is_none();
-                // Keys whose default is "none" are not spelled out in the defaults.
                 let old = target.get(name).cloned().unwrap_or(Value::Null);
                 // A whole number is a fine value for a key of fractions.
                 let value = match (&old, value) {
@@ -182,15 +224,31 @@ fn bad(key: &str, got: &Value, expected: String) -> Error {
     }
 }
 
-/// The known key that was probably meant: alike as a whole, or the same last part.
+/// The known key that was probably meant: a last part that is spelled alike, begins alike or
+/// shares a word, better in the same section.
 fn nearest(key: &str, known: &[String]) -> Option<String> {
-    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let split = |key: &str| match key.rsplit_once('.') {
+        Some((section, last)) => (section.to_owned(), last.to_owned()),
+        None => (String::new(), key.to_owned()),
+    };
+    let alike = strsim::normalized_damerau_levenshtein;
+    let (section, last) = split(key);
     known
         .iter()
         .map(|candidate| {
-            let whole = strsim::normalized_damerau_levenshtein(key, candidate);
-            let tail = strsim::normalized_damerau_levenshtein(&last(key), &last(candidate));
-            (whole.max(tail * 0.95), candidate)
+            let (other_section, other) = split(candidate);
+            let words = other.split('_');
+            let (count, shares) = (
+                words.clone().count(),
+                words.clone().any(|word| word == last),
+            );
+            let part = match !last.is_empty() && (shares || other.starts_with(&last)) {
+                true => 0.7 + 0.1 / count as f64,
+                false => 0.0,
+            };
+            let likeness = alike(&last, &other).max(part);
+            let likeness = 0.75 * likeness + 0.25 * alike(&section, &other_section);
+            (likeness, candidate)
         })
         .filter(|(likeness, _)| *likeness > 0.5)
         .max_by(|a, b| a.0.total_cmp(&b.0))

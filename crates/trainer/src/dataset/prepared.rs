@@ -28,7 +28,7 @@ pub(super) fn read(root: &Path, path: &Path, config: &Data) -> Result<Dataset> {
         });
     }
     let beside = root.join(SKIP);
-    let mut skip = match &config.skip {
+    let mut skip = match &config.skip_list {
         Some(list) => SkipList::load(list)?,
         None if beside.is_file() => SkipList::load(&beside)?,
         None => SkipList::new(),

@@ -81,7 +81,7 @@ fn section(page: &mut String, run: &FinishedRun, strips: Option<&FilmStrips>) ->
         for svg in [
             curve("loss", &run.trials, |step| step.loss)?,
             curve("top-1 of the step's clips", &run.trials, |step| step.top1)?,
-            curve("learning rate", &run.trials, |step| step.rate)?,
+            curve("learning rate", &run.trials, |step| step.learning_rate)?,
         ] {
             let _ = write!(page, "<figure>{svg}</figure>");
         }

@@ -1,0 +1,139 @@
+//! The linear probe: what the frozen frame features say without any of the method.
+
+use std::cell::RefCell;
+
+use clip_backbone::ClipModel;
+use tch::{Kind, Tensor, nn};
+
+use crate::scores::for_each_video;
+use crate::{
+    Classifier, Clips, Error, Evidence, Learning, LogisticRegression, Result, Scores, Targets,
+    TrainingLoss, VideoTextModel, WarmStart,
+};
+
+/// Multinomial logistic regression on the standardised mean of the frame features, in double
+/// precision.
+///
+/// Its weights belong to the classes it was fitted to, so it scores against those alone.
+pub struct LinearProbe {
+    clip: ClipModel,
+    /// Nothing is trained in steps.
+    trained: nn::VarStore,
+    fitted: RefCell<Option<Fitted>>,
+}
+
+#[derive(Debug)]
+struct Fitted {
+    labels: Vec<String>,
+    regression: LogisticRegression,
+}
+
+impl std::fmt::Debug for LinearProbe {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("LinearProbe")
+            .field("fitted", &self.fitted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LinearProbe {
+    /// A probe that has seen no clips.
+    pub fn new(clip: ClipModel) -> Self {
+        Self {
+            trained: nn::VarStore::new(clip.text.device()),
+            clip,
+            fitted: RefCell::default(),
+        }
+    }
+}
+
+impl VideoTextModel for LinearProbe {
+    fn bind<'a>(&'a self, labels: &[String]) -> Result<Box<dyn Classifier + 'a>> {
+        let fitted = self.fitted.borrow();
+        let refuse = |got: &str| Error::Config {
+            field: "labels",
+            expected: "those that the linear probe was fitted to".into(),
+            got: got.into(),
+        };
+        let fitted = fitted.as_ref().ok_or_else(|| refuse("set before a fit"))?;
+        if fitted.labels != labels {
+            return Err(refuse(&labels.join(", ")));
+        }
+        Ok(Box::new(Bound {
+            clip: &self.clip,
+            labels: labels.to_vec(),
+            regression: LogisticRegression {
+                weights: fitted.regression.weights.shallow_clone(),
+                bias: fitted.regression.bias.shallow_clone(),
+            },
+        }))
+    }
+
+    fn trained(&self) -> &nn::VarStore {
+        &self.trained
+    }
+
+    fn trained_mut(&mut self) -> &mut nn::VarStore {
+        &mut self.trained
+    }
+
+    fn learning(&self) -> Learning {
+        Learning::Solved
+    }
+
+    /// Fits the regression; chooses nothing.
+    fn solve(
+        &self,
+        labels: &[String],
+        clips: &Clips,
+        classes: &[i64],
+    ) -> Result<Option<WarmStart>> {
+        let rows = means(&self.clip, clips)?; // (N, D)
+        *self.fitted.borrow_mut() = Some(Fitted {
+            labels: labels.to_vec(),
+            regression: LogisticRegression::fit(&rows, classes, labels.len(), None)?,
+        });
+        Ok(None)
+    }
+}
+
+/// The mean of the frame features in double precision: `[B, D]`.
+fn means(clip: &ClipModel, clips: &Clips) -> Result<Tensor> {
+    Ok(clips.features(clip)?.mean_dim(1, false, Kind::Double))
+}
+
+struct Bound<'a> {
+    clip: &'a ClipModel,
+    labels: Vec<String>,
+    regression: LogisticRegression,
+}
+
+impl Classifier for Bound<'_> {
+    fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// The class weights stand for the texts.
+    fn score(&self, clips: &Clips) -> Result<Scores> {
+        let video = means(self.clip, clips)?; // (B, D)
+        let text = for_each_video(&self.regression.weights.tr(), video.size()[0]); // (B, K, D)
+        Ok(Scores {
+            logits: self.regression.logits(&video)?,
+            evidence: Evidence {
+                video: video.shallow_clone(),
+                text: text.shallow_clone(),
+                motion: None,
+                prompt_residual: None,
+            },
+            video,
+            text,
+        })
+    }
+
+    fn loss<'a>(&'a self, _clips: &Clips, _targets: &Targets) -> Result<TrainingLoss<'a>> {
+        Err(Error::Frozen {
+            model: "a linear probe",
+        })
+    }
+}
