@@ -1,5 +1,7 @@
 //! Scores of test clips, and what they show.
 
+use std::collections::BTreeMap;
+
 use clips::FeatureSet;
 use models::{Classifier, Clips};
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,16 @@ pub struct Scored {
     pub labels: Vec<usize>,
     /// K
     pub classes: usize,
+}
+
+/// The scores of a test, and its clips that cannot be decoded.
+pub struct Tested {
+    /// The scores, of the clips that were decoded.
+    pub scored: Scored,
+    /// Those clips, as positions in the manifest.
+    pub clips: Vec<usize>,
+    /// The others, each with the reason.
+    pub skipped: BTreeMap<usize, String>,
 }
 
 /// One clip as a report shows it.

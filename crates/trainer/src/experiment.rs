@@ -7,7 +7,7 @@ use models::{Parts, Preset, Row, Template};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::{Config, ProtocolKind};
-use crate::run::{Session, TrialResult};
+use crate::run::{self, Session, TrialResult};
 use crate::{Error, Result};
 use clips::{Ended, Interrupt};
 use demo::video_set::Recipe;
@@ -90,9 +90,9 @@ pub fn run(
         for (preset, shots) in columns(row, options) {
             watch(row.name, shots, done, cells);
             let config = config(options, &folder, preset, row, shots)?;
-            let run = folder.join(&config.name);
+            let place = folder.join(&config.name);
             let session = Session::open(config.check()?, interrupt.clone(), true)?;
-            let accuracy = match session.run(&run)? {
+            let accuracy = match run::run(&session, &place)? {
                 Ended::Done(results) => mean(&results)?,
                 Ended::Stopped => return Ok(Ended::Stopped),
             };
@@ -101,7 +101,7 @@ pub fn run(
                 Preset::Best => best.push(accuracy),
             }
             if options.shots.iter().max() == Some(&shots) {
-                table.runs.push(run);
+                table.runs.push(place);
             }
             done += 1;
         }
@@ -183,7 +183,7 @@ fn key(options: &Experiment) -> Result<String> {
         options.threads,
         options.paper_rate,
         options.best_rate,
-        crate::run::REVISION
+        run::REVISION
     ));
     let digest = hash.finalize();
     Ok(disk::hex(

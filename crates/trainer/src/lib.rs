@@ -7,6 +7,7 @@ mod error;
 pub mod evaluate;
 pub mod experiment;
 pub mod fit;
+pub mod json;
 pub mod live;
 pub mod log;
 pub mod metrics;

@@ -12,7 +12,7 @@ use models::{Classifier, Clips};
 use pixels::Augment;
 use tch::{Device, Kind};
 
-use crate::evaluate::Scored;
+use crate::evaluate::{Scored, Tested};
 use crate::log::progress_bar;
 use crate::source::{BatchSource, Drawn};
 use crate::{Error, Result};
@@ -181,16 +181,6 @@ pub struct LiveScorer<'a> {
     pub quiet: bool,
 }
 
-/// What scoring gave: of each clip in order its scores, and the clips that cannot be decoded.
-pub struct LiveScores {
-    /// The scores, of the clips that were decoded.
-    pub scored: Scored,
-    /// Those clips, as positions in the manifest.
-    pub clips: Vec<usize>,
-    /// The others, each with the reason.
-    pub skipped: BTreeMap<usize, String>,
-}
-
 impl LiveScorer<'_> {
     /// Scores `clips`, positions in the manifest whose classes are `labels`.
     ///
@@ -201,7 +191,7 @@ impl LiveScorer<'_> {
         classifier: &dyn Classifier,
         clips: &[usize],
         labels: &[usize],
-    ) -> Result<Ended<LiveScores>> {
+    ) -> Result<Ended<Tested>> {
         let bar = match self.quiet {
             true => indicatif::ProgressBar::hidden(),
             false => progress_bar(
@@ -257,7 +247,7 @@ impl LiveScorer<'_> {
         }
         let decoded = |clip: &usize| !skipped.contains_key(clip);
         let of_decoded = clips.iter().zip(labels).filter(|(clip, _)| decoded(clip));
-        Ok(Ended::Done(LiveScores {
+        Ok(Ended::Done(Tested {
             scored: Scored {
                 probabilities,
                 labels: of_decoded.map(|(_, label)| *label).collect(),

@@ -147,3 +147,25 @@ impl DeviceChoice {
 pub fn terminal_columns() -> usize {
     terminal_size::terminal_size().map_or(80, |(terminal_size::Width(w), _)| usize::from(w))
 }
+
+/// `cpu` or `cuda:N`; a device that is not there is an error, never another one.
+///
+/// # Errors
+/// [`crate::Error::Value`].
+pub fn device(name: &str) -> crate::Result<tch::Device> {
+    let Some(index) = name.strip_prefix("cuda:") else {
+        return Ok(tch::Device::Cpu);
+    };
+    let count = tch::Cuda::device_count();
+    match index.parse::<usize>() {
+        Ok(index) if (index as i64) < count => Ok(tch::Device::Cuda(index)),
+        _ => Err(crate::Error::Value {
+            key: "device".into(),
+            expected: format!(
+                "cpu, or one of the {count} GPUs that libtorch sees; `cargo xtask doctor` says why \
+                 not more, `cargo xtask setup --cuda` fetches a libtorch with CUDA"
+            ),
+            got: name.into(),
+        }),
+    }
+}

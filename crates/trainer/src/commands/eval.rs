@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use clips::Ended;
 use trainer::config::Config;
-use trainer::run::{Record, Session};
+use trainer::run::{self, Record, Session};
 
 use super::exit;
 use super::settings::Settings;
@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 session.insert(Session::open(config, interrupt.clone(), quiet)?)
             }
         };
-        match session.evaluate(&loaded, &out)? {
+        match run::evaluate(&session, &loaded, &out)? {
             Ended::Done(more) => results.extend(more),
             Ended::Stopped => return Ok(super::stopped()),
         }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use clips::Ended;
 use clips::feature_cache::ShareOfWork;
-use trainer::run::Session;
+use trainer::run::{self, Session};
 use trainer::trial::trials;
 
 use super::exit;
@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         eprintln!("note: {note}");
     }
     let trials = trials(&session.config().protocol, &session.dataset)?;
-    let (train, test) = session.parts(&trials)?;
+    let (train, test) = run::parts(&session, &trials)?;
     let mut code = exit::DONE;
     let train_recipes = session.train_recipes().into_iter();
     let work = train_recipes.map(|recipe| ("training", &train, recipe));

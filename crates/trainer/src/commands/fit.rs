@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use clips::Ended;
 use trainer::config::{Checked, Config, Unsplit};
-use trainer::run::{Record, Session, device};
+use trainer::run::{self, Record, Session};
+use trainer::runtime::device;
 
 use super::exit;
 use super::report;
@@ -161,7 +162,7 @@ fn open(config: Checked, quiet: bool) -> Result<Session> {
 }
 
 fn finish(session: &Session, out: &Path) -> Result<u8> {
-    let Ended::Done(results) = session.run(out)? else {
+    let Ended::Done(results) = run::run(&session, out)? else {
         return Ok(super::stopped());
     };
     print!("{}", summary(&results));

@@ -10,7 +10,7 @@ use models::{Parts, Preset};
 use trainer::config::{Checked, Config, System};
 use trainer::metrics::Spread;
 use trainer::paper::{Cell, Reported, Table, Transfer, cells};
-use trainer::run::{Record, Session, TrialResult};
+use trainer::run::{self, Record, Session, TrialResult};
 
 use super::eval::seeds;
 use super::exit;
@@ -146,7 +146,7 @@ impl Runner<'_> {
             }
             let folder = self.arguments.out.join(name);
             let finished = match cell.transfer() {
-                None => self.open_here(config)?.run(&folder)?,
+                None => run::run(self.open_here(config)?, &folder)?,
                 Some(way) => self.transfer(way, config, &folder, free && count == 1)?,
             };
             match finished {
@@ -170,7 +170,7 @@ impl Runner<'_> {
         let toml = config.to_toml()?;
         let split = config.protocol.split;
         let here = self.open_here(config)?;
-        if trains && matches!(here.run(folder)?, Ended::Stopped) {
+        if trains && matches!(run::run(here, folder)?, Ended::Stopped) {
             return Ok(Ended::Stopped);
         }
         let (name, below) = match way {
@@ -194,13 +194,13 @@ impl Runner<'_> {
                 for seed in seeds(folder)? {
                     let loaded = recogniser::newest::<Record>(&seed)?
                         .with_context(|| format!("no checkpoint in {}", seed.display()))?;
-                    match there.evaluate_what_is_left(&loaded, &place(&seed))? {
+                    match run::evaluate_what_is_left(there, &loaded, &place(&seed))? {
                         Ended::Done(more) => results.extend(more),
                         Ended::Stopped => return Ok(Ended::Stopped),
                     }
                 }
             } else {
-                match there.run(&place(folder))? {
+                match run::run(there, &place(folder))? {
                     Ended::Done(more) => results.extend(more),
                     Ended::Stopped => return Ok(Ended::Stopped),
                 }

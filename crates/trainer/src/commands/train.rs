@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use clips::Ended;
-use trainer::run::Session;
+use trainer::run::{self, Session};
 
 use super::exit;
 use super::settings::Settings;
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     for note in &session.dataset.notes {
         eprintln!("note: {note}");
     }
-    match session.run(&folder)? {
+    match run::run(&session, &folder)? {
         Ended::Done(results) => {
             print!("{}", summary(&results));
             eprintln!("results below {}", folder.display());

@@ -1,0 +1,107 @@
+//! The clips of a run: kept features, or videos.
+
+use std::collections::BTreeMap;
+
+use clips::{Ended, FeatureSet};
+
+use super::Session;
+use crate::config::Source;
+use crate::trial::{Trial, split_of};
+use crate::{Error, Result};
+
+/// Training clips of a split above which only the drawn ones are extracted.
+const LARGE: usize = 20_000;
+
+/// The clips of a run.
+pub(super) enum Prepared {
+    /// Kept features.
+    Kept {
+        /// One set for each recipe of training views; the first is the centre view.
+        train: Vec<FeatureSet>,
+        test: Box<FeatureSet>,
+    },
+    /// Their videos.
+    Live,
+}
+
+impl Prepared {
+    /// Computes the features that the trials need, where training and tests take features.
+    pub(super) fn new(session: &Session, trials: &[Trial]) -> Result<Ended<Self>> {
+        if session.config.data.source == Source::Video {
+            return Ok(Ended::Done(Self::Live));
+        }
+        let (train, test) = parts(session, trials)?;
+        let mut sets = Vec::new();
+        if !train.is_empty() {
+            for recipe in session.train_recipes() {
+                match session.features(&train, &recipe)? {
+                    Ended::Done(set) => sets.push(set),
+                    Ended::Stopped => return Ok(Ended::Stopped),
+                }
+            }
+        }
+        let test = session.features(&test, &session.test_recipe())?;
+        Ok(test.map(|test| Self::Kept {
+            train: sets,
+            test: Box::new(test),
+        }))
+    }
+
+    /// The centre view of training clips: `[N, T, D]`.
+    pub(super) fn centre(&self, clips: &[usize]) -> Result<tch::Tensor> {
+        let Self::Kept { train, .. } = self else {
+            return Err(Error::mismatch("data.source", "features", "video"));
+        };
+        let centre = train.first();
+        let rows = centre.map(|set| clips.iter().map(move |clip| (set, *clip, 0)).collect());
+        Ok(FeatureSet::gather(&rows.unwrap_or_else(Vec::new))?)
+    }
+
+    /// Drops the clips that could not be decoded. They are named in the results.
+    pub(super) fn leave_out_undecodable(&self, trial: &mut Trial) {
+        let Self::Kept {
+            train,
+            test: tested,
+        } = self
+        else {
+            return;
+        };
+        trial
+            .train
+            .retain(|clip| train.iter().all(|set| set.has(*clip)));
+        for test in &mut trial.tests {
+            test.clips.retain(|clip| tested.has(*clip));
+        }
+    }
+
+    pub(super) fn skipped(&self) -> BTreeMap<usize, String> {
+        let Self::Kept { train, test } = self else {
+            return BTreeMap::new();
+        };
+        let mut all = test.skipped();
+        for set in train {
+            all.extend(set.skipped());
+        }
+        all
+    }
+}
+
+/// The clips whose features the trials need. All clips of the split are taken, so that
+/// other draws find theirs too; of a very large split only those that were drawn.
+///
+/// # Errors
+/// There is no such split.
+pub fn parts(session: &Session, trials: &[Trial]) -> Result<(Vec<usize>, Vec<usize>)> {
+    let drawn: Vec<usize> = trials
+        .iter()
+        .flat_map(|trial| trial.train.clone())
+        .collect();
+    let tests = trials.iter().flat_map(|trial| &trial.tests);
+    let tested: Vec<usize> = tests.flat_map(|test| test.clips.clone()).collect();
+    let split = split_of(&session.config.protocol, &session.dataset)?;
+    let train = match drawn.is_empty() || split.train.len() > LARGE {
+        true => drawn,
+        false => split.train,
+    };
+    Ok((train, tested))
+}

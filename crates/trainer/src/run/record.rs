@@ -1,0 +1,95 @@
+//! The description of a training that its checkpoints hold.
+
+use models::ModelConfig;
+use recogniser::Card;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{REVISION, Session};
+use crate::config::Config;
+use crate::trial::Trial;
+use crate::{Error, Result};
+
+/// A run as its checkpoints describe it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// The part that recognises.
+    pub card: Card,
+    /// The resolved configuration.
+    pub config: Config,
+    /// The classes as their data set spells them, in the labels' order.
+    pub classes: Vec<String>,
+    /// Seed of the draw and of the training.
+    pub seed: u64,
+    /// SHA-256 over ids and classes of the training clips.
+    pub data: String,
+    /// SHA-256 over all of the above that decides the result.
+    pub fingerprint: String,
+    /// The commit that trained it.
+    pub revision: String,
+}
+
+impl Record {
+    /// Whether both describe the same training; the commit and where the backbone lay may
+    /// differ.
+    pub fn is_same_training(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+
+    /// The record of a training of `trial` in `session`.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] where a value has no JSON form.
+    pub(super) fn of(
+        session: &Session,
+        trial: &Trial,
+        model: &ModelConfig,
+        labels: Vec<String>,
+        classes: &[i64],
+    ) -> Result<Self> {
+        let Session {
+            config,
+            backbone,
+            dataset,
+            ..
+        } = session;
+        let mut hash = Sha256::new();
+        for (position, class) in trial.train.iter().zip(classes) {
+            hash.update(format!("{}\t{class}\n", dataset.id(*position)));
+            if dataset.is_multi_label() {
+                hash.update(format!("{:?}\n", dataset.classes(*position)));
+            }
+        }
+        let names = dataset.manifest.classes();
+        let name = |class: &usize| names.get(*class).map(|name| name.raw().to_owned());
+        let data = disk::hex(hash.finalize());
+        // Written as text, so that reading a checkpoint back can round nothing.
+        let decides = (
+            Config::clone(config),
+            model,
+            &labels,
+            &backbone.identity.sha256,
+            trial.seed,
+            &data,
+            session.start.as_ref().map(|start| &start.hash),
+        );
+        let text = serde_json::to_string(&decides).map_err(|error| Error::Syntax {
+            origin: "run".into(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            card: Card {
+                model: model.clone(),
+                labels,
+                frames: config.data.frames,
+                backbone: backbone.identity.clone(),
+            },
+            config: Config::clone(config),
+            classes: trial.classes.iter().filter_map(name).collect(),
+            seed: trial.seed,
+            data,
+            fingerprint: disk::sha256(text),
+            revision: REVISION.into(),
+        })
+    }
+}

@@ -1,0 +1,275 @@
+//! The inputs of a run.
+
+use std::rc::Rc;
+
+use clip_backbone::Checkpoint;
+use clips::feature_cache::ShareOfWork;
+use clips::{Backbone, Ended, Extraction, Extractor, FeatureSet, Interrupt, Recipe};
+use data::{Sampling, Views};
+use indicatif::ProgressBar;
+use models::{ModelConfig, VideoTextModel};
+use random::{Purpose, StepStream};
+use recogniser::checkpoint::Loaded;
+
+use super::Record;
+use crate::config::{Checked, ProtocolKind};
+use crate::dataset::Dataset;
+use crate::fit::split_unsplit;
+use crate::log::progress_bar;
+use crate::runtime::device;
+use crate::start::Start;
+use crate::trial::split_name;
+use crate::{Error, Result};
+
+/// The inputs of a run, loaded: configuration, backbone, videos, and parameters to start from.
+pub struct Session {
+    pub(super) config: Checked,
+    /// The frozen CLIP.
+    pub backbone: Rc<Backbone>,
+    /// The videos.
+    pub dataset: Rc<Dataset>,
+    /// Asked between steps and clips.
+    pub interrupt: Interrupt,
+    /// No progress on stderr.
+    pub quiet: bool,
+    /// The parameters that training starts from.
+    pub(super) start: Option<Start>,
+}
+
+impl Session {
+    /// Lets training go on from a checkpoint's parameters, with whatever classes this session
+    /// has: no parameter belongs to a class.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where it stands on another backbone or holds no parameters.
+    pub fn start_from(&mut self, loaded: &Loaded<Record>) -> Result<()> {
+        self.start = Some(Start::of_run(loaded, &self.backbone.identity)?);
+        Ok(())
+    }
+
+    /// Loads backbone and data set, and sets libtorch's threads. What the configuration says is
+    /// checked against the backbone's shape before a weight is read.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where the configuration names no backbone, one that its model cannot
+    /// stand on or a start that is not there, and whatever loading meets.
+    pub fn open(config: Checked, interrupt: Interrupt, quiet: bool) -> Result<Self> {
+        let weights = config.backbone.weights.as_deref().ok_or(Error::Value {
+            key: "backbone.weights".into(),
+            expected: "a CLIP checkpoint, such as a folder with config.json".into(),
+            got: "not set".into(),
+        })?;
+        let device = device(&config.device)?;
+        let checkpoint = Checkpoint::open(weights)?;
+        let start = start_of(&config, checkpoint.config())?;
+        let backbone = Backbone::new(checkpoint, weights, config.backbone.precision, device)?;
+        let dataset = Dataset::read(&config.data)?;
+        let dataset = split_unsplit(dataset, config.data.unsplit, config.seed)?;
+        Self::of(
+            config,
+            Rc::new(backbone),
+            Rc::new(dataset),
+            start,
+            interrupt,
+            quiet,
+        )
+    }
+
+    /// A session of another configuration, which shares the backbone and the videos where it
+    /// names the same.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn with(&self, config: Checked) -> Result<Self> {
+        let same = config.backbone == self.config.backbone
+            && config.device == self.config.device
+            && config.data.same_videos(&self.config.data)
+            && config.seed == self.config.seed;
+        if !same {
+            return Self::open(config, self.interrupt.clone(), self.quiet);
+        }
+        let start = start_of(&config, self.backbone.config())?;
+        let (backbone, dataset) = (self.backbone.clone(), self.dataset.clone());
+        let interrupt = self.interrupt.clone();
+        Self::of(config, backbone, dataset, start, interrupt, self.quiet)
+    }
+
+    fn of(
+        config: Checked,
+        backbone: Rc<Backbone>,
+        dataset: Rc<Dataset>,
+        start: Option<Start>,
+        interrupt: Interrupt,
+        quiet: bool,
+    ) -> Result<Self> {
+        tch::set_num_threads(i32::try_from(config.threads).unwrap_or(i32::MAX));
+        if let Some(start) = &start {
+            start.expect_backbone(&backbone.identity)?;
+        }
+        Ok(Self {
+            config,
+            backbone,
+            dataset,
+            interrupt,
+            quiet,
+            start,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Checked {
+        &self.config
+    }
+
+    /// The recipe of test views.
+    pub fn test_recipe(&self) -> Recipe {
+        self.recipe_of(self.config.protocol.views)
+    }
+
+    fn recipe_of(&self, views: Views) -> Recipe {
+        Recipe::Test {
+            sampling: self.sampling(),
+            geometry: self.backbone.preprocess.geometry,
+            views,
+            seed: 0,
+        }
+    }
+
+    /// The recipes of training views: the centre, and the random ones where asked for.
+    pub fn train_recipes(&self) -> Vec<Recipe> {
+        let mut recipes = vec![self.recipe_of(Views::SINGLE)];
+        let copies = self.config.data.train_views - 1;
+        if copies > 0 {
+            recipes.push(Recipe::Train {
+                sampling: self.sampling(),
+                geometry: self.backbone.preprocess.geometry,
+                augment: self.config.data.augment.clone(),
+                seed: 0,
+                epoch: 0,
+                copies,
+            });
+        }
+        recipes
+    }
+
+    pub(super) fn sampling(&self) -> Sampling {
+        Sampling::Segments {
+            frames: self.config.data.frames,
+        }
+    }
+
+    /// Computes the features that are not kept yet of the clips at `positions` under `recipe`, or
+    /// one process's share of them.
+    ///
+    /// # Errors
+    /// As [`Extractor::extract`].
+    pub fn extract(
+        &self,
+        positions: &[usize],
+        recipe: &Recipe,
+        share: ShareOfWork,
+    ) -> Result<Ended<Extraction>> {
+        let bar = match self.quiet {
+            true => ProgressBar::hidden(),
+            false => progress_bar(
+                0,
+                "features {bar:20} {pos}/{len} clips, {per_sec}, {eta} left",
+            ),
+        };
+        let progress = |done: usize, of: usize| {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+        };
+        let ended = self.extractor(&progress).extract(positions, recipe, share);
+        bar.finish_and_clear();
+        Ok(ended?)
+    }
+
+    fn extractor<'a>(&'a self, progress: &'a dyn Fn(usize, usize)) -> Extractor<'a> {
+        Extractor {
+            backbone: &self.backbone,
+            manifest: &self.dataset.manifest,
+            folder: &self.config.data.cache,
+            storage: self.config.data.cache_precision,
+            interrupt: &self.interrupt,
+            progress,
+        }
+    }
+
+    /// Kept features, computed first where they are not there.
+    pub(super) fn features(&self, clips: &[usize], recipe: &Recipe) -> Result<Ended<FeatureSet>> {
+        match self.extract(clips, recipe, ShareOfWork::ALL)? {
+            Ended::Done(_) => {
+                let set = self.extractor(&|_, _| {}).open(clips, recipe)?;
+                Ok(Ended::Done(set))
+            }
+            Ended::Stopped => Ok(Ended::Stopped),
+        }
+    }
+
+    /// The model of a trial as its training begins: with its first values, or those that the
+    /// configuration starts from.
+    pub(super) fn first_model(
+        &self,
+        config: &ModelConfig,
+        seed: u64,
+    ) -> Result<Box<dyn VideoTextModel>> {
+        let model = self.model(config, seed)?;
+        if let Some(start) = &self.start {
+            start.put_into(model.as_ref(), config, self.config.train.start_head)?;
+        }
+        Ok(model)
+    }
+
+    /// The model of a trial with its first values, which depend on the seed and on the kind of
+    /// device alone.
+    pub fn model(&self, config: &ModelConfig, seed: u64) -> Result<Box<dyn VideoTextModel>> {
+        let draws = StepStream::new(seed, Purpose::Initialise, 0, 0).next_u64();
+        tch::manual_seed((draws >> 1) as i64);
+        let clip = self.backbone.clip(config.usage())?;
+        let built = models::build(config, clip, self.backbone.words.clone());
+        self.config.model.located(built)
+    }
+
+    pub(super) fn labels(&self, classes: &[usize]) -> Vec<String> {
+        let label = |class: &usize| self.dataset.labels.get(*class).cloned();
+        classes.iter().filter_map(label).collect()
+    }
+
+    /// Every number is printed with this: protocol, split, shots, views, name style.
+    pub fn protocol(&self) -> String {
+        let p = &self.config.protocol;
+        let kind = serde_json::to_value(p.name).unwrap_or_default();
+        let names = serde_json::to_value(self.config.data.class_names).unwrap_or_default();
+        let shots = match p.name {
+            ProtocolKind::FewShot | ProtocolKind::BaseToNovel => format!(", {} shots", p.shots),
+            _ => String::new(),
+        };
+        let draws = match p.draws.as_deref().and_then(std::path::Path::file_name) {
+            Some(list) => format!(" of {}", list.display()),
+            None => String::new(),
+        };
+        let balance = if p.balance { ", balanced" } else { "" };
+        let shuffled = if p.shuffle_labels {
+            ", SHUFFLED LABELS"
+        } else {
+            ""
+        };
+        format!(
+            "{} {}, split {}{shots}{draws}{balance}{shuffled}, views {}, names {}",
+            self.dataset.manifest.dataset(),
+            kind.as_str().unwrap_or_default(),
+            split_name(&self.dataset.manifest, p.split),
+            p.views,
+            names.as_str().unwrap_or_default()
+        )
+    }
+}
+
+/// What the configuration starts from, after a check of its model on a backbone of the shape
+/// `clip`.
+fn start_of(config: &Checked, clip: &clip_backbone::Config) -> Result<Option<Start>> {
+    config.model_on(clip)?;
+    let start = config.train.start_from.as_deref();
+    start.map(|place| Start::read(place, clip)).transpose()
+}
