@@ -82,7 +82,12 @@ impl Bench {
             .arg(self.data.join("weights/deit-tiny-dual"))
             .stdin(Stdio::null());
         let cache = format!("data.cache={}", self.path(cache).display());
-        for key in ["data.frames=2", "threads=1", &cache] {
+        for key in [
+            "data.frames=2",
+            "model.sif.motion.max_step=1",
+            "threads=1",
+            &cache,
+        ] {
             command.args(["--set", key]);
         }
         command

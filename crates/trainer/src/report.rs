@@ -168,7 +168,7 @@ mod tests {
         std::fs::write(seed.join("result.json"), result.to_string()).unwrap();
         let step = |step: u64, loss: f64| {
             format!(
-                "{{\"step\":{step},\"epoch\":0,\"loss\":{loss},\"rate\":0.1,\
+                "{{\"step\":{step},\"epoch\":0,\"loss\":{loss},\"learning_rate\":0.1,\
                  \"gradient_norm\":1.0,\"top1\":0.5}}\n"
             )
         };
