@@ -15,7 +15,7 @@ const TESTKIT: &str = "testkit";
 const EDGES: [(&str, &[&str]); 20] = [
     ("random", &[]),
     ("disk", &[]),
-    ("hub", &[]),
+    ("hub", &["disk"]),
     ("layers", &[]),
     ("kernels", &[]),
     ("optim", &[]),
@@ -81,7 +81,7 @@ const EDGES: [(&str, &[&str]); 20] = [
             "video",
         ],
     ),
-    ("xtask", &["data", "disk", "hub"]),
+    ("xtask", &["data", "hub"]),
 ];
 
 /// Crates without tensors.

@@ -14,7 +14,7 @@ use ureq::http::{Response, header};
 
 use crate::cache::{lock_file, make_folder, sync_folder};
 use crate::client::{Client, is_transient};
-use crate::hash::{Hashing, git_blob, hex, sha256_of};
+use crate::hash::{Hashing, git_blob, sha256_of};
 use crate::progress::{Event, Observer, bytes};
 use crate::{Error, Result};
 
@@ -275,7 +275,7 @@ impl Partial {
     }
 
     fn digest(&self) -> String {
-        hex(&self.sha256.clone().finalize())
+        disk::hex(self.sha256.clone().finalize())
     }
 }
 

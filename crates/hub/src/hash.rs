@@ -16,7 +16,7 @@ pub fn sha256_of(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let mut hash = Hashing(sha2::Sha256::new());
     io::copy(&mut file, &mut hash).map_err(Error::io("read", path))?;
-    Ok(hex(&hash.0.finalize()))
+    Ok(disk::hex(hash.0.finalize()))
 }
 
 /// The SHA-1 by which git names a file's content, in hexadecimal digits.
@@ -26,7 +26,7 @@ pub(crate) fn git_blob(path: &Path) -> Result<String> {
     let mut hash = Hashing(sha1::Sha1::new());
     hash.0.update(format!("blob {length}\0"));
     io::copy(&mut file, &mut hash).map_err(Error::io("read", path))?;
-    Ok(hex(&hash.0.finalize()))
+    Ok(disk::hex(hash.0.finalize()))
 }
 
 /// A hash that bytes are written to.
@@ -41,11 +41,6 @@ impl<D: Digest> Write for Hashing<D> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Two lower-case hexadecimal digits a byte.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether `text` is `length` lower-case hexadecimal digits.

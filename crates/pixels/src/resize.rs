@@ -27,6 +27,7 @@ pub struct Resizer {
     library: fir::Resizer,
     #[cfg(target_arch = "x86_64")]
     wide: wide::Resizer,
+    plain: bool,
 }
 
 impl Resizer {
@@ -34,6 +35,15 @@ impl Resizer {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The reference: without instructions of this crate's own.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self {
+            plain: true,
+            ..Self::default()
+        }
     }
 
     /// The whole picture in another size; see [`append`](Self::append).
@@ -112,7 +122,8 @@ impl Resizer {
         #[cfg(target_arch = "x86_64")]
         {
             let sides = [part_width, part_height];
-            if filter == Filter::Bicubic && self.wide.part(&mut picture, windows, sides, rgb) {
+            let ours = filter == Filter::Bicubic && !self.plain;
+            if ours && self.wide.part(&mut picture, windows, sides, rgb) {
                 return Ok(());
             }
         }

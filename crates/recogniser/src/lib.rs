@@ -4,6 +4,8 @@ mod answer;
 pub mod checkpoint;
 mod error;
 mod labels;
+#[cfg(test)]
+mod one_road;
 mod recogniser;
 mod run_folder;
 mod templates;

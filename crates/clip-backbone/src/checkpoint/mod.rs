@@ -188,7 +188,7 @@ impl Checkpoint {
         for path in &self.files {
             hash_file(path, |bytes| hash.update(bytes))?;
         }
-        let hex = hex(&hash.finalize());
+        let hex = disk::hex(hash.finalize());
         Ok(self.sha256.get_or_init(|| hex))
     }
 
@@ -514,9 +514,6 @@ fn hash_file(path: &Path, mut update: impl FnMut(&[u8])) -> Result<()> {
 }
 
 /// Bytes in hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 #[cfg(all(test, feature = "hub"))]
 mod tests {

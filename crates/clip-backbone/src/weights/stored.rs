@@ -1,12 +1,10 @@
 //! Tensors that lie in a file, read when they are asked for.
-#![allow(unsafe_code)] // A memory map, and tensors that view it for the time of one copy.
+#![allow(unsafe_code)] // Tensors that view a memory map for the time of one copy.
 
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::{Advice, Mmap};
 use tch::{Device, Kind, Tensor};
 
 use crate::parameters::place;
@@ -16,33 +14,15 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Mapped {
     path: PathBuf,
-    map: Mmap,
+    map: disk::Mapped,
 }
 
 impl Mapped {
     /// Maps a regular file.
     pub(crate) fn open(path: &Path) -> Result<Arc<Self>> {
-        let fault = |op, source| Error::Io {
-            op,
-            path: path.into(),
-            source,
-        };
-        // Asked before opening: opening a pipe would wait for its writer.
-        let metadata = std::fs::metadata(path).map_err(|e| fault("look at", e))?;
-        if !metadata.is_file() {
-            return Err(Error::Malformed {
-                path: path.into(),
-                item: "the whole".into(),
-                reason: "not a regular file".into(),
-            });
-        }
-        let file = File::open(path).map_err(|e| fault("open", e))?;
-        // SAFETY: the map is read only and lives as long as this value. Should another process
-        // shorten the file meanwhile, reading beyond its end raises a signal, as with every
-        // memory-mapped loader; nothing is read through the map once loading is done.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| fault("map", e))?;
-        // A hint: loading reads everything, once.
-        let _ = map.advise(Advice::WillNeed);
+        let map = disk::Mapped::open(path)?;
+        // Loading reads everything, once.
+        map.prefetch();
         Ok(Arc::new(Self {
             path: path.into(),
             map,
