@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 use crate::parameters::place;
-use crate::{Error, Result};
+use crate::Result;
 
 /// A file's bytes, mapped.
 #[derive(Debug)]
