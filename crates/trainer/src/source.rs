@@ -199,6 +199,62 @@ pub(crate) mod tests {
         FeatureSet::new(reader, &positions)
     }
 
+    /// Anonymous memory of this process, in MB; mapped files are the system's.
+    #[cfg(target_os = "linux")]
+    fn anonymous() -> f64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+        let kib: f64 = line
+            .unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        kib / 1024.0
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn features_are_read_where_they_lie() {
+        // 100 MB of features, of which 12 MB are asked for, one batch at a time.
+        const CLIPS: usize = 2_500;
+        let layout = FeatureLayout {
+            clips: CLIPS,
+            views: 5,
+            frames: 8,
+            width: 512,
+            clips_per_shard: 128,
+            storage: Storage::F16,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let writer = FeatureWriter::open(folder.path(), layout, Fingerprint::new()).unwrap();
+        for shard in 0..layout.shards() {
+            let row = |position: usize| Row {
+                position,
+                features: vec![position as f32; layout.clip_len()],
+            };
+            let rows = ShardRows {
+                rows: layout.positions(shard).map(row).collect(),
+                ..ShardRows::default()
+            };
+            writer.write(shard, &rows).unwrap();
+        }
+        let before = anonymous();
+        let reader = FeatureReader::open(folder.path(), &Fingerprint::new()).unwrap();
+        let positions: Vec<usize> = (0..CLIPS).collect();
+        let sets = [FeatureSet::new(reader, &positions)];
+        let mut source = KeptClips::new(&sets, positions.clone(), vec![0; CLIPS]).unwrap();
+        for batch in positions.chunks(32) {
+            let Clips::Features(batch) = source.batch(batch, 0, 0).unwrap().clips else {
+                panic!("features expected");
+            };
+            assert_eq!(batch.size(), [batch.size()[0], 8, 512]);
+        }
+        let grown = anonymous() - before;
+        assert!(grown < 25.0, "{grown} MB");
+    }
+
     #[test]
     fn a_batch_is_the_clips_asked_for_in_their_order_each_in_one_of_its_views() {
         let folder = tempfile::tempdir().unwrap();
