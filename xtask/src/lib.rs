@@ -14,6 +14,7 @@ mod error;
 pub mod hub;
 pub mod hygiene;
 pub mod layering;
+pub mod needs;
 pub mod places;
 pub mod prepare;
 pub mod progress;

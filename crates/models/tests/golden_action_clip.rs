@@ -75,6 +75,7 @@ fn thin(x: &Tensor) -> Tensor {
 fn every_head_matches_with_all_its_gradients() {
     let golden = golden();
     let names = ["mean", "conv1d", "lstm", "transformer", "transformer_cls"];
+    assert_eq!(Head::ALL.len(), names.len());
     for (head, case) in Head::ALL.into_iter().zip(names) {
         let store = nn::VarStore::new(Device::Cpu);
         let built = TemporalHead::new(&store.root(), head, FRAMES, WIDTH).unwrap();
