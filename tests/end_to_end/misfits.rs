@@ -148,7 +148,10 @@ fn another_backbone_than_the_one_trained_on() {
         .arg("--checkpoint")
         .arg(place.path("run"));
     predict.arg("--backbone").arg(&other);
-    refused(predict, &["stands on a backbone with SHA-256", "other"]);
+    refused(
+        predict,
+        &["was trained on a backbone with SHA-256", "other"],
+    );
     // Going on with it, in the run's own folder.
     let mut train = trainer(&["train", "-q"]);
     train.arg("--config").arg(place.path("run/config.toml"));

@@ -1,10 +1,10 @@
 //! The `predict` command, driven as a user drives it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use crate::support::trainer;
+use crate::support::{Place, draw, trainer};
 
 /// `trainer predict`, without a terminal.
 fn predict(arguments: &[&str]) -> Output {
@@ -25,27 +25,32 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-struct Shared {
+/// A drawn video, and a checkpoint.
+struct Drawn {
+    _place: Place,
     video: String,
     checkpoint: String,
-    folder: PathBuf,
 }
 
-fn shared(test: &str) -> Option<Shared> {
-    let folder = testkit::shared(test)?;
-    let path = |relative: &str| folder.join(relative).to_string_lossy().into_owned();
-    Some(Shared {
-        video: path("data/clips/arm_wrestling.mp4"),
-        checkpoint: path("data/weights/deit-tiny-dual"),
-        folder: folder.clone(),
-    })
+impl Drawn {
+    fn new() -> Self {
+        let place = Place::new();
+        let video = place.path("video.avi");
+        draw(&video, 0, 0);
+        let path = |path: PathBuf| path.to_string_lossy().into_owned();
+        Self {
+            video: path(video),
+            checkpoint: path(place.backbone()),
+            _place: place,
+        }
+    }
 }
 
 const LABELS: &str = "arm wrestling,baking cookies,swimming";
 
 #[test]
 fn a_video_is_named_in_tab_separated_lines() {
-    let Some(s) = shared("predict") else { return };
+    let s = Drawn::new();
     let output = predict(&[&s.video, "--checkpoint", &s.checkpoint, "--labels", LABELS]);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stdout(&output);
@@ -64,13 +69,11 @@ fn a_video_is_named_in_tab_separated_lines() {
 
 #[test]
 fn json_holds_one_object_a_video() {
-    let Some(s) = shared("predict --json") else {
-        return;
-    };
-    let second = s.folder.join("data/clips/test.mp4");
+    let s = Drawn::new();
+    let second = Drawn::new();
     let output = predict(&[
         &s.video,
-        second.to_str().unwrap(),
+        &second.video,
         "--checkpoint",
         &s.checkpoint,
         "--labels",
@@ -103,9 +106,7 @@ fn json_holds_one_object_a_video() {
 
 #[test]
 fn one_bad_video_does_not_lose_the_others() {
-    let Some(s) = shared("predict with a bad video") else {
-        return;
-    };
+    let s = Drawn::new();
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.mp4");
     std::fs::write(&broken, b"not a video at all").unwrap();
@@ -131,9 +132,7 @@ fn one_bad_video_does_not_lose_the_others() {
 
 #[test]
 fn nothing_answered_is_a_failure() {
-    let Some(s) = shared("predict without a good video") else {
-        return;
-    };
+    let s = Drawn::new();
     let output = predict(&[
         "none.mp4",
         "--checkpoint",
@@ -165,7 +164,7 @@ fn wrong_arguments_are_said_before_anything_is_loaded() {
             2,
             "cannot be used with",
         ),
-        (&["a.mp4", "--labels", "a,,b"], 3, "label 2 is blank"),
+        (&["a.mp4", "--labels", "a,,b"], 3, "label 2 is empty"),
         (&["a.mp4", "--labels", "a,a"], 3, "stands twice"),
         (
             &["a.mp4", "--labels-file", "no-such-file"],
@@ -226,9 +225,7 @@ fn a_missing_checkpoint_says_what_to_do() {
 
 #[test]
 fn a_reader_that_leaves_is_no_error() {
-    let Some(s) = shared("predict into a closed pipe") else {
-        return;
-    };
+    let s = Drawn::new();
     let mut child = command(&[&s.video, "--checkpoint", &s.checkpoint, "--labels", LABELS])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -264,11 +261,4 @@ fn help_names_every_option() {
         text.lines().all(|line| line.chars().count() <= 100),
         "{text}"
     );
-}
-
-#[test]
-fn the_fixture_is_where_the_tests_think() {
-    if let Some(s) = shared("fixtures") {
-        assert!(Path::new(&s.video).is_file() && Path::new(&s.checkpoint).is_dir());
-    }
 }

@@ -339,12 +339,14 @@ fn a_checkpoint_holds_what_was_trained_and_tells_what_it_stands_on() {
     let folder = checkpoint(&place.path("run"));
     let state = json(&folder.join("state.json"));
     let run = &state["run"];
-    for key in [
-        "config", "seed", "revision", "data", "backbone", "labels", "classes",
-    ] {
+    for key in ["config", "seed", "revision", "data", "classes"] {
         assert!(!run[key].is_null(), "{key} is missing");
     }
-    assert_eq!(run["backbone"]["sha256"].as_str().unwrap().len(), 64);
+    let card = &run["card"];
+    for key in ["model", "labels", "frames", "backbone"] {
+        assert!(!card[key].is_null(), "{key} is missing");
+    }
+    assert_eq!(card["backbone"]["sha256"].as_str().unwrap().len(), 64);
     let bytes = fs::read(folder.join("trained.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     assert!(tensors.len() > 10);

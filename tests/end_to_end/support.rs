@@ -90,16 +90,6 @@ pub(crate) fn wait_for(child: &mut Child, there: impl Fn() -> bool) {
     }
 }
 
-/// The clips of one class of the real task beside the project, one a recording first.
-pub(crate) fn real_clips(data: &Path, class: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(data.join("ucf8/UCF-101").join(class)).unwrap();
-    let mut clips: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    clips.sort();
-    // g08 and later are there once.
-    clips.reverse();
-    clips
-}
-
 /// Eight frames of a square on a ground: the class decides both colours, the number where it
 /// starts.
 pub(crate) fn frames(class: usize, number: usize) -> Vec<Frame> {

@@ -4,35 +4,22 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::Instant;
 
-use crate::support::{json, last, real_clips, run, set, text, trainer};
+use crate::support::{Place, json, last, run, set, text, trainer};
 
-const CLASSES: [&str; 3] = ["BoxingPunchingBag", "JumpingJack", "PushUps"];
-
-/// Five real clips of three classes, and a small backbone.
-struct Task {
-    folder: tempfile::TempDir,
-    weights: PathBuf,
-}
+/// Five drawn clips of three classes, and a small backbone.
+struct Task(Place);
 
 impl Task {
-    fn new(test: &str) -> Option<Self> {
-        let shared = testkit::shared(test)?.join("data");
-        let folder = tempfile::tempdir().unwrap();
-        for class in CLASSES {
-            let to = folder.path().join("videos").join(class);
-            fs::create_dir_all(&to).unwrap();
-            for clip in real_clips(&shared, class).iter().take(5) {
-                fs::copy(clip, to.join(clip.file_name().unwrap())).unwrap();
-            }
-        }
-        let weights = shared.join("weights/deit-tiny-dual");
-        Some(Self { folder, weights })
+    fn new() -> Self {
+        let place = Place::new();
+        place.folder("videos", &[5; 3]);
+        Self(place)
     }
 
     fn videos(&self) -> PathBuf {
-        self.folder.path().join("videos")
+        self.path("videos")
     }
 
     /// `trainer fit` on two frames a clip, into `out`; features are shared by all runs.
@@ -41,13 +28,12 @@ impl Task {
         command
             .arg(self.videos())
             .arg("--weights")
-            .arg(&self.weights);
-        command.arg("--out").arg(self.folder.path().join(out));
-        let cache = self.folder.path().join("features");
+            .arg(self.0.backbone());
+        command.arg("--out").arg(self.path(out));
         set(
             &mut command,
             &[
-                &format!("data.cache={}", cache.display()),
+                &self.0.cache(),
                 "data.frames=2",
                 "model.sif.motion.max_step=1",
                 "model.sif.motion.ffn_dim=64",
@@ -62,22 +48,24 @@ impl Task {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.0.path(name)
     }
 }
 
 #[test]
 fn a_killed_run_ends_as_one_that_was_left_alone() {
-    let Some(task) = Task::new("kill -9 and resume") else {
-        return;
-    };
+    let task = Task::new();
     // Dropout, mixing and averaging on: all that draws or remembers.
     let keys = [
         "model.sif.motion.dropout=0.1",
         "train.mixup_alpha=0.2",
         "train.ema_decay=0.9",
     ];
+    // Once for the features, once for the time that a run takes with them there.
+    assert!(run(task.fit("first", &keys)).status.success());
+    let began = Instant::now();
     let straight = run(task.fit("straight", &keys));
+    let whole = began.elapsed();
     assert!(straight.status.success(), "{}", text(&straight));
     let kills: u64 = std::env::var("TRAINER_KILLS").map_or(3, |count| count.parse().unwrap());
     let mut left = kills;
@@ -94,8 +82,7 @@ fn a_killed_run_ends_as_one_that_was_left_alone() {
                 .unwrap();
             // Spread over start, steps and checkpoint writes by a fixed irrational step.
             let share = (round as f64 * 0.618 + f64::from(attempt) * 0.382).fract();
-            let until = Duration::from_millis(300 + (2500.0 * share) as u64);
-            std::thread::sleep(until);
+            std::thread::sleep(whole.mul_f64(0.1 + 0.8 * share));
             if left > 0 && child.try_wait().unwrap().is_none() {
                 child.kill().unwrap();
                 child.wait().unwrap();
@@ -115,7 +102,7 @@ fn a_killed_run_ends_as_one_that_was_left_alone() {
 
 #[test]
 fn fit_learns_one_batch_by_heart_and_says_what_it_left_out() {
-    let Some(task) = Task::new("fit") else { return };
+    let task = Task::new();
     fs::write(
         task.videos().join("PushUps/broken.avi"),
         b"this is no video",
@@ -189,9 +176,7 @@ fn fit_learns_one_batch_by_heart_and_says_what_it_left_out() {
 
 #[test]
 fn what_shuffled_labels_teach_does_not_hold() {
-    let Some(task) = Task::new("shuffled labels") else {
-        return;
-    };
+    let task = Task::new();
     let keys = ["protocol.shuffle_labels=true", "train.min_steps=40"];
     let output = run(task.fit("shuffled", &keys));
     assert!(output.status.success(), "{}", text(&output));

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::setup::linking;
 use crate::workspace::{self, cargo, output_of};
-use crate::{Result, hygiene, layering, setup};
+use crate::{Result, hygiene, layering, needs, setup};
 
 /// Tests counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct Count {
     pub passed: u64,
     /// Tests that failed, and steps that failed without being tests.
     pub failed: u64,
-    /// Tests that their authors or the runner left out.
+    /// Tests that this machine cannot run, or that their authors left out.
     pub skipped: u64,
 }
 
@@ -50,12 +51,15 @@ enum Outcome {
     Tests(Count, bool),
 }
 
+/// The project outside this workspace.
+const OUTSIDE: &str = "tests/outside";
+
 struct Step {
     name: &'static str,
     run: fn(&Path) -> Outcome,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step {
         name: "fmt",
         run: fmt,
@@ -85,6 +89,10 @@ const STEPS: [Step; 8] = [
         run: doc_tests,
     },
     Step {
+        name: "outside",
+        run: outside,
+    },
+    Step {
         name: "rustdoc",
         run: rustdoc,
     },
@@ -97,10 +105,6 @@ const STEPS: [Step; 8] = [
 pub fn run() -> Result<bool> {
     setup::ensure()?;
     let root = workspace::root();
-    let shared = std::env::var_os("SIF_SHARED").map_or_else(|| root.join("../shared"), Into::into);
-    if !shared.is_dir() {
-        eprintln!("no reference data at SIF_SHARED or ../shared: tests against it say \"skipped\"");
-    }
     let started = Instant::now();
     let mut total = Count::default();
     let mut lines = Vec::new();
@@ -115,6 +119,9 @@ pub fn run() -> Result<bool> {
     }
     eprintln!();
     workspace::print(&lines.join("\n"));
+    for group in left_out(&root) {
+        workspace::print(&format!("skipped    {group}"));
+    }
     workspace::print(&format!("total      {}", seconds(started.elapsed())));
     workspace::print(&total.to_string());
     Ok(total.failed == 0)
@@ -155,10 +162,17 @@ fn seconds(time: Duration) -> String {
 }
 
 fn fmt(root: &Path) -> Outcome {
-    plain(
+    let inside = plain(
         cargo(root).args(["fmt", "--all", "--", "--check"]),
         "run `cargo fmt --all`",
-    )
+    );
+    match inside {
+        Outcome::Fine => plain(
+            cargo(&root.join(OUTSIDE)).args(["fmt", "--", "--check"]),
+            "run `cargo fmt` in tests/outside",
+        ),
+        other => other,
+    }
 }
 
 fn layers(root: &Path) -> Outcome {
@@ -221,6 +235,7 @@ fn clippy(root: &Path) -> Outcome {
 
 fn tests(root: &Path) -> Outcome {
     let color = if colored() { "always" } else { "never" };
+    let unmet = needs::unmet(root);
     let nextest = output_of("cargo-nextest", &["--version"]).is_some();
     let mut command = cargo(root);
     if nextest {
@@ -230,7 +245,10 @@ fn tests(root: &Path) -> Outcome {
             "--workspace",
             "--no-fail-fast",
             "--no-tests=pass",
+            "--run-ignored=all",
+            "--filterset",
         ]);
+        command.args([&needs::filter(&unmet), "--color", color]);
     } else {
         command.args([
             "test",
@@ -240,8 +258,11 @@ fn tests(root: &Path) -> Outcome {
             "--tests",
             "--no-fail-fast",
         ]);
+        command.args(["--color", color, "--", "--include-ignored"]);
+        for need in unmet {
+            command.args(["--skip", &need.path()]);
+        }
     }
-    command.args(["--color", color]);
     let parse = if nextest {
         parse_nextest
     } else {
@@ -250,10 +271,65 @@ fn tests(root: &Path) -> Outcome {
     counting(&mut command, parse)
 }
 
+/// The tests that this machine cannot run, by their need.
+fn left_out(root: &Path) -> Vec<String> {
+    let unmet = needs::unmet(root);
+    let mut command = cargo(root);
+    command.args(["test", "--workspace", "--lib", "--bins", "--tests"]);
+    command.args(["--quiet", "--", "--list"]);
+    command.args(unmet.iter().map(|need| need.path()));
+    let listed = if unmet.is_empty() {
+        Vec::new()
+    } else {
+        command
+            .output()
+            .map_or_else(|_| Vec::new(), |made| made.stdout)
+    };
+    let listed = String::from_utf8_lossy(&listed);
+    let groups = unmet.iter().filter_map(|need| need.skipped(&listed));
+    groups.collect()
+}
+
 fn doc_tests(root: &Path) -> Outcome {
     counting(
         cargo(root).args(["test", "--workspace", "--doc", "--no-fail-fast"]),
         parse_libtest,
+    )
+}
+
+/// Builds and runs a project that uses the crates from outside: called from a folder below
+/// which there is no configuration of ours, and told of libtorch as the crates' READMEs say.
+fn outside(root: &Path) -> Outcome {
+    let elsewhere = match tempfile::tempdir() {
+        Ok(folder) => folder,
+        Err(e) => return Outcome::Failed(e.to_string()),
+    };
+    let libtorch = match linking::read(root) {
+        Some(written) => written.libtorch,
+        None => return Outcome::Failed("run `cargo xtask setup`".into()),
+    };
+    let mut search = vec![libtorch.join("lib")];
+    let variable = match std::env::consts::OS {
+        "macos" => "DYLD_LIBRARY_PATH",
+        _ => "LD_LIBRARY_PATH",
+    };
+    search.extend(
+        std::env::var_os(variable)
+            .iter()
+            .flat_map(std::env::split_paths),
+    );
+    let search = match std::env::join_paths(search) {
+        Ok(search) => search,
+        Err(e) => return Outcome::Failed(e.to_string()),
+    };
+    plain(
+        cargo(elsewhere.path())
+            .args(["run", "--locked", "--manifest-path"])
+            .arg(root.join(OUTSIDE).join("Cargo.toml"))
+            .env("CARGO_TARGET_DIR", workspace::target(root).join("outside"))
+            .env("LIBTORCH", libtorch)
+            .env(variable, search),
+        "see tests/outside",
     )
 }
 
@@ -367,7 +443,8 @@ fn parse_libtest(text: &str) -> Count {
             match word {
                 "passed" => total.passed += number,
                 "failed" => total.failed += number,
-                "ignored" => total.skipped += number,
+                // Filtered out are the tests of needs that are not met.
+                "ignored" | "filtered" => total.skipped += number,
                 _ => {}
             }
         }
@@ -430,7 +507,7 @@ mod tests {
         let text = "test a ... ok\n\
             test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; \
             finished in 0.01s\n\ntest result: \u{1b}[31mFAILED\u{1b}[0m. 1 passed; 2 failed; 0 ignored; 0 measured\n";
-        assert_eq!(parse_libtest(text), count(4, 2, 1));
+        assert_eq!(parse_libtest(text), count(4, 2, 3));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod download_clip;
 mod error;
 pub mod hygiene;
 pub mod layering;
+pub mod needs;
 pub mod places;
 pub mod prepare;
 pub mod progress;

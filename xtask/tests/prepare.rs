@@ -10,7 +10,6 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use common::{Reply, Request, Server, client};
 use data::Manifest;
@@ -730,93 +729,84 @@ fn a_shard_list_cannot_name_other_places() {
     }
 }
 
-/// The programs of this machine that read `.rar`, each in a folder of its own.
-fn rar_programs() -> Vec<(&'static str, TempDir)> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let find = |name: &str| {
-        let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
-        places.find(|program| program.is_file())
-    };
-    let programs = ["unrar", "bsdtar", "7z", "7zz", "unar"];
-    // Debian's 7-Zip comes without.
-    let reads_rar = |name: &str, program: &Path| {
-        let told = || Command::new(program).arg("i").output().unwrap().stdout;
-        !name.starts_with("7z") || String::from_utf8_lossy(&told()).contains(" Rar ")
-    };
-    let found = programs.into_iter().filter_map(|name| {
+mod needs_unrar {
+    use super::*;
+
+    /// A folder with this program of the machine, and what it comes with.
+    fn alone(program: &Path) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let program = find(name).filter(|program| reads_rar(name, program))?;
+        let name = program.file_name().unwrap();
         std::os::unix::fs::symlink(program, folder.path().join(name)).unwrap();
         if name == "unar" {
-            std::os::unix::fs::symlink(find("lsar")?, folder.path().join("lsar")).unwrap();
+            let lister = program.with_file_name("lsar");
+            std::os::unix::fs::symlink(lister, folder.path().join("lsar")).unwrap();
         }
-        Some((name, folder))
-    });
-    let found: Vec<_> = found.collect();
-    if found.is_empty() {
-        eprintln!("skipped: real .rar archives: no unrar, bsdtar, 7z or unar here");
+        folder
     }
-    found
-}
 
-#[test]
-fn real_rar_archives() {
-    for (name, programs) in rar_programs() {
-        let place = Workplace {
-            client: client(),
-            programs: programs.path().into(),
-        };
-        let bench = Bench::new();
-        let videos: [(&str, &[u8]); 2] = [
-            ("UCF-101/Punch/v_Punch_g01_c01.avi", b"three"),
-            ("UCF-101/Punch/v_Punch_g08_c01.avi", b""),
-        ];
-        bench.put(&format!("from/{UCF}"), &rar(videos));
-        bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
-        let options = Options {
-            allow_missing: true,
-            ..bench.from()
-        };
-        let path = prepare_ucf101(&options, &place).unwrap();
-        let manifest = Manifest::load(&path).unwrap();
-        assert_eq!(manifest.clips().len(), 2, "{name}");
-        let content = |clip: usize| fs::read(manifest.file(&manifest.clips()[clip])).unwrap();
-        assert_eq!((content(0), content(1)), (b"three".to_vec(), vec![]));
-
-        // Archives in an archive, and the names of HMDB-51.
-        let bench = Bench::new();
-        let odd = "odd_(name)!_&#;+_run_u_0.avi";
-        let class = rar([(format!("run/{odd}").as_str(), b"one".as_slice())]);
-        bench.put("from/hmdb51_org.rar", &rar([("run.rar", class.as_slice())]));
-        let list = format!("{odd} 1 \n");
-        let lists = rar([("splits/run_test_split1.txt", list.as_bytes())]);
-        bench.put("from/test_train_splits.rar", &lists);
-        let path = prepare_hmdb51(&bench.from(), &place).unwrap();
-        let manifest = Manifest::load(&path).unwrap();
-        assert_eq!(manifest.clips()[0].path.file_name().unwrap(), odd, "{name}");
-
-        for hostile in ["../evil", "UCF-101/../../evil", "/sif-evil"] {
+    #[test]
+    #[ignore = "needs a program that unpacks .rar"]
+    fn real_rar_archives() {
+        let programs = xtask::needs::rar_programs();
+        assert!(!programs.is_empty(), "no unrar, bsdtar, 7z or unar");
+        for (name, program) in programs {
+            let programs = alone(&program);
+            let place = Workplace {
+                client: client(),
+                programs: programs.path().into(),
+            };
             let bench = Bench::new();
-            let good = ("UCF-101/Punch/good.avi", b"g".as_slice());
-            bench.put(
-                &format!("from/{UCF}"),
-                &rar([good, (hostile, b"x".as_slice())]),
-            );
+            let videos: [(&str, &[u8]); 2] = [
+                ("UCF-101/Punch/v_Punch_g01_c01.avi", b"three"),
+                ("UCF-101/Punch/v_Punch_g08_c01.avi", b""),
+            ];
+            bench.put(&format!("from/{UCF}"), &rar(videos));
             bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
-            prepare_ucf101(&bench.from(), &place).unwrap_err();
-            assert_nothing_came(&bench, hostile);
-            assert!(!Path::new("/sif-evil").exists());
-        }
-        let whole = rar(videos);
-        for length in [0, 3, 15, 60] {
+            let options = Options {
+                allow_missing: true,
+                ..bench.from()
+            };
+            let path = prepare_ucf101(&options, &place).unwrap();
+            let manifest = Manifest::load(&path).unwrap();
+            assert_eq!(manifest.clips().len(), 2, "{name}");
+            let content = |clip: usize| fs::read(manifest.file(&manifest.clips()[clip])).unwrap();
+            assert_eq!((content(0), content(1)), (b"three".to_vec(), vec![]));
+
+            // Archives in an archive, and the names of HMDB-51.
             let bench = Bench::new();
-            bench.put(&format!("from/{UCF}"), &whole[..length]);
-            bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
-            let error = prepare_ucf101(&bench.from(), &place).unwrap_err();
-            assert!(error.to_string().contains(UCF), "{name}, {length}: {error}");
-            assert_nothing_came(&bench, "cut");
+            let odd = "odd_(name)!_&#;+_run_u_0.avi";
+            let class = rar([(format!("run/{odd}").as_str(), b"one".as_slice())]);
+            bench.put("from/hmdb51_org.rar", &rar([("run.rar", class.as_slice())]));
+            let list = format!("{odd} 1 \n");
+            let lists = rar([("splits/run_test_split1.txt", list.as_bytes())]);
+            bench.put("from/test_train_splits.rar", &lists);
+            let path = prepare_hmdb51(&bench.from(), &place).unwrap();
+            let manifest = Manifest::load(&path).unwrap();
+            assert_eq!(manifest.clips()[0].path.file_name().unwrap(), odd, "{name}");
+
+            for hostile in ["../evil", "UCF-101/../../evil", "/sif-evil"] {
+                let bench = Bench::new();
+                let good = ("UCF-101/Punch/good.avi", b"g".as_slice());
+                bench.put(
+                    &format!("from/{UCF}"),
+                    &rar([good, (hostile, b"x".as_slice())]),
+                );
+                bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
+                prepare_ucf101(&bench.from(), &place).unwrap_err();
+                assert_nothing_came(&bench, hostile);
+                assert!(!Path::new("/sif-evil").exists());
+            }
+            let whole = rar(videos);
+            for length in [0, 3, 15, 60] {
+                let bench = Bench::new();
+                bench.put(&format!("from/{UCF}"), &whole[..length]);
+                bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
+                let error = prepare_ucf101(&bench.from(), &place).unwrap_err();
+                assert!(error.to_string().contains(UCF), "{name}, {length}: {error}");
+                assert_nothing_came(&bench, "cut");
+            }
+            eprintln!("real .rar archives through {name}");
         }
-        eprintln!("real .rar archives through {name}");
     }
 }
 
@@ -827,87 +817,88 @@ fn pack(folder: &Path, name: &str) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-#[test]
-fn real_ucf_clips_and_a_draw_of_sixteen() {
-    let Some(shared) = testkit::shared("UCF-101 archives") else {
-        return;
-    };
-    let bench = Bench::new();
-    let mut lists = Vec::new();
-    for entry in fs::read_dir(shared.join("data/lists/ucfTrainTestlist")).unwrap() {
-        let entry = entry.unwrap();
-        let name = format!("ucfTrainTestlist/{}", entry.file_name().display());
-        lists.push((name, fs::read(entry.path()).unwrap()));
-    }
-    let lists: Vec<(&str, &[u8])> = lists
-        .iter()
-        .map(|(name, content)| (name.as_str(), content.as_slice()))
-        .collect();
-    bench.put(&format!("from/{UCF_LISTS}"), &zip(&lists));
-    bench.put(
-        &format!("from/{UCF}"),
-        &pack(&shared.join("data/ucf8/UCF-101"), "UCF-101"),
-    );
-    let options = Options {
-        allow_missing: true,
-        ..bench.from()
-    };
-    let manifest = Manifest::load(&prepare_ucf101(&options, &bench.place()).unwrap()).unwrap();
-    assert_eq!((manifest.clips().len(), manifest.classes().len()), (256, 8));
-    let split = few_shot(&manifest, manifest.split("1").unwrap(), 16, 0).unwrap();
-    assert_eq!((split.train.len(), split.test.len()), (128, 112));
-}
+mod needs_shared {
+    use super::*;
 
-#[test]
-fn real_hmdb_clips() {
-    let Some(shared) = testkit::shared("HMDB-51 archives") else {
-        return;
-    };
-    let bench = Bench::new();
-    let mut classes = Vec::new();
-    for entry in fs::read_dir(shared.join("data/hmdb-mini")).unwrap() {
-        let entry = entry.unwrap();
-        let class = entry.file_name().into_string().unwrap();
-        classes.push((format!("{class}.rar"), pack(&entry.path(), &class)));
+    #[test]
+    #[ignore = "needs reference data: ../shared or SIF_SHARED"]
+    fn real_ucf_clips_and_a_draw_of_sixteen() {
+        let shared = testkit::shared();
+        let bench = Bench::new();
+        let mut lists = Vec::new();
+        for entry in fs::read_dir(shared.join("data/lists/ucfTrainTestlist")).unwrap() {
+            let entry = entry.unwrap();
+            let name = format!("ucfTrainTestlist/{}", entry.file_name().display());
+            lists.push((name, fs::read(entry.path()).unwrap()));
+        }
+        let lists: Vec<(&str, &[u8])> = lists
+            .iter()
+            .map(|(name, content)| (name.as_str(), content.as_slice()))
+            .collect();
+        bench.put(&format!("from/{UCF_LISTS}"), &zip(&lists));
+        bench.put(
+            &format!("from/{UCF}"),
+            &pack(&shared.join("data/ucf8/UCF-101"), "UCF-101"),
+        );
+        let options = Options {
+            allow_missing: true,
+            ..bench.from()
+        };
+        let manifest = Manifest::load(&prepare_ucf101(&options, &bench.place()).unwrap()).unwrap();
+        assert_eq!((manifest.clips().len(), manifest.classes().len()), (256, 8));
+        let split = few_shot(&manifest, manifest.split("1").unwrap(), 16, 0).unwrap();
+        assert_eq!((split.train.len(), split.test.len()), (128, 112));
     }
-    let classes: Vec<(&str, &[u8])> = classes
-        .iter()
-        .map(|(name, content)| (name.as_str(), content.as_slice()))
-        .collect();
-    bench.put("from/hmdb51_org.rar", &tar(&classes));
-    let lists = shared.join("data/lists/testTrainMulti_7030_splits");
-    bench.put(
-        "from/test_train_splits.rar",
-        &pack(&lists, "testTrainMulti_7030_splits"),
-    );
-    let options = Options {
-        allow_missing: true,
-        ..bench.from()
-    };
-    let manifest = Manifest::load(&prepare_hmdb51(&options, &bench.place()).unwrap()).unwrap();
-    assert_eq!((manifest.clips().len(), manifest.classes().len()), (42, 21));
-}
 
-#[test]
-fn real_kinetics_like_clips() {
-    let Some(shared) = testkit::shared("Kinetics-like clips") else {
-        return;
-    };
-    let bench = Bench::new();
-    fs::create_dir_all(bench.path("from/arm wrestling")).unwrap();
-    let clip = bench.path("from/arm wrestling/abcdefghijk_000000_000010.mp4");
-    fs::copy(shared.join("data/clips/arm_wrestling.mp4"), clip).unwrap();
-    let mut csv = File::create(bench.path("val.csv")).unwrap();
-    writeln!(csv, "label,youtube_id,time_start,time_end,split,is_cc").unwrap();
-    writeln!(csv, "\"arm wrestling\",abcdefghijk,0,10,val,0").unwrap();
-    writeln!(csv, "yoga,lost,0,10,val,0").unwrap();
-    let options = KineticsOptions {
-        common: bench.from(),
-        val_csv: Some(bench.path("val.csv")),
-        ..KineticsOptions::default()
-    };
-    let path = prepare_kinetics400(&options, &bench.place()).unwrap();
-    let manifest = Manifest::load(&path).unwrap();
-    assert_eq!((manifest.clips().len(), manifest.classes().len()), (1, 1));
-    assert!(manifest.file(&manifest.clips()[0]).is_file());
+    #[test]
+    #[ignore = "needs reference data: ../shared or SIF_SHARED"]
+    fn real_hmdb_clips() {
+        let shared = testkit::shared();
+        let bench = Bench::new();
+        let mut classes = Vec::new();
+        for entry in fs::read_dir(shared.join("data/hmdb-mini")).unwrap() {
+            let entry = entry.unwrap();
+            let class = entry.file_name().into_string().unwrap();
+            classes.push((format!("{class}.rar"), pack(&entry.path(), &class)));
+        }
+        let classes: Vec<(&str, &[u8])> = classes
+            .iter()
+            .map(|(name, content)| (name.as_str(), content.as_slice()))
+            .collect();
+        bench.put("from/hmdb51_org.rar", &tar(&classes));
+        let lists = shared.join("data/lists/testTrainMulti_7030_splits");
+        bench.put(
+            "from/test_train_splits.rar",
+            &pack(&lists, "testTrainMulti_7030_splits"),
+        );
+        let options = Options {
+            allow_missing: true,
+            ..bench.from()
+        };
+        let manifest = Manifest::load(&prepare_hmdb51(&options, &bench.place()).unwrap()).unwrap();
+        assert_eq!((manifest.clips().len(), manifest.classes().len()), (42, 21));
+    }
+
+    #[test]
+    #[ignore = "needs reference data: ../shared or SIF_SHARED"]
+    fn real_kinetics_like_clips() {
+        let shared = testkit::shared();
+        let bench = Bench::new();
+        fs::create_dir_all(bench.path("from/arm wrestling")).unwrap();
+        let clip = bench.path("from/arm wrestling/abcdefghijk_000000_000010.mp4");
+        fs::copy(shared.join("data/clips/arm_wrestling.mp4"), clip).unwrap();
+        let mut csv = File::create(bench.path("val.csv")).unwrap();
+        writeln!(csv, "label,youtube_id,time_start,time_end,split,is_cc").unwrap();
+        writeln!(csv, "\"arm wrestling\",abcdefghijk,0,10,val,0").unwrap();
+        writeln!(csv, "yoga,lost,0,10,val,0").unwrap();
+        let options = KineticsOptions {
+            common: bench.from(),
+            val_csv: Some(bench.path("val.csv")),
+            ..KineticsOptions::default()
+        };
+        let path = prepare_kinetics400(&options, &bench.place()).unwrap();
+        let manifest = Manifest::load(&path).unwrap();
+        assert_eq!((manifest.clips().len(), manifest.classes().len()), (1, 1));
+        assert!(manifest.file(&manifest.clips()[0]).is_file());
+    }
 }

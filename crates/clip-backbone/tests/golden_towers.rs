@@ -4,15 +4,14 @@
 mod support;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 
 use clip_backbone::Activation;
 use clip_backbone::{ClipModel, Config, Error, NoHook, Usage};
 use support::Generated;
 use tch::{Device, Kind, Tensor};
 
-fn read(path: &Path) -> HashMap<String, Tensor> {
-    Tensor::read_safetensors(path)
+fn read(file: &str) -> HashMap<String, Tensor> {
+    Tensor::read_safetensors(testkit::golden(file))
         .unwrap()
         .into_iter()
         .collect()
@@ -28,10 +27,8 @@ fn tiny_config() -> Config {
     config
 }
 
-fn tiny(folder: &Path, usage: Usage) -> ClipModel {
-    let mut weights: BTreeMap<_, _> = read(&folder.join("tiny_clip.safetensors"))
-        .into_iter()
-        .collect();
+fn tiny(usage: Usage) -> ClipModel {
+    let mut weights: BTreeMap<_, _> = read("tiny_clip.safetensors").into_iter().collect();
     ClipModel::new(
         &tiny_config(),
         &mut weights,
@@ -63,13 +60,10 @@ fn unit(x: &Tensor) -> Tensor {
 
 #[test]
 fn tiny_towers_match_layer_by_layer() {
-    let Some(shared) = testkit::shared("tiny_towers") else {
-        return;
-    };
-    let golden = read(&shared.join("golden/tiny_towers.safetensors"));
+    let golden = read("tiny_towers.safetensors");
     let _guard = tch::no_grad_guard();
     for usage in [Usage::Frozen, Usage::FineTuned] {
-        let clip = tiny(&shared.join("golden"), usage);
+        let clip = tiny(usage);
         let frames = pixels("tiny.pixels", 24, 64);
         close(
             "pixels",
@@ -156,12 +150,9 @@ fn tiny_towers_match_layer_by_layer() {
 
 #[test]
 fn b16_towers_match_with_generated_weights() {
-    let Some(shared) = testkit::shared("b16_towers") else {
-        return;
-    };
-    let golden = read(&shared.join("golden/b16_towers.safetensors"));
+    let golden = read("b16_towers.safetensors");
     let meta: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(shared.join("golden/meta.json")).unwrap()).unwrap();
+        serde_json::from_slice(&std::fs::read(testkit::golden("meta.json")).unwrap()).unwrap();
     let shapes: BTreeMap<String, Vec<i64>> =
         serde_json::from_value(meta["b16"]["parameters"].clone()).unwrap();
     let total: i64 = shapes
@@ -214,11 +205,8 @@ fn b16_towers_match_with_generated_weights() {
 
 #[test]
 fn a_fine_tuned_clip_learns_in_every_parameter() {
-    let Some(shared) = testkit::shared("fine-tuning") else {
-        return;
-    };
-    let clip = tiny(&shared.join("golden"), Usage::FineTuned);
-    let golden = read(&shared.join("golden/tiny_towers.safetensors"));
+    let clip = tiny(Usage::FineTuned);
+    let golden = read("tiny_towers.safetensors");
     let image = unit(&clip.vision.forward(&pixels("tiny.pixels", 7, 64)).unwrap());
     let text = unit(&clip.text.forward(&golden["input.ids"]).unwrap());
     let logits = image.matmul(&text.tr()) * clip.logit_scale().exp();
@@ -236,13 +224,9 @@ fn a_fine_tuned_clip_learns_in_every_parameter() {
 
 #[test]
 fn bf16_embeddings_stay_close_to_fp32() {
-    let Some(shared) = testkit::shared("bf16") else {
-        return;
-    };
     let _guard = tch::no_grad_guard();
-    let path = shared.join("golden/tiny_clip.safetensors");
     let load = |kind| {
-        let mut weights: BTreeMap<_, _> = read(&path).into_iter().collect();
+        let mut weights: BTreeMap<_, _> = read("tiny_clip.safetensors").into_iter().collect();
         ClipModel::new(
             &tiny_config(),
             &mut weights,
@@ -271,10 +255,7 @@ fn bf16_embeddings_stay_close_to_fp32() {
 
 #[test]
 fn wrong_inputs_are_refused_with_expected_and_got() {
-    let Some(shared) = testkit::shared("wrong inputs") else {
-        return;
-    };
-    let clip = tiny(&shared.join("golden"), Usage::Frozen);
+    let clip = tiny(Usage::Frozen);
     let float = (Kind::Float, Device::Cpu);
     let int = (Kind::Int64, Device::Cpu);
     for shape in [
@@ -315,13 +296,9 @@ fn wrong_inputs_are_refused_with_expected_and_got() {
 
 #[test]
 fn a_missing_or_misshapen_parameter_is_named() {
-    let Some(shared) = testkit::shared("missing parameter") else {
-        return;
-    };
-    let path = shared.join("golden/tiny_clip.safetensors");
     let name = "text_model.encoder.layers.1.self_attn.k_proj.bias";
     let build = |change: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
-        let mut weights: BTreeMap<_, _> = read(&path).into_iter().collect();
+        let mut weights: BTreeMap<_, _> = read("tiny_clip.safetensors").into_iter().collect();
         change(&mut weights);
         ClipModel::new(
             &tiny_config(),
@@ -342,9 +319,6 @@ fn a_missing_or_misshapen_parameter_is_named() {
 
 #[test]
 fn a_hook_sees_every_block() {
-    let Some(shared) = testkit::shared("hook") else {
-        return;
-    };
     struct Counting(Vec<usize>);
     impl clip_backbone::BlockHook for Counting {
         fn before_block(&mut self, block: usize, tokens: Tensor) -> Tensor {
@@ -353,7 +327,7 @@ fn a_hook_sees_every_block() {
         }
     }
     let _guard = tch::no_grad_guard();
-    let clip = tiny(&shared.join("golden"), Usage::Frozen);
+    let clip = tiny(Usage::Frozen);
     let frames = pixels("tiny.pixels", 2, 64);
     let mut hook = Counting(Vec::new());
     let hooked = clip.vision.forward_hooked(&frames, &mut hook).unwrap();

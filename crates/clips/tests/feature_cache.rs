@@ -170,14 +170,9 @@ fn resumed_and_shared_work_gives_the_same_bytes() {
     assert_eq!(files(shared.path()), files(whole.path()));
 }
 
-/// The process that the next test kills.
-#[test]
-#[ignore = "run by a_killed_extraction_is_continued_to_the_same_bytes"]
-fn extract_slowly() {
-    let Some(folder) = std::env::var_os("SIF_TEST_FOLDER") else {
-        return;
-    };
-    let writer = open(Path::new(&folder), LAYOUT);
+/// What the process does that the next test starts and kills.
+fn extract_slowly(folder: &Path) {
+    let writer = open(folder, LAYOUT);
     for shard in writer.pending(ShareOfWork::ALL) {
         std::thread::sleep(Duration::from_millis(4));
         writer.write(shard, &content(&LAYOUT, shard)).unwrap();
@@ -186,12 +181,18 @@ fn extract_slowly() {
 
 #[test]
 fn a_killed_extraction_is_continued_to_the_same_bytes() {
+    if let Some(folder) = std::env::var_os("SIF_TEST_FOLDER") {
+        return extract_slowly(Path::new(&folder));
+    }
     let whole = tempfile::tempdir().unwrap();
     extract(whole.path(), LAYOUT, ShareOfWork::ALL);
     let killed = tempfile::tempdir().unwrap();
     let start = || {
         Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "extract_slowly", "--ignored"])
+            .args([
+                "--exact",
+                "a_killed_extraction_is_continued_to_the_same_bytes",
+            ])
             .env("SIF_TEST_FOLDER", killed.path())
             .stdout(Stdio::null())
             .spawn()

@@ -35,52 +35,52 @@ fn single_views(manifest: &Manifest, positions: &[usize], workers: usize) -> Vec
         .collect()
 }
 
-#[test]
-fn sixteen_shots_of_ucf_and_their_pixels() {
-    let Some(shared) = testkit::shared("16 shots of UCF-101") else {
-        return;
-    };
-    let data = shared.join("data");
-    let (root, lists) = (
-        data.join("ucf8/UCF-101"),
-        data.join("lists/ucfTrainTestlist"),
-    );
-    let manifest = ucf101(&root, &lists, ALLOW).unwrap().manifest;
-    let split = few_shot(&manifest, manifest.split("1").unwrap(), 16, 0).unwrap();
-    assert_eq!((split.train.len(), split.test.len()), (128, 112));
+mod needs_shared {
+    use super::*;
 
-    // One clip of each class, by one worker and by two, without and with verified counts.
-    let positions: Vec<usize> = split.train.iter().copied().step_by(16).collect();
-    let mut counted = manifest.clone();
-    let mut results = Vec::new();
-    for workers in [1, 2] {
-        let samples = single_views(&counted, &positions, workers);
-        for (position, view) in positions.iter().zip(&samples) {
-            assert_eq!((view.frames, view.size), (8, 112));
-            assert!(view.times.windows(2).all(|pair| pair[0] < pair[1]));
-            let path = counted.file(&counted.clips()[*position]);
-            let mut video = Video::open(&path, &Limits::default()).unwrap();
-            let count = video.count_frames().unwrap().frames;
-            assert_eq!(view.indices, Sampling::Segments { frames: 8 }.centre(count));
-            counted.set_frames(*position, count);
+    #[test]
+    #[ignore = "needs reference data: ../shared or SIF_SHARED"]
+    fn sixteen_shots_of_ucf_and_their_pixels() {
+        let data = testkit::shared().join("data");
+        let (root, lists) = (
+            data.join("ucf8/UCF-101"),
+            data.join("lists/ucfTrainTestlist"),
+        );
+        let manifest = ucf101(&root, &lists, ALLOW).unwrap().manifest;
+        let split = few_shot(&manifest, manifest.split("1").unwrap(), 16, 0).unwrap();
+        assert_eq!((split.train.len(), split.test.len()), (128, 112));
+
+        // One clip of each class, by one worker and by two, without and with verified counts.
+        let positions: Vec<usize> = split.train.iter().copied().step_by(16).collect();
+        let mut counted = manifest.clone();
+        let mut results = Vec::new();
+        for workers in [1, 2] {
+            let samples = single_views(&counted, &positions, workers);
+            for (position, view) in positions.iter().zip(&samples) {
+                assert_eq!((view.frames, view.size), (8, 112));
+                assert!(view.times.windows(2).all(|pair| pair[0] < pair[1]));
+                let path = counted.file(&counted.clips()[*position]);
+                let mut video = Video::open(&path, &Limits::default()).unwrap();
+                let count = video.count_frames().unwrap().frames;
+                assert_eq!(view.indices, Sampling::Segments { frames: 8 }.centre(count));
+                counted.set_frames(*position, count);
+            }
+            results.push(samples);
         }
-        results.push(samples);
+        assert_eq!(results[0], results[1]);
     }
-    assert_eq!(results[0], results[1]);
-}
 
-#[test]
-fn hmdb_clips_with_odd_names_are_read() {
-    let Some(shared) = testkit::shared("HMDB-51 clips") else {
-        return;
-    };
-    let data = shared.join("data");
-    let lists = data.join("lists/testTrainMulti_7030_splits");
-    let manifest = hmdb51(&data.join("hmdb-mini"), &lists, ALLOW)
-        .unwrap()
-        .manifest;
-    let one = few_shot(&manifest, manifest.split("1").unwrap(), 1, 0).unwrap();
-    assert_eq!((one.train.len(), one.test.len()), (21, 21));
-    let positions: Vec<usize> = (0..manifest.clips().len()).collect();
-    assert_eq!(single_views(&manifest, &positions, 2).len(), 42);
+    #[test]
+    #[ignore = "needs reference data: ../shared or SIF_SHARED"]
+    fn hmdb_clips_with_odd_names_are_read() {
+        let data = testkit::shared().join("data");
+        let lists = data.join("lists/testTrainMulti_7030_splits");
+        let manifest = hmdb51(&data.join("hmdb-mini"), &lists, ALLOW)
+            .unwrap()
+            .manifest;
+        let one = few_shot(&manifest, manifest.split("1").unwrap(), 1, 0).unwrap();
+        assert_eq!((one.train.len(), one.test.len()), (21, 21));
+        let positions: Vec<usize> = (0..manifest.clips().len()).collect();
+        assert_eq!(single_views(&manifest, &positions, 2).len(), 42);
+    }
 }

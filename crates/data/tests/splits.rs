@@ -156,96 +156,98 @@ const UNCHECKED: ReadOptions = ReadOptions {
     follow_links: false,
 };
 
-#[test]
-fn published_few_shot_lists_load_with_their_counts() {
-    let Some(shared) = testkit::shared("published few-shot lists") else {
-        return;
-    };
-    let lists = lists(&shared);
-    let ucf = ucf101(Path::new(""), &lists.join("ucfTrainTestlist"), UNCHECKED)
+mod needs_shared {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs reference data: ../shared or SIF_SHARED"]
+    fn published_few_shot_lists_load_with_their_counts() {
+        let shared = testkit::shared();
+        let lists = lists(&shared);
+        let ucf = ucf101(Path::new(""), &lists.join("ucfTrainTestlist"), UNCHECKED)
+            .unwrap()
+            .manifest;
+        let hmdb = hmdb51(
+            Path::new(""),
+            &lists.join("testTrainMulti_7030_splits"),
+            UNCHECKED,
+        )
         .unwrap()
         .manifest;
-    let hmdb = hmdb51(
-        Path::new(""),
-        &lists.join("testTrainMulti_7030_splits"),
-        UNCHECKED,
-    )
-    .unwrap()
-    .manifest;
-    for (name, manifest) in [("ucf101", &ucf), ("hmdb51", &hmdb)] {
-        let folder = lists.join("few-shot").join(name);
-        let official = manifest.split("1").unwrap();
-        for k in [2, 4, 8, 16] {
-            let list = folder.join(format!("train1_few_shot_{k}.txt"));
-            let published = read_published(&list, manifest, Missing::Refuse).unwrap();
-            assert_eq!(
-                published.positions.len(),
-                k * manifest.classes().len(),
-                "{name} {k}"
-            );
-            let split = Split {
-                name: "published".into(),
-                train: published.positions,
-                test: official.test.clone(),
-            };
-            split.check(manifest).unwrap();
-        }
-        for split in ["1", "2", "3"] {
-            let list = folder.join(format!("val{split}.txt"));
-            let published = read_published(&list, manifest, Missing::Refuse).unwrap();
-            let mut test = manifest.split(split).unwrap().test.clone();
-            test.sort_unstable();
-            assert_eq!(published.positions, test, "{name} {split}");
+        for (name, manifest) in [("ucf101", &ucf), ("hmdb51", &hmdb)] {
+            let folder = lists.join("few-shot").join(name);
+            let official = manifest.split("1").unwrap();
+            for k in [2, 4, 8, 16] {
+                let list = folder.join(format!("train1_few_shot_{k}.txt"));
+                let published = read_published(&list, manifest, Missing::Refuse).unwrap();
+                assert_eq!(
+                    published.positions.len(),
+                    k * manifest.classes().len(),
+                    "{name} {k}"
+                );
+                let split = Split {
+                    name: "published".into(),
+                    train: published.positions,
+                    test: official.test.clone(),
+                };
+                split.check(manifest).unwrap();
+            }
+            for split in ["1", "2", "3"] {
+                let list = folder.join(format!("val{split}.txt"));
+                let published = read_published(&list, manifest, Missing::Refuse).unwrap();
+                let mut test = manifest.split(split).unwrap().test.clone();
+                test.sort_unstable();
+                assert_eq!(published.positions, test, "{name} {split}");
+            }
         }
     }
-}
 
-#[test]
-fn our_halves_are_the_published_ones() {
-    let Some(shared) = testkit::shared("published base-to-novel lists") else {
-        return;
-    };
-    let lists = lists(&shared);
-    let ucf = ucf101(Path::new(""), &lists.join("ucfTrainTestlist"), UNCHECKED)
+    #[test]
+    #[ignore = "needs reference data: ../shared or SIF_SHARED"]
+    fn our_halves_are_the_published_ones() {
+        let shared = testkit::shared();
+        let lists = lists(&shared);
+        let ucf = ucf101(Path::new(""), &lists.join("ucfTrainTestlist"), UNCHECKED)
+            .unwrap()
+            .manifest;
+        let hmdb = hmdb51(
+            Path::new(""),
+            &lists.join("testTrainMulti_7030_splits"),
+            UNCHECKED,
+        )
         .unwrap()
         .manifest;
-    let hmdb = hmdb51(
-        Path::new(""),
-        &lists.join("testTrainMulti_7030_splits"),
-        UNCHECKED,
-    )
-    .unwrap()
-    .manifest;
-    for (name, manifest, sizes) in [
-        ("ucf_splits", &ucf, [5_385, 2_088, 1_695]),
-        ("hmdb_splits", &hmdb, [1_820, 780, 750]),
-    ] {
-        let split = manifest.split("1").unwrap();
-        let halves = base_to_novel(manifest, split);
-        let base = split.of_classes(manifest, &halves.base);
-        let novel = split.of_classes(manifest, &halves.novel);
-        let folder = lists.join("base-to-novel").join(name);
-        let read = |list: &str| {
-            read_published(&folder.join(list), manifest, Missing::Refuse)
-                .unwrap()
-                .positions
-        };
-        let ours = [&base.train, &base.test, &novel.test];
-        for ((list, ours), size) in ["base_train.txt", "base_val.txt", "novel_val.txt"]
-            .iter()
-            .zip(ours)
-            .zip(sizes)
-        {
-            let mut ours = ours.clone();
-            ours.sort_unstable();
-            assert_eq!(ours.len(), size, "{name} {list}");
-            assert_eq!(read(list), ours, "{name} {list}");
-        }
-        for seed in 1..=3 {
-            let shots = read(&format!("fs_base_s{seed}_train.txt"));
-            assert_eq!(shots.len(), 16 * halves.base.len());
-            let base: HashSet<_> = base.train.iter().collect();
-            assert!(shots.iter().all(|position| base.contains(position)));
+        for (name, manifest, sizes) in [
+            ("ucf_splits", &ucf, [5_385, 2_088, 1_695]),
+            ("hmdb_splits", &hmdb, [1_820, 780, 750]),
+        ] {
+            let split = manifest.split("1").unwrap();
+            let halves = base_to_novel(manifest, split);
+            let base = split.of_classes(manifest, &halves.base);
+            let novel = split.of_classes(manifest, &halves.novel);
+            let folder = lists.join("base-to-novel").join(name);
+            let read = |list: &str| {
+                read_published(&folder.join(list), manifest, Missing::Refuse)
+                    .unwrap()
+                    .positions
+            };
+            let ours = [&base.train, &base.test, &novel.test];
+            for ((list, ours), size) in ["base_train.txt", "base_val.txt", "novel_val.txt"]
+                .iter()
+                .zip(ours)
+                .zip(sizes)
+            {
+                let mut ours = ours.clone();
+                ours.sort_unstable();
+                assert_eq!(ours.len(), size, "{name} {list}");
+                assert_eq!(read(list), ours, "{name} {list}");
+            }
+            for seed in 1..=3 {
+                let shots = read(&format!("fs_base_s{seed}_train.txt"));
+                assert_eq!(shots.len(), 16 * halves.base.len());
+                let base: HashSet<_> = base.train.iter().collect();
+                assert!(shots.iter().all(|position| base.contains(position)));
+            }
         }
     }
 }

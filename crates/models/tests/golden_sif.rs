@@ -162,14 +162,10 @@ fn fill(store: &mut nn::VarStore, zero_init: bool) {
     });
 }
 
-/// A case of the reference data: `paper` with one switch or another.
-fn shared_case(name: &str, change: impl Fn(&mut SifConfig)) {
-    let Some(shared) = testkit::shared(name) else {
-        return;
-    };
-    let folder = shared.join("golden");
-    let params = read(&folder.join("tiny_sif_params.safetensors"));
-    let ids = &read(&folder.join("tiny_towers.safetensors"))["input.ids"];
+/// A case of the first reference: `paper` with one switch or another.
+fn paper_case(name: &str, change: impl Fn(&mut SifConfig)) {
+    let params = read(&testkit::golden("tiny_sif_params.safetensors"));
+    let ids = &read(&testkit::golden("tiny_towers.safetensors"))["input.ids"];
     let classes = (0..ids.size()[0])
         .map(|k| {
             let row = Vec::<i64>::try_from(ids.get(k)).unwrap();
@@ -190,7 +186,7 @@ fn shared_case(name: &str, change: impl Fn(&mut SifConfig)) {
             frames: params["input.image_embeds"].shallow_clone(),
             targets: params["input.labels"].shallow_clone(),
             classes: Vec::clone(&classes),
-            expected: folder.join(format!("tiny_sif_{name}.safetensors")),
+            expected: testkit::golden(&format!("tiny_sif_{name}.safetensors")),
             at: 0,
         }
         .run();
@@ -242,24 +238,24 @@ fn every_path() -> Vec<TextEncoding> {
 
 #[test]
 fn one_step() {
-    shared_case("s1", |config| config.motion.max_step = 1);
+    paper_case("s1", |config| config.motion.max_step = 1);
 }
 
 #[test]
 fn four_steps() {
-    shared_case("s4", |_| {});
+    paper_case("s4", |_| {});
 }
 
 #[test]
 fn parameter_free_communication() {
-    shared_case("s4_mcbnone", |config| {
+    paper_case("s4_mcbnone", |config| {
         config.communication.attention = Attention::ParameterFree;
     });
 }
 
 #[test]
 fn no_communication() {
-    shared_case("s4_mcboff", |config| {
+    paper_case("s4_mcboff", |config| {
         config.communication.attention = Attention::Off
     });
 }

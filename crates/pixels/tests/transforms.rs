@@ -128,10 +128,7 @@ fn views_are_within_two_levels_of_pillow() {
 
 #[test]
 fn the_centre_view_is_within_two_levels_of_the_golden_picture() {
-    let Some(shared) = testkit::shared("golden preprocessing") else {
-        return;
-    };
-    let file = std::fs::read(shared.join("golden/preprocess.safetensors")).unwrap();
+    let file = std::fs::read(testkit::golden("preprocess.safetensors")).unwrap();
     let input = picture_of(&file, "input_rgb_u8_240x320");
     let ours = Geometry::openai(224)
         .view(&mut Resizer::new(), &input, View::CENTRE)

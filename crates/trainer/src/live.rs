@@ -292,20 +292,25 @@ mod tests {
 
     use super::*;
 
-    /// Three real clips and one that is none.
-    fn manifest(folder: &std::path::Path, shared: &std::path::Path) -> Arc<Manifest> {
-        for (class, clip) in [
-            ("Punch", "v_Punch_g08_c01.avi"),
-            ("Punch", "v_Punch_g09_c01.avi"),
-            ("PushUps", "v_PushUps_g08_c01.avi"),
-        ] {
-            std::fs::create_dir_all(folder.join(class)).unwrap();
-            let from = shared.join("data/ucf8/UCF-101").join(class);
-            let from = std::fs::read_dir(from).unwrap().map(|e| e.unwrap().path());
-            let group = clip.split("_c").next().unwrap();
-            let named = |path: &std::path::PathBuf| path.to_string_lossy().contains(group);
-            let from = from.into_iter().find(named).unwrap();
-            std::fs::copy(from, folder.join(class).join(clip)).unwrap();
+    /// Three drawn clips and one that is none.
+    fn manifest(folder: &std::path::Path) -> Arc<Manifest> {
+        for (number, clip) in ["Punch/1.avi", "Punch/2.avi", "PushUps/1.avi"]
+            .iter()
+            .enumerate()
+        {
+            let (width, height) = (64, 48);
+            let shade = |index: usize, at: usize| ((at * (number + 5)) >> 4 ^ (8 * index)) as u8;
+            let frame = |index| video::Frame {
+                index,
+                time: index as f64 / 10.0,
+                width,
+                height,
+                rgb: (0..width * height * 3).map(|at| shade(index, at)).collect(),
+            };
+            let path = folder.join(clip);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let frames: Vec<_> = (0..8).map(frame).collect();
+            video::write_clip(&path, &frames, 10).unwrap();
         }
         std::fs::write(folder.join("PushUps/broken.avi"), b"no video").unwrap();
         let found = class_folders("own", folder, ReadOptions::default()).unwrap();
@@ -333,11 +338,8 @@ mod tests {
 
     #[test]
     fn a_clips_view_depends_on_seed_epoch_and_clip_alone() {
-        let Some(shared) = testkit::shared("live clips") else {
-            return;
-        };
         let folder = tempfile::tempdir().unwrap();
-        let manifest = manifest(folder.path(), &shared);
+        let manifest = manifest(folder.path());
         let broken = manifest
             .clips()
             .iter()

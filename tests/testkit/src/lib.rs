@@ -1,8 +1,9 @@
 //! What the workspace's tests share: where reference data lies, generated parameters, archives, a
 //! server.
 //!
-//! A fresh clone has no reference data; a test that wants it says on one line that it
-//! was skipped, and passes.
+//! Golden data is part of every clone. Reference data is not: a test that needs it lives in a
+//! module `needs_shared`, is ignored with the reason, and is run by `cargo xtask test` where
+//! the data is.
 
 pub mod formula;
 pub mod hub;
@@ -22,16 +23,24 @@ pub fn workspace_root() -> PathBuf {
         .to_path_buf()
 }
 
+/// A committed file that another implementation computed.
+#[must_use]
+pub fn golden(file: &str) -> PathBuf {
+    workspace_root().join("tests/golden").join(file)
+}
+
 /// The folder of reference data: `SIF_SHARED`, or `../shared` beside the workspace.
 ///
-/// `None` where there is neither; then one line naming `test` has been printed.
+/// # Panics
+/// Where there is neither.
 #[must_use]
-pub fn shared(test: &str) -> Option<PathBuf> {
+pub fn shared() -> PathBuf {
     let folder = std::env::var_os("SIF_SHARED")
         .map_or_else(|| workspace_root().join("../shared"), PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: {test}: no reference data (set SIF_SHARED)");
-    None
+    let place = folder.display();
+    assert!(
+        folder.is_dir(),
+        "no reference data at {place}: set SIF_SHARED"
+    );
+    folder
 }

@@ -1,12 +1,10 @@
 //! The same tiny CLIP in every layout gives the same embeddings, bit for bit.
 //!
-//! That the layouts are those of the Python libraries was checked by hand with torch 2.13.0,
-//! transformers 5.23.0, open_clip_torch 3.3.0 and openai-clip 1.0.1, both ways: what those
-//! libraries write (`make_layouts.py FOLDER`) passes `folders_of_the_python_libraries`,
-//! and what these tests write (kept with `SIF_KEEP_LAYOUTS=FOLDER`) loads there without a
-//! missing or unexpected key and with equal outputs (`--read FOLDER`). The TorchScript archive
-//! `openai_tiny.pt.gz` is openai-clip's own model,
-//! traced and saved by torch, less its program text.
+//! Those of the Python libraries were written with them, by `make_layouts.py`: `layouts.zip`
+//! holds folders of transformers and `open_clip`, `openai_tiny.pt.gz` is openai-clip's own
+//! model, traced and saved by torch, less its program text. The other way was checked by hand:
+//! what these tests write (kept with `SIF_KEEP_LAYOUTS=FOLDER`) loads there without a missing
+//! or unexpected key and with equal outputs (`make_layouts.py --read FOLDER`).
 
 use std::fs;
 use std::io::Read;
@@ -256,18 +254,17 @@ fn fine_tuned_weights_are_leaves_and_the_hash_is_the_files() {
 
 #[test]
 fn folders_of_the_python_libraries() {
-    let Some(root) = std::env::var_os("SIF_LAYOUTS").map(PathBuf::from) else {
-        eprintln!("skipped: folders_of_the_python_libraries: SIF_LAYOUTS names none");
-        return;
-    };
+    let scratch = tempfile::tempdir().unwrap();
+    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints/layouts.zip");
+    let mut packed = zip::ZipArchive::new(fs::File::open(packed).unwrap()).unwrap();
+    packed.extract(scratch.path()).unwrap();
     for name in [
         "hugging_face",
         "hugging_face_bin",
         "open_clip",
         "open_clip_bin",
-        "openai.pt",
     ] {
-        let checkpoint = Checkpoint::open(root.join(name)).unwrap();
+        let checkpoint = Checkpoint::open(scratch.path().join(name)).unwrap();
         same(name, &load(&checkpoint));
     }
 }

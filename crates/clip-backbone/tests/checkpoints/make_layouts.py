@@ -5,8 +5,9 @@
     python make_layouts.py --read FOLDER   reads the folders that the Rust tests wrote
 
 Made with torch 2.13.0, transformers 5.23.0, open_clip_torch 3.3.0 and openai-clip 1.0.1;
-FOLDER/openai_tiny.pt.gz, copied here, is FOLDER/openai.pt with code/ left out. The weights are the formula of
-tests/testkit/src/formula.rs, rounded to sixteenths so that fp16 holds them exactly.
+FOLDER/openai_tiny.pt.gz, copied here, is FOLDER/openai.pt with code/ left out; FOLDER/layouts.zip, copied here, holds
+the four folders (made with torch 2.14.1). The weights are the formula of tests/testkit/src/formula.rs, rounded to
+sixteenths so that fp16 holds them exactly.
 """
 import dataclasses, gzip, io, json, sys, zipfile
 from pathlib import Path
@@ -132,6 +133,10 @@ def write(folder):
         # torch compresses the program, and nothing else.
         kept.writestr(zipfile.ZipInfo("openai/code/left_out.py"), "#" * 100, zipfile.ZIP_DEFLATED)
     (folder / "openai_tiny.pt.gz").write_bytes(gzip.compress(packed.getvalue(), 9, mtime=0))
+    with zipfile.ZipFile(folder / "layouts.zip", "w") as kept:
+        for name in ("hugging_face", "hugging_face_bin", "open_clip", "open_clip_bin"):
+            for file in sorted((folder / name).iterdir()):
+                kept.writestr(zipfile.ZipInfo(f"{name}/{file.name}"), file.read_bytes(), zipfile.ZIP_DEFLATED, 9)
 
 
 def inputs():

@@ -1,5 +1,5 @@
 """
-Golden tensors of every switch that `../shared/golden` does not know: `python make_golden.py [FOLDER]`.
+Golden tensors of every switch that `tests/golden` at the root does not know: `python make_golden.py [FOLDER]`.
 
 Needs torch, numpy and safetensors. Every weight and input comes from a formula that Rust repeats:
 seed = FNV-1a-64 of the name; z = splitmix64 of seed + (i + 1) * 0x9E3779B97F4A7C15; u = (z >> 40) / 2^24;

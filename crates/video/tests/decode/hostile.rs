@@ -18,7 +18,8 @@ use video::{
     FrameCount, Limits, Video,
 };
 
-use crate::support::{ffmpeg, file, find, print, run_ffmpeg, sequential};
+use crate::made::{Made, make};
+use crate::support::{file, find, print, run_ffmpeg, sequential};
 
 /// No file may take longer; on a busy machine a sound one takes a hundredth.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -200,33 +201,34 @@ fn disguises_are_seen_through() {
     );
 }
 
-/// Small sound files of three containers; `None`, with a line, where none can be made.
-fn sound(folder: &Path, test: &str) -> Option<Vec<PathBuf>> {
-    if ffmpeg().is_none() {
-        eprintln!("skipped: {test}: no ffmpeg program to make its files");
-        return None;
-    }
-    let source = "-f lavfi -i testsrc2=size=64x48:rate=25:duration=1";
-    let files = [
-        ("sound.avi", "-c:v mpeg4 -q:v 5 -bf 2"),
-        ("sound.mp4", "-c:v libx264 -preset veryfast -g 10"),
-        ("sound.mkv", "-c:v libx264 -preset veryfast -g 10"),
-    ];
-    files
-        .iter()
-        .map(|(name, arguments)| {
-            run_ffmpeg(folder, &format!("{source} {arguments} {name}")).then(|| folder.join(name))
-        })
-        .collect()
+/// Small sound files of three containers.
+fn sound(folder: &Path) -> Vec<PathBuf> {
+    let file = |name, encoder, options| {
+        let (width, height, frames) = (64, 48, 25);
+        let made = Made {
+            name,
+            encoder,
+            width,
+            height,
+            frames,
+            options,
+        };
+        make(folder, &made).unwrap().then(|| folder.join(name))
+    };
+    let h264 = |name| {
+        let found = file(name, "libx264", &[("preset", "veryfast"), ("g", "10")]);
+        found.or_else(|| file(name, "mpeg4", &[("g", "10")]))
+    };
+    let avi = file("sound.avi", "mpeg4", &[("bf", "2")]);
+    let files = [avi, h264("sound.mp4"), h264("sound.mkv")];
+    files.map(Option::unwrap).into()
 }
 
 #[test]
 fn odd_names_are_plain_files() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let Some(files) = sound(folder, "odd_names_are_plain_files") else {
-        return;
-    };
+    let files = sound(folder);
     let bytes = fs::read(&files[0]).unwrap();
     let names: [&[u8]; 14] = [
         b"-i.avi",
@@ -257,9 +259,7 @@ fn odd_names_are_plain_files() {
 fn limits_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let Some(files) = sound(folder, "limits_are_kept") else {
-        return;
-    };
+    let files = sound(folder);
     let default = Limits::default;
     for path in &files {
         let low = Limits {
@@ -339,45 +339,56 @@ fn limits_are_kept() {
             ..
         }
     );
+}
 
-    // A picture of 67 million pixels in a few kilobytes.
-    for name in ["bomb.mp4", "bomb.ts"] {
-        let bomb = "-f lavfi -i color=size=8192x8192:duration=0.04:rate=25 -c:v libx264 \
-                    -preset ultrafast";
-        let bomb = bomb.split_whitespace().collect::<Vec<_>>().join(" ");
-        if run_ffmpeg(folder, &format!("{bomb} {name}")) {
-            let refused = outcome(&folder.join(name));
+mod needs_ffmpeg {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs the program ffmpeg"]
+    fn bombs_many_streams_and_sound_alone_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        sound(folder);
+        // A picture of 67 million pixels in a few kilobytes.
+        for name in ["bomb.mp4", "bomb.ts"] {
+            let bomb = "-f lavfi -i color=size=8192x8192:duration=0.04:rate=25 -c:v libx264 \
+                        -preset ultrafast";
+            let bomb = bomb.split_whitespace().collect::<Vec<_>>().join(" ");
+            if run_ffmpeg(folder, &format!("{bomb} {name}")) {
+                let refused = outcome(&folder.join(name));
+                assert_error!(
+                    refused,
+                    TooManyPixels {
+                        width: 8192,
+                        height: 8192,
+                        ..
+                    }
+                );
+            }
+        }
+        // Seventy streams.
+        let maps = " -map 0:v".repeat(70);
+        if run_ffmpeg(folder, &format!("-i sound.mp4{maps} -c copy many.mkv")) {
             assert_error!(
-                refused,
-                TooManyPixels {
-                    width: 8192,
-                    height: 8192,
+                outcome(&folder.join("many.mkv")),
+                TooMany {
+                    what: "streams",
                     ..
                 }
             );
         }
-    }
-    // Seventy streams.
-    let maps = " -map 0:v".repeat(70);
-    if run_ffmpeg(folder, &format!("-i sound.mp4{maps} -c copy many.mkv")) {
-        assert_error!(
-            outcome(&folder.join("many.mkv")),
-            TooMany {
-                what: "streams",
-                ..
-            }
-        );
-    }
-    // Sound, with and without a cover.
-    let sine = "-f lavfi -i sine=duration=0.2";
-    assert!(run_ffmpeg(folder, &format!("{sine} -c:a aac audio.mp4")));
-    assert_error!(outcome(&folder.join("audio.mp4")), AudioOnly { .. });
-    let cover = "-map 0:a -map 1:v -frames:v 1 -c:v mjpeg -disposition:v attached_pic";
-    if run_ffmpeg(
-        folder,
-        &format!("{sine} -i sound.avi -c:a aac {cover} cover.mp4"),
-    ) {
-        assert_error!(outcome(&folder.join("cover.mp4")), AudioOnly { .. });
+        // Sound, with and without a cover.
+        let sine = "-f lavfi -i sine=duration=0.2";
+        assert!(run_ffmpeg(folder, &format!("{sine} -c:a aac audio.mp4")));
+        assert_error!(outcome(&folder.join("audio.mp4")), AudioOnly { .. });
+        let cover = "-map 0:a -map 1:v -frames:v 1 -c:v mjpeg -disposition:v attached_pic";
+        if run_ffmpeg(
+            folder,
+            &format!("{sine} -i sound.avi -c:a aac {cover} cover.mp4"),
+        ) {
+            assert_error!(outcome(&folder.join("cover.mp4")), AudioOnly { .. });
+        }
     }
 }
 
@@ -385,9 +396,7 @@ fn limits_are_kept() {
 fn damage_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let Some(files) = sound(folder, "damage_is_told") else {
-        return;
-    };
+    let files = sound(folder);
     // The index of an MP4 is behind its pictures.
     let bytes = fs::read(&files[1]).unwrap();
     let cut = file(folder, "cut.mp4", &bytes[..find(&bytes, b"moov") - 4]);
@@ -467,9 +476,7 @@ fn damage_is_told() {
 fn mutants_end_soon_and_exactly() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let Some(files) = sound(folder, "mutants_end_soon_and_exactly") else {
-        return;
-    };
+    let files = sound(folder);
     let mut random = Random(2);
     let mut mutants = Vec::new();
     for path in &files {

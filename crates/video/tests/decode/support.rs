@@ -207,27 +207,18 @@ fn check_times(video: &mut Video, expected: &[Print]) {
     assert_eq!(got, wanted);
 }
 
-/// FFmpeg's own program, quiet, reading nothing; `None` where it is not installed.
-pub(crate) fn ffmpeg() -> Option<Command> {
-    let present = Command::new("ffmpeg")
-        .arg("-version")
-        .stdout(Stdio::null())
-        .status();
-    present.is_ok_and(|status| status.success()).then(|| {
-        let mut command = Command::new("ffmpeg");
-        command
-            .args(["-v", "error", "-nostdin", "-y", "-threads", "1"])
-            .stdin(Stdio::null());
-        command
-    })
+/// FFmpeg's own program, quiet, reading nothing.
+fn ffmpeg() -> Command {
+    let mut command = Command::new("ffmpeg");
+    command
+        .args(["-v", "error", "-nostdin", "-y", "-threads", "1"])
+        .stdin(Stdio::null());
+    command
 }
 
 /// Runs FFmpeg's program; whether it did what it was asked.
 pub(crate) fn run_ffmpeg(folder: &Path, arguments: &str) -> bool {
-    let Some(mut command) = ffmpeg() else {
-        return false;
-    };
-    let output = command
+    let output = ffmpeg()
         .current_dir(folder)
         .args(arguments.split(' '))
         .output()
@@ -253,7 +244,6 @@ pub(crate) const CONVERSIONS: [&str; 2] = [
 /// What FFmpeg's program itself decodes of a file: each frame's RGB pixels, in one piece.
 pub(crate) fn reference_pixels(path: &Path, conversion: &str) -> Vec<u8> {
     let output = ffmpeg()
-        .unwrap()
         .arg("-i")
         .arg(format!("file:{}", path.display()))
         .args(["-map", "0:v:0", "-vsync", "passthrough", "-vf", conversion])
