@@ -62,8 +62,10 @@ mod needs_shared {
                 }
             })
             .collect();
-        let frame = checkpoint.preprocess().crop(&picture, 320, 240).unwrap();
-        let frame = Tensor::from_slice(&frame).view([1, 224, 224, 3]);
+        let picture = Picture::new(320, 240, picture).unwrap();
+        let preprocess = checkpoint.preprocess();
+        let frame = preprocess.crop(&mut Resizer::new(), &picture).unwrap();
+        let frame = Tensor::from_slice(frame.rgb()).view([1, 224, 224, 3]);
         let pixels = checkpoint.preprocess().normalise(&frame).unwrap();
 
         let mut scores = Vec::new();
