@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 session.insert(Session::open(config, interrupt.clone(), quiet)?)
             }
         };
-        match run::evaluate(&session, &loaded, &out)? {
+        match run::evaluate(session, &loaded, &out)? {
             Ended::Done(more) => results.extend(more),
             Ended::Stopped => return Ok(super::stopped()),
         }

@@ -162,7 +162,7 @@ fn open(config: Checked, quiet: bool) -> Result<Session> {
 }
 
 fn finish(session: &Session, out: &Path) -> Result<u8> {
-    let Ended::Done(results) = run::run(&session, out)? else {
+    let Ended::Done(results) = run::run(session, out)? else {
         return Ok(super::stopped());
     };
     print!("{}", summary(&results));
