@@ -11,7 +11,7 @@ mod views;
 
 pub use class_name::{ClassName, NameStyle};
 pub use error::{Error, Result};
-pub use manifest::{Clip, Manifest};
+pub use manifest::{Manifest, VideoEntry};
 pub use sampler::Sampling;
 pub use skip_list::SkipList;
 pub use splits::Split;

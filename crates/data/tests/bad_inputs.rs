@@ -10,7 +10,7 @@ use data::formats::{
     read_class_index, ucf101,
 };
 use data::splits::{few_shot, read_published};
-use data::{ClassName, Clip, Manifest, SkipList, Split};
+use data::{ClassName, Manifest, SkipList, Split, VideoEntry};
 use tempfile::TempDir;
 
 struct Place(TempDir);
@@ -331,14 +331,8 @@ fn kinetics_lists() {
     refused(neither, &["neither"]);
 }
 
-fn clip(id: &str, label: usize) -> Clip {
-    Clip {
-        id: id.into(),
-        path: id.into(),
-        labels: vec![label],
-        group: None,
-        frames: None,
-    }
+fn clip(id: &str, label: usize) -> VideoEntry {
+    VideoEntry::new(id, id, vec![label])
 }
 
 #[test]
@@ -347,18 +341,18 @@ fn manifests() {
     let new = |clips| Manifest::new("own", "root", classes(), clips);
     refused(
         new(vec![clip("a", 0), clip("a", 1)]),
-        &["'a' is there twice"],
+        &["'a' appears twice"],
     );
     refused(new(vec![clip("a", 2)]), &["label 2", "2 classes"]);
     refused(
-        new(vec![Clip {
+        new(vec![VideoEntry {
             labels: vec![],
             ..clip("a", 0)
         }]),
         &["no label"],
     );
     refused(
-        new(vec![Clip {
+        new(vec![VideoEntry {
             path: "../a".into(),
             ..clip("a", 0)
         }]),
@@ -396,7 +390,7 @@ fn manifests() {
     refused(manifest.split("4"), &["came without splits"]);
     let with = manifest.with_split(split(&[0], &[1])).unwrap();
     refused(with.split("4"), &["one of 1", "got 4"]);
-    refused(with.with_split(split(&[0], &[2])), &["there twice"]);
+    refused(with.with_split(split(&[0], &[2])), &["appears twice"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use data::formats::{Missing, ReadOptions, hmdb51, ucf101};
 use data::splits::{base_to_novel, few_shot, half_classes, read_published};
-use data::{ClassName, Clip, Manifest, Split};
+use data::{ClassName, Manifest, Split, VideoEntry};
 use proptest::prelude::*;
 use proptest::sample::SizeRange;
 
@@ -15,16 +15,16 @@ fn manifest(sizes: &[usize], shuffled: u64) -> (Manifest, Split) {
     let classes = (0..sizes.len())
         .map(|class| ClassName::new(format!("class {class}")))
         .collect();
-    let mut clips: Vec<Clip> = sizes
+    let mut clips: Vec<VideoEntry> = sizes
         .iter()
         .enumerate()
         .flat_map(|(class, size)| {
-            (0..*size).map(move |number| Clip {
-                id: format!("{class}/v_g{:02}_{number}.avi", number / 2),
-                path: format!("{class}/{number}.avi").into(),
-                labels: vec![class],
-                group: Some(format!("{class}/{}", number / 2)),
-                frames: None,
+            (0..*size).map(move |number| {
+                let id = format!("{class}/v_g{:02}_{number}.avi", number / 2);
+                VideoEntry {
+                    group: Some(format!("{class}/{}", number / 2)),
+                    ..VideoEntry::new(id, format!("{class}/{number}.avi"), vec![class])
+                }
             })
         })
         .collect();

@@ -170,7 +170,7 @@ impl Dataset {
         self.manifest
             .clips()
             .get(position)
-            .map_or(0, data::Clip::label)
+            .map_or(0, data::VideoEntry::label)
     }
 }
 

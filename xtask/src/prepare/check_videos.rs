@@ -67,7 +67,7 @@ fn command(options: &CheckOptions) -> Result<Command> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use data::{ClassName, Clip};
+    use data::{ClassName, VideoEntry};
 
     #[test]
     fn a_prepared_data_set_is_needed_and_named_to_the_product() {
@@ -80,13 +80,7 @@ mod tests {
         let error = command(&options).unwrap_err().to_string();
         assert!(error.contains("cargo xtask prepare-ucf101"), "{error}");
 
-        let clip = Clip {
-            id: "a".into(),
-            path: "a.avi".into(),
-            labels: vec![0],
-            group: None,
-            frames: None,
-        };
+        let clip = VideoEntry::new("a", "a.avi", vec![0]);
         let videos = folder.path().join("UCF-101");
         let manifest =
             Manifest::new("ucf101", &videos, vec![ClassName::new("run")], vec![clip]).unwrap();

@@ -2,12 +2,13 @@
 //! video.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::collect::{At, Collector, Entry};
+use super::collect::{At, Collector};
 use super::{Found, ReadOptions, text};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
+use crate::manifest::VideoEntry;
 
 /// The official annotation files in the folder of lists.
 pub const CHARADES_LISTS: [&str; 3] = [
@@ -45,13 +46,10 @@ pub fn charades(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found
             }
             ids.push(row.id.clone());
             collector.add(
-                Entry {
-                    path: PathBuf::from(format!("{}.mp4", row.id)),
-                    id: row.id,
-                    labels: row.labels,
+                VideoEntry {
                     // Everyone filmed in their own home, many videos each.
                     group: Some(row.subject),
-                    frames: None,
+                    ..VideoEntry::new(row.id.clone(), format!("{}.mp4", row.id), row.labels)
                 },
                 At {
                     list,

@@ -7,19 +7,8 @@ use std::path::{Path, PathBuf};
 use super::{Found, Missing, ReadOptions};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
-use crate::manifest::{Clip, Manifest, is_inside};
+use crate::manifest::{Manifest, VideoEntry, is_inside};
 use crate::splits::Split;
-
-/// A clip as a list names it.
-pub(super) struct Entry {
-    pub(super) id: String,
-    /// Relative to the root.
-    pub(super) path: PathBuf,
-    /// What it shows, at least one class.
-    pub(super) labels: Vec<usize>,
-    pub(super) group: Option<String>,
-    pub(super) frames: Option<usize>,
-}
 
 /// Where a list speaks of something, for errors.
 #[derive(Clone, Copy)]
@@ -77,7 +66,7 @@ pub(super) struct Collector<'a> {
     root: &'a Path,
     list: &'a Path,
     options: ReadOptions,
-    clips: BTreeMap<String, Entry>,
+    clips: BTreeMap<String, VideoEntry>,
     splits: Vec<NamedSplit>,
 }
 
@@ -109,7 +98,7 @@ impl<'a> Collector<'a> {
     ///
     /// # Errors
     /// It was there under another class.
-    pub(super) fn add(&mut self, entry: Entry, at: At<'_>) -> Result<()> {
+    pub(super) fn add(&mut self, entry: VideoEntry, at: At<'_>) -> Result<()> {
         if let Some(known) = self.clips.get(&entry.id) {
             if known.labels != entry.labels {
                 return Err(at.fail(format!(
@@ -228,12 +217,9 @@ impl<'a> Collector<'a> {
             .map(|entry| {
                 let labels = entry.labels.iter();
                 let labels = labels.filter_map(|label| label_of.get(*label).copied().flatten());
-                Clip {
+                VideoEntry {
                     labels: labels.collect(),
-                    id: entry.id,
-                    path: entry.path,
-                    group: entry.group,
-                    frames: entry.frames,
+                    ..entry
                 }
             })
             .collect();

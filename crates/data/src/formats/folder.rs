@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::collect::{At, Collector, Entry, check_link, path_id};
+use super::collect::{At, Collector, check_link, path_id};
 use super::{Found, Missing, ReadOptions, VIDEO_EXTENSIONS};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
+use crate::manifest::VideoEntry;
 
 /// Names of folders that are the parts of a split, with the part: `true` for training.
 const PARTS: [(&str, bool); 4] = [
@@ -106,16 +107,7 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
             list: root,
             line: 0,
         };
-        collector.add(
-            Entry {
-                id,
-                path,
-                labels: vec![label],
-                group: None,
-                frames: None,
-            },
-            at,
-        )?;
+        collector.add(VideoEntry::new(id, path, vec![label]), at)?;
     }
     if split {
         collector.add_split("folders", train_ids, test_ids);

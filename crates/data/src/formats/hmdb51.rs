@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::collect::{At, Collector, Entry, path_id, relative};
+use super::collect::{At, Collector, path_id, relative};
 use super::{Found, ReadOptions, text};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
+use crate::manifest::VideoEntry;
 
 /// Reads HMDB-51: `root/<class>/<clip>.avi`, and in `lists` the files
 /// `<class>_test_split{1,2,3}.txt` whose lines are `file id`, id 1 to train, 2 to test,
@@ -91,12 +92,9 @@ pub fn hmdb51(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> 
                     }
                 }
                 collector.add(
-                    Entry {
-                        id,
-                        path,
-                        labels: vec![label],
+                    VideoEntry {
                         group,
-                        frames: None,
+                        ..VideoEntry::new(id, path, vec![label])
                     },
                     at,
                 )?;

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::collect::{At, Collector, Entry, check_link};
+use super::collect::{At, Collector, check_link};
 use super::{Found, Missing, ReadOptions, VIDEO_EXTENSIONS, text};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
+use crate::manifest::VideoEntry;
 
 /// How deep below the root clips are looked for: `train/<label>/<clip>`.
 const DEPTH: usize = 3;
@@ -70,16 +71,7 @@ pub fn kinetics400(root: &Path, lists: &KineticsLists, options: ReadOptions) -> 
             list: first,
             line: row.line,
         };
-        collector.add(
-            Entry {
-                id: id.clone(),
-                path,
-                labels: vec![label],
-                group: None,
-                frames: None,
-            },
-            at,
-        )?;
+        collector.add(VideoEntry::new(id.clone(), path, vec![label]), at)?;
     }
     let [train, val] = parts;
     let note = format!(

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::collect::{At, Collector, Entry, path_id, relative};
+use super::collect::{At, Collector, path_id, relative};
 use super::{Found, ReadOptions, text};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
+use crate::manifest::VideoEntry;
 
 /// Reads a list of clips. Recognised, and said in [`Found::notes`]:
 ///
@@ -66,13 +67,10 @@ pub fn clip_list(
         let label = classes.label(row, at)?;
         let group = row.group.clone();
         collector.add(
-            Entry {
-                id,
-                path,
-                labels: vec![label],
+            // A list's own numbers of frames are claims, and not kept as counts.
+            VideoEntry {
                 group,
-                // A list's own numbers are claims, and not told from those that were counted.
-                frames: None,
+                ..VideoEntry::new(id, path, vec![label])
             },
             at,
         )?;

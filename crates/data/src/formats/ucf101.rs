@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::collect::{At, Collector, Entry, path_id, relative};
+use super::collect::{At, Collector, path_id, relative};
 use super::{Found, ReadOptions, read_class_index, text};
 use crate::error::{Error, Result};
+use crate::manifest::VideoEntry;
 
 /// Reads UCF-101: `root/<Class>/v_<Class>_gXX_cYY.avi`, and in `lists` the files
 /// `classInd.txt`, `trainlist0N.txt` and `testlist0N.txt`. Every pair of lists that is
@@ -76,12 +77,9 @@ pub fn ucf101(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> 
                 }
                 let group = group(&id);
                 collector.add(
-                    Entry {
-                        id: id.clone(),
-                        path,
-                        labels: vec![label],
+                    VideoEntry {
                         group,
-                        frames: None,
+                        ..VideoEntry::new(id.clone(), path, vec![label])
                     },
                     at,
                 )?;
