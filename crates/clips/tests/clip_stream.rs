@@ -50,9 +50,8 @@ impl ClipSource for Noise {
 }
 
 fn manifest(clips: usize) -> Arc<Manifest> {
-    let clips = (0..clips).map(|number| {
-        VideoEntry::new(format!("{number:03}"), format!("{number}.avi"), vec![0])
-    });
+    let clips = (0..clips)
+        .map(|number| VideoEntry::new(format!("{number:03}"), format!("{number}.avi"), vec![0]));
     let classes = vec![ClassName::new("noise")];
     Arc::new(Manifest::new("noise", "videos", classes, clips.collect()).unwrap())
 }

@@ -1,19 +1,25 @@
 //! From official lists to the pixels of real clips.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::path::Path;
 use std::sync::Arc;
 
 use clips::{Ahead, ClipPixels, ClipStream, Recipe, VideoFiles};
-use data::formats::{Missing, ReadOptions, hmdb51, ucf101};
+use data::formats::{Format, Missing, ReadOptions};
 use data::splits::few_shot;
 use data::{Manifest, Sampling, Views};
 use pixels::Geometry;
 use video::{Limits, Video};
 
-const ALLOW: ReadOptions = ReadOptions {
-    missing: Missing::Allow,
-    follow_links: false,
-};
+/// A registered format with its official lists, some of whose clips are here.
+fn read(name: &str, root: &Path, lists: &Path) -> Manifest {
+    let allow = ReadOptions {
+        missing: Missing::Allow,
+        follow_links: false,
+    };
+    let format = Format::named(name).unwrap();
+    format.read(root, Some(lists), allow).unwrap().manifest
+}
 
 fn recipe() -> Recipe {
     let sampling = Sampling::Segments { frames: 8 };
@@ -45,7 +51,7 @@ fn sixteen_shots_of_ucf_and_their_pixels() {
         data.join("ucf8/UCF-101"),
         data.join("lists/ucfTrainTestlist"),
     );
-    let manifest = ucf101(&root, &lists, ALLOW).unwrap().manifest;
+    let manifest = read("ucf101", &root, &lists);
     let split = few_shot(&manifest, manifest.split("1").unwrap(), 16, 0).unwrap();
     assert_eq!((split.train.len(), split.test.len()), (128, 112));
 
@@ -76,9 +82,7 @@ fn hmdb_clips_with_odd_names_are_read() {
     };
     let data = shared.join("data");
     let lists = data.join("lists/testTrainMulti_7030_splits");
-    let manifest = hmdb51(&data.join("hmdb-mini"), &lists, ALLOW)
-        .unwrap()
-        .manifest;
+    let manifest = read("hmdb51", &data.join("hmdb-mini"), &lists);
     let one = few_shot(&manifest, manifest.split("1").unwrap(), 1, 0).unwrap();
     assert_eq!((one.train.len(), one.test.len()), (21, 21));
     let positions: Vec<usize> = (0..manifest.clips().len()).collect();

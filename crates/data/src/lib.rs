@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod class_name;
+mod dataset;
 mod error;
 pub mod formats;
 mod manifest;
@@ -10,6 +11,7 @@ pub mod splits;
 mod views;
 
 pub use class_name::{ClassName, NameStyle};
+pub use dataset::{Dataset, DatasetOptions};
 pub use error::{Error, Result};
 pub use manifest::{Manifest, VideoEntry};
 pub use sampler::Sampling;

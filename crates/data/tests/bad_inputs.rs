@@ -3,11 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use data::formats::{
-    Found, KineticsLists, Missing, ReadOptions, class_folders, clip_list, hmdb51, kinetics400,
-    read_class_index, ucf101,
+    Format, Found, Missing, ReadOptions, class_folders, clip_list, read_class_index,
 };
 use data::splits::{few_shot, read_published};
 use data::{ClassName, Manifest, SkipList, Split, VideoEntry};
@@ -33,6 +32,11 @@ impl Place {
 
     fn path(&self, path: &str) -> PathBuf {
         self.0.path().join(path)
+    }
+
+    /// A registered format, of `root` and `lists`.
+    fn read(&self, name: &str, options: ReadOptions) -> data::Result<Found> {
+        Format::named(name)?.read(&self.path("root"), Some(&self.path("lists")), options)
     }
 
     fn list(&self, options: ReadOptions) -> data::Result<Found> {
@@ -238,8 +242,7 @@ fn folders() {
 }
 
 fn ucf(files: &[(&str, &str)]) -> data::Result<Found> {
-    let place = Place::with(files);
-    ucf101(&place.path("root"), &place.path("lists"), UNCHECKED)
+    Place::with(files).read("ucf101", UNCHECKED)
 }
 
 #[test]
@@ -272,10 +275,7 @@ fn ucf_lists() {
 
 #[test]
 fn hmdb_lists() {
-    let hmdb = |files: &[(&str, &str)]| {
-        let place = Place::with(files);
-        hmdb51(&place.path("root"), &place.path("lists"), UNCHECKED)
-    };
+    let hmdb = |files: &[(&str, &str)]| Place::with(files).read("hmdb51", UNCHECKED);
     let run = |text| ("lists/run_test_split1.txt", text);
     refused(
         hmdb(&[("lists/readme.txt", "")]),
@@ -295,12 +295,8 @@ fn hmdb_lists() {
 #[test]
 fn kinetics_lists() {
     let kinetics = |text: &str| {
-        let place = Place::with(&[("val.csv", text), ("root/x", "")]);
-        let lists = KineticsLists {
-            train: None,
-            val: Some(place.path("val.csv")),
-        };
-        kinetics400(&place.path("root"), &lists, ReadOptions::default())
+        let place = Place::with(&[("lists/val.csv", text), ("root/x", "")]);
+        place.read("kinetics400", ReadOptions::default())
     };
     let header = "label,youtube_id,time_start,time_end,split\n";
     refused(
@@ -327,7 +323,7 @@ fn kinetics_lists() {
         &["1 of 1 clips", "allow_missing"],
     );
     refused(kinetics(header), &["names no clip"]);
-    let neither = kinetics400(Path::new("."), &KineticsLists::default(), UNCHECKED);
+    let neither = Place::with(&[("lists/x", "")]).read("kinetics400", UNCHECKED);
     refused(neither, &["neither"]);
 }
 

@@ -4,11 +4,24 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-use data::formats::{Missing, ReadOptions, hmdb51, ucf101};
+use data::formats::{Format, Missing, ReadOptions};
 use data::splits::{base_to_novel, few_shot, half_classes, read_published};
 use data::{ClassName, Manifest, Split, VideoEntry};
 use proptest::prelude::*;
 use proptest::sample::SizeRange;
+
+/// Reads a registered format by its official lists alone.
+fn read(name: &str, lists: &Path) -> Manifest {
+    let options = ReadOptions {
+        missing: Missing::Unchecked,
+        follow_links: false,
+    };
+    let format = Format::named(name).unwrap();
+    format
+        .read(Path::new(""), Some(lists), options)
+        .unwrap()
+        .manifest
+}
 
 /// A data set whose class `c` has `sizes[c]` clips, the last of them for tests.
 fn manifest(sizes: &[usize], shuffled: u64) -> (Manifest, Split) {
@@ -151,27 +164,14 @@ fn lists(shared: &Path) -> PathBuf {
     shared.join("data/lists")
 }
 
-const UNCHECKED: ReadOptions = ReadOptions {
-    missing: Missing::Unchecked,
-    follow_links: false,
-};
-
 #[test]
 fn published_few_shot_lists_load_with_their_counts() {
     let Some(shared) = testkit::shared("published few-shot lists") else {
         return;
     };
     let lists = lists(&shared);
-    let ucf = ucf101(Path::new(""), &lists.join("ucfTrainTestlist"), UNCHECKED)
-        .unwrap()
-        .manifest;
-    let hmdb = hmdb51(
-        Path::new(""),
-        &lists.join("testTrainMulti_7030_splits"),
-        UNCHECKED,
-    )
-    .unwrap()
-    .manifest;
+    let ucf = read("ucf101", &lists.join("ucfTrainTestlist"));
+    let hmdb = read("hmdb51", &lists.join("testTrainMulti_7030_splits"));
     for (name, manifest) in [("ucf101", &ucf), ("hmdb51", &hmdb)] {
         let folder = lists.join("few-shot").join(name);
         let official = manifest.split("1").unwrap();
@@ -206,16 +206,8 @@ fn our_halves_are_the_published_ones() {
         return;
     };
     let lists = lists(&shared);
-    let ucf = ucf101(Path::new(""), &lists.join("ucfTrainTestlist"), UNCHECKED)
-        .unwrap()
-        .manifest;
-    let hmdb = hmdb51(
-        Path::new(""),
-        &lists.join("testTrainMulti_7030_splits"),
-        UNCHECKED,
-    )
-    .unwrap()
-    .manifest;
+    let ucf = read("ucf101", &lists.join("ucfTrainTestlist"));
+    let hmdb = read("hmdb51", &lists.join("testTrainMulti_7030_splits"));
     for (name, manifest, sizes) in [
         ("ucf_splits", &ucf, [5_385, 2_088, 1_695]),
         ("hmdb_splits", &hmdb, [1_820, 780, 750]),

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use data::{Manifest, Split};
+use data::{Dataset, Manifest, Split};
 use random::Stream;
 
 use crate::config::Unsplit;
-use crate::dataset::Dataset;
 use crate::{Error, Result};
 
 /// The name of the split that holds clips out.

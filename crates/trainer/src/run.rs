@@ -9,7 +9,7 @@ use std::time::Instant;
 use clip_backbone::Checkpoint;
 use clips::feature_cache::ShareOfWork;
 use clips::{Backbone, Ended, Extraction, Extractor, FeatureSet, Interrupt, Recipe};
-use data::{Sampling, Views};
+use data::{Dataset, Sampling, Views};
 use models::{Clips, Learning, ModelConfig, VideoTextModel, WarmStart};
 use random::{Purpose, StepStream};
 use recogniser::Card;
@@ -19,7 +19,6 @@ use sha2::{Digest as _, Sha256};
 use tch::Device;
 
 use crate::config::{Checked, Config, ProtocolKind, Source};
-use crate::dataset::Dataset;
 use crate::engine::{self, Task};
 use crate::evaluate::{ClipScore, Scored};
 use crate::fit::{HOLD_OUT, split_unsplit};
@@ -195,7 +194,7 @@ impl Session {
         let checkpoint = Checkpoint::open(weights)?;
         let start = start_of(&config, checkpoint.config())?;
         let backbone = Backbone::new(checkpoint, weights, config.backbone.precision, device)?;
-        let dataset = Dataset::read(&config.data)?;
+        let dataset = config.data.read()?;
         let dataset = split_unsplit(dataset, config.data.unsplit, config.seed)?;
         Self::of(
             config,
