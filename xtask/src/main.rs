@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use xtask::prepare::{self, Workplace};
 use xtask::{bench, check, demo, doctor, download_clip, setup, workspace};
 
-/// What stands around the product: set-up, diagnosis, the whole check, downloads.
+/// The workspace's tools around the product: set-up, diagnosis, the whole check, downloads.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask",
@@ -37,14 +37,8 @@ enum Command {
     Bench(bench::Options),
     /// Fetch a CLIP checkpoint into the Hugging Face cache, resumable and verified
     DownloadClip(download_clip::Options),
-    /// Fetch, unpack and list UCF-101
-    PrepareUcf101(prepare::Options),
-    /// Fetch, unpack and list HMDB-51
-    PrepareHmdb51(prepare::Options),
-    /// Fetch, unpack and list Kinetics-400, or list the clips one holds
-    PrepareKinetics400(prepare::KineticsOptions),
-    /// Fetch, unpack and list Charades, or list the videos one holds
-    PrepareCharades(prepare::Options),
+    #[command(flatten)]
+    Prepare(prepare::Prepare),
     /// Decode every video of a data set and list the bad ones (builds the product)
     CheckVideos(prepare::CheckOptions),
 }
@@ -64,18 +58,11 @@ fn main() -> ExitCode {
         Command::Test => check::run().map(|well| if well { WELL } else { FAILED }),
         Command::Bench(options) => bench::run(&options).map(|()| WELL),
         Command::DownloadClip(options) => download_clip::run(&options).map(|()| WELL),
-        Command::PrepareUcf101(options) => {
-            prepare::prepare_ucf101(&options, &Workplace::of_user()).map(said)
-        }
-        Command::PrepareHmdb51(options) => {
-            prepare::prepare_hmdb51(&options, &Workplace::of_user()).map(said)
-        }
-        Command::PrepareKinetics400(options) => {
-            prepare::prepare_kinetics400(&options, &Workplace::of_user()).map(said)
-        }
-        Command::PrepareCharades(options) => {
-            prepare::prepare_charades(&options, &Workplace::of_user()).map(said)
-        }
+        Command::Prepare(command) => command.run(&Workplace::of_user()).map(|manifest| {
+            // The result of a preparation is its manifest.
+            workspace::print(&manifest.display().to_string());
+            WELL
+        }),
         Command::CheckVideos(options) => prepare::check_videos(&options),
     };
     match outcome {
@@ -86,10 +73,4 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
-}
-
-/// The result of a preparation is its manifest.
-fn said(manifest: std::path::PathBuf) -> u8 {
-    workspace::print(&manifest.display().to_string());
-    WELL
 }

@@ -10,9 +10,11 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use common::{Reply, Request, Server, client};
 use data::Manifest;
+use data::formats::{Format, Source};
 use data::splits::few_shot;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -20,12 +22,13 @@ use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 use testkit::rar::rar;
 use xtask::Error;
-use xtask::prepare::{
-    KineticsOptions, Options, Part, Workplace, prepare_charades, prepare_hmdb51,
-    prepare_kinetics400, prepare_ucf101,
-};
+use xtask::prepare::{Options, Part, ShardOptions, Workplace};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
+
+fn prepare(name: &str, options: &Options, place: &Workplace) -> Result<PathBuf, Error> {
+    xtask::prepare::prepare(Format::named(name).unwrap(), options, place)
+}
 
 /// A folder with a stand-in for `bsdtar`, which reads what is a tar whatever its name.
 struct Bench {
@@ -67,6 +70,29 @@ impl Bench {
             root: Some(self.path("root")),
             url: Some(server.base.clone()),
             ..Options::default()
+        }
+    }
+
+    /// Kinetics clips of one's own, with a list of the validation part.
+    fn own_clips(&self) -> Options {
+        let shards = ShardOptions {
+            val_csv: Some(self.path("val.csv")),
+            ..ShardOptions::default()
+        };
+        Options {
+            shards,
+            ..self.from()
+        }
+    }
+
+    fn val_by_url(&self, server: &Server) -> Options {
+        let shards = ShardOptions {
+            part: Some(Part::Val),
+            ..ShardOptions::default()
+        };
+        Options {
+            shards,
+            ..self.by_url(server)
         }
     }
 
@@ -155,7 +181,33 @@ const UCF_LISTS: &str = "UCF101TrainTestSplits-RecognitionTask.zip";
 fn ucf(bench: &Bench, videos: &[u8], lists: &[u8]) -> Result<PathBuf, Error> {
     bench.put(&format!("from/{UCF}"), videos);
     bench.put(&format!("from/{UCF_LISTS}"), lists);
-    prepare_ucf101(&bench.from(), &bench.place())
+    prepare("ucf101", &bench.from(), &bench.place())
+}
+
+#[test]
+fn every_public_data_set_has_its_command() {
+    let xtask = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let output = command.args(arguments).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (_, all) = xtask(&["--help"]);
+    let (_, check) = xtask(&["check-videos", "--help"]);
+    for (format, published) in Format::published() {
+        let name = format!("prepare-{}", format.name);
+        assert!(all.contains(&name) && all.contains(format.title), "{all}");
+        assert!(check.contains(format.name), "{check}");
+        let (code, said) = xtask(&[&name, "--help"]);
+        assert_eq!(code, Some(0));
+        let shards = matches!(published.source, Source::Shards(_));
+        assert_eq!(said.contains("--part"), shards, "{said}");
+        assert!(said.contains("--from"), "{said}");
+    }
+    assert_eq!(xtask(&["prepare-ucf101", "--part", "val"]).0, Some(2));
+    assert_eq!(xtask(&["prepare-folder"]).0, Some(2));
+    let bench = Bench::new();
+    assert!(prepare("folder", &bench.from(), &bench.place()).is_err());
 }
 
 #[test]
@@ -175,7 +227,10 @@ fn ucf_from_archives_and_not_a_second_time() {
     // Nothing is needed any more, and nothing is written.
     fs::remove_dir_all(bench.path("from")).unwrap();
     let before = fs::metadata(&path).unwrap().ino();
-    assert_eq!(prepare_ucf101(&bench.from(), &bench.place()).unwrap(), path);
+    assert_eq!(
+        prepare("ucf101", &bench.from(), &bench.place()).unwrap(),
+        path
+    );
     assert_eq!(fs::metadata(&path).unwrap().ino(), before);
 }
 
@@ -193,7 +248,7 @@ fn a_partial_copy_needs_the_switch_and_nothing_is_unpacked_again() {
         allow_missing: true,
         ..bench.from()
     };
-    let path = prepare_ucf101(&options, &bench.place()).unwrap();
+    let path = prepare("ucf101", &options, &bench.place()).unwrap();
     assert_eq!(Manifest::load(&path).unwrap().clips().len(), 1);
 }
 
@@ -225,7 +280,7 @@ fn a_download_that_is_cut_goes_on_where_it_was() {
         Some(start) if start < 4_000 => reply.cut(1_500),
         _ => reply,
     });
-    let path = prepare_ucf101(&bench.by_url(&server), &bench.place()).unwrap();
+    let path = prepare("ucf101", &bench.by_url(&server), &bench.place()).unwrap();
     assert_eq!(Manifest::load(&path).unwrap().clips().len(), 4);
     let requests = server.requests();
     let ranges: Vec<_> = gets(&requests, UCF)
@@ -243,27 +298,27 @@ fn a_download_that_is_cut_goes_on_where_it_was() {
 fn an_interrupted_run_keeps_what_it_has() {
     let bench = Bench::new();
     let refusing = ucf_server(|request, reply| {
-        if request.path.ends_with(".zip") && request.method == "GET" {
+        if request.path.ends_with(".rar") && request.method == "GET" {
             Reply::status(404)
         } else {
             reply
         }
     });
-    let error = prepare_ucf101(&bench.by_url(&refusing), &bench.place()).unwrap_err();
+    let error = prepare("ucf101", &bench.by_url(&refusing), &bench.place()).unwrap_err();
     assert!(
         matches!(error, Error::Hub(hub::Error::Status { status: 404, .. })),
         "{error}"
     );
-    assert!(error.to_string().contains(UCF_LISTS), "{error}");
+    assert!(error.to_string().contains(UCF), "{error}");
 
     let server = ucf_server(|_, reply| reply);
-    prepare_ucf101(&bench.by_url(&server), &bench.place()).unwrap();
+    prepare("ucf101", &bench.by_url(&server), &bench.place()).unwrap();
     let requests = server.requests();
     assert!(
-        gets(&requests, UCF).is_empty(),
+        gets(&requests, UCF_LISTS).is_empty(),
         "the first archive was there"
     );
-    assert_eq!(gets(&requests, UCF_LISTS).len(), 1);
+    assert_eq!(gets(&requests, UCF).len(), 1);
 }
 
 #[test]
@@ -275,7 +330,7 @@ fn an_answer_of_another_size_is_refused() {
         }
         reply
     });
-    let error = prepare_ucf101(&bench.by_url(&server), &bench.place()).unwrap_err();
+    let error = prepare("ucf101", &bench.by_url(&server), &bench.place()).unwrap_err();
     assert!(
         matches!(error, Error::Hub(hub::Error::Content { .. })),
         "{error}"
@@ -294,7 +349,7 @@ fn a_disk_too_small_is_said_before_the_first_byte() {
             reply
         }
     });
-    let error = prepare_ucf101(&bench.by_url(&server), &bench.place()).unwrap_err();
+    let error = prepare("ucf101", &bench.by_url(&server), &bench.place()).unwrap_err();
     assert!(matches!(error, Error::Room { .. }), "{error}");
     assert!(error.to_string().contains("2000000.0 GB more"), "{error}");
     assert!(
@@ -314,7 +369,7 @@ fn without_a_program_for_rar_the_command_to_get_one_is_said() {
         client: client(),
         programs: OsString::new(),
     };
-    let error = prepare_ucf101(&bench.from(), &place).unwrap_err();
+    let error = prepare("ucf101", &bench.from(), &place).unwrap_err();
     assert_eq!(error.exit_code(), 4);
     assert!(
         error.to_string().contains("apt install libarchive-tools"),
@@ -326,7 +381,7 @@ fn without_a_program_for_rar_the_command_to_get_one_is_said() {
 fn absent_archives_are_all_named() {
     let bench = Bench::new();
     fs::create_dir(bench.path("from")).unwrap();
-    let error = prepare_ucf101(&bench.from(), &bench.place())
+    let error = prepare("ucf101", &bench.from(), &bench.place())
         .unwrap_err()
         .to_string();
     assert!(error.contains(UCF) && error.contains(UCF_LISTS), "{error}");
@@ -366,7 +421,7 @@ fn hostile_archives_write_nothing_outside() {
         assert!(!Path::new("/sif-evil").exists());
 
         // Of the lists only text files are taken, by their own names: an absolute name
-        // among the others is passed over.
+        // among the others is ignored.
         if !name.starts_with('/') {
             let bench = Bench::new();
             let lists = zip(&[("classInd.txt", b"1 Punch\n"), (name, b"x")]);
@@ -471,17 +526,18 @@ fn hmdb_is_an_archive_of_archives() {
     let (videos, splits) = hmdb_archives(b"no archive", &lists);
     bench.put("from/hmdb51_org.rar", &videos);
     bench.put("from/test_train_splits.rar", &splits);
-    let error = prepare_hmdb51(&bench.from(), &bench.place())
+    let error = prepare("hmdb51", &bench.from(), &bench.place())
         .unwrap_err()
         .to_string();
     assert!(error.contains("run.rar"), "{error}");
-    let first = bench.path("root/hmdb51/brush_hair");
+    let first = bench.path("root/.classes/brush_hair");
     let before = fs::metadata(&first).unwrap().ino();
-    assert!(!bench.path("root/hmdb51/run").exists());
+    assert!(!bench.path("root/hmdb51").exists());
 
     let (videos, _) = hmdb_archives(&tar(&[("run/a_run_u_0.avi", b"two")]), &lists);
     bench.put("from/hmdb51_org.rar", &videos);
-    let path = prepare_hmdb51(&bench.from(), &bench.place()).unwrap();
+    let path = prepare("hmdb51", &bench.from(), &bench.place()).unwrap();
+    let first = bench.path("root/hmdb51/brush_hair");
     assert_eq!(fs::metadata(&first).unwrap().ino(), before);
     let manifest = Manifest::load(&path).unwrap();
     assert_eq!(manifest.clips().len(), 2);
@@ -521,7 +577,7 @@ fn charades_comes_from_its_archives_or_from_a_folder_of_videos() {
     let bench = Bench::new();
     bench.put("from/Charades.zip", &charades_lists());
     bench.put("from/Charades_v1_480.zip", &zip(&videos));
-    let path = prepare_charades(&bench.from(), &bench.place()).unwrap();
+    let path = prepare("charades", &bench.from(), &bench.place()).unwrap();
     let manifest = Manifest::load(&path).unwrap();
     assert_eq!(manifest.clips()[0].labels, [0, 1]);
     assert!(bench.path("root/Charades_v1_480/BBBBB.mp4").is_file());
@@ -529,7 +585,7 @@ fn charades_comes_from_its_archives_or_from_a_folder_of_videos() {
     assert!(!bench.path("root/.unpacking").exists());
     // Nothing is left to do.
     assert_eq!(
-        prepare_charades(&bench.from(), &bench.place()).unwrap(),
+        prepare("charades", &bench.from(), &bench.place()).unwrap(),
         path
     );
 
@@ -539,7 +595,7 @@ fn charades_comes_from_its_archives_or_from_a_folder_of_videos() {
     for (name, content) in videos {
         bench.put(&format!("from/{name}"), content);
     }
-    let path = prepare_charades(&bench.from(), &bench.place()).unwrap();
+    let path = prepare("charades", &bench.from(), &bench.place()).unwrap();
     let manifest = Manifest::load(&path).unwrap();
     assert!(manifest.root().ends_with("from/Charades_v1_480"));
     assert!(!bench.path("root/Charades_v1_480").exists());
@@ -548,16 +604,19 @@ fn charades_comes_from_its_archives_or_from_a_folder_of_videos() {
     let bench = Bench::new();
     bench.put("from/Charades.zip", &charades_lists());
     bench.put("from/Charades_v1_480.zip", &zip(&videos[..1]));
-    assert!(prepare_charades(&bench.from(), &bench.place()).is_err());
+    assert!(prepare("charades", &bench.from(), &bench.place()).is_err());
 }
 
 fn kinetics(bench: &Bench, part: Option<Part>) -> Result<PathBuf, Error> {
-    let options = KineticsOptions {
-        common: bench.from(),
+    let shards = ShardOptions {
         part,
-        ..KineticsOptions::default()
+        ..ShardOptions::default()
     };
-    prepare_kinetics400(&options, &bench.place())
+    let options = Options {
+        shards,
+        ..bench.from()
+    };
+    prepare("kinetics400", &options, &bench.place())
 }
 
 const VAL: &[u8] = b"label,youtube_id,time_start,time_end,split\n\
@@ -618,12 +677,8 @@ fn kinetics_from_ones_own_clips_in_both_layouts() {
             bench.put(&format!("from/{name}"), b"clip");
         }
         bench.put("val.csv", VAL);
-        let options = KineticsOptions {
-            common: bench.from(),
-            val_csv: Some(bench.path("val.csv")),
-            ..KineticsOptions::default()
-        };
-        let path = prepare_kinetics400(&options, &bench.place()).unwrap();
+        let options = bench.own_clips();
+        let path = prepare("kinetics400", &options, &bench.place()).unwrap();
         let manifest = Manifest::load(&path).unwrap();
         assert_eq!(manifest.clips().len(), 2);
         assert!(manifest.file(&manifest.clips()[0]).is_file());
@@ -653,13 +708,8 @@ fn kinetics_downloads_shard_by_shard_and_continues() {
         })
     };
     let run = |server: &Server| {
-        let common = bench.by_url(server);
-        let options = KineticsOptions {
-            common,
-            part: Some(Part::Val),
-            ..KineticsOptions::default()
-        };
-        prepare_kinetics400(&options, &bench.place())
+        let options = bench.val_by_url(server);
+        prepare("kinetics400", &options, &bench.place())
     };
     let error = run(&serve(false)).unwrap_err().to_string();
     assert!(error.contains("part_1.tar.gz answered 404"), "{error}");
@@ -696,13 +746,8 @@ fn the_room_for_all_shards_is_looked_at_first() {
         }
         _ => Reply::status(500),
     });
-    let common = bench.by_url(&server);
-    let options = KineticsOptions {
-        common,
-        part: Some(Part::Val),
-        ..KineticsOptions::default()
-    };
-    let error = prepare_kinetics400(&options, &bench.place()).unwrap_err();
+    let options = bench.val_by_url(&server);
+    let error = prepare("kinetics400", &options, &bench.place()).unwrap_err();
     assert!(matches!(error, Error::Room { .. }), "{error}");
     assert!(gets(&server.requests(), ".gz").is_empty());
 }
@@ -715,14 +760,9 @@ fn a_shard_list_cannot_name_other_places() {
             "/val/k400_val_path.txt" => Reply::ok(format!("http://x.example/{line}\n")),
             _ => Reply::status(404),
         });
-        let common = bench.by_url(&server);
-        let options = KineticsOptions {
-            common,
-            part: Some(Part::Val),
-            ..KineticsOptions::default()
-        };
+        let options = bench.val_by_url(&server);
         assert!(
-            prepare_kinetics400(&options, &bench.place()).is_err(),
+            prepare("kinetics400", &options, &bench.place()).is_err(),
             "{line}"
         );
         assert_nothing_came(&bench, line);
@@ -766,7 +806,7 @@ mod needs_unrar {
                 allow_missing: true,
                 ..bench.from()
             };
-            let path = prepare_ucf101(&options, &place).unwrap();
+            let path = prepare("ucf101", &options, &place).unwrap();
             let manifest = Manifest::load(&path).unwrap();
             assert_eq!(manifest.clips().len(), 2, "{name}");
             let content = |clip: usize| fs::read(manifest.file(&manifest.clips()[clip])).unwrap();
@@ -780,7 +820,7 @@ mod needs_unrar {
             let list = format!("{odd} 1 \n");
             let lists = rar([("splits/run_test_split1.txt", list.as_bytes())]);
             bench.put("from/test_train_splits.rar", &lists);
-            let path = prepare_hmdb51(&bench.from(), &place).unwrap();
+            let path = prepare("hmdb51", &bench.from(), &place).unwrap();
             let manifest = Manifest::load(&path).unwrap();
             assert_eq!(manifest.clips()[0].path.file_name().unwrap(), odd, "{name}");
 
@@ -792,7 +832,7 @@ mod needs_unrar {
                     &rar([good, (hostile, b"x".as_slice())]),
                 );
                 bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
-                prepare_ucf101(&bench.from(), &place).unwrap_err();
+                prepare("ucf101", &bench.from(), &place).unwrap_err();
                 assert_nothing_came(&bench, hostile);
                 assert!(!Path::new("/sif-evil").exists());
             }
@@ -801,7 +841,7 @@ mod needs_unrar {
                 let bench = Bench::new();
                 bench.put(&format!("from/{UCF}"), &whole[..length]);
                 bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
-                let error = prepare_ucf101(&bench.from(), &place).unwrap_err();
+                let error = prepare("ucf101", &bench.from(), &place).unwrap_err();
                 assert!(error.to_string().contains(UCF), "{name}, {length}: {error}");
                 assert_nothing_came(&bench, "cut");
             }
@@ -844,7 +884,8 @@ mod needs_shared {
             allow_missing: true,
             ..bench.from()
         };
-        let manifest = Manifest::load(&prepare_ucf101(&options, &bench.place()).unwrap()).unwrap();
+        let manifest =
+            Manifest::load(&prepare("ucf101", &options, &bench.place()).unwrap()).unwrap();
         assert_eq!((manifest.clips().len(), manifest.classes().len()), (256, 8));
         let split = few_shot(&manifest, manifest.split("1").unwrap(), 16, 0).unwrap();
         assert_eq!((split.train.len(), split.test.len()), (128, 112));
@@ -875,7 +916,8 @@ mod needs_shared {
             allow_missing: true,
             ..bench.from()
         };
-        let manifest = Manifest::load(&prepare_hmdb51(&options, &bench.place()).unwrap()).unwrap();
+        let manifest =
+            Manifest::load(&prepare("hmdb51", &options, &bench.place()).unwrap()).unwrap();
         assert_eq!((manifest.clips().len(), manifest.classes().len()), (42, 21));
     }
 
@@ -891,12 +933,8 @@ mod needs_shared {
         writeln!(csv, "label,youtube_id,time_start,time_end,split,is_cc").unwrap();
         writeln!(csv, "\"arm wrestling\",abcdefghijk,0,10,val,0").unwrap();
         writeln!(csv, "yoga,lost,0,10,val,0").unwrap();
-        let options = KineticsOptions {
-            common: bench.from(),
-            val_csv: Some(bench.path("val.csv")),
-            ..KineticsOptions::default()
-        };
-        let path = prepare_kinetics400(&options, &bench.place()).unwrap();
+        let options = bench.own_clips();
+        let path = prepare("kinetics400", &options, &bench.place()).unwrap();
         let manifest = Manifest::load(&path).unwrap();
         assert_eq!((manifest.clips().len(), manifest.classes().len()), (1, 1));
         assert!(manifest.file(&manifest.clips()[0]).is_file());

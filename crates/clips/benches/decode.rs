@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clips::{Ahead, ClipStream, Recipe, VideoFiles};
-use data::{ClassName, Clip, Manifest, Sampling, Views};
+use data::{ClassName, Manifest, Sampling, VideoEntry, Views};
 use made::{Made, make};
 use pixels::{Geometry, Resizer};
 use video::{Limits, Video};
@@ -93,13 +93,11 @@ fn clips(list: &str) -> Vec<(PathBuf, usize)> {
     text.lines().map(clip).collect()
 }
 
-fn clip(path: &Path, frames: Option<usize>) -> Clip {
-    Clip {
-        id: path.display().to_string(),
-        path: path.strip_prefix("/").unwrap_or(path).into(),
-        labels: vec![0],
-        group: None,
+fn clip(path: &Path, frames: Option<usize>) -> VideoEntry {
+    let below_root = path.strip_prefix("/").unwrap_or(path);
+    VideoEntry {
         frames,
+        ..VideoEntry::new(path.display().to_string(), below_root, vec![0])
     }
 }
 

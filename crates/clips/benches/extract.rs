@@ -14,7 +14,7 @@ use clips::{
     Ahead, Backbone, ClipStream, Ended, Extractor, Interrupt, Precision, Recipe, VideoFiles,
     to_tensor,
 };
-use data::formats::{Missing, ReadOptions, ucf101};
+use data::formats::{Format, Missing, ReadOptions};
 use data::{Sampling, Views};
 use tch::{Device, Tensor};
 
@@ -33,7 +33,9 @@ fn main() {
         missing: Missing::Allow,
         ..ReadOptions::default()
     };
-    let found = ucf101(videos.as_ref(), lists.as_ref(), options).expect("UCF-101");
+    let format = Format::named("ucf101").expect("registered");
+    let found = format.read(videos.as_ref(), Some(lists.as_ref()), options);
+    let found = found.expect("UCF-101");
     let manifest = Arc::new(found.manifest);
     let count = clips.parse().expect("a number");
     // Spread over the classes.

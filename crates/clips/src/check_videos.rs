@@ -90,7 +90,7 @@ struct Checked {
 }
 
 impl Checked {
-    fn undecodable(clip: &data::Clip, path: &Path) -> Self {
+    fn undecodable(clip: &data::VideoEntry, path: &Path) -> Self {
         Self {
             id: clip.id.clone(),
             bytes: length(path),
@@ -151,7 +151,7 @@ pub fn check_videos(
         clip.is_some_and(|clip| length(&manifest.file(clip)) == entry.bytes)
     });
     let known = checked.len();
-    let clips: Vec<&data::Clip> = manifest
+    let clips: Vec<&data::VideoEntry> = manifest
         .clips()
         .iter()
         .filter(|clip| !checked.contains_key(&clip.id))

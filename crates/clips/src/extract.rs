@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clip_backbone::Usage;
-use data::{Clip, Manifest};
+use data::{Manifest, VideoEntry};
 use tch::{Kind, Tensor};
 
 use crate::backbone::Backbone;
@@ -226,7 +226,7 @@ impl Extractor<'_> {
         let mut positions = positions.to_vec();
         positions.sort_unstable();
         positions.dedup();
-        let clips: Vec<Clip> = positions
+        let clips: Vec<VideoEntry> = positions
             .iter()
             .filter_map(|position| whole.clips().get(*position).cloned())
             .collect();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clips::{Ahead, ClipError, ClipPixels, ClipSource, ClipStream, Recipe, Sample};
-use data::{ClassName, Clip, Manifest, Sampling};
+use data::{ClassName, Manifest, Sampling, VideoEntry};
 use pixels::{Augment, ColourJitter, Geometry, Picture, RandAugment};
 use random::Stream;
 use video::FrameSink;
@@ -50,13 +50,8 @@ impl ClipSource for Noise {
 }
 
 fn manifest(clips: usize) -> Arc<Manifest> {
-    let clips = (0..clips).map(|number| Clip {
-        id: format!("{number:03}"),
-        path: format!("{number}.avi").into(),
-        labels: vec![0],
-        group: None,
-        frames: None,
-    });
+    let clips = (0..clips)
+        .map(|number| VideoEntry::new(format!("{number:03}"), format!("{number}.avi"), vec![0]));
     let classes = vec![ClassName::new("noise")];
     Arc::new(Manifest::new("noise", "videos", classes, clips.collect()).unwrap())
 }

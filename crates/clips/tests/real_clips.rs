@@ -1,19 +1,25 @@
 //! From official lists to the pixels of real clips.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::path::Path;
 use std::sync::Arc;
 
 use clips::{Ahead, ClipPixels, ClipStream, Recipe, VideoFiles};
-use data::formats::{Missing, ReadOptions, hmdb51, ucf101};
+use data::formats::{Format, Missing, ReadOptions};
 use data::splits::few_shot;
 use data::{Manifest, Sampling, Views};
 use pixels::Geometry;
 use video::{Limits, Video};
 
-const ALLOW: ReadOptions = ReadOptions {
-    missing: Missing::Allow,
-    follow_links: false,
-};
+/// A registered format with its official lists, some of whose clips are here.
+fn read(name: &str, root: &Path, lists: &Path) -> Manifest {
+    let allow = ReadOptions {
+        missing: Missing::Allow,
+        follow_links: false,
+    };
+    let format = Format::named(name).unwrap();
+    format.read(root, Some(lists), allow).unwrap().manifest
+}
 
 fn recipe() -> Recipe {
     let sampling = Sampling::Segments { frames: 8 };
@@ -46,7 +52,7 @@ mod needs_shared {
             data.join("ucf8/UCF-101"),
             data.join("lists/ucfTrainTestlist"),
         );
-        let manifest = ucf101(&root, &lists, ALLOW).unwrap().manifest;
+        let manifest = read("ucf101", &root, &lists);
         let split = few_shot(&manifest, manifest.split("1").unwrap(), 16, 0).unwrap();
         assert_eq!((split.train.len(), split.test.len()), (128, 112));
 
@@ -75,9 +81,7 @@ mod needs_shared {
     fn hmdb_clips_with_odd_names_are_read() {
         let data = testkit::shared().join("data");
         let lists = data.join("lists/testTrainMulti_7030_splits");
-        let manifest = hmdb51(&data.join("hmdb-mini"), &lists, ALLOW)
-            .unwrap()
-            .manifest;
+        let manifest = read("hmdb51", &data.join("hmdb-mini"), &lists);
         let one = few_shot(&manifest, manifest.split("1").unwrap(), 1, 0).unwrap();
         assert_eq!((one.train.len(), one.test.len()), (21, 21));
         let positions: Vec<usize> = (0..manifest.clips().len()).collect();

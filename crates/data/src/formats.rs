@@ -7,25 +7,33 @@ mod folder;
 mod hmdb51;
 mod kinetics400;
 mod list;
+mod registry;
 pub(crate) mod text;
 mod ucf101;
 
 use crate::manifest::Manifest;
 
-pub use charades::{CHARADES_LISTS, charades};
 pub use class_index::read_class_index;
-pub use folder::class_folders;
-pub use hmdb51::hmdb51;
-pub use kinetics400::{KineticsLists, kinetics400};
+pub use folder::{FORMAT as CLASS_FOLDERS, class_folders};
 pub use list::clip_list;
-pub use ucf101::ucf101;
+pub use registry::{Archive, Format, Packing, Published, Reader, Shards, Source};
+
+/// Every registered data set, public ones first, then layouts of one's own videos.
+pub static FORMATS: &[&Format] = &[
+    &ucf101::FORMAT,
+    &hmdb51::FORMAT,
+    &kinetics400::FORMAT,
+    &charades::FORMAT,
+    &folder::FORMAT,
+    &list::FORMAT,
+];
 
 /// File extensions, lower case, that are taken for videos when a folder is listed.
 pub const VIDEO_EXTENSIONS: [&str; 12] = [
     "avi", "mp4", "mkv", "webm", "mov", "m4v", "mpg", "mpeg", "wmv", "flv", "3gp", "ts",
 ];
 
-/// What to do about clips that a list names and the disk does not have.
+/// The treatment of clips that a list names and the disk does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Missing {
     /// An error that counts them.
@@ -47,7 +55,7 @@ pub struct ReadOptions {
     pub follow_links: bool,
 }
 
-/// A manifest, and what reading it brought to light.
+/// A manifest, and remarks from reading it.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The data set.
@@ -56,6 +64,6 @@ pub struct Found {
     pub listed: usize,
     /// Ids of those that are not on disk.
     pub missing: Vec<String>,
-    /// What the reader recognised or left out, a sentence each.
+    /// Recognised or left out by the reader, a sentence each.
     pub notes: Vec<String>,
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod class_name;
+mod dataset;
 mod error;
 pub mod formats;
 mod manifest;
@@ -10,8 +11,9 @@ pub mod splits;
 mod views;
 
 pub use class_name::{ClassName, NameStyle};
+pub use dataset::{Dataset, DatasetOptions};
 pub use error::{Error, Result};
-pub use manifest::{Clip, Manifest};
+pub use manifest::{Manifest, VideoEntry};
 pub use sampler::Sampling;
 pub use skip_list::SkipList;
 pub use splits::Split;

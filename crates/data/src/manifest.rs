@@ -16,20 +16,35 @@ const FORMAT: u32 = 1;
 
 /// One clip of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Clip {
+pub struct VideoEntry {
     /// Names the clip within its data set; unique.
     pub id: String,
     /// Where it lies, relative to the manifest's root.
     pub path: PathBuf,
-    /// What it shows: indices into [`Manifest::classes`], at least one.
+    /// The classes it shows: indices into [`Manifest::classes`], at least one.
     pub labels: Vec<usize>,
-    /// Clips of one group were cut from one recording and must not be parted by a split.
+    /// Clips of one group were cut from one recording; a split keeps them on one side.
     pub group: Option<String>,
     /// Frames that can be decoded, where they have been counted.
     pub frames: Option<usize>,
+    /// A sentence about this very clip, where the data set has one.
+    pub caption: Option<String>,
 }
 
-impl Clip {
+impl VideoEntry {
+    /// A clip of `labels`, with neither group, frame count nor caption.
+    #[must_use]
+    pub fn new(id: impl Into<String>, path: impl Into<PathBuf>, labels: Vec<usize>) -> Self {
+        Self {
+            id: id.into(),
+            path: path.into(),
+            labels,
+            group: None,
+            frames: None,
+            caption: None,
+        }
+    }
+
     /// The first (for most data sets the only) label.
     #[must_use]
     pub fn label(&self) -> usize {
@@ -47,7 +62,7 @@ pub struct Manifest {
     dataset: String,
     root: PathBuf,
     classes: Vec<ClassName>,
-    clips: Vec<Clip>,
+    clips: Vec<VideoEntry>,
     splits: Vec<Split>,
 }
 
@@ -61,7 +76,7 @@ impl Manifest {
         dataset: impl Into<String>,
         root: impl Into<PathBuf>,
         classes: Vec<ClassName>,
-        mut clips: Vec<Clip>,
+        mut clips: Vec<VideoEntry>,
     ) -> Result<Self> {
         let dataset = dataset.into();
         let fail = |what: String| Error::Manifest {
@@ -84,7 +99,7 @@ impl Manifest {
             if let [a, b] = pair
                 && a.id == b.id
             {
-                return Err(fail(format!("clip '{}' is there twice", a.id)));
+                return Err(fail(format!("clip '{}' appears twice", a.id)));
             }
         }
         for clip in &clips {
@@ -132,7 +147,7 @@ impl Manifest {
         if self.splits.iter().any(|other| other.name == split.name) {
             return Err(Error::Split {
                 split: split.name,
-                what: "is there twice".into(),
+                what: "appears twice".into(),
             });
         }
         self.splits.push(split);
@@ -159,7 +174,7 @@ impl Manifest {
 
     /// The clips, sorted by id.
     #[must_use]
-    pub fn clips(&self) -> &[Clip] {
+    pub fn clips(&self) -> &[VideoEntry] {
         &self.clips
     }
 
@@ -210,7 +225,7 @@ impl Manifest {
 
     /// The clip's file.
     #[must_use]
-    pub fn file(&self, clip: &Clip) -> PathBuf {
+    pub fn file(&self, clip: &VideoEntry) -> PathBuf {
         self.root.join(&clip.path)
     }
 
@@ -228,7 +243,7 @@ impl Manifest {
 
     /// SHA-256, in hex, of the data set's name, classes, and each clip's id, path, labels
     /// and group. Neither the root (data may move) nor frame counts (they are found out
-    /// later) change it.
+    /// later) nor captions change it.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
@@ -333,6 +348,8 @@ struct WireClip {
     group: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     frames: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    caption: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -375,6 +392,7 @@ impl Wire {
                         .collect(),
                     group: clip.group.clone(),
                     frames: clip.frames,
+                    caption: clip.caption.clone(),
                 })
                 .collect(),
             splits: manifest
@@ -409,12 +427,13 @@ impl Wire {
                     })
                 })
                 .collect::<Result<Vec<_>>>()?;
-            clips.push(Clip {
+            clips.push(VideoEntry {
                 id: clip.id,
                 path: clip.path.into(),
                 labels,
                 group: clip.group,
                 frames: clip.frames,
+                caption: clip.caption,
             });
         }
         let root = if self.root.is_absolute() {

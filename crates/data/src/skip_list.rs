@@ -1,4 +1,4 @@
-//! Clips known to be bad: what a check of all videos writes and the loader leaves out.
+//! Clips known to be bad: a check of all videos writes the list, the loader leaves them out.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ impl SkipList {
         Self::default()
     }
 
-    /// Adds a clip. Line breaks and tabs in the reason become blanks.
+    /// Adds a clip. Line breaks and tabs in the reason become spaces.
     pub fn insert(&mut self, id: impl Into<String>, reason: &str) {
         let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
         self.0.insert(id.into(), reason);

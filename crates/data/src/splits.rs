@@ -27,7 +27,7 @@ pub struct Split {
 }
 
 impl Split {
-    /// Refuses positions that do not exist, that repeat, or that stand on both sides.
+    /// Refuses positions that do not exist, that repeat, or that are on both sides.
     ///
     /// # Errors
     /// One of these, naming the clip.

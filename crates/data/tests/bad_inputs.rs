@@ -3,14 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use data::formats::{
-    Found, KineticsLists, Missing, ReadOptions, class_folders, clip_list, hmdb51, kinetics400,
-    read_class_index, ucf101,
+    Format, Found, Missing, ReadOptions, class_folders, clip_list, read_class_index,
 };
 use data::splits::{few_shot, read_published};
-use data::{ClassName, Clip, Manifest, SkipList, Split};
+use data::{ClassName, Manifest, SkipList, Split, VideoEntry};
 use tempfile::TempDir;
 
 struct Place(TempDir);
@@ -33,6 +32,11 @@ impl Place {
 
     fn path(&self, path: &str) -> PathBuf {
         self.0.path().join(path)
+    }
+
+    /// A registered format, of `root` and `lists`.
+    fn read(&self, name: &str, options: ReadOptions) -> data::Result<Found> {
+        Format::named(name)?.read(&self.path("root"), Some(&self.path("lists")), options)
     }
 
     fn list(&self, options: ReadOptions) -> data::Result<Found> {
@@ -236,8 +240,7 @@ fn folders() {
 }
 
 fn ucf(files: &[(&str, &str)]) -> data::Result<Found> {
-    let place = Place::with(files);
-    ucf101(&place.path("root"), &place.path("lists"), UNCHECKED)
+    Place::with(files).read("ucf101", UNCHECKED)
 }
 
 #[test]
@@ -270,10 +273,7 @@ fn ucf_lists() {
 
 #[test]
 fn hmdb_lists() {
-    let hmdb = |files: &[(&str, &str)]| {
-        let place = Place::with(files);
-        hmdb51(&place.path("root"), &place.path("lists"), UNCHECKED)
-    };
+    let hmdb = |files: &[(&str, &str)]| Place::with(files).read("hmdb51", UNCHECKED);
     let run = |text| ("lists/run_test_split1.txt", text);
     refused(
         hmdb(&[("lists/readme.txt", "")]),
@@ -293,12 +293,8 @@ fn hmdb_lists() {
 #[test]
 fn kinetics_lists() {
     let kinetics = |text: &str| {
-        let place = Place::with(&[("val.csv", text), ("root/x", "")]);
-        let lists = KineticsLists {
-            train: None,
-            val: Some(place.path("val.csv")),
-        };
-        kinetics400(&place.path("root"), &lists, ReadOptions::default())
+        let place = Place::with(&[("lists/val.csv", text), ("root/x", "")]);
+        place.read("kinetics400", ReadOptions::default())
     };
     let header = "label,youtube_id,time_start,time_end,split\n";
     refused(
@@ -325,18 +321,12 @@ fn kinetics_lists() {
         &["1 of 1 clips", "allow_missing"],
     );
     refused(kinetics(header), &["names no clip"]);
-    let neither = kinetics400(Path::new("."), &KineticsLists::default(), UNCHECKED);
+    let neither = Place::with(&[("lists/x", "")]).read("kinetics400", UNCHECKED);
     refused(neither, &["neither"]);
 }
 
-fn clip(id: &str, label: usize) -> Clip {
-    Clip {
-        id: id.into(),
-        path: id.into(),
-        labels: vec![label],
-        group: None,
-        frames: None,
-    }
+fn clip(id: &str, label: usize) -> VideoEntry {
+    VideoEntry::new(id, id, vec![label])
 }
 
 #[test]
@@ -345,18 +335,18 @@ fn manifests() {
     let new = |clips| Manifest::new("own", "root", classes(), clips);
     refused(
         new(vec![clip("a", 0), clip("a", 1)]),
-        &["'a' is there twice"],
+        &["'a' appears twice"],
     );
     refused(new(vec![clip("a", 2)]), &["label 2", "2 classes"]);
     refused(
-        new(vec![Clip {
+        new(vec![VideoEntry {
             labels: vec![],
             ..clip("a", 0)
         }]),
         &["no label"],
     );
     refused(
-        new(vec![Clip {
+        new(vec![VideoEntry {
             path: "../a".into(),
             ..clip("a", 0)
         }]),
@@ -394,7 +384,7 @@ fn manifests() {
     refused(manifest.split("4"), &["came without splits"]);
     let with = manifest.with_split(split(&[0], &[1])).unwrap();
     refused(with.split("4"), &["one of 1", "got 4"]);
-    refused(with.with_split(split(&[0], &[2])), &["there twice"]);
+    refused(with.with_split(split(&[0], &[2])), &["appears twice"]);
 }
 
 #[test]

@@ -6,8 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use data::formats::{
-    Found, KineticsLists, Missing, ReadOptions, charades, class_folders, clip_list, hmdb51,
-    kinetics400, read_class_index, ucf101,
+    Format, Found, Missing, ReadOptions, class_folders, clip_list, read_class_index,
 };
 use data::{Manifest, NameStyle};
 use tempfile::TempDir;
@@ -20,6 +19,11 @@ const ALLOW: ReadOptions = ReadOptions {
     missing: Missing::Allow,
     follow_links: false,
 };
+
+/// Reads a registered format.
+fn read(name: &str, root: &Path, lists: &Path, options: ReadOptions) -> data::Result<Found> {
+    Format::named(name)?.read(root, Some(lists), options)
+}
 
 fn place(files: &[(&str, &str)]) -> TempDir {
     let place = tempfile::tempdir().unwrap();
@@ -61,23 +65,23 @@ fn content(manifest: &Manifest) -> Vec<(&str, &str, Option<usize>)> {
 
 #[test]
 fn plain_lists_are_recognised() {
-    let blanks = read_list(
+    let spaces = read_list(
         "\u{feff}b.avi 10\r\na b.avi 2\r\n\r\n",
         &["b.avi", "a b.avi"],
     );
     assert_eq!(
-        content(&blanks.manifest),
+        content(&spaces.manifest),
         [("a b.avi", "2", None), ("b.avi", "10", None)]
     );
     assert!(
-        blanks
+        spaces
             .notes
             .iter()
             .any(|note| note.contains("'path label'")),
         "{:?}",
-        blanks.notes
+        spaces.notes
     );
-    let classes: Vec<_> = blanks
+    let classes: Vec<_> = spaces
         .manifest
         .classes()
         .iter()
@@ -109,9 +113,9 @@ fn plain_lists_are_recognised() {
     assert_eq!(content(&counted.manifest), [("b.avi", "run", None)]);
 
     // A comma in a path makes no CSV.
-    let blank = read_list("a,b.avi 3\n#c.avi 4\n", &["a,b.avi", "#c.avi"]);
+    let spaces = read_list("a,b.avi 3\n#c.avi 4\n", &["a,b.avi", "#c.avi"]);
     assert_eq!(
-        content(&blank.manifest),
+        content(&spaces.manifest),
         [("#c.avi", "4", None), ("a,b.avi", "3", None)]
     );
 }
@@ -209,15 +213,12 @@ fn kinetics_clips_are_found_in_every_layout() {
         ),
     ] {
         let place = place(&[
-            ("val.csv", csv),
+            ("lists/val.csv", csv),
             (&format!("root/{first}"), ""),
             (&format!("root/{second}"), ""),
         ]);
-        let lists = KineticsLists {
-            train: None,
-            val: Some(place.path().join("val.csv")),
-        };
-        let found = kinetics400(&place.path().join("root"), &lists, ALLOW).unwrap();
+        let (root, lists) = (place.path().join("root"), place.path().join("lists"));
+        let found = read("kinetics400", &root, &lists, ALLOW).unwrap();
         assert_eq!(found.missing, ["gone_000001_000002"]);
         let ids: Vec<_> = found
             .manifest
@@ -248,7 +249,7 @@ fn a_partial_copy_leaves_out_clips_and_classes() {
         ("root/HandStandPushups/v_HandstandPushups_g08_c01.avi", ""),
     ]);
     let (root, lists) = (place.path().join("root"), place.path().join("lists"));
-    let found = ucf101(&root, &lists, ALLOW).unwrap();
+    let found = read("ucf101", &root, &lists, ALLOW).unwrap();
     assert_eq!(found.listed, 3);
     assert_eq!(found.missing, ["Punch/v_Punch_g08_c01.avi"]);
     let manifest = &found.manifest;
@@ -310,7 +311,7 @@ mod needs_shared {
     fn the_official_ucf_lists_have_the_published_counts() {
         let shared = testkit::shared();
         let lists = shared.join("data/lists/ucfTrainTestlist");
-        let found = ucf101(Path::new("."), &lists, UNCHECKED).unwrap();
+        let found = read("ucf101", Path::new("."), &lists, UNCHECKED).unwrap();
         assert_eq!(
             (found.manifest.clips().len(), found.manifest.classes().len()),
             (13_320, 101)
@@ -330,7 +331,7 @@ mod needs_shared {
     fn the_official_hmdb_lists_have_the_published_counts() {
         let shared = testkit::shared();
         let lists = shared.join("data/lists/testTrainMulti_7030_splits");
-        let found = hmdb51(Path::new("."), &lists, UNCHECKED).unwrap();
+        let found = read("hmdb51", Path::new("."), &lists, UNCHECKED).unwrap();
         assert_eq!(
             (found.manifest.clips().len(), found.manifest.classes().len()),
             (6_766, 51)
@@ -347,7 +348,7 @@ mod needs_shared {
             train: None,
             val: Some(folder.join("kinetics-400_val.csv")),
         };
-        let found = kinetics400(Path::new("."), &lists, UNCHECKED).unwrap();
+        let found = read("kinetics400", Path::new("."), &lists, UNCHECKED).unwrap();
         assert_eq!(
             (found.manifest.clips().len(), found.manifest.classes().len()),
             (19_906, 400)
@@ -367,11 +368,11 @@ mod needs_shared {
             data.join("ucf8/UCF-101"),
             data.join("lists/ucfTrainTestlist"),
         );
-        let refused = ucf101(&root, &lists, ReadOptions::default())
+        let refused = read("ucf101", &root, &lists, ReadOptions::default())
             .unwrap_err()
             .to_string();
         assert!(refused.contains("13064 of 13320"), "{refused}");
-        let ucf = ucf101(&root, &lists, ALLOW).unwrap();
+        let ucf = read("ucf101", &root, &lists, ALLOW).unwrap();
         assert_eq!(
             (ucf.manifest.clips().len(), ucf.manifest.classes().len()),
             (256, 8)
@@ -380,7 +381,7 @@ mod needs_shared {
         assert_eq!((split.train.len(), split.test.len()), (144, 112));
 
         let lists = data.join("lists/testTrainMulti_7030_splits");
-        let hmdb = hmdb51(&data.join("hmdb-mini"), &lists, ALLOW).unwrap();
+        let hmdb = read("hmdb51", &data.join("hmdb-mini"), &lists, ALLOW).unwrap();
         assert_eq!(
             (hmdb.manifest.clips().len(), hmdb.manifest.classes().len()),
             (42, 21)
@@ -414,7 +415,7 @@ fn a_video_of_charades_shows_every_action_in_it() {
          EMPTY,YGQ0,Bedroom,5,7,Yes,x,x,x,,20.00\n",
         "46GP8,HR43,Kitchen,6,7,No,x,x,x,c001 11.90 21.20,24.83\n",
     );
-    let found = charades(Path::new("videos"), lists.path(), UNCHECKED).unwrap();
+    let found = read("charades", Path::new("videos"), lists.path(), UNCHECKED).unwrap();
     let manifest = &found.manifest;
     let clips: Vec<(&str, &[usize])> = manifest
         .clips()
@@ -451,7 +452,7 @@ fn wrong_annotations_of_charades_name_their_line() {
         ("c002 0.0 NaN", "'NaN'"),
     ] {
         let lists = charades_lists(&row("c000 0 1"), &row(actions));
-        let error = charades(Path::new("videos"), lists.path(), UNCHECKED).unwrap_err();
+        let error = read("charades", Path::new("videos"), lists.path(), UNCHECKED).unwrap_err();
         let error = error.to_string();
         assert!(
             error.contains(said) && error.contains("test.csv"),
@@ -459,8 +460,8 @@ fn wrong_annotations_of_charades_name_their_line() {
         );
     }
     let lists = charades_lists("../../x,S,x,1,1,Yes,x,x,x,c000 0 1,1.0\n", "");
-    assert!(charades(Path::new("videos"), lists.path(), UNCHECKED).is_err());
+    assert!(read("charades", Path::new("videos"), lists.path(), UNCHECKED).is_err());
     // The same video on both sides.
     let lists = charades_lists(&row("c000 0 1"), &row("c000 0 1"));
-    assert!(charades(Path::new("videos"), lists.path(), UNCHECKED).is_err());
+    assert!(read("charades", Path::new("videos"), lists.path(), UNCHECKED).is_err());
 }

@@ -4,27 +4,40 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-use data::formats::{Missing, ReadOptions, hmdb51, ucf101};
+use data::formats::{Format, Missing, ReadOptions};
 use data::splits::{base_to_novel, few_shot, half_classes, read_published};
-use data::{ClassName, Clip, Manifest, Split};
+use data::{ClassName, Manifest, Split, VideoEntry};
 use proptest::prelude::*;
 use proptest::sample::SizeRange;
+
+/// Reads a registered format by its official lists alone.
+fn read(name: &str, lists: &Path) -> Manifest {
+    let options = ReadOptions {
+        missing: Missing::Unchecked,
+        follow_links: false,
+    };
+    let format = Format::named(name).unwrap();
+    format
+        .read(Path::new(""), Some(lists), options)
+        .unwrap()
+        .manifest
+}
 
 /// A data set whose class `c` has `sizes[c]` clips, the last of them for tests.
 fn manifest(sizes: &[usize], shuffled: u64) -> (Manifest, Split) {
     let classes = (0..sizes.len())
         .map(|class| ClassName::new(format!("class {class}")))
         .collect();
-    let mut clips: Vec<Clip> = sizes
+    let mut clips: Vec<VideoEntry> = sizes
         .iter()
         .enumerate()
         .flat_map(|(class, size)| {
-            (0..*size).map(move |number| Clip {
-                id: format!("{class}/v_g{:02}_{number}.avi", number / 2),
-                path: format!("{class}/{number}.avi").into(),
-                labels: vec![class],
-                group: Some(format!("{class}/{}", number / 2)),
-                frames: None,
+            (0..*size).map(move |number| {
+                let id = format!("{class}/v_g{:02}_{number}.avi", number / 2);
+                VideoEntry {
+                    group: Some(format!("{class}/{}", number / 2)),
+                    ..VideoEntry::new(id, format!("{class}/{number}.avi"), vec![class])
+                }
             })
         })
         .collect();
@@ -164,16 +177,8 @@ mod needs_shared {
     fn published_few_shot_lists_load_with_their_counts() {
         let shared = testkit::shared();
         let lists = lists(&shared);
-        let ucf = ucf101(Path::new(""), &lists.join("ucfTrainTestlist"), UNCHECKED)
-            .unwrap()
-            .manifest;
-        let hmdb = hmdb51(
-            Path::new(""),
-            &lists.join("testTrainMulti_7030_splits"),
-            UNCHECKED,
-        )
-        .unwrap()
-        .manifest;
+        let ucf = read("ucf101", &lists.join("ucfTrainTestlist"));
+        let hmdb = read("hmdb51", &lists.join("testTrainMulti_7030_splits"));
         for (name, manifest) in [("ucf101", &ucf), ("hmdb51", &hmdb)] {
             let folder = lists.join("few-shot").join(name);
             let official = manifest.split("1").unwrap();
@@ -207,16 +212,8 @@ mod needs_shared {
     fn our_halves_are_the_published_ones() {
         let shared = testkit::shared();
         let lists = lists(&shared);
-        let ucf = ucf101(Path::new(""), &lists.join("ucfTrainTestlist"), UNCHECKED)
-            .unwrap()
-            .manifest;
-        let hmdb = hmdb51(
-            Path::new(""),
-            &lists.join("testTrainMulti_7030_splits"),
-            UNCHECKED,
-        )
-        .unwrap()
-        .manifest;
+        let ucf = read("ucf101", &lists.join("ucfTrainTestlist"));
+        let hmdb = read("hmdb51", &lists.join("testTrainMulti_7030_splits"));
         for (name, manifest, sizes) in [
             ("ucf_splits", &ucf, [5_385, 2_088, 1_695]),
             ("hmdb_splits", &hmdb, [1_820, 780, 750]),

@@ -15,8 +15,7 @@ use clips::Precision;
 
 use crate::{Error, Result};
 pub use sections::{
-    Backbone, Data, DatasetKind, Model, Protocol, ProtocolKind, Source, StartHead, System, Train,
-    Unsplit,
+    Backbone, Data, Model, Protocol, ProtocolKind, Source, StartHead, System, Train, Unsplit,
 };
 
 /// Everything that decides a run's result.

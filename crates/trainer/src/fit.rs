@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use data::{Manifest, Split};
+use data::{Dataset, Manifest, Split};
 use random::Stream;
 
 use crate::config::Unsplit;
-use crate::dataset::Dataset;
 use crate::{Error, Result};
 
 /// The name of the split that holds clips out.
@@ -110,15 +109,15 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
-    use data::{ClassName, Clip, NameStyle, SkipList};
+    use data::{ClassName, NameStyle, SkipList, VideoEntry};
 
     fn dataset(sizes: &[usize]) -> Dataset {
-        let clip = |class: usize, number: usize| Clip {
-            id: format!("c{class}/{number}.mp4"),
-            path: format!("c{class}/{number}.mp4").into(),
-            labels: vec![class],
-            group: (class == 0).then(|| format!("group {}", number / 2)),
-            frames: None,
+        let clip = |class: usize, number: usize| {
+            let path = format!("c{class}/{number}.mp4");
+            VideoEntry {
+                group: (class == 0).then(|| format!("group {}", number / 2)),
+                ..VideoEntry::new(path.clone(), path, vec![class])
+            }
         };
         let clips = sizes
             .iter()

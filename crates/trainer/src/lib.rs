@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 pub mod config;
-pub mod dataset;
 pub mod engine;
 mod error;
 pub mod evaluate;

@@ -8,9 +8,10 @@ mod lines;
 use std::path::Path;
 
 use clap::ValueEnum;
+use data::formats::Format;
 use models::{Parts, Preset};
 
-use crate::config::{Change, Checked, Config, DatasetKind, ProtocolKind, System};
+use crate::config::{Change, Checked, Config, ProtocolKind, System};
 use crate::{Error, Result};
 use lines::{Line, Model, Way};
 
@@ -191,8 +192,8 @@ impl Cell {
         };
         let apply = |config: &mut Config| {
             self.apply(config);
-            if let (None, Some(kind)) = (file, self.trained_on().kind()) {
-                config.data.layout = kind;
+            if let (None, Some(layout)) = (file, self.trained_on().layout()) {
+                config.data.layout = layout;
             }
         };
         let change = Change {
@@ -246,14 +247,9 @@ impl Cell {
 }
 
 impl Reported {
-    fn kind(self) -> Option<DatasetKind> {
-        match self {
-            Self::Hmdb51 => Some(DatasetKind::Hmdb51),
-            Self::Ucf101 => Some(DatasetKind::Ucf101),
-            Self::Kinetics400 => Some(DatasetKind::Kinetics400),
-            Self::Charades => Some(DatasetKind::Charades),
-            Self::Other => None,
-        }
+    /// Its layout in the registry of data sets.
+    fn layout(self) -> Option<&'static Format> {
+        Format::named(self.to_possible_value()?.get_name()).ok()
     }
 }
 
@@ -431,7 +427,7 @@ mod tests {
         );
         assert_eq!((k400.train.epochs, k400.train.min_steps), (10, 1));
         assert_eq!(k400.protocol.views, Views::FOUR_BY_THREE);
-        assert_eq!(k400.data.layout, DatasetKind::Kinetics400);
+        assert_eq!(k400.data.layout.name, "kinetics400");
         let cell = Cell::named("table8/ucf101/closed-set-mmb-map-mcb").unwrap();
         let with = |keys: &[&str]| {
             let keys: Vec<String> = keys.iter().map(|key| (*key).into()).collect();

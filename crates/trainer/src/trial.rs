@@ -5,11 +5,10 @@ mod draws;
 use std::collections::BTreeMap;
 
 use data::splits::{base_to_novel, few_shot, half_classes};
-use data::{Manifest, Split};
+use data::{Dataset, Manifest, Split};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Protocol, ProtocolKind};
-use crate::dataset::Dataset;
 use crate::{Error, Result};
 use random::{Purpose, StepStream};
 
@@ -174,14 +173,20 @@ pub fn split_of(protocol: &Protocol, dataset: &Dataset) -> Result<Split> {
             got: "refuse".into(),
         });
     }
-    dataset.split(&split_name(&dataset.manifest, protocol.split))
+    Ok(dataset.split(&split_name(&dataset.manifest, protocol.split))?)
 }
 
-/// The manifest's name of official split `number`; Kinetics has one, named "val".
+/// The manifest's name of official split `number`. Where names are not numbers, it counts them;
+/// Kinetics has one, named "val".
 pub fn split_name(manifest: &Manifest, number: usize) -> String {
+    let name = number.to_string();
     match manifest.splits() {
         [only] => only.name.clone(),
-        _ => number.to_string(),
+        splits if splits.iter().any(|split| split.name == name) => name,
+        splits => splits
+            .get(number.saturating_sub(1))
+            .filter(|split| split.name.parse::<usize>().is_err())
+            .map_or(name, |split| split.name.clone()),
     }
 }
 

@@ -4,15 +4,17 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
-use data::Manifest;
+use clap::builder::PossibleValuesParser;
+use data::formats::Format;
+use data::{Dataset, Manifest};
 
 use crate::{Error, Result, workspace};
 
-/// What is checked.
+/// The data set to check.
 #[derive(Debug, Clone, clap::Args)]
 pub struct CheckOptions {
-    /// The prepared data set: ucf101, hmdb51, kinetics400 or charades
-    #[arg(value_parser = ["ucf101", "hmdb51", "kinetics400", "charades"])]
+    /// The prepared data set
+    #[arg(value_parser = PossibleValuesParser::new(published()))]
     pub dataset: String,
 
     /// Its folder [default: datasets/media/NAME in the workspace]
@@ -43,14 +45,21 @@ pub fn check_videos(options: &CheckOptions) -> Result<u8> {
         .unwrap_or(1))
 }
 
+fn published() -> Vec<&'static str> {
+    Format::published().map(|(format, _)| format.name).collect()
+}
+
 fn command(options: &CheckOptions) -> Result<Command> {
     let name = &options.dataset;
     let root = super::place_of(options.root.as_deref(), name)?;
-    let path = root.join("manifest.json");
+    let path = root.join(Dataset::MANIFEST);
     if !path.exists() {
         return Err(Error::Parse {
             what: root.display().to_string(),
-            reason: format!("holds no manifest.json; first run cargo xtask prepare-{name}"),
+            reason: format!(
+                "holds no {}; first run cargo xtask prepare-{name}",
+                Dataset::MANIFEST
+            ),
         });
     }
     Manifest::load(&path)?;
@@ -67,7 +76,7 @@ fn command(options: &CheckOptions) -> Result<Command> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use data::{ClassName, Clip};
+    use data::{ClassName, VideoEntry};
 
     #[test]
     fn a_prepared_data_set_is_needed_and_named_to_the_product() {
@@ -80,13 +89,7 @@ mod tests {
         let error = command(&options).unwrap_err().to_string();
         assert!(error.contains("cargo xtask prepare-ucf101"), "{error}");
 
-        let clip = Clip {
-            id: "a".into(),
-            path: "a.avi".into(),
-            labels: vec![0],
-            group: None,
-            frames: None,
-        };
+        let clip = VideoEntry::new("a", "a.avi", vec![0]);
         let videos = folder.path().join("UCF-101");
         let manifest =
             Manifest::new("ucf101", &videos, vec![ClassName::new("run")], vec![clip]).unwrap();

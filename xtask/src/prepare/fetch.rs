@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use data::formats::{Archive, Packing};
 use hub::{Promise, Wanted};
 
 use super::Workplace;
@@ -21,20 +22,24 @@ pub(super) struct Offered {
     pub(super) unpacked: u64,
 }
 
-/// The files from `folder`.
+/// The archives in `folder`.
 ///
 /// # Errors
 /// Some are not there; the error names all of them.
-pub(super) fn from_folder(folder: &Path, names: &[&str]) -> Result<Vec<PathBuf>> {
-    let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
-    let absent: Vec<&str> = names
-        .iter()
-        .zip(&paths)
-        .filter(|(_, path)| !path.is_file())
-        .map(|(name, _)| *name)
-        .collect();
+pub(super) fn from_folder(folder: &Path, archives: &[&Archive]) -> Result<Vec<PathBuf>> {
+    let mut absent = Vec::new();
+    for archive in archives {
+        let name = match archive.packing {
+            Packing::CutTar => format!("{}-00", archive.file),
+            _ => archive.file.into(),
+        };
+        if !folder.join(&name).is_file() {
+            absent.push(name);
+        }
+    }
     if absent.is_empty() {
-        return Ok(paths);
+        let paths = archives.iter().map(|archive| folder.join(archive.file));
+        return Ok(paths.collect());
     }
     Err(Error::Parse {
         what: folder.display().to_string(),
@@ -108,7 +113,7 @@ pub(super) fn check_room(folder: &Path, need: u64) -> Result<()> {
     })
 }
 
-/// What the server says of the size, where it does.
+/// The size that the server states, where it does.
 pub(super) fn size_of(place: &Workplace, url: &str) -> Result<Option<u64>> {
     let head = place.client.head(url, None)?;
     let length = head

@@ -4,31 +4,28 @@
 //! whose result is there is not done again. So an interrupted run is continued by
 //! running the same command, and a finished one does nothing.
 
-mod charades;
+mod archives;
 mod check_videos;
+mod command;
 mod fetch;
-mod hmdb51;
-mod kinetics400;
-mod ucf101;
+mod shards;
 mod unpack;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use data::Manifest;
-use data::formats::{Found, Missing, ReadOptions};
+use data::formats::{Format, Source};
+use data::{Dataset, DatasetOptions, Manifest};
 use hub::Client;
 
 use crate::places::make_folder;
 use crate::{Error, Result, progress, workspace};
 
-pub use charades::prepare_charades;
 pub use check_videos::{CheckOptions, check_videos};
-pub use hmdb51::prepare_hmdb51;
-pub use kinetics400::{KineticsOptions, Part, prepare_kinetics400};
-pub use ucf101::prepare_ucf101;
+pub use command::Prepare;
+pub use shards::{Part, ShardOptions};
 
-/// What every data set is prepared with.
+/// The options of every data set.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Options {
     /// Folder of the data set [default: datasets/media/NAME in the workspace]
@@ -46,9 +43,21 @@ pub struct Options {
     /// Accept that listed clips are not there; they are counted and left out
     #[arg(long)]
     pub allow_missing: bool,
+
+    /// For data sets of shards.
+    #[arg(skip)]
+    pub shards: ShardOptions,
 }
 
-/// What the commands work with: the network, and the programs that unpack.
+impl Options {
+    /// The mirror's address, or the official one.
+    fn address<'a>(&'a self, official: &'a str) -> &'a str {
+        let url = self.url.as_deref().unwrap_or(official);
+        url.trim_end_matches('/')
+    }
+}
+
+/// The commands' surroundings: the network, and the programs that unpack.
 #[derive(Debug)]
 pub struct Workplace {
     /// Downloads.
@@ -68,11 +77,77 @@ impl Workplace {
     }
 }
 
-/// The data set's folder, made where it is not there.
-fn root_of(options: &Options, name: &str) -> Result<PathBuf> {
-    let root = place_of(options.root.as_deref(), name)?;
+/// Fetches, unpacks and lists a public data set. Answers with the manifest's path.
+///
+/// # Errors
+/// The format is not one of a public data set; no network or room; damaged or hostile archives;
+/// no program for `.rar`; lists that contradict each other; missing clips where they are not
+/// allowed.
+pub fn prepare(format: &'static Format, options: &Options, place: &Workplace) -> Result<PathBuf> {
+    let Some(published) = &format.published else {
+        return Err(Error::Parse {
+            what: format.title.into(),
+            reason: "there is nothing to prepare".into(),
+        });
+    };
+    let root = place_of(options.root.as_deref(), format.name)?;
     make_folder(&root)?;
-    Ok(root)
+    let path = root.join(Dataset::MANIFEST);
+    if path.exists() {
+        let manifest = Manifest::load(&path)?;
+        eprintln!(
+            "{}; delete {} to list them anew",
+            summary(&manifest),
+            path.display()
+        );
+        return Ok(path);
+    }
+    let ((videos, lists), lossy) = match &published.source {
+        Source::Archives { url, videos, lists } => {
+            if url.is_none() && options.from.is_none() {
+                return Err(Error::Parse {
+                    what: format.title.into(),
+                    reason: format!(
+                        "is offered to registered users at {}; name the folder of its archives \
+                         with --from",
+                        published.url
+                    ),
+                });
+            }
+            let url = options.address(url.unwrap_or_default());
+            let found = archives::unpacked(videos, lists, url, options, place, &root)?;
+            (found, false)
+        }
+        Source::Shards(shards) => (shards::unpacked(shards, options, place, &root)?, true),
+    };
+    let dataset = Dataset::read(&DatasetOptions {
+        lists: Some(lists),
+        allow_missing: lossy || options.allow_missing,
+        ..DatasetOptions::new(format, videos)
+    })?;
+    dataset.manifest.save(&path)?;
+    for note in &dataset.notes {
+        eprintln!("{note}");
+    }
+    for split in dataset.manifest.splits() {
+        eprintln!(
+            "split {}: {} training, {} test clips",
+            split.name,
+            split.train.len(),
+            split.test.len()
+        );
+    }
+    eprintln!("{}", summary(&dataset.manifest));
+    Ok(path)
+}
+
+fn summary(manifest: &Manifest) -> String {
+    format!(
+        "{}: {} clips of {} classes",
+        manifest.dataset(),
+        manifest.clips().len(),
+        manifest.classes().len()
+    )
 }
 
 /// Where the data set lies, or will lie.
@@ -82,57 +157,4 @@ fn place_of(root: Option<&Path>, name: &str) -> Result<PathBuf> {
         Path::to_path_buf,
     );
     std::path::absolute(&root).map_err(Error::io("find", &root))
-}
-
-/// The manifest of an earlier run, which leaves nothing to do.
-fn prepared(root: &Path) -> Result<Option<PathBuf>> {
-    let path = root.join("manifest.json");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let manifest = Manifest::load(&path)?;
-    eprintln!(
-        "{} is prepared: {} clips of {} classes; delete {} to list them anew",
-        manifest.dataset(),
-        manifest.clips().len(),
-        manifest.classes().len(),
-        path.display()
-    );
-    Ok(Some(path))
-}
-
-fn read_options(allow_missing: bool) -> ReadOptions {
-    let missing = if allow_missing {
-        Missing::Allow
-    } else {
-        Missing::Refuse
-    };
-    ReadOptions {
-        missing,
-        follow_links: false,
-    }
-}
-
-/// Writes the manifest and says what is in it.
-fn finish(root: &Path, found: &Found) -> Result<PathBuf> {
-    let path = root.join("manifest.json");
-    found.manifest.save(&path)?;
-    for note in &found.notes {
-        eprintln!("{note}");
-    }
-    for split in found.manifest.splits() {
-        eprintln!(
-            "split {}: {} training, {} test clips",
-            split.name,
-            split.train.len(),
-            split.test.len()
-        );
-    }
-    eprintln!(
-        "{}: {} clips of {} classes",
-        found.manifest.dataset(),
-        found.manifest.clips().len(),
-        found.manifest.classes().len()
-    );
-    Ok(path)
 }

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -123,33 +123,51 @@ fn rar_with(name: &str, program: &Path, archive: &Path, into: &Path) -> Result<(
     only_files(archive, into)
 }
 
-/// Unpacks the regular files of a `.tar` or `.tar.gz` into `into`, which is made anew.
+/// The pieces `<archive>-00`, `-01` and so on of an archive that was cut.
+pub(super) fn pieces(archive: &Path) -> Vec<PathBuf> {
+    let piece = |number: u32| {
+        let mut name = archive.as_os_str().to_owned();
+        name.push(format!("-{number:02}"));
+        PathBuf::from(name)
+    };
+    (0..)
+        .map(piece)
+        .take_while(|piece| piece.is_file())
+        .collect()
+}
+
+/// Unpacks the regular files of a tar, compressed by gzip or not, into `into`, which is made
+/// anew. Its content is that of `files` one after the other.
 ///
 /// # Errors
 /// The archive is damaged or cut short, or holds links, devices, names that leave the
 /// folder or come twice; then nothing of it is left.
-pub(super) fn tar(archive: &Path, into: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn tar(archive: &Path, files: &[PathBuf], into: &Path) -> Result<Vec<PathBuf>> {
     fresh(into)?;
-    let outcome = tar_entries(archive, into);
+    let outcome = tar_entries(archive, files, into);
     if outcome.is_err() {
         let _ = fs::remove_dir_all(into);
     }
     outcome
 }
 
-fn tar_entries(archive: &Path, into: &Path) -> Result<Vec<PathBuf>> {
+fn tar_entries(archive: &Path, files: &[PathBuf], into: &Path) -> Result<Vec<PathBuf>> {
     let broken = |reason: String| Error::Archive {
         path: archive.into(),
         reason,
     };
-    let file = File::open(archive).map_err(Error::io("open", archive))?;
-    let mut reader: Box<dyn Read> = Box::new(BufReader::with_capacity(1 << 20, file));
-    if archive
-        .extension()
-        .is_some_and(|extension| extension == "gz" || extension == "tgz")
-    {
-        reader = Box::new(MultiGzDecoder::new(reader));
+    let mut whole: Box<dyn Read> = Box::new(std::io::empty());
+    for file in files {
+        whole = Box::new(whole.chain(File::open(file).map_err(Error::io("open", file))?));
     }
+    let mut reader = BufReader::with_capacity(1 << 20, whole);
+    let start = reader
+        .fill_buf()
+        .map_err(|error| broken(error.to_string()))?;
+    let reader: Box<dyn Read> = match start {
+        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(reader)),
+        _ => Box::new(reader),
+    };
     let mut tar = tar::Archive::new(reader);
     let mut files = Vec::new();
     for entry in tar.entries().map_err(|error| broken(error.to_string()))? {
@@ -167,7 +185,7 @@ fn tar_entries(archive: &Path, into: &Path) -> Result<Vec<PathBuf>> {
         }
         if !kind.is_file() && !kind.is_contiguous() {
             return Err(broken(format!(
-                "entry '{}' is a link or no regular file; nothing was unpacked",
+                "entry '{}' is a link or not a regular file; nothing was unpacked",
                 path.display()
             )));
         }
@@ -314,7 +332,7 @@ fn only_files(archive: &Path, folder: &Path) -> Result<()> {
                 return Err(Error::Archive {
                     path: archive.into(),
                     reason: format!(
-                        "entry '{}' is a link or no regular file; nothing of it was kept",
+                        "entry '{}' is a link or not a regular file; nothing of it was kept",
                         path.file_name().unwrap_or_default().display()
                     ),
                 });

@@ -2,62 +2,90 @@
 //! video.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::collect::{At, Collector, Entry};
+use super::collect::{At, Collector};
+use super::registry::{Archive, Format, Packing, Published, Reader, Source};
 use super::{Found, ReadOptions, text};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
+use crate::manifest::VideoEntry;
 
-/// The official annotation files in the folder of lists.
-pub const CHARADES_LISTS: [&str; 3] = [
+pub(super) static FORMAT: Format = Format {
+    name: "charades",
+    title: "Charades",
+    reader: Reader::Official(read),
+    published: Some(Published {
+        clips: "9,848 `.mp4`",
+        classes: 157,
+        several_labels: true,
+        splits: "7,985 / 1,863",
+        terms: "non-commercial use",
+        citation: "Sigurdsson et al., ECCV 2016",
+        url: "https://prior.allenai.org/projects/charades",
+        source: Source::Archives {
+            url: Some("https://ai2-public-datasets.s3-us-west-2.amazonaws.com/charades"),
+            videos: Archive {
+                file: "Charades_v1_480.zip",
+                packing: Packing::Zip(&[".mp4"]),
+                folder: "Charades_v1_480",
+                room: 1,
+            },
+            lists: Archive {
+                file: "Charades.zip",
+                packing: Packing::Zip(&LISTS),
+                folder: "Charades",
+                room: 1,
+            },
+        },
+    }),
+};
+
+/// The official annotation files.
+const LISTS: [&str; 3] = [
     "Charades_v1_classes.txt",
     "Charades_v1_train.csv",
     "Charades_v1_test.csv",
 ];
 
-/// Reads Charades: `root/<id>.mp4`, and in `lists` the official `Charades_v1_classes.txt`
+/// Reads `root/<id>.mp4`, and in `lists` the official `Charades_v1_classes.txt`
 /// (`c000 Holding some clothes`), `Charades_v1_train.csv` and `Charades_v1_test.csv`, whose
-/// column `actions` holds `class start end` triples in seconds, parted by `;`.
+/// column `actions` holds `class start end` triples in seconds, separated by `;`.
 ///
 /// A clip is a whole video and shows every class that occurs in it; start and end are checked
-/// and not kept. A video without an action is left out and counted, as the official
-/// evaluation passes it over. The split is named "test".
+/// and not kept. A video without an action is left out and counted, as in the official
+/// evaluation. The split is named "test".
 ///
 /// # Errors
 /// Lists that are absent, malformed or contradict each other, and what `options` refuses.
-pub fn charades(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
-    let [class_list, train, test] = CHARADES_LISTS.map(|name| lists.join(name));
+fn read(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
+    let [class_list, train, test] = LISTS.map(|name| lists.join(name));
     let classes = read_classes(&class_list)?;
     let numbers: HashMap<&str, usize> = classes
         .iter()
         .enumerate()
         .map(|(label, (id, _))| (id.as_str(), label))
         .collect();
-    let mut collector = Collector::new("charades", root, lists, options);
+    let mut collector = Collector::new(FORMAT.name, root, lists, options);
     let mut parts = [Vec::new(), Vec::new()];
-    let mut silent = 0;
+    let mut without = 0;
     for (list, ids) in [&train, &test].into_iter().zip(&mut parts) {
-        for row in read_rows(list, &numbers)? {
-            if row.labels.is_empty() {
-                silent += 1;
+        for (line, [id, subject, actions]) in text::csv_rows(list, ["id", "subject", "actions"])? {
+            let at = At { list, line };
+            at.check_id(&id)?;
+            let labels = labels(&actions, &numbers, at)?;
+            if labels.is_empty() {
+                without += 1;
                 continue;
             }
-            ids.push(row.id.clone());
-            collector.add(
-                Entry {
-                    path: PathBuf::from(format!("{}.mp4", row.id)),
-                    id: row.id,
-                    labels: row.labels,
-                    // Everyone filmed in their own home, many videos each.
-                    group: Some(row.subject),
-                    frames: None,
-                },
-                At {
-                    list,
-                    line: row.line,
-                },
-            )?;
+            ids.push(id.clone());
+            let path = format!("{id}.mp4");
+            let clip = VideoEntry {
+                // Everyone filmed in their own home, many videos each.
+                group: Some(subject),
+                ..VideoEntry::new(id, path, labels)
+            };
+            collector.add(clip, at)?;
         }
     }
     let [train, test] = parts;
@@ -66,8 +94,8 @@ pub fn charades(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found
         train.len(),
         test.len()
     )];
-    if silent > 0 {
-        notes.push(format!("{silent} videos show no action and are left out"));
+    if without > 0 {
+        notes.push(format!("{without} videos show no action and are left out"));
     }
     collector.add_split("test", train, test);
     let names = classes.into_iter().map(|(_, name)| ClassName::new(name));
@@ -88,7 +116,7 @@ fn read_classes(list: &Path) -> Result<Vec<(String, String)>> {
             .split_once(char::is_whitespace)
             .ok_or_else(|| at.fail("expected a class's id and its name"))?;
         if classes.iter().any(|(known, _)| known == id) {
-            return Err(at.fail(format!("class '{id}' is there twice")));
+            return Err(at.fail(format!("class '{id}' appears twice")));
         }
         classes.push((id.into(), name.trim().into()));
     }
@@ -99,56 +127,6 @@ fn read_classes(list: &Path) -> Result<Vec<(String, String)>> {
         });
     }
     Ok(classes)
-}
-
-struct Row {
-    id: String,
-    subject: String,
-    labels: Vec<usize>,
-    line: usize,
-}
-
-fn read_rows(list: &Path, classes: &HashMap<&str, usize>) -> Result<Vec<Row>> {
-    let text = text::read(list)?;
-    let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
-    let fail = |error: &csv::Error| Error::Line {
-        path: list.into(),
-        line: error
-            .position()
-            .map_or(1, |at| usize::try_from(at.line()).unwrap_or(0)),
-        what: error.to_string(),
-    };
-    let header = reader.headers().map_err(|error| fail(&error))?.clone();
-    let column = |name: &str| {
-        let place = header.iter().position(|column| column.trim() == name);
-        place.ok_or_else(|| Error::Line {
-            path: list.into(),
-            line: 1,
-            what: format!("there is no column '{name}'; expected id, subject and actions"),
-        })
-    };
-    let (id, subject, actions) = (column("id")?, column("subject")?, column("actions")?);
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|error| fail(&error))?;
-        let line = record
-            .position()
-            .map_or(0, |at| usize::try_from(at.line()).unwrap_or(0));
-        let at = At { list, line };
-        let field = |column: usize| record.get(column).unwrap_or_default().trim();
-        let name = field(id);
-        let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if name.is_empty() || !name.chars().all(valid) {
-            return Err(at.fail(format!("expected a video's id, got '{name}'")));
-        }
-        rows.push(Row {
-            id: name.into(),
-            subject: field(subject).into(),
-            labels: labels(field(actions), classes, at)?,
-            line,
-        });
-    }
-    Ok(rows)
 }
 
 /// `c092 11.90 21.20;c147 0.00 12.60` to rising labels, each once.

@@ -4,37 +4,37 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Found, Missing, ReadOptions};
+use super::{Found, Missing, ReadOptions, text};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
-use crate::manifest::{Clip, Manifest, is_inside};
+use crate::manifest::{Manifest, VideoEntry, is_inside};
 use crate::splits::Split;
 
-/// A clip as a list names it.
-pub(super) struct Entry {
-    pub(super) id: String,
-    /// Relative to the root.
-    pub(super) path: PathBuf,
-    /// What it shows, at least one class.
-    pub(super) labels: Vec<usize>,
-    pub(super) group: Option<String>,
-    pub(super) frames: Option<usize>,
-}
-
-/// Where a list speaks of something, for errors.
+/// A place in a list, for errors.
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
     pub(super) list: &'a Path,
+    /// 0: the list as a whole.
     pub(super) line: usize,
 }
 
 impl At<'_> {
     pub(super) fn fail(self, what: impl Into<String>) -> Error {
-        Error::Line {
-            path: self.list.into(),
-            line: self.line,
-            what: what.into(),
+        let (path, what) = (self.list.into(), what.into());
+        match self.line {
+            0 => Error::Content { path, what },
+            line => Error::Line { path, line, what },
         }
+    }
+
+    /// # Errors
+    /// `name` is not an id that can stand in a file's name.
+    pub(super) fn check_id(self, name: &str) -> Result<()> {
+        let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if name.is_empty() || !name.chars().all(valid) {
+            return Err(self.fail(format!("expected a video's id, got '{name}'")));
+        }
+        Ok(())
     }
 }
 
@@ -77,8 +77,10 @@ pub(super) struct Collector<'a> {
     root: &'a Path,
     list: &'a Path,
     options: ReadOptions,
-    clips: BTreeMap<String, Entry>,
+    clips: BTreeMap<String, VideoEntry>,
     splits: Vec<NamedSplit>,
+    /// The list being read, and the line of each id in it.
+    reading: (PathBuf, HashMap<String, usize>),
 }
 
 struct NamedSplit {
@@ -102,14 +104,57 @@ impl<'a> Collector<'a> {
             options,
             clips: BTreeMap::new(),
             splits: Vec::new(),
+            reading: (PathBuf::new(), HashMap::new()),
         }
+    }
+
+    /// Adds the clips of a list of lines `path` or `path word`, of paths below `folder`.
+    /// `describe` is given each clip with its id and path, and the word, and completes it.
+    ///
+    /// # Errors
+    /// The list cannot be read, a path leaves the root, [`add`](Self::add) refuses a clip, or
+    /// `describe` does.
+    pub(super) fn add_lines(
+        &mut self,
+        list: &Path,
+        folder: &str,
+        mut describe: impl FnMut(&mut VideoEntry, Option<&str>, At<'_>) -> Result<()>,
+    ) -> Result<()> {
+        for line in text::lines(&text::read(list)?) {
+            let at = At {
+                list,
+                line: line.number,
+            };
+            let (path, word) = match line.text.rsplit_once(char::is_whitespace) {
+                Some((path, word)) => (path.trim_end(), Some(word)),
+                None => (line.text, None),
+            };
+            let path = Path::new(folder).join(relative(self.root, path, at)?);
+            let mut clip = VideoEntry::new(path_id(&path), path, Vec::new());
+            describe(&mut clip, word, at)?;
+            self.add(clip, at)?;
+        }
+        Ok(())
     }
 
     /// Adds a clip, or meets it again in another list.
     ///
     /// # Errors
-    /// It was there under another class.
-    pub(super) fn add(&mut self, entry: Entry, at: At<'_>) -> Result<()> {
+    /// The same list named it before, or another list under another class.
+    pub(super) fn add(&mut self, entry: VideoEntry, at: At<'_>) -> Result<()> {
+        let (list, lines) = &mut self.reading;
+        if list != at.list {
+            *list = at.list.into();
+            lines.clear();
+        }
+        if let Some(first_line) = lines.insert(entry.id.clone(), at.line) {
+            return Err(Error::DuplicateClip {
+                path: at.list.into(),
+                id: entry.id,
+                first_line,
+                line: at.line,
+            });
+        }
         if let Some(known) = self.clips.get(&entry.id) {
             if known.labels != entry.labels {
                 return Err(at.fail(format!(
@@ -145,6 +190,7 @@ impl<'a> Collector<'a> {
             options,
             clips,
             splits,
+            ..
         } = self;
         let listed = clips.len();
         if listed == 0 {
@@ -189,8 +235,10 @@ impl<'a> Collector<'a> {
             });
         }
         if !missing.is_empty() {
+            #[allow(clippy::cast_precision_loss)] // a percentage for people
+            let share = 100.0 * missing.len() as f64 / listed as f64;
             notes.push(format!(
-                "{} of {listed} listed clips are not on disk",
+                "{} of {listed} listed clips are not on disk and are left out ({share:.1} %)",
                 missing.len()
             ));
         }
@@ -228,12 +276,9 @@ impl<'a> Collector<'a> {
             .map(|entry| {
                 let labels = entry.labels.iter();
                 let labels = labels.filter_map(|label| label_of.get(*label).copied().flatten());
-                Clip {
+                VideoEntry {
                     labels: labels.collect(),
-                    id: entry.id,
-                    path: entry.path,
-                    group: entry.group,
-                    frames: entry.frames,
+                    ..entry
                 }
             })
             .collect();

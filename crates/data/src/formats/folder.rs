@@ -3,10 +3,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::collect::{At, Collector, Entry, check_link, path_id};
+use super::collect::{At, Collector, check_link, path_id};
+use super::registry::{Format, Reader};
 use super::{Found, Missing, ReadOptions, VIDEO_EXTENSIONS};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
+use crate::manifest::VideoEntry;
+
+/// Class folders, the layout of most videos of one's own.
+pub static FORMAT: Format = Format {
+    name: "folder",
+    title: "Class folders",
+    reader: Reader::Folder(class_folders),
+    published: None,
+};
 
 /// Names of folders that are the parts of a split, with the part: `true` for training.
 const PARTS: [(&str, bool); 4] = [
@@ -24,12 +34,12 @@ const PARTS: [(&str, bool); 4] = [
 /// names that are not UTF-8, links out of `root`, and clips beside the class folders.
 pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result<Found> {
     let real_root = fs::canonicalize(root).map_err(Error::io("cannot open the folder", root))?;
-    let reader = Reader {
+    let folders = Folders {
         root,
         real_root: &real_root,
         follow_links: options.follow_links,
     };
-    let top = reader.list(Path::new(""))?;
+    let top = folders.list(Path::new(""))?;
     let part = |name: &str| {
         PARTS
             .iter()
@@ -51,7 +61,7 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
         vec![(PathBuf::new(), None)]
     };
     for (parent, train) in parents {
-        let listed = reader.list(&parent)?;
+        let listed = folders.list(&parent)?;
         if let Some(video) = listed.videos.first() {
             return Err(Error::Content {
                 path: root.join(&parent).join(video),
@@ -60,7 +70,7 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
         }
         for class in listed.folders {
             let folder = parent.join(&class);
-            let inside = reader.list(&folder)?;
+            let inside = folders.list(&folder)?;
             if inside.videos.is_empty() && options.missing == Missing::Refuse {
                 return Err(Error::Content {
                     path: root.join(&folder),
@@ -87,7 +97,7 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
     notes.push(format!("{} class folders", classes.len()));
     if ignored > 0 {
         notes.push(format!(
-            "{ignored} files or folders in them are no videos and are not read"
+            "{ignored} files or folders in them are not videos and are not read"
         ));
     }
 
@@ -106,16 +116,7 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
             list: root,
             line: 0,
         };
-        collector.add(
-            Entry {
-                id,
-                path,
-                labels: vec![label],
-                group: None,
-                frames: None,
-            },
-            at,
-        )?;
+        collector.add(VideoEntry::new(id, path, vec![label]), at)?;
     }
     if split {
         collector.add_split("folders", train_ids, test_ids);
@@ -123,7 +124,7 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
     collector.finish(classes.into_iter().map(ClassName::new).collect(), notes)
 }
 
-struct Reader<'a> {
+struct Folders<'a> {
     root: &'a Path,
     real_root: &'a Path,
     follow_links: bool,
@@ -135,7 +136,7 @@ struct Listing {
     others: usize,
 }
 
-impl Reader<'_> {
+impl Folders<'_> {
     fn list(&self, folder: &Path) -> Result<Listing> {
         let full = self.root.join(folder);
         let mut listing = Listing {

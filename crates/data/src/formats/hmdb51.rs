@@ -1,21 +1,53 @@
 //! HMDB-51 (Kuehne et al., ICCV 2011) with its official lists.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::collect::{At, Collector, Entry, path_id, relative};
-use super::{Found, ReadOptions, text};
+use super::collect::Collector;
+use super::registry::{Archive, Format, Packing, Published, Reader, Source};
+use super::{Found, ReadOptions};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
 
-/// Reads HMDB-51: `root/<class>/<clip>.avi`, and in `lists` the files
+pub(super) static FORMAT: Format = Format {
+    name: "hmdb51",
+    title: "HMDB-51",
+    reader: Reader::Official(read),
+    published: Some(Published {
+        clips: "6,766 `.avi`",
+        classes: 51,
+        several_labels: false,
+        splits: "3 of 3,570 / 1,530; the rest is unused by that split",
+        terms: "CC BY 4.0",
+        citation: "Kuehne et al., ICCV 2011",
+        url: "https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database",
+        source: Source::Archives {
+            url: Some("https://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"),
+            videos: Archive {
+                file: "hmdb51_org.rar",
+                packing: Packing::ClassRar,
+                folder: "hmdb51",
+                // For a while the classes' archives lie beside their videos.
+                room: 2,
+            },
+            lists: Archive {
+                file: "test_train_splits.rar",
+                packing: Packing::Rar,
+                folder: "testTrainMulti_7030_splits",
+                room: 1,
+            },
+        },
+    }),
+};
+
+/// Reads `root/<class>/<clip>.avi`, and in `lists` the files
 /// `<class>_test_split{1,2,3}.txt` whose lines are `file id`, id 1 to train, 2 to test,
 /// 0 unused by that split. Classes are in alphabetical order.
 ///
 /// # Errors
 /// Lists that are absent or contradict each other, and what `options` refuses.
-pub fn hmdb51(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
+fn read(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
     let mut files: BTreeMap<String, BTreeMap<String, PathBuf>> = BTreeMap::new();
     for entry in fs::read_dir(lists).map_err(Error::io("cannot list", lists))? {
         let entry = entry.map_err(Error::io("cannot list", lists))?;
@@ -49,58 +81,29 @@ pub fn hmdb51(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> 
         }
     }
 
-    let mut collector = Collector::new("hmdb51", root, lists, options);
+    let mut collector = Collector::new(FORMAT.name, root, lists, options);
     for (split, of_class) in &files {
         let (mut train, mut test) = (Vec::new(), Vec::new());
         for (label, (class, list)) in of_class.iter().enumerate() {
-            let mut first_lines = HashMap::new();
-            let text = text::read(list)?;
-            for line in text::lines(&text) {
-                let at = At {
-                    list,
-                    line: line.number,
-                };
-                let (file, part) = line
-                    .text
-                    .rsplit_once(char::is_whitespace)
-                    .ok_or_else(|| at.fail(format!("expected 'file id', got '{}'", line.text)))?;
-                let file = file.trim_end();
-                let path = relative(root, &format!("{class}/{file}"), at)?;
-                let id = path_id(&path);
-                if let Some(first_line) = first_lines.insert(id.clone(), line.number) {
-                    return Err(Error::DuplicateClip {
-                        path: list.clone(),
-                        id,
-                        first_line,
-                        line: line.number,
-                    });
-                }
-                // The recording's title stands before the class's name.
-                let group = file
-                    .rfind(&format!("_{class}_"))
-                    .and_then(|end| file.get(..end))
-                    .map(str::to_owned);
+            collector.add_lines(list, class, |clip, part, at| {
                 match part {
-                    "0" => {}
-                    "1" => train.push(id.clone()),
-                    "2" => test.push(id.clone()),
+                    Some("0") => {}
+                    Some("1") => train.push(clip.id.clone()),
+                    Some("2") => test.push(clip.id.clone()),
                     other => {
                         return Err(at.fail(format!(
-                            "expected id 0 (unused), 1 (train) or 2 (test), got '{other}'"
+                            "expected 'file id', id 0 (unused), 1 (train) or 2 (test), got '{}'",
+                            other.unwrap_or(&clip.id)
                         )));
                     }
                 }
-                collector.add(
-                    Entry {
-                        id,
-                        path,
-                        labels: vec![label],
-                        group,
-                        frames: None,
-                    },
-                    at,
-                )?;
-            }
+                clip.labels = vec![label];
+                // The recording's title comes before the class's name.
+                let file = clip.path.file_name().unwrap_or_default().to_string_lossy();
+                let end = file.rfind(&format!("_{class}_"));
+                clip.group = end.and_then(|end| file.get(..end)).map(str::to_owned);
+                Ok(())
+            })?;
         }
         collector.add_split(split, train, test);
     }

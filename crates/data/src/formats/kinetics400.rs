@@ -1,51 +1,63 @@
 //! Kinetics-400 (Kay et al., 2017) with its official CSV lists.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::collect::{At, Collector, Entry, check_link};
+use super::collect::{At, Collector, check_link};
+use super::registry::{Format, Published, Reader, Shards, Source};
 use super::{Found, Missing, ReadOptions, VIDEO_EXTENSIONS, text};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
+use crate::manifest::VideoEntry;
 
 /// How deep below the root clips are looked for: `train/<label>/<clip>`.
 const DEPTH: usize = 3;
 
-/// The official CSV files; one of the two may be absent.
-#[derive(Clone, Debug, Default)]
-pub struct KineticsLists {
-    /// Training clips.
-    pub train: Option<PathBuf>,
-    /// Validation clips, which the field tests on.
-    pub val: Option<PathBuf>,
-}
+pub(super) static FORMAT: Format = Format {
+    name: "kinetics400",
+    title: "Kinetics-400",
+    reader: Reader::Official(read),
+    published: Some(Published {
+        clips: "about 240,000 + 19,900",
+        classes: 400,
+        several_labels: false,
+        splits: "train / val",
+        terms: "clips belong to their uploaders",
+        citation: "Kay et al., 2017",
+        url: "https://github.com/cvdfoundation/kinetics-dataset",
+        source: Source::Shards(Shards {
+            url: "https://s3.amazonaws.com/kinetics/400",
+            prefix: "k400",
+        }),
+    }),
+};
 
-/// Reads Kinetics-400: CSV lists with the columns `label`, `youtube_id`, `time_start`,
-/// `time_end`; clips named `<id>_<start>_<end>.<ext>` (numbers with or without leading
-/// zeros) anywhere up to three folders below `root`, so in `<label>/`, in one flat
+/// Reads CSV lists, one of which may be absent, with the columns `label`, `youtube_id`,
+/// `time_start`, `time_end`; clips named `<id>_<start>_<end>.<ext>` (numbers with or without
+/// leading zeros) anywhere up to three folders below `root`, so in `<label>/`, in one flat
 /// folder, or in `train/` and `val/`. The split is named "val".
 ///
 /// # Errors
-/// Lists that cannot be read or contradict each other, and what `options` refuses.
-pub fn kinetics400(root: &Path, lists: &KineticsLists, options: ReadOptions) -> Result<Found> {
-    let first = lists
-        .train
-        .as_deref()
-        .or(lists.val.as_deref())
-        .ok_or_else(|| Error::Option {
-            name: "kinetics400 lists",
-            expected: "a train or a val CSV".into(),
-            got: "neither".into(),
-        })?;
-    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+/// Lists that are absent, cannot be read or contradict each other, and what `options` refuses.
+fn read(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
+    let mut rows = Vec::new();
+    let found = ["train", "val"].map(|part| Shards::list(lists, part));
+    if found == [None, None] {
+        return Err(Error::Content {
+            path: lists.into(),
+            what: "holds neither train.csv nor val.csv".into(),
+        });
+    }
     let mut parts = [Vec::new(), Vec::new()];
-    for (list, ids) in [&lists.train, &lists.val].into_iter().zip(&mut parts) {
-        if let Some(list) = list {
-            read_csv(list, &mut rows, ids)?;
+    for (list, ids) in found.iter().zip(&mut parts) {
+        let Some(list) = list else { continue };
+        for row in read_csv(list)? {
+            ids.push(row.id.clone());
+            rows.push((list, row));
         }
     }
-    let mut names: Vec<String> = rows.values().map(|row| row.label.clone()).collect();
+    let mut names: Vec<String> = rows.iter().map(|(_, row)| row.label.clone()).collect();
     names.sort();
     names.dedup();
     let labels: HashMap<&str, usize> = names
@@ -54,32 +66,17 @@ pub fn kinetics400(root: &Path, lists: &KineticsLists, options: ReadOptions) -> 
         .map(|(label, name)| (name.as_str(), label))
         .collect();
 
-    let on_disk = if options.missing == Missing::Unchecked {
-        HashMap::new()
-    } else {
-        index(root, options.follow_links)?
+    let mut on_disk = match options.missing {
+        Missing::Unchecked => HashMap::new(),
+        _ => index(root, options.follow_links)?,
     };
-    let mut collector = Collector::new("kinetics400", root, first, options);
-    for (id, row) in &rows {
+    let mut collector = Collector::new(FORMAT.name, root, lists, options);
+    for (list, Row { id, label, line }) in rows {
         let path = on_disk
-            .get(&key(&row.youtube_id, row.start, row.end))
-            .cloned()
+            .remove(&id)
             .unwrap_or_else(|| PathBuf::from(format!("{id}.mp4")));
-        let label = labels.get(row.label.as_str()).copied().unwrap_or_default();
-        let at = At {
-            list: first,
-            line: row.line,
-        };
-        collector.add(
-            Entry {
-                id: id.clone(),
-                path,
-                labels: vec![label],
-                group: None,
-                frames: None,
-            },
-            at,
-        )?;
+        let label = labels.get(label.as_str()).copied().unwrap_or_default();
+        collector.add(VideoEntry::new(id, path, vec![label]), At { list, line })?;
     }
     let [train, val] = parts;
     let note = format!(
@@ -92,75 +89,31 @@ pub fn kinetics400(root: &Path, lists: &KineticsLists, options: ReadOptions) -> 
 }
 
 struct Row {
+    id: String,
     label: String,
-    youtube_id: String,
-    start: u64,
-    end: u64,
     line: usize,
 }
 
-fn read_csv(list: &Path, rows: &mut BTreeMap<String, Row>, ids: &mut Vec<String>) -> Result<()> {
-    let text = text::read(list)?;
-    let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
-    let fail = |error: &csv::Error| Error::Line {
-        path: list.into(),
-        line: error
-            .position()
-            .map_or(1, |at| usize::try_from(at.line()).unwrap_or(0)),
-        what: error.to_string(),
-    };
-    let header = reader.headers().map_err(|error| fail(&error))?.clone();
-    let column =
-        |name: &str| {
-            header.iter().position(|column| column.trim() == name).ok_or_else(|| Error::Line {
-            path: list.into(),
-            line: 1,
-            what: format!(
-                "there is no column '{name}'; expected label, youtube_id, time_start, time_end"
-            ),
-        })
-        };
-    let (label, youtube_id) = (column("label")?, column("youtube_id")?);
-    let (start, end) = (column("time_start")?, column("time_end")?);
-    for record in reader.records() {
-        let record = record.map_err(|error| fail(&error))?;
-        let line = record
-            .position()
-            .map_or(0, |at| usize::try_from(at.line()).unwrap_or(0));
+fn read_csv(list: &Path) -> Result<Vec<Row>> {
+    let columns = ["label", "youtube_id", "time_start", "time_end"];
+    let mut rows = Vec::new();
+    for (line, [label, youtube_id, start, end]) in text::csv_rows(list, columns)? {
         let at = At { list, line };
-        let field = |column: usize| record.get(column).unwrap_or_default().trim();
-        let seconds = |column: usize| {
-            field(column)
-                .parse::<u64>()
-                .map_err(|_| at.fail(format!("expected seconds, got '{}'", field(column))))
-        };
-        let name = field(youtube_id);
-        let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if name.is_empty() || !name.chars().all(valid) {
-            return Err(at.fail(format!("expected a video's id, got '{name}'")));
-        }
-        if field(label).is_empty() {
+        at.check_id(&youtube_id)?;
+        if label.is_empty() {
             return Err(at.fail("expected a label, got nothing"));
         }
-        let row = Row {
-            label: field(label).into(),
-            youtube_id: name.into(),
-            start: seconds(start)?,
-            end: seconds(end)?,
-            line,
+        let seconds = |text: &str| {
+            text.parse::<u64>()
+                .map_err(|_| at.fail(format!("expected seconds, got '{text}'")))
         };
-        let id = key(name, row.start, row.end);
-        ids.push(id.clone());
-        if let Some(first) = rows.insert(id.clone(), row) {
-            return Err(Error::DuplicateClip {
-                path: list.into(),
-                id,
-                first_line: first.line,
-                line,
-            });
-        }
+        rows.push(Row {
+            id: key(&youtube_id, seconds(&start)?, seconds(&end)?),
+            label,
+            line,
+        });
     }
-    Ok(())
+    Ok(rows)
 }
 
 fn key(youtube_id: &str, start: u64, end: u64) -> String {

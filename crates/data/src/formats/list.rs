@@ -3,15 +3,24 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::collect::{At, Collector, Entry, path_id, relative};
+use super::collect::{At, Collector, path_id, relative};
+use super::registry::{Format, Reader};
 use super::{Found, ReadOptions, text};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
+use crate::manifest::VideoEntry;
+
+pub(super) static FORMAT: Format = Format {
+    name: "csv",
+    title: "A list",
+    reader: Reader::List(|name, root, list, options| clip_list(name, root, list, None, options)),
+    published: None,
+};
 
 /// Reads a list of clips. Recognised, and said in [`Found::notes`]:
 ///
-/// - `path label` and `path n_frames label`, parted by blanks or tabs (paths may hold
-///   blanks);
+/// - `path label` and `path n_frames label`, separated by spaces or tabs (paths may hold
+///   spaces);
 /// - `path,label` and `path,n_frames,label`, with CSV quoting;
 /// - a CSV with a header: one column of `path`, `file`, `filename`, `video`, `clip`; one of
 ///   `label`, `class`, `name`; optionally `frames` / `n_frames` / `num_frames`, `group`,
@@ -38,7 +47,6 @@ pub fn clip_list(
     let classes = classes(list, &rows, numbers, index, &mut notes)?;
 
     let mut collector = Collector::new(dataset, root, list, options);
-    let mut first_lines = HashMap::new();
     let (mut train, mut test, mut unsplit) = (Vec::new(), Vec::new(), 0_usize);
     for row in &rows {
         let at = At {
@@ -47,14 +55,6 @@ pub fn clip_list(
         };
         let path = relative(root, &row.path, at)?;
         let id = path_id(&path);
-        if let Some(first_line) = first_lines.insert(id.clone(), row.line) {
-            return Err(Error::DuplicateClip {
-                path: list.into(),
-                id,
-                first_line,
-                line: row.line,
-            });
-        }
         match row.split.as_deref() {
             Some("train") => train.push(id.clone()),
             Some("val" | "validation" | "test") => test.push(id.clone()),
@@ -66,13 +66,10 @@ pub fn clip_list(
         let label = classes.label(row, at)?;
         let group = row.group.clone();
         collector.add(
-            Entry {
-                id,
-                path,
-                labels: vec![label],
+            // A list's own numbers of frames are claims, and not kept as counts.
+            VideoEntry {
                 group,
-                // A list's own numbers are claims, and not told from those that were counted.
-                frames: None,
+                ..VideoEntry::new(id, path, vec![label])
             },
             at,
         )?;
@@ -172,18 +169,18 @@ fn rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
         path: list.into(),
         what: "is empty".into(),
     })?;
-    // Commas part the fields where every line has one outside of the last blank-parted
-    // word's reach: `a,b.avi 3` is a path with a comma.
-    let blank_parted = |line: &str| {
+    // A comma in the first line separates fields unless it is in the path of a line `path
+    // label`: `a,b.avi 3`.
+    let space_separated = |line: &str| {
         line.rsplit_once(char::is_whitespace)
             .is_some_and(|(path, label)| {
                 !label.contains([',', '"']) && has_extension(path.trim_end())
             })
     };
-    if first.text.contains(',') && !blank_parted(first.text) {
+    if first.text.contains(',') && !space_separated(first.text) {
         comma_rows(list, text)
     } else {
-        blank_rows(list, text)
+        space_rows(list, text)
     }
 }
 
@@ -198,7 +195,7 @@ fn has_extension(path: &str) -> bool {
         })
 }
 
-fn blank_rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
+fn space_rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
     let lines: Vec<_> = text::lines(text).collect();
     // `path n label`: the last two words are numbers in every line. A path that itself
     // ends in a number would have to do so everywhere to be misread.
@@ -255,16 +252,8 @@ fn comma_rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
     let mut rows = Vec::new();
     let mut width = 0;
     for record in reader.records() {
-        let record = record.map_err(|error| Error::Line {
-            path: list.into(),
-            line: error
-                .position()
-                .map_or(0, |at| usize::try_from(at.line()).unwrap_or(0)),
-            what: error.to_string(),
-        })?;
-        let line = record
-            .position()
-            .map_or(0, |at| usize::try_from(at.line()).unwrap_or(0));
+        let record = record.map_err(|error| text::csv_error(list, &error))?;
+        let line = text::csv_line(record.position());
         let at = At { list, line };
         let fields: Vec<&str> = record.iter().map(str::trim).collect();
         if matches!(fields.as_slice(), [only] if only.is_empty() || *only == "#" || only.starts_with("# "))
@@ -275,7 +264,7 @@ fn comma_rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
             width = fields.len();
             let (found, header) = recognise(&fields, at)?;
             notes.push(format!(
-                "comma-parted, {}",
+                "comma-separated, {}",
                 if header {
                     format!("columns {}", fields.join(", "))
                 } else {

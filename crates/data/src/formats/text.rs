@@ -1,4 +1,4 @@
-//! List files as people keep them: with byte-order marks, CRLF, blank lines, remarks.
+//! List files as people keep them: with byte-order marks, CRLF, empty lines, comments.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 pub(crate) struct Line<'a> {
     /// From 1.
     pub(crate) number: usize,
-    /// Without surrounding blanks.
+    /// Without surrounding spaces.
     pub(crate) text: &'a str,
 }
 
@@ -37,17 +37,67 @@ pub(crate) fn read(path: &Path) -> Result<String> {
         .unwrap_or(text))
 }
 
-/// The lines that are neither blank nor a remark. A remark starts with `#` and a blank:
+/// The lines that are neither empty nor a comment. A comment starts with `#` and a space:
 /// file names may start with `#`.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
     text.lines().enumerate().filter_map(|(place, line)| {
         let text = line.trim();
-        let remark = text == "#" || text.starts_with("# ") || text.starts_with("#\t");
-        (!text.is_empty() && !remark).then_some(Line {
+        let comment = text == "#" || text.starts_with("# ") || text.starts_with("#\t");
+        (!text.is_empty() && !comment).then_some(Line {
             number: place + 1,
             text,
         })
     })
+}
+
+/// The fields of one row of a CSV file, with the row's line.
+pub(crate) type CsvRow<const N: usize> = (usize, [String; N]);
+
+/// The named columns of a CSV file with a header, without surrounding spaces.
+///
+/// # Errors
+/// The file cannot be read, a column is absent, or a row has more or fewer fields than the
+/// header.
+pub(crate) fn csv_rows<const N: usize>(path: &Path, columns: [&str; N]) -> Result<Vec<CsvRow<N>>> {
+    let text = read(path)?;
+    let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
+    let header = reader
+        .headers()
+        .map_err(|error| csv_error(path, &error))?
+        .clone();
+    let mut places = [0; N];
+    for (place, name) in places.iter_mut().zip(columns) {
+        let found = header.iter().position(|column| column.trim() == name);
+        *place = found.ok_or_else(|| Error::Line {
+            path: path.into(),
+            line: 1,
+            what: format!(
+                "there is no column '{name}'; expected {}",
+                columns.join(", ")
+            ),
+        })?;
+    }
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|error| csv_error(path, &error))?;
+        let field = |place: usize| record.get(place).unwrap_or_default().trim().to_owned();
+        rows.push((csv_line(record.position()), places.map(field)));
+    }
+    Ok(rows)
+}
+
+/// What a CSV reader refuses, with the line.
+pub(crate) fn csv_error(path: &Path, error: &csv::Error) -> Error {
+    Error::Line {
+        path: path.into(),
+        line: csv_line(error.position()).max(1),
+        what: error.to_string(),
+    }
+}
+
+/// The line of a CSV record.
+pub(crate) fn csv_line(position: Option<&csv::Position>) -> usize {
+    position.map_or(0, |at| usize::try_from(at.line()).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -55,8 +105,8 @@ mod tests {
     use super::lines;
 
     #[test]
-    fn blank_lines_and_remarks_say_nothing() {
-        let text = "a 1\r\n\r\n# remark\n#1_clip.avi 2\n  \n\tb 3 \n#\n";
+    fn empty_lines_and_comments_say_nothing() {
+        let text = "a 1\r\n\r\n# comment\n#1_clip.avi 2\n  \n\tb 3 \n#\n";
         let found: Vec<_> = lines(text).map(|line| (line.number, line.text)).collect();
         assert_eq!(found, [(1, "a 1"), (4, "#1_clip.avi 2"), (6, "b 3")]);
     }

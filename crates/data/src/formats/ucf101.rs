@@ -3,18 +3,50 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::collect::{At, Collector, Entry, path_id, relative};
-use super::{Found, ReadOptions, read_class_index, text};
+use super::collect::Collector;
+use super::registry::{Archive, Format, Packing, Published, Reader, Source};
+use super::{Found, ReadOptions, read_class_index};
+use crate::class_name::ClassName;
 use crate::error::{Error, Result};
 
-/// Reads UCF-101: `root/<Class>/v_<Class>_gXX_cYY.avi`, and in `lists` the files
-/// `classInd.txt`, `trainlist0N.txt` and `testlist0N.txt`. Every pair of lists that is
-/// there becomes a split named "1", "2" or "3".
+pub(super) static FORMAT: Format = Format {
+    name: "ucf101",
+    title: "UCF-101",
+    reader: Reader::Official(read),
+    published: Some(Published {
+        clips: "13,320 `.avi`",
+        classes: 101,
+        several_labels: false,
+        splits: "3: 9,537 / 3,783, 9,586 / 3,734, 9,624 / 3,696",
+        terms: "research use",
+        citation: "Soomro, Zamir and Shah, 2012",
+        url: "https://www.crcv.ucf.edu/data/UCF101.php",
+        source: Source::Archives {
+            url: Some("https://www.crcv.ucf.edu/data/UCF101"),
+            videos: Archive {
+                file: "UCF101.rar",
+                packing: Packing::ClassRar,
+                folder: "UCF-101",
+                room: 1,
+            },
+            lists: Archive {
+                file: "UCF101TrainTestSplits-RecognitionTask.zip",
+                packing: Packing::Zip(&["classInd.txt", "list01.txt", "list02.txt", "list03.txt"]),
+                folder: "ucfTrainTestlist",
+                room: 1,
+            },
+        },
+    }),
+};
+
+/// Reads `root/<Class>/v_<Class>_gXX_cYY.avi`, and in `lists` the files `classInd.txt`,
+/// `trainlist0N.txt` and `testlist0N.txt`. Every pair of lists that is there becomes a split
+/// named "1", "2" or "3".
 ///
 /// # Errors
 /// Lists that are absent or contradict each other, a group on both sides of a split, and
 /// what `options` refuses.
-pub fn ucf101(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
+fn read(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
     let index = read_class_index(&lists.join("classInd.txt"))?;
     let labels: HashMap<String, usize> = index
         .values()
@@ -27,7 +59,7 @@ pub fn ucf101(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> 
         .map(|(label, number)| (*number, label))
         .collect();
 
-    let mut collector = Collector::new("ucf101", root, lists, options);
+    let mut collector = Collector::new(FORMAT.name, root, lists, options);
     let mut splits = 0;
     for split in ["1", "2", "3"] {
         let train = lists.join(format!("trainlist0{split}.txt"));
@@ -37,56 +69,25 @@ pub fn ucf101(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> 
         }
         let mut parts = [Vec::new(), Vec::new()];
         for (list, ids) in [&train, &test].into_iter().zip(&mut parts) {
-            let mut first_lines = HashMap::new();
-            let text = text::read(list)?;
-            for line in text::lines(&text) {
-                let at = At {
-                    list,
-                    line: line.number,
-                };
-                let (path, number) = match line.text.rsplit_once(char::is_whitespace) {
-                    Some((path, number)) => (path.trim_end(), Some(number)),
-                    None => (line.text, None),
-                };
-                let path = relative(root, path, at)?;
-                let id = path_id(&path);
-                let class = path.parent().and_then(Path::file_name).unwrap_or_default();
-                let class = crate::class_name::ClassName::new(class.to_string_lossy());
+            collector.add_lines(list, "", |clip, number, at| {
+                let class = clip.path.parent().and_then(Path::file_name);
+                let class = ClassName::new(class.unwrap_or_default().to_string_lossy());
                 let label = *labels
                     .get(&class.key())
                     .ok_or_else(|| at.fail(format!("'{class}' is not a class of classInd.txt")))?;
-                if let Some(number) = number {
-                    let named = number
-                        .parse()
-                        .ok()
-                        .and_then(|n: i64| label_of_number.get(&n));
-                    if named != Some(&label) {
-                        return Err(at.fail(format!(
-                            "label {number} is not that of the folder '{class}' in classInd.txt"
-                        )));
-                    }
+                let named = |number: &str| label_of_number.get(&number.parse().ok()?).copied();
+                if let Some(number) = number
+                    && named(number) != Some(label)
+                {
+                    return Err(at.fail(format!(
+                        "label {number} is not that of the folder '{class}' in classInd.txt"
+                    )));
                 }
-                if let Some(first_line) = first_lines.insert(id.clone(), line.number) {
-                    return Err(Error::DuplicateClip {
-                        path: list.into(),
-                        id,
-                        first_line,
-                        line: line.number,
-                    });
-                }
-                let group = group(&id);
-                collector.add(
-                    Entry {
-                        id: id.clone(),
-                        path,
-                        labels: vec![label],
-                        group,
-                        frames: None,
-                    },
-                    at,
-                )?;
-                ids.push(id);
-            }
+                clip.labels = vec![label];
+                clip.group = group(&clip.id);
+                ids.push(clip.id.clone());
+                Ok(())
+            })?;
         }
         let [train, test] = parts;
         collector.add_split(split, train, test);

@@ -80,7 +80,7 @@ pub fn read_published(path: &Path, manifest: &Manifest, missing: Missing) -> Res
                 let class = manifest
                     .clips()
                     .get(*position)
-                    .map(crate::manifest::Clip::label);
+                    .map(crate::manifest::VideoEntry::label);
                 let class = class.unwrap_or_default();
                 let (known, first) = *class_of.entry(label).or_insert((class, line.number));
                 if known != class {

@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::Args;
 use clips::Ended;
 use clips::check_videos::{Progress, check_videos};
+use data::Dataset;
 use trainer::config;
-use trainer::dataset::Dataset;
 
 use super::exit;
 use super::settings::Settings;
@@ -36,14 +36,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         allow_missing: true,
         ..config.data.clone()
     };
-    let mut dataset = Dataset::read(&data)?;
+    let mut dataset = data.read()?;
     for note in &dataset.notes {
         eprintln!("note: {note}");
     }
     let list = match (&arguments.out, &dataset.prepared) {
         (Some(list), _) => list.clone(),
-        (None, Some(manifest)) => manifest.with_file_name("skip.txt"),
-        (None, None) => "skip.txt".into(),
+        (None, Some(manifest)) => manifest.with_file_name(Dataset::SKIP),
+        (None, None) => Dataset::SKIP.into(),
     };
     let bar = match arguments.settings.quiet {
         true => indicatif::ProgressBar::hidden(),

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use trainer::config::Config;
-use trainer::dataset::Dataset;
 use trainer::report::{FilmStrips, FinishedRun, html_below};
 
 use super::exit;
@@ -68,7 +67,7 @@ pub(crate) fn write_below(intro: &str, runs: &[FinishedRun], out: &Path) -> Resu
 /// The videos of a run, where its data set is still there.
 fn strips(run: &FinishedRun) -> Option<FilmStrips> {
     let config = Config::parse("config.toml", &run.config, &[]).ok()?;
-    let dataset = match Dataset::read(&config.data) {
+    let dataset = match config.data.read() {
         Ok(dataset) => dataset,
         Err(error) => {
             eprintln!("note: no film strips for {}: {error}", run.folder.display());

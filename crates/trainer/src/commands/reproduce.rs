@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use clips::{Ended, Interrupt};
+use data::formats::Format;
 use models::{Parts, Preset};
 use trainer::config::{Checked, Config, System};
 use trainer::metrics::Spread;
@@ -46,8 +48,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     test_lists: Option<PathBuf>,
 
-    /// Tables 6 and 7: its kind.
-    #[arg(long, value_name = "KIND")]
+    /// Tables 6 and 7: its data set or layout.
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Format::names()))]
     test_dataset: Option<String>,
 
     /// Where the cells' folders go.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use clap::builder::PossibleValuesParser;
+use data::formats::Format;
 use models::Preset;
 use trainer::config::{Checked, Config};
 use trainer::paper::Cell;
@@ -31,8 +33,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "DIR")]
     lists: Option<PathBuf>,
 
-    /// ucf101, hmdb51, kinetics400, charades, folder or csv (data.layout).
-    #[arg(long, value_name = "KIND")]
+    /// The data set or layout (data.layout).
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Format::names()))]
     dataset: Option<String>,
 
     /// The CLIP checkpoint (backbone.weights).

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{at_least, value, within};
-use crate::Result;
+use crate::{Error, Result};
 use clips::Precision;
 use clips::feature_cache::Storage;
-use data::{NameStyle, Views};
+use data::formats::{self, Format};
+use data::{Dataset, DatasetOptions, NameStyle, Views};
 use models::action_clip::ActionClipConfig;
 use models::{ModelConfig, Parts, Preset, Row, SifConfig};
 use optim::{MethodName, WarmUp};
@@ -62,24 +63,6 @@ pub enum Unsplit {
     Test,
 }
 
-/// The layouts of video folders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DatasetKind {
-    /// UCF-101 with its official lists.
-    Ucf101,
-    /// HMDB-51 with its official lists.
-    Hmdb51,
-    /// Kinetics-400 with its CSV lists.
-    Kinetics400,
-    /// Charades with its CSV annotations: several classes a clip.
-    Charades,
-    /// One folder a class.
-    Folder,
-    /// A list of `path,label`.
-    Csv,
-}
-
 /// What is trained on what and tested on what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -100,9 +83,9 @@ pub enum ProtocolKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Data {
-    /// The layout.
-    pub layout: DatasetKind,
-    /// The folder of videos.
+    /// The registered data set or layout, by name.
+    pub layout: &'static Format,
+    /// The folder of videos, or a prepared folder.
     pub root: Option<PathBuf>,
     /// The folder of official lists; for `csv` the list itself.
     pub lists: Option<PathBuf>,
@@ -238,7 +221,7 @@ pub struct Train {
 impl Default for Data {
     fn default() -> Self {
         Self {
-            layout: DatasetKind::Folder,
+            layout: &formats::CLASS_FOLDERS,
             root: None,
             lists: None,
             skip_list: None,
@@ -494,6 +477,34 @@ impl Data {
             },
             ..Self::default()
         }
+    }
+
+    /// Reads the data set.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where root or lists are needed and not given, or a prepared root holds
+    /// another data set than asked for; and what reading them meets.
+    pub fn read(&self) -> Result<Dataset> {
+        let root = self
+            .root
+            .clone()
+            .ok_or_else(|| value("data.root", "the folder of videos", "not set"))?;
+        let options = DatasetOptions {
+            lists: self.lists.clone(),
+            skip_list: self.skip_list.clone(),
+            allow_missing: self.allow_missing,
+            follow_links: self.follow_links,
+            class_names: self.class_names,
+            ..DatasetOptions::new(self.layout, root)
+        };
+        Dataset::read(&options).map_err(|error| match error {
+            data::Error::Option {
+                name,
+                expected,
+                got,
+            } => value(&format!("data.{name}"), &expected, got),
+            other => Error::Data(other),
+        })
     }
 
     /// Whether both name the same clips with the same labels.

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{REVISION, Session};
 use crate::Result;
-use crate::dataset::Dataset;
 use crate::evaluate::{ClipScore, Scored, Tested};
 use crate::log::StepRecord;
 use crate::metrics::{Accuracy, mean_average_precision};
 use crate::trial::{Test, Trial, numbers};
+use data::Dataset;
 
 /// What one test of one trial gave.
 #[derive(Debug, Clone, Serialize, Deserialize)]

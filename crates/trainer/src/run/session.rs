@@ -13,13 +13,13 @@ use recogniser::checkpoint::Loaded;
 
 use super::Record;
 use crate::config::{Checked, ProtocolKind};
-use crate::dataset::Dataset;
 use crate::fit::split_unsplit;
 use crate::log::progress_bar;
 use crate::runtime::device;
 use crate::start::Start;
 use crate::trial::split_name;
 use crate::{Error, Result};
+use data::Dataset;
 
 /// The inputs of a run, loaded: configuration, backbone, videos, and parameters to start from.
 pub struct Session {
@@ -63,7 +63,7 @@ impl Session {
         let checkpoint = Checkpoint::open(weights)?;
         let start = start_of(&config, checkpoint.config())?;
         let backbone = Backbone::new(checkpoint, weights, config.backbone.precision, device)?;
-        let dataset = Dataset::read(&config.data)?;
+        let dataset = config.data.read()?;
         let dataset = split_unsplit(dataset, config.data.unsplit, config.seed)?;
         Self::of(
             config,

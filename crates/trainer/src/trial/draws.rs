@@ -3,13 +3,12 @@
 
 use std::path::Path;
 
-use data::Split;
 use data::formats::Missing;
 use data::splits::read_published;
+use data::{Dataset, Split};
 
 use super::{Test, Trial};
 use crate::config::Protocol;
-use crate::dataset::Dataset;
 use crate::{Error, Result};
 
 /// The training clips of a few-shot list: `place` itself, or

@@ -1,24 +1,22 @@
-//! Kinetics-400 from tar shards, or from clips that one holds.
+//! A data set from tar shards, or from clips that one holds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use data::formats::{Found, KineticsLists, kinetics400};
+use data::formats::Shards;
 
 use super::fetch::{Offered, check_room, download, size_of};
 use super::unpack::{place_at, tar};
-use super::{Options, Workplace, finish, prepared, read_options, root_of};
+use super::{Options, Workplace};
 use crate::places::write_whole;
 use crate::{Error, Result};
 
-const OFFICIAL: &str = "https://s3.amazonaws.com/kinetics/400";
-
-/// A part of Kinetics-400.
+/// A part of the data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {
-    /// About 240,000 clips.
+    /// Clips to train on.
     Train,
-    /// About 20,000 clips.
+    /// Clips to test on.
     Val,
 }
 
@@ -31,13 +29,9 @@ impl Part {
     }
 }
 
-/// What Kinetics-400 is prepared with.
+/// The options of a data set of shards, besides the common ones.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct KineticsOptions {
-    /// Where, and from what
-    #[command(flatten)]
-    pub common: Options,
-
+pub struct ShardOptions {
     /// Only this part
     #[arg(long, value_enum)]
     pub part: Option<Part>,
@@ -51,27 +45,22 @@ pub struct KineticsOptions {
     pub val_csv: Option<PathBuf>,
 }
 
-/// Fetches and unpacks the shards, or takes the clips in the folder `--from` where they
-/// lie, and lists them. Clips of the official lists that are not there (every copy has
-/// lost some) are counted and left out. Answers with the manifest's path.
+/// The folders of videos and of lists below `root`: the shards are fetched and unpacked, or the
+/// clips in the folder `--from` stay where they lie.
 ///
 /// # Errors
 /// No network or room, damaged or hostile archives, no list.
-pub fn prepare_kinetics400(options: &KineticsOptions, place: &Workplace) -> Result<PathBuf> {
-    let root = root_of(&options.common, "kinetics400")?;
-    if let Some(manifest) = prepared(&root)? {
-        return Ok(manifest);
-    }
-    let parts = options
-        .part
-        .map_or(vec![Part::Train, Part::Val], |part| vec![part]);
-    let base = options
-        .common
-        .url
-        .as_deref()
-        .unwrap_or(OFFICIAL)
-        .trim_end_matches('/');
-    let videos = match &options.common.from {
+pub(super) fn unpacked(
+    shards: &Shards,
+    options: &Options,
+    place: &Workplace,
+    root: &Path,
+) -> Result<(PathBuf, PathBuf)> {
+    let parts = match options.shards.part {
+        Some(part) => vec![part],
+        None => vec![Part::Train, Part::Val],
+    };
+    let videos = match &options.from {
         Some(folder) => {
             let shards = shards_in(folder, &parts)?;
             if shards.is_empty() {
@@ -84,106 +73,83 @@ pub fn prepare_kinetics400(options: &KineticsOptions, place: &Workplace) -> Resu
                 let size = shards
                     .iter()
                     .filter_map(|(_, path)| fs::metadata(path).ok());
-                check_room(&root, size.map(|metadata| metadata.len()).sum())?;
+                check_room(root, size.map(|metadata| metadata.len()).sum())?;
                 for (part, shard) in &shards {
-                    unpack_shard(&root, *part, shard)?;
+                    unpack_shard(root, *part, shard)?;
                 }
                 root.join("videos")
             }
         }
         None => {
             for part in &parts {
-                download_part(&root, *part, base, options.common.url.is_some(), place)?;
+                download_part(root, *part, shards, options, place)?;
             }
             root.join("videos")
         }
     };
-    let mut lists = KineticsLists::default();
-    for part in &parts {
-        let list = list_of(options, *part, &root, base, place)?;
-        match part {
-            Part::Train => lists.train = list,
-            Part::Val => lists.val = list,
+    let lists = root.join("lists");
+    for part in [Part::Train, Part::Val] {
+        let target = lists.join(format!("{}.csv", part.name()));
+        if parts.contains(&part) {
+            fetch_list(options, part, &target, options.address(shards.url), place)?;
+        } else if target.exists() {
+            // A run for all parts was interrupted.
+            fs::remove_file(&target).map_err(Error::io("remove", &target))?;
         }
     }
-    let found = kinetics400(&videos, &lists, read_options(true))?;
-    say_losses(&found);
-    finish(&root, &found)
+    Ok((videos, lists))
 }
 
-fn say_losses(found: &Found) {
-    let lost = found.missing.len();
-    #[allow(clippy::cast_precision_loss)] // a percentage for people
-    let share = 100.0 * lost as f64 / found.listed.max(1) as f64;
-    eprintln!(
-        "{lost} of {} listed clips are lost ({share:.1} %)",
-        found.listed
-    );
-}
-
-/// The official list of a part: named, in `--from`, or downloaded. A part of a folder of
-/// one's own may have none.
-fn list_of(
-    options: &KineticsOptions,
+/// Brings the official list of a part to `target`: named, in `--from`, or downloaded. A part of
+/// a folder of one's own may have none.
+fn fetch_list(
+    options: &Options,
     part: Part,
-    root: &Path,
-    base: &str,
+    target: &Path,
+    url: &str,
     place: &Workplace,
-) -> Result<Option<PathBuf>> {
+) -> Result<()> {
+    let given = &options.shards;
     let named = match part {
-        Part::Train => &options.train_csv,
-        Part::Val => &options.val_csv,
+        Part::Train => &given.train_csv,
+        Part::Val => &given.val_csv,
     };
     let name = part.name();
-    let target = root.join("lists").join(format!("{name}.csv"));
-    let keep = |list: &Path| -> Result<Option<PathBuf>> {
-        let content = fs::read(list).map_err(Error::io("read", list))?;
-        write_whole(&target, &content)?;
-        Ok(Some(target.clone()))
+    let found = match (named, &options.from) {
+        (Some(list), _) => Some(list.clone()),
+        _ if target.exists() => return Ok(()),
+        (None, Some(folder)) => Shards::list(folder, name),
+        (None, None) => None,
     };
-    if let Some(list) = named {
-        return keep(list);
+    if let Some(list) = found {
+        let content = fs::read(&list).map_err(Error::io("read", &list))?;
+        write_whole(target, &content)?;
+        return Ok(());
     }
-    if target.exists() {
-        return Ok(Some(target));
-    }
-    if let Some(folder) = &options.common.from {
-        let places = [
-            format!("{name}.csv"),
-            format!("kinetics-400_{name}.csv"),
-            format!("annotations/{name}.csv"),
-        ];
-        let list = places
-            .iter()
-            .map(|place| folder.join(place))
-            .find(|path| path.is_file());
-        if let Some(list) = list {
-            return keep(&list);
-        }
-        // With one list given, clips of the other part are simply not spoken of.
-        if options.train_csv.is_some() || options.val_csv.is_some() {
-            return Ok(None);
-        }
+    // With one list given, clips of the other part are simply not spoken of.
+    if options.from.is_some() && (given.train_csv.is_some() || given.val_csv.is_some()) {
+        return Ok(());
     }
     let offered = Offered {
         name: format!("{name}.csv"),
-        url: format!("{base}/annotations/{name}.csv"),
+        url: format!("{url}/annotations/{name}.csv"),
         unpacked: 0,
     };
-    download(place, &root.join("lists"), &[offered])?;
-    Ok(Some(target))
+    let folder = target.parent().unwrap_or(target);
+    download(place, folder, &[offered])?;
+    Ok(())
 }
 
 /// Downloads a part shard by shard; a shard is deleted once its clips are in place.
 fn download_part(
     root: &Path,
     part: Part,
-    base: &str,
-    mirror: bool,
+    shards: &Shards,
+    options: &Options,
     place: &Workplace,
 ) -> Result<()> {
-    let name = part.name();
-    let index = format!("{base}/{name}/k400_{name}_path.txt");
+    let (name, base) = (part.name(), options.address(shards.url));
+    let index = format!("{base}/{name}/{}_{name}_path.txt", shards.prefix);
     let text = place.client.text(&index, "text/plain", None)?.body;
     let mut offered = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -195,7 +161,7 @@ fn download_part(
                 reason: format!("'{line}' names no shard"),
             });
         }
-        let url = if mirror || !line.contains("://") {
+        let url = if options.url.is_some() || !line.contains("://") {
             format!("{base}/{name}/{file}")
         } else {
             line.to_owned()
@@ -267,7 +233,7 @@ fn shards_in(folder: &Path, parts: &[Part]) -> Result<Vec<(Option<Part>, PathBuf
     Ok(shards)
 }
 
-/// What says that a shard's clips are in place.
+/// The file that says that a shard's clips are in place.
 fn stamp(root: &Path, part: Option<Part>, shard: &str) -> PathBuf {
     let part = part.map_or("all", Part::name);
     root.join(".unpacked").join(format!("{part}-{shard}"))
@@ -285,7 +251,7 @@ fn unpack_shard(root: &Path, part: Option<Part>, shard: &Path) -> Result<()> {
     }
     eprintln!("unpacking {}", shard.display());
     let staging = root.join(".unpacking");
-    let files = tar(shard, &staging)?;
+    let files = tar(shard, &[shard.into()], &staging)?;
     let videos = root.join("videos").join(part.map_or("", Part::name));
     for file in &files {
         // Flat, whatever the shard's folders are: names hold video, start and end.

@@ -1,0 +1,67 @@
+//! A folder that was prepared: its manifest says all.
+
+use std::path::Path;
+
+use super::{Dataset, DatasetOptions};
+use crate::error::{Error, Result};
+use crate::formats::Found;
+use crate::manifest::Manifest;
+use crate::skip_list::SkipList;
+
+/// Reads the manifest at `path`. The folder's own skip list holds where the options name no
+/// other.
+pub(super) fn read(path: &Path, options: &DatasetOptions) -> Result<Dataset> {
+    let manifest = Manifest::load(path)?;
+    let layout = options.layout;
+    if layout.published.is_some() && layout.name != manifest.dataset() {
+        return Err(Error::Option {
+            name: "layout",
+            expected: format!("{}, as {} says", manifest.dataset(), path.display()),
+            got: layout.name.into(),
+        });
+    }
+    let beside = path.with_file_name(Dataset::SKIP);
+    let mut skip = match &options.skip_list {
+        Some(list) => SkipList::load(list)?,
+        None if beside.is_file() => SkipList::load(&beside)?,
+        None => SkipList::new(),
+    };
+    let clips = manifest.clips().iter();
+    let missing: Vec<String> = clips
+        .filter(|clip| skip.reason(&clip.id).is_none() && !manifest.file(clip).is_file())
+        .map(|clip| clip.id.clone())
+        .collect();
+    if let (false, Some(first)) = (options.allow_missing, missing.first()) {
+        return Err(Error::MissingClips {
+            list: path.into(),
+            root: manifest.root().into(),
+            missing: missing.len(),
+            listed: manifest.clips().len(),
+            first: first.clone(),
+        });
+    }
+    for id in &missing {
+        skip.insert(id, "missing: no such file");
+    }
+    let counted = manifest.clips().iter().filter(|clip| clip.frames.is_some());
+    let mut notes = vec![format!(
+        "{}: {} clips of {} classes, the frames of {} of them counted",
+        path.display(),
+        manifest.clips().len(),
+        manifest.classes().len(),
+        counted.count()
+    )];
+    if !missing.is_empty() {
+        notes.push(format!("{} clips are not there any more", missing.len()));
+    }
+    let found = Found {
+        listed: manifest.clips().len(),
+        manifest,
+        missing: Vec::new(),
+        notes,
+    };
+    Ok(Dataset {
+        prepared: Some(path.into()),
+        ..Dataset::of(found, skip, options)
+    })
+}
