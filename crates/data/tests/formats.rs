@@ -344,11 +344,7 @@ mod needs_shared {
     fn the_official_kinetics_list_is_read() {
         let shared = testkit::shared();
         let folder = shared.join("data/lists/kinetics400");
-        let lists = KineticsLists {
-            train: None,
-            val: Some(folder.join("kinetics-400_val.csv")),
-        };
-        let found = read("kinetics400", Path::new("."), &lists, UNCHECKED).unwrap();
+        let found = read("kinetics400", Path::new("."), &folder, UNCHECKED).unwrap();
         assert_eq!(
             (found.manifest.clips().len(), found.manifest.classes().len()),
             (19_906, 400)

@@ -164,11 +164,6 @@ fn lists(shared: &Path) -> PathBuf {
     shared.join("data/lists")
 }
 
-const UNCHECKED: ReadOptions = ReadOptions {
-    missing: Missing::Unchecked,
-    follow_links: false,
-};
-
 mod needs_shared {
     use super::*;
 
