@@ -607,6 +607,95 @@ fn charades_comes_from_its_archives_or_from_a_folder_of_videos() {
     assert!(prepare("charades", &bench.from(), &bench.place()).is_err());
 }
 
+const SSV2: &str = "20bn-something-something-v2";
+const SSV2_LABELS: &[u8] = br#"{"Holding something": "0"}"#;
+const SSV2_TRAIN: &[u8] = br#"[{"id": "11", "label": "holding a pen",
+    "template": "Holding [something]", "placeholders": ["a pen"]}]"#;
+const SSV2_VALIDATION: &[u8] = br#"[{"id": "2", "label": "holding a cup",
+    "template": "Holding [something]", "placeholders": ["a cup"]}]"#;
+
+/// A bench with the official lists of Something-Something V2 in `--from`, and the pieces of its
+/// archive, which is cut at odd places.
+fn ssv2() -> (Bench, Vec<u8>) {
+    let bench = Bench::new();
+    for (name, list) in [
+        ("labels", SSV2_LABELS),
+        ("train", SSV2_TRAIN),
+        ("validation", SSV2_VALIDATION),
+    ] {
+        bench.put(&format!("from/something-something-v2-{name}.json"), list);
+    }
+    let video = common::content(30_000);
+    let (first, second) = (format!("{SSV2}/11.webm"), format!("{SSV2}/2.webm"));
+    let whole = gz(&tar(&[(&first, &video), (&second, b"two")]));
+    for (number, piece) in whole.chunks(whole.len() / 3 + 1).enumerate() {
+        bench.put(&format!("from/{SSV2}-{number:02}"), piece);
+    }
+    (bench, video)
+}
+
+#[test]
+fn ssv2_from_the_pieces_of_its_archive() {
+    let (bench, video) = ssv2();
+    let run = || prepare("ssv2", &bench.from(), &bench.place());
+    // A piece is absent: the archive ends too early.
+    let third = bench.path(&format!("from/{SSV2}-02"));
+    fs::rename(&third, bench.path("third")).unwrap();
+    let error = run().unwrap_err().to_string();
+    assert!(error.contains(SSV2), "{error}");
+    assert!(!bench.path("root").join(SSV2).exists());
+
+    fs::rename(bench.path("third"), third).unwrap();
+    let path = run().unwrap();
+    let manifest = Manifest::load(&path).unwrap();
+    let clip = &manifest.clips()[manifest.position("11").unwrap()];
+    assert_eq!(clip.caption.as_deref(), Some("Holding a pen"));
+    assert_eq!(fs::read(manifest.file(clip)).unwrap(), video);
+    assert!(manifest.root().ends_with(format!("root/{SSV2}")));
+    assert!(!bench.path("root/.unpacking").exists());
+    assert_eq!(run().unwrap(), path);
+}
+
+#[test]
+fn ssv2_from_folders_or_with_zipped_lists() {
+    // The other release: lists in an archive, videos unpacked.
+    let bench = Bench::new();
+    let lists = zip(&[
+        ("labels/labels.json", SSV2_LABELS),
+        ("labels/train.json", SSV2_TRAIN),
+        ("labels/validation.json", SSV2_VALIDATION),
+        ("labels/test.json", br#"[{"id": "3"}]"#),
+        ("labels/test-answers.csv", b"3;Holding something\n"),
+    ]);
+    bench.put(
+        "from/20bn-something-something-download-package-labels.zip",
+        &lists,
+    );
+    for id in ["11", "2", "3"] {
+        bench.put(&format!("from/{SSV2}/{id}.webm"), b"video");
+    }
+    let manifest = prepare("ssv2", &bench.from(), &bench.place()).unwrap();
+    let manifest = Manifest::load(&manifest).unwrap();
+    assert!(manifest.root().ends_with(format!("from/{SSV2}")));
+    assert_eq!(manifest.split("test").unwrap().test.len(), 1);
+    assert!(bench.path("root/lists/test-answers.csv").is_file());
+
+    // Nothing can be downloaded, not even from a mirror.
+    let bench = Bench::new();
+    let server = Server::start(|_, _| Reply::status(404));
+    let error = prepare("ssv2", &bench.by_url(&server), &bench.place()).unwrap_err();
+    assert!(error.to_string().contains("registered users"), "{error}");
+    assert!(error.to_string().contains("--from"), "{error}");
+    assert!(server.requests().is_empty());
+    fs::create_dir(bench.path("from")).unwrap();
+    let error = prepare("ssv2", &bench.from(), &bench.place()).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains(&format!("{SSV2}-00")) && error.contains("labels.zip"),
+        "{error}"
+    );
+}
+
 fn kinetics(bench: &Bench, part: Option<Part>) -> Result<PathBuf, Error> {
     let shards = ShardOptions {
         part,

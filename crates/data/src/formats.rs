@@ -8,6 +8,7 @@ mod hmdb51;
 mod kinetics400;
 mod list;
 mod registry;
+mod ssv2;
 pub(crate) mod text;
 mod ucf101;
 
@@ -24,6 +25,7 @@ pub static FORMATS: &[&Format] = &[
     &hmdb51::FORMAT,
     &kinetics400::FORMAT,
     &charades::FORMAT,
+    &ssv2::FORMAT,
     &folder::FORMAT,
     &list::FORMAT,
 ];
