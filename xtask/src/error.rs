@@ -14,6 +14,9 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// A file could not be replaced.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
     /// A download failed, or is not what was promised.
     #[error(transparent)]
     Hub(#[from] hub::Error),

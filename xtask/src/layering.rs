@@ -81,7 +81,7 @@ const EDGES: [(&str, &[&str]); 20] = [
             "video",
         ],
     ),
-    ("xtask", &["data", "hub"]),
+    ("xtask", &["data", "disk", "hub"]),
 ];
 
 /// Crates without tensors.

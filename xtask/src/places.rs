@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -77,36 +76,12 @@ pub fn make_folder(folder: &Path) -> Result<()> {
 /// A file that already holds `content` is not touched. Says whether it wrote.
 ///
 /// # Errors
-/// [`Error::Io`] with the path.
+/// [`Error::Disk`] with the path.
 pub fn write_whole(path: &Path, content: &[u8]) -> Result<bool> {
     if fs::read(path).is_ok_and(|old| old == content) {
         return Ok(false);
     }
-    let folder = path.parent().unwrap_or(Path::new("."));
-    make_folder(folder)?;
-    let mut temporary =
-        tempfile::NamedTempFile::new_in(folder).map_err(Error::io("write in", folder))?;
-    temporary
-        .write_all(content)
-        .map_err(Error::io("write", path))?;
-    // A temporary file is the owner's alone; what is written here may be read by all.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let permissions = fs::Permissions::from_mode(0o644);
-        temporary
-            .as_file()
-            .set_permissions(permissions)
-            .map_err(Error::io("write", path))?;
-    }
-    temporary
-        .as_file()
-        .sync_all()
-        .map_err(Error::io("sync", path))?;
-    temporary
-        .persist(path)
-        .map_err(|e| Error::io("write", path)(e.error))?;
-    sync_folder(folder);
+    disk::write(path, content)?;
     Ok(true)
 }
 

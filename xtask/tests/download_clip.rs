@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use sha2::Digest as _;
+use disk::sha256;
 use testkit::hub::{HubFile, answer};
 use testkit::server::{Server, content};
 
@@ -13,7 +13,7 @@ fn the_command_prints_the_folder() {
     let files = ["config.json", "model.safetensors"].map(|name| HubFile {
         name,
         body: content(1_000),
-        hash: sha256(&content(1_000)),
+        hash: sha256(content(1_000)),
     });
     let server = Server::start(move |request, _| answer(request, &files));
     let home = tempfile::tempdir().unwrap();
@@ -45,9 +45,4 @@ fn the_command_prints_the_folder() {
         String::from_utf8_lossy(&output.stderr).contains("download-clip"),
         "a hint"
     );
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest = sha2::Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

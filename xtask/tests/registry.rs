@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 
 use common::{Reply, Server, client};
-use sha2::Digest as _;
+use disk::sha256;
 use xtask::Error;
 use xtask::registry::{Registry, Wheel};
 
@@ -87,9 +87,4 @@ fn the_pin_decides_not_the_index() {
             .unwrap()
             .all(|entry| { entry.unwrap().metadata().unwrap().len() == 0 })
     );
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest = sha2::Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

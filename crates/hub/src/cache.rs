@@ -3,7 +3,6 @@
 //! A blob is named by its content's hash, and gets its name only after that was verified.
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::hash::{git_blob, is_hex, sha256_of};
@@ -85,16 +84,7 @@ impl Place {
             return Ok(());
         }
         let path = self.folder.join("refs").join(revision);
-        let folder = path.parent().unwrap_or(&self.folder);
-        make_folder(folder)?;
-        let fault = |e| Error::io("write", &path)(e);
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fault)?;
-        file.write_all(commit.as_bytes())
-            .and_then(|()| file.as_file().sync_all())
-            .map_err(fault)?;
-        file.persist(&path).map_err(|e| fault(e.error))?;
-        sync_folder(folder);
-        Ok(())
+        Ok(disk::write(&path, commit.as_bytes())?)
     }
 
     /// Locks the blob `hash` as `huggingface_hub` does, until the file is dropped.

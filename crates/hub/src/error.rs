@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file could not be read, written, locked or renamed.
+    /// A file could not be opened, read, written, locked or renamed.
     #[error("cannot {op} {}", path.display())]
     Io {
         /// The operation, as a verb: "read", "create".
@@ -16,6 +16,9 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// A file could not be replaced.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
     /// No answer from a server: no network, no such host, a connection that kept breaking.
     #[error("no answer from {url}: {reason}")]
     Unreachable {

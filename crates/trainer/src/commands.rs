@@ -10,6 +10,7 @@ mod fit;
 mod info;
 mod predict;
 mod pretrain;
+mod remedy;
 mod report;
 mod reproduce;
 mod settings;
@@ -19,6 +20,7 @@ mod train;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use clips::Interrupt;
+pub(crate) use remedy::remedy;
 
 /// Recognise human actions in video with CLIP. Without a command: the built-in experiment.
 #[derive(Debug, Parser)]

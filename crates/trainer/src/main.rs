@@ -10,6 +10,9 @@ fn main() {
     let code = commands::run(arguments).unwrap_or_else(|error| {
         // The whole chain in one block, once.
         eprintln!("error: {error:#}");
+        if let Some(remedy) = commands::remedy(&error) {
+            eprintln!("help: {remedy}");
+        }
         commands::exit::FAILED
     });
     trainer::runtime::leave(code)

@@ -513,8 +513,6 @@ fn hash_file(path: &Path, mut update: impl FnMut(&[u8])) -> Result<()> {
     }
 }
 
-/// Bytes in hexadecimal.
-
 #[cfg(all(test, feature = "hub"))]
 mod tests {
     use super::FOLDERS;

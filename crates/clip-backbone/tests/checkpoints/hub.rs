@@ -5,7 +5,6 @@ use std::path::Path;
 
 use clip_backbone::hub::{self, Hub, Id};
 use clip_backbone::{Checkpoint, Error, Usage};
-use sha2::{Digest, Sha256};
 use tch::{Device, Kind};
 use testkit::hub::{HubFile, ID, answer};
 use testkit::server::Server;
@@ -17,8 +16,7 @@ use crate::writers::{
 /// A file of the hub's; all are large ones, by their SHA-256.
 fn file(name: &'static str, body: impl Into<Vec<u8>>) -> HubFile {
     let body = body.into();
-    let hash = Sha256::digest(&body);
-    let hash = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = disk::sha256(&body);
     HubFile { name, body, hash }
 }
 

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+pub(crate) use disk::sha256;
 use hub::{Client, Patience};
-use sha2::Digest as _;
+use sha1::Digest as _;
 use testkit::hub::HubFile;
 use testkit::server::content;
 
@@ -62,18 +63,10 @@ fn large(name: &'static str, body: Vec<u8>) -> HubFile {
     }
 }
 
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&sha2::Sha256::digest(bytes))
-}
-
 /// The name git gives to content.
 pub(crate) fn git_blob(bytes: &[u8]) -> String {
     let mut hash = sha1::Sha1::new();
     hash.update(format!("blob {}\0", bytes.len()));
     hash.update(bytes);
-    hex(&hash.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    disk::hex(hash.finalize())
 }

@@ -1,0 +1,82 @@
+//! The commands of this workspace that mend what a library reports.
+
+use std::error::Error;
+
+use clip_backbone::hub;
+
+/// What to do about `error`, where a command helps.
+pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
+    match error.chain().find_map(of_backbone)? {
+        clip_backbone::Error::Hub(
+            hub::Error::Offline { id, .. } | hub::Error::Fetch { id, .. },
+        ) => {
+            let command = format!("cargo xtask download-clip {id}");
+            Some(format!(
+                "run `{command}` where there is a network, or name a folder"
+            ))
+        }
+        clip_backbone::Error::NoTokenizer { .. } => {
+            Some("run `cargo xtask setup`, which fetches OpenAI's vocabulary".into())
+        }
+        _ => None,
+    }
+}
+
+/// The backbone's error, which the errors of the crates above it show as their own.
+fn of_backbone<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a clip_backbone::Error> {
+    let of_clips = |error: &'a clips::Error| match error {
+        clips::Error::Backbone(error) => Some(error),
+        _ => None,
+    };
+    let of_recogniser = |error: &'a recogniser::Error| match error {
+        recogniser::Error::Backbone(error) => Some(error),
+        recogniser::Error::Clips(error) => of_clips(error),
+        _ => None,
+    };
+    let of_trainer = |error: &'a trainer::Error| match error {
+        trainer::Error::Backbone(error) => Some(error),
+        trainer::Error::Clips(error) => of_clips(error),
+        trainer::Error::Recogniser(error) => of_recogniser(error),
+        _ => None,
+    };
+    cause
+        .downcast_ref()
+        .or_else(|| of_clips(cause.downcast_ref()?))
+        .or_else(|| of_recogniser(cause.downcast_ref()?))
+        .or_else(|| of_trainer(cause.downcast_ref()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_checkpoint_and_a_missing_vocabulary_have_a_command() {
+        let offline = || {
+            clip_backbone::Error::from(hub::Error::Offline {
+                id: "org/clip".into(),
+                cache: "cache".into(),
+            })
+        };
+        let errors = [
+            anyhow::Error::new(offline()).context("cannot use it"),
+            trainer::Error::from(offline()).into(),
+            trainer::Error::from(clips::Error::from(offline())).into(),
+            recogniser::Error::from(clips::Error::from(offline())).into(),
+            trainer::Error::from(recogniser::Error::from(offline())).into(),
+        ];
+        for error in errors {
+            let help = remedy(&error).unwrap();
+            assert!(
+                help.contains("cargo xtask download-clip org/clip"),
+                "{help}"
+            );
+        }
+        let path = "vocabulary".into();
+        let error = clip_backbone::Error::NoTokenizer { path };
+        let help = remedy(&trainer::Error::from(error).into()).unwrap();
+        assert!(help.contains("cargo xtask setup"), "{help}");
+        let other = clip_backbone::Error::from(hub::Error::NoCache);
+        assert_eq!(remedy(&other.into()), None);
+    }
+}
