@@ -1,7 +1,13 @@
 //! Work shared among libtorch's own threads.
 //!
 //! Between two operators these spin on their cores, waiting for the next: threads of another
-//! pool would have to take turns with them.
+//! pool have to take turns with them. On two cores of an EPYC with `avx512_bf16`, twelve blocks of
+//! ViT-B/16 by both kernels took 6 to 12 % longer for eight pictures, and 60 to 90 % longer for one,
+//! on rayon's threads; threads started for each call cost as much.
+//!
+//! The entry is looked up at run time. libtorch's own `parallel_for` is a template without a symbol,
+//! and linking libgomp would bring a second pool wherever libtorch has another make of OpenMP, or
+//! libgomp under another name, as PyTorch's wheels do.
 
 use std::ffi::{c_uint, c_void};
 use std::sync::OnceLock;
