@@ -73,7 +73,7 @@ impl Stills {
     /// The pictures as bytes, `[N, SIDE, SIDE, 3]`.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where there are none.
+    /// [`crate::Error::Torch`] if there are none.
     pub fn pictures(&self) -> Result<Tensor> {
         let side = SIDE as i64;
         let size = [self.states.len() as i64, side, side, 3];

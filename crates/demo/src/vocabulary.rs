@@ -17,7 +17,7 @@ const PIECES: usize = 512;
 /// of text, end of text, so that the end is the largest id. Any text can be encoded.
 ///
 /// # Errors
-/// [`Error::Vocabulary`] where nothing can be learned.
+/// [`Error::Vocabulary`] if nothing can be learned.
 pub(super) fn learn(captions: &[String]) -> Result<Value> {
     let failed = |error: &dyn std::fmt::Display| Error::Vocabulary(error.to_string());
     let mut trainer = BpeTrainerBuilder::new()

@@ -177,10 +177,10 @@ impl Store {
         }
     }
 
-    /// Loads the newest checkpoint that verifies; `None` where there is no checkpoint.
+    /// Loads the newest checkpoint that verifies; `None` if there is no checkpoint.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where there are some and none verifies.
+    /// [`Error::Checkpoint`] if there are some and none verifies.
     pub fn load<S: DeserializeOwned>(&self) -> Result<Option<Loaded<S>>> {
         let mut refused = Vec::new();
         for step in self.steps()? {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// What every fallible function of this crate returns.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Everything this crate refuses.

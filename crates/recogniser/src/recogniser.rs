@@ -63,7 +63,7 @@ impl Recogniser {
     /// fp32 stands in where the device lacks it.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where there is none, or the backbone is another; whatever keeps
+    /// [`Error::Checkpoint`] if there is none, or the backbone is another; whatever keeps
     /// the backbone from loading.
     pub fn of_run(
         folder: &Path,
@@ -122,7 +122,7 @@ impl Recogniser {
     /// The model made ready for `labels`, or for those it was trained on.
     ///
     /// # Errors
-    /// [`Error::NoLabels`] where it has none either, or a label cannot be encoded.
+    /// [`Error::NoLabels`] if it has none either, or a label cannot be encoded.
     pub fn bind(&self, labels: Option<&Labels>) -> Result<Ready<'_>> {
         let labels = labels.map_or(self.labels.as_slice(), Labels::names);
         if labels.is_empty() {

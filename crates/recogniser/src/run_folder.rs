@@ -40,7 +40,7 @@ pub fn store(folder: &Path, keep: usize) -> Store {
 /// The newest checkpoint of the run in `folder` that verifies; `None` before the first.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] where there are some and none verifies.
+/// [`Error::Checkpoint`] if there are some and none verifies.
 pub fn newest<R: DeserializeOwned>(folder: &Path) -> Result<Option<Loaded<R>>> {
     Ok(store(folder, 1).load::<State<R>>()?.map(|loaded| Loaded {
         path: loaded.path,
@@ -52,7 +52,7 @@ pub fn newest<R: DeserializeOwned>(folder: &Path) -> Result<Option<Loaded<R>>> {
     }))
 }
 
-/// The folder of a trained seed: `place` itself, or its first `seed-*` folder; `None` where
+/// The folder of a trained seed: `place` itself, or its first `seed-*` folder; `None` if
 /// `place` is not a run folder.
 #[must_use]
 pub fn find(place: &Path) -> Option<PathBuf> {

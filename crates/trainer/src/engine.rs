@@ -47,7 +47,7 @@ pub struct Task<'a> {
 /// not hold the same is refused, so that two runs are never mixed.
 ///
 /// # Errors
-/// [`Error::NotFinite`] for a loss or gradient that is no number, [`Error::File`] where the
+/// [`Error::NotFinite`] for a loss or gradient that is no number, [`Error::File`] if the
 /// disk is full (the last checkpoint is whole), and whatever the model or the clips meet.
 pub fn train<R>(task: &mut Task<'_>, run: &R, same: fn(&R, &R) -> bool) -> Result<Ended<()>>
 where

@@ -49,7 +49,7 @@ impl Scored {
     /// Scores the clips of `features` at `positions`, whose true classes are `labels`.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where labels and clips do not fit, and whatever the features or the
+    /// [`Error::Mismatch`] if labels and clips do not fit, and whatever the features or the
     /// model refuse.
     pub fn new(
         classifier: &dyn Classifier,

@@ -22,7 +22,7 @@ const ALL: &str = "all";
 /// it.
 ///
 /// # Errors
-/// [`Error::Mismatch`] where fewer than two classes are to be held out of.
+/// [`Error::Mismatch`] if fewer than two classes are to be held out of.
 pub fn split_unsplit(mut dataset: Dataset, how: Unsplit, seed: u64) -> Result<Dataset> {
     if !dataset.manifest.splits().is_empty() {
         return Ok(dataset);

@@ -59,8 +59,8 @@ impl LiveClips {
     /// The clips of `manifest` at `clips`, with the class of each.
     ///
     /// # Errors
-    /// [`Error::Data`] where no thread can be started or the recipe is out of range;
-    /// [`Error::Mismatch`] where clips and classes differ in number.
+    /// [`Error::Data`] if no thread can be started or the recipe is out of range;
+    /// [`Error::Mismatch`] if clips and classes differ in number.
     pub fn new(
         manifest: Arc<Manifest>,
         clips: Vec<usize>,
@@ -185,7 +185,7 @@ impl LiveScorer<'_> {
     /// Scores `clips`, positions in the manifest whose classes are `labels`.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where no clip can be decoded, and what the model refuses.
+    /// [`Error::Mismatch`] if no clip can be decoded, and what the model refuses.
     pub fn score(
         &self,
         classifier: &dyn Classifier,

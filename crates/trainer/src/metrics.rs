@@ -28,7 +28,7 @@ impl Accuracy {
     /// sort happens to treat equals.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where the lengths do not fit, a label is no class, or a score is
+    /// [`Error::Mismatch`] if the lengths do not fit, a label is no class, or a score is
     /// not a number.
     pub fn new(scores: &[f32], labels: &[usize], classes: usize) -> Result<Self> {
         if scores.len() != labels.len() * classes {
@@ -105,10 +105,10 @@ pub fn order(row: &[f32]) -> Vec<usize> {
 /// Mean average precision of `scores`, `[N * K]` row by row, where clip n shows the classes
 /// `shown[n]`: for each class the clips are ranked by its score, and the precision at each clip
 /// that shows it is averaged; then the mean over the classes that are shown at all. Equal
-/// scores keep the clips' order. `None` where nothing is shown.
+/// scores keep the clips' order. `None` if nothing is shown.
 ///
 /// # Errors
-/// [`Error::Mismatch`] where the lengths do not fit, or a score is not a number.
+/// [`Error::Mismatch`] if the lengths do not fit, or a score is not a number.
 pub fn mean_average_precision(
     scores: &[f32],
     shown: &[Vec<i64>],
@@ -195,7 +195,7 @@ impl Spread {
     }
 
     /// The spread of `a - b` over the draws both were run on, which says more than two
-    /// spreads side by side; `None` where the lengths differ or are 0.
+    /// spreads side by side; `None` if the lengths differ or are 0.
     pub fn paired(a: &[f64], b: &[f64]) -> Option<Self> {
         if a.len() != b.len() {
             return None;

@@ -73,7 +73,7 @@ pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> 
 /// Tests a loaded checkpoint by the session's protocol, on its clips against its classes, whatever it was trained on. Results go below `folder`.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] where the checkpoint stands on another backbone or does not fit
+/// [`Error::Checkpoint`] if the checkpoint stands on another backbone or does not fit
 /// its own configuration.
 pub fn evaluate(
     session: &Session,

@@ -43,7 +43,7 @@ pub fn watch_memory() {
     }
 }
 
-/// The most memory the process has held since [`watch_memory`], in bytes; `None` where the
+/// The most memory the process has held since [`watch_memory`], in bytes; `None` if the
 /// system does not tell.
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -129,7 +129,7 @@ impl DeviceChoice {
     /// The device, or an error: a GPU asked for by name is never replaced by the processor.
     ///
     /// # Errors
-    /// [`DeviceError::NoGpu`] where the GPU is not there.
+    /// [`DeviceError::NoGpu`] if the GPU is not there.
     pub fn resolve(self) -> Result<tch::Device, DeviceError> {
         let devices = tch::Cuda::device_count();
         match self {

@@ -56,7 +56,7 @@ impl<'a> KeptClips<'a> {
     /// The clips of `sets` at `clips`, with the class of each.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where clips and classes differ in number, or there is no view.
+    /// [`Error::Mismatch`] if clips and classes differ in number, or there is no view.
     pub fn new(sets: &'a [FeatureSet], clips: Vec<usize>, classes: Vec<i64>) -> Result<Self> {
         if clips.len() != classes.len() {
             return Err(Error::mismatch("classes", clips.len(), classes.len()));

@@ -35,7 +35,7 @@ impl Start {
     /// which brings a whole CLIP with it, for a backbone of the shape `clip`.
     ///
     /// # Errors
-    /// [`Error::Value`] where there is none, or it stands on a backbone of another width;
+    /// [`Error::Value`] if there is none, or it stands on a backbone of another width;
     /// whatever keeps an official one from loading.
     pub fn read(place: &Path, clip: &clip_backbone::Config) -> Result<Self> {
         if place.is_file() {
@@ -57,7 +57,7 @@ impl Start {
     /// The parameters of a loaded checkpoint.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where it stands on another backbone or holds no parameters.
+    /// [`Error::Checkpoint`] if it stands on another backbone or holds no parameters.
     pub fn of_run(loaded: &Loaded<Record>, backbone: &Identity) -> Result<Self> {
         expect_backbone(loaded, backbone)?;
         Self::of(loaded)

@@ -189,7 +189,7 @@ pub fn split_name(manifest: &Manifest, number: usize) -> String {
 /// show several; else none.
 ///
 /// # Errors
-/// [`Error::Mismatch`] where their labels shall be shuffled: there is no one label to move.
+/// [`Error::Mismatch`] if their labels shall be shuffled: there is no one label to move.
 pub fn shown_classes(trial: &Trial, dataset: &Dataset, shuffle: bool) -> Result<Vec<Vec<i64>>> {
     if !dataset.is_multi_label() {
         return Ok(Vec::new());
@@ -205,7 +205,7 @@ pub fn shown_classes(trial: &Trial, dataset: &Dataset, shuffle: bool) -> Result<
     Ok(trial.train.iter().map(shown).collect())
 }
 
-/// Where in `among` each of `classes` stands; what is not there is passed over.
+/// If in `among` each of `classes` stands; what is not there is skipped.
 pub fn numbers(among: &[usize], classes: &[usize]) -> Vec<i64> {
     let place = |class: &usize| among.iter().position(|other| other == class);
     classes

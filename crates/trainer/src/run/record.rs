@@ -39,7 +39,7 @@ impl Record {
     /// The record of a training of `trial` in `session`.
     ///
     /// # Errors
-    /// [`Error::Syntax`] where a value has no JSON form.
+    /// [`Error::Syntax`] if a value has no JSON form.
     pub(super) fn of(
         session: &Session,
         trial: &Trial,

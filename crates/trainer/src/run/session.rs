@@ -41,7 +41,7 @@ impl Session {
     /// has: no parameter belongs to a class.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where it stands on another backbone or holds no parameters.
+    /// [`Error::Checkpoint`] if it stands on another backbone or holds no parameters.
     pub fn start_from(&mut self, loaded: &Loaded<Record>) -> Result<()> {
         self.start = Some(Start::of_run(loaded, &self.backbone.identity)?);
         Ok(())
@@ -51,7 +51,7 @@ impl Session {
     /// checked against the backbone's shape before a weight is read.
     ///
     /// # Errors
-    /// [`Error::Value`] where the configuration names no backbone, one that its model cannot
+    /// [`Error::Value`] if the configuration names no backbone, one that its model cannot
     /// stand on or a start that is not there, and whatever loading meets.
     pub fn open(config: Checked, interrupt: Interrupt, quiet: bool) -> Result<Self> {
         let weights = config.backbone.weights.as_deref().ok_or(Error::Value {
