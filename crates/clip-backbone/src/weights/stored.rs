@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::parameters::place;
 use crate::Result;
+use crate::parameters::place;
 
 /// A file's bytes, mapped.
 #[derive(Debug)]

@@ -157,9 +157,7 @@ impl Shard {
             )));
         }
         if digest(features.data(), positions.data()) != meta.sha256 {
-            return Err(fail(
-                "is damaged: the content differs from its hash".into(),
-            ));
+            return Err(fail("is damaged: the content differs from its hash".into()));
         }
         let listed: Vec<usize> = positions
             .data()
@@ -256,7 +254,9 @@ pub(super) fn check_positions(
         }
     }
     if let Some(position) = rows.iter().find(|position| skipped.contains_key(position)) {
-        return Err(format!("position {position} has features and is also skipped"));
+        return Err(format!(
+            "position {position} has features and is also skipped"
+        ));
     }
     if rows.len() + skipped.len() != expected.len() {
         return Err(format!(
