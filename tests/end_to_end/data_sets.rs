@@ -513,7 +513,7 @@ fn published_draws_train_what_they_name() {
         ),
         (bench.path("nowhere"), vec![partial], "nowhere"),
         (of_tests, vec![partial], tested),
-        (absent, vec![partial], "at least 1 that is there"),
+        (absent, vec![partial], "at least 1 that exists"),
     ] {
         let output = train(&draws, "refused", &keys);
         assert_eq!(output.status.code(), Some(3), "{}", text(&output));

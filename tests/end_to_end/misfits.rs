@@ -293,7 +293,7 @@ fn data_that_is_not_what_it_is_said_to_be() {
     );
     // No split, one class, more shots than clips.
     place.folder("plain", &[2, 2]);
-    refused(train("plain", &[]), &["data.unsplit", "brings no split"]);
+    refused(train("plain", &[]), &["data.unsplit", "has no split"]);
     place.folder("one", &[3]);
     refused(
         train("one", &["--set", "data.unsplit=hold-out"]),

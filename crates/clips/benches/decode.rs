@@ -1,15 +1,15 @@
-//! One contender of the decoding comparison, so that contenders of other make can take turns
+//! One side of the decoding comparison, so that other decoders can take turns
 //! with it (`cargo xtask bench decode`): 8 uniform frames of every video of a list, short side
-//! 224, centre crop, one worker. It works whenever a line comes in on stdin and answers with
-//! the seconds of processor time that it took, of all its threads; `stream` with the
-//! seconds that went by.
+//! 224, centre crop, one worker. It runs once per line on stdin and prints the
+//! seconds of processor time used by all its threads; `stream` prints the
+//! elapsed seconds.
 //!
 //! `cargo bench -p clips --bench decode -- (unknown|known|alone|alone-to-last) LIST`
 //! `cargo bench -p clips --bench decode -- stream WORKERS LIST`
 //! `cargo bench -p clips --bench decode -- columns DIR [UCF-101]`
 //!
-//! `known` is told the number of frames, as a checked manifest holds it; `unknown` finds out.
-//! `alone` does nothing but decode every frame, `alone-to-last` every frame up to the last one
+//! `known` is given the number of frames, as in a checked manifest; `unknown` finds it.
+//! `alone` only decodes every frame, `alone-to-last` every frame up to the last one
 //! wanted, which it converts to RGB. A line of LIST is a path, a tab, and the number of frames. `columns` makes the
 //! videos and lists of the comparison.
 #![allow(unsafe_code, clippy::expect_used)]
@@ -30,8 +30,8 @@ use made::{Made, make};
 use pixels::{Geometry, Resizer};
 use video::{Limits, Video};
 
-/// As in `docs/performance.md`: 7 s of MPEG-4 with one key picture, or one in 12, and 10 s of
-/// H.264, all as their encoders do it by default.
+/// As in `docs/performance.md`: 7 s of MPEG-4 with one key frame, or one in 12, and 10 s of
+/// H.264, all with their encoders' defaults.
 const MADE: [Made; 3] = [
     Made {
         name: "one-key.avi",
@@ -70,7 +70,7 @@ fn main() {
         ["columns", folder, ucf @ ..] => columns(Path::new(folder), ucf.first().map(Path::new)),
         ["stream", workers, list] => stream(workers.parse().expect("a number"), &clips(list)),
         [mode, list] => one_worker(mode, &clips(list)),
-        _ => eprintln!("nothing asked for: see the head of this file"),
+        _ => eprintln!("missing arguments: see the head of this file"),
     }
 }
 
@@ -159,7 +159,7 @@ fn stream(workers: usize, list: &[(PathBuf, usize)]) {
     );
 }
 
-/// Works once unasked, says so, then once for every line.
+/// Runs once at start, reports it, then once for every line.
 fn take_turns(clock: impl Fn() -> f64, work: impl Fn()) {
     work();
     let mut out = std::io::stdout();
@@ -176,7 +176,7 @@ fn take_turns(clock: impl Fn() -> f64, work: impl Fn()) {
     }
 }
 
-/// Seconds that all threads of this process have had a processor.
+/// Processor time of all threads of this process in seconds.
 fn processor_time() -> f64 {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -187,7 +187,7 @@ fn processor_time() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// Keeps glibc from giving large blocks back to the system after every use, as the product
+/// Keeps glibc from returning large blocks to the system after every use, as the product
 /// does.
 fn keep_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -199,8 +199,8 @@ fn keep_memory() {
     }
 }
 
-/// Makes the videos, and writes a list for each column; clips of UCF-101 are told apart by
-/// whether they have pictures predicted from both sides.
+/// Makes the videos, and writes a list for each column; clips of UCF-101 are separated by
+/// whether they have B-frames.
 fn columns(folder: &Path, ucf: Option<&Path>) {
     let verified = |path: &Path| {
         let mut video = Video::open(path, &Limits::default()).expect("a video");

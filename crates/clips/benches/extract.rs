@@ -24,7 +24,7 @@ fn main() {
         .filter(|word| word != "--bench")
         .collect();
     let [videos, lists, weights, precision, clips, rounds] = words.as_slice() else {
-        return eprintln!("nothing asked for: see the head of this file");
+        return eprintln!("missing arguments: see the head of this file");
     };
     let kept = tempfile::tempdir().expect("a folder");
     let precision: Precision = precision.parse().expect("a precision");

@@ -1,4 +1,4 @@
-//! The CLIP that a run stands on, and how a checkpoint remembers it.
+//! The CLIP backbone of a run, and its identity in a checkpoint.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use tch::Device;
 use crate::Result;
 use crate::precision::Precision;
 
-/// Which backbone it was: enough to find it again and to know it for the same.
+/// The identity of a backbone: enough to find and verify it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Where its checkpoint lay.
+    /// The path of its checkpoint.
     pub place: PathBuf,
     /// SHA-256 of its weight files.
     pub sha256: String,
@@ -24,16 +24,16 @@ pub struct Identity {
     pub precision: Precision,
 }
 
-/// A checkpoint that models stand on; its weights are read when they are asked for.
+/// A checkpoint as backbone; its weights are read on demand.
 pub struct Backbone {
     checkpoint: Checkpoint,
     device: Device,
     frozen: OnceCell<ClipModel>,
     /// Its tokenizer.
     pub words: Arc<Tokenizer>,
-    /// How it wants its frames.
+    /// Its preprocessing.
     pub preprocess: Preprocess,
-    /// Which one it is.
+    /// Its identity.
     pub identity: Identity,
 }
 
@@ -41,7 +41,7 @@ impl Backbone {
     /// Opens the checkpoint at `place`.
     ///
     /// # Errors
-    /// Whatever keeps the checkpoint from opening.
+    /// Any error of opening the checkpoint.
     pub fn open(place: &Path, precision: Precision, device: Device) -> Result<Self> {
         Self::new(Checkpoint::open(place)?, place, precision, device)
     }
@@ -49,7 +49,7 @@ impl Backbone {
     /// The backbone of a `checkpoint` that was opened at `place`.
     ///
     /// # Errors
-    /// Whatever keeps its tokenizer or its weights from being read.
+    /// Any error of reading its tokenizer or its weights.
     pub fn new(
         checkpoint: Checkpoint,
         place: &Path,
@@ -72,11 +72,11 @@ impl Backbone {
         })
     }
 
-    /// Both towers: frozen ones are read once and their tensors shared, those to be fine-tuned are
-    /// read anew each time, for whoever asks changes them.
+    /// Both towers: frozen ones are read once and their tensors shared, fine-tuned ones are
+    /// read anew each time, since the caller changes them.
     ///
     /// # Errors
-    /// Whatever keeps the weights from loading.
+    /// Any error of loading the weights.
     pub fn clip(&self, usage: Usage) -> Result<ClipModel> {
         if usage == Usage::Frozen
             && let Some(clip) = self.frozen.get()
@@ -91,7 +91,7 @@ impl Backbone {
         Ok(clip)
     }
 
-    /// Where its models compute.
+    /// The device of its models.
     pub fn device(&self) -> Device {
         self.device
     }

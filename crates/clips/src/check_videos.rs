@@ -1,4 +1,4 @@
-//! Every video of a data set decoded from beginning to end.
+//! Checks every video of a data set by decoding it from beginning to end.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -13,28 +13,28 @@ use crate::interrupt::{Ended, Interrupt};
 use crate::read_ahead::{Ahead, Emit, ReadAhead};
 use crate::{Error, Result};
 
-/// How far a check has come.
+/// Progress of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Videos checked, those of earlier runs among them.
+    /// Videos checked, including those of earlier runs.
     pub done: usize,
     /// Videos in all.
     pub of: usize,
 }
 
-/// What can be wrong with a video.
+/// Kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fault {
-    /// There is no such file.
+    /// The file does not exist.
     Missing,
-    /// The file has no bytes.
+    /// The file is empty.
     Empty,
-    /// It does not open, yields no frame, or too much of it is damaged.
+    /// It cannot be opened, yields no frame, or is largely damaged.
     Undecodable,
-    /// It breaks off long before the end that its header states.
+    /// It ends long before the duration in its header.
     Truncated,
-    /// It decodes, and has fewer frames than are sampled.
+    /// It has fewer frames than are sampled.
     Short,
 }
 
@@ -50,39 +50,39 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// The share of the frames stated in its header that a whole video decodes at least.
-/// Originals of UCF-101 state up to a fifth too many.
+/// Smallest fraction of the frames stated in its header that a complete video decodes.
+/// Originals of UCF-101 overstate it by up to a fifth.
 const WHOLE: f64 = 0.75;
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug)]
 pub struct Found {
-    /// Videos that the data set names.
+    /// Videos in the data set.
     pub total: usize,
-    /// Those that are whole.
+    /// Videos without faults.
     pub good: usize,
-    /// Those that were checked by an earlier run, and have not changed since.
+    /// Videos checked by an earlier run and unchanged since.
     pub known: usize,
-    /// Those that are not, with the reason, which begins with the [`Fault`].
+    /// Videos with faults, each with the reason, which begins with the [`Fault`].
     pub bad: SkipList,
-    /// How many there are of each fault.
+    /// Number of videos with each fault.
     pub faults: BTreeMap<Fault, usize>,
-    /// Frames that decode of each video of which some do, by id.
+    /// Decodable frames of each video that has any, by id.
     pub frames: BTreeMap<String, usize>,
 }
 
-/// What became of one video: a line of the file beside the list.
+/// The result for one video: a line of the file beside the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Checked {
     id: String,
-    /// Length of the file; `None` where there is none.
+    /// Length of the file; `None` if there is none.
     bytes: Option<u64>,
-    /// Frames that decode; `None` for a video that does not.
+    /// Decodable frames; `None` if the video cannot be decoded.
     frames: Option<usize>,
-    /// Frames that the header states.
+    /// Frames stated in the header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stated: Option<usize>,
-    /// What kept it from being decoded.
+    /// The decoding error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fault: Option<Fault>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -101,8 +101,8 @@ impl Checked {
         }
     }
 
-    /// What is wrong where `sampled` frames are taken of each video, and why; `None` where
-    /// nothing is.
+    /// The fault and its description if `sampled` frames are taken of each video; `None` if there
+    /// is none.
     fn fault(&self, sampled: usize) -> Option<(Fault, String)> {
         let Some(frames) = self.frames else {
             return Some((
@@ -125,15 +125,15 @@ impl Checked {
     }
 }
 
-/// Decodes every clip of `manifest`, on all processors, and writes the bad ones to `list`:
-/// those with a [`Fault`] where `sampled` frames are taken of each, and those of `missing`,
-/// which lists name and the disk does not have.
+/// Decodes every clip of `manifest`, on all processors, and writes the faulty ones to `list`:
+/// those with a [`Fault`] if `sampled` frames are taken of each, and those of `missing`,
+/// which are in the lists but not on disk.
 ///
-/// What was checked is kept in `<list>.checked`; a later call checks only the others, and
+/// Results are kept in `<list>.checked`; a later call checks only the others, and
 /// files whose length has changed.
 ///
 /// # Errors
-/// [`Error::Disk`] where a file cannot be written.
+/// [`Error::Disk`] if a file cannot be written.
 pub fn check_videos(
     manifest: &Manifest,
     missing: &[String],
@@ -156,7 +156,7 @@ pub fn check_videos(
         .iter()
         .filter(|clip| !checked.contains_key(&clip.id))
         .collect();
-    // Whole again, without a line that a kill cut short.
+    // Rewritten, without a line truncated by a kill.
     let mut kept = String::new();
     for entry in checked.values() {
         kept.push_str(&line(entry)?);
@@ -200,7 +200,7 @@ pub fn check_videos(
     let mut bad = SkipList::new();
     let mut faults = BTreeMap::new();
     for id in missing {
-        bad.insert(id, &format!("{}: it is on the lists only", Fault::Missing));
+        bad.insert(id, &format!("{}: listed, but not on disk", Fault::Missing));
         *faults.entry(Fault::Missing).or_insert(0) += 1;
     }
     for entry in checked.values() {
@@ -269,7 +269,7 @@ fn read_checked(path: &Path) -> Result<BTreeMap<String, Checked>> {
     }
     let bytes = std::fs::read(path).map_err(Error::io("cannot read", path))?;
     let text = String::from_utf8_lossy(&bytes);
-    // A line that cannot be read is a clip checked once more.
+    // A clip whose line cannot be read is checked again.
     let entries = text
         .lines()
         .filter_map(|text| serde_json::from_str::<Checked>(text).ok());

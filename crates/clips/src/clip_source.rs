@@ -1,17 +1,17 @@
-//! Sources of frames: video files, or a test's own.
+//! Sources of frames: video files, or a test's own source.
 
 use std::path::Path;
 
 use video::{FrameSink, Limits, Video};
 
-/// Why a clip could not be decoded.
+/// The reason why a clip could not be decoded.
 pub type ClipError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Decodes clips; called from many threads at once.
 pub trait ClipSource: Send + Sync {
-    /// Hands the frames of the file `path` that `sink` chooses to it, and returns the number of
-    /// frames that can be decoded, which was the last that `sink` was told. `frames` is that number
-    /// where the data set has it.
+    /// Passes the frames of the file `path` that `sink` selects to it, and returns the number of
+    /// decodable frames, the last number `sink` was told. `frames` is that number
+    /// if the data set has it.
     ///
     /// # Errors
     /// The clip cannot be decoded.
@@ -25,12 +25,12 @@ pub trait ClipSource: Send + Sync {
 
 /// Video files, decoded with FFmpeg.
 ///
-/// Where the number of frames is known, decoding stops after the last frame that is wanted;
-/// without it a clip is decoded to its end, since headers overstate. So may the counts of a list:
-/// where fewer frames decode, it is ignored.
+/// If the number of frames is known, decoding stops after the last frame needed;
+/// otherwise a clip is decoded to its end, since headers overstate. So may the counts of a list:
+/// if fewer frames decode, it is ignored.
 #[derive(Clone, Debug, Default)]
 pub struct VideoFiles {
-    /// Limits on what a file may ask for.
+    /// Limits on the resources of a file.
     pub limits: Limits,
 }
 

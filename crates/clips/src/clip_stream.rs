@@ -1,4 +1,4 @@
-//! Clips of a data set, prepared ahead of their use.
+//! Clips of a data set, prepared ahead of use.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use crate::read_ahead::{Ahead, Emit, ReadAhead};
 use crate::recipe::Recipe;
 use crate::{Error, Result};
 
-/// Clips of one manifest in the order asked for, an iterator that goes on when more are pushed.
+/// Clips of one manifest in the order pushed, an iterator that continues when more are pushed.
 pub struct ClipStream {
     clips: usize,
     inner: ReadAhead<Job, Vec<ClipPixels>>,
     positions: VecDeque<usize>,
 }
 
-/// A clip, prepared.
+/// A prepared clip.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// The clip's position in the manifest.
     pub position: usize,
-    /// Its views, as many as [`Recipe::views`] says; or why it cannot be decoded.
+    /// Its views, as many as [`Recipe::views`]; or why it cannot be decoded.
     pub views: Result<Vec<ClipPixels>, String>,
 }
 
@@ -62,7 +62,7 @@ impl ClipStream {
         })
     }
 
-    /// Asks for the clips at `positions`, in their order, after all asked for before.
+    /// Queues the clips at `positions`, in their order, after all earlier ones.
     ///
     /// # Errors
     /// The recipe is out of range, or a position is not in the manifest.
@@ -90,7 +90,7 @@ impl ClipStream {
         self.positions.front().copied()
     }
 
-    /// Time that all threads together have been at work.
+    /// Total working time of all threads.
     #[must_use]
     pub fn busy(&self) -> Duration {
         self.inner.busy()

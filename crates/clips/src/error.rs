@@ -1,15 +1,15 @@
-//! Errors between a video and its features.
+//! Errors from video to features.
 
 use std::path::PathBuf;
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything this crate refuses, with the place, what was expected and what was found.
+/// The errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A number or name given by the caller cannot be used.
+    /// An invalid number or name given by the caller.
     #[error("{name}: expected {expected}, got {got}")]
     Option {
         /// The option.
@@ -29,7 +29,7 @@ pub enum Error {
     Clip {
         /// The clip's id, or its file.
         id: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 
@@ -37,36 +37,36 @@ pub enum Error {
     #[error("decoding panicked")]
     Panicked,
 
-    /// None of the clips asked for can be decoded.
+    /// None of the requested clips can be decoded.
     #[error("0 of {of} clips can be decoded; {id}: {reason}")]
     NothingDecodes {
-        /// Clips asked for.
+        /// Number of requested clips.
         of: usize,
         /// The first of them.
         id: String,
-        /// Why it cannot.
+        /// The reason.
         reason: String,
     },
 
-    /// Kept features were made from something else than what is asked for.
+    /// Stored features were made with other settings.
     #[error(
-        "the features in {} were made with other settings:\n{}\nmake them anew in another \
+        "the features in {} were made with other settings:\n{}\nextract them again into another \
          folder, or use the settings they were made with",
         path.display(), differences.join("\n")
     )]
     Fingerprint {
         /// The folder of features.
         path: PathBuf,
-        /// One line a field that differs.
+        /// One line per field that differs.
         differences: Vec<String>,
     },
 
-    /// Kept features are damaged or incomplete.
+    /// Stored features are damaged or incomplete.
     #[error("features in {}: {what}", path.display())]
     Features {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         what: String,
     },
 

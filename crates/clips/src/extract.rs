@@ -1,4 +1,4 @@
-//! Frame features: computed once with the frozen image tower, kept on disk.
+//! Frame features: computed once with the frozen image tower, stored on disk.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,34 +23,34 @@ use crate::read_ahead::Ahead;
 use crate::recipe::Recipe;
 use crate::{Error, Result};
 
-/// Frames the image tower sees at once.
+/// Frames per forward pass of the image tower.
 const FRAMES: usize = 64;
-/// Clips a file.
+/// Clips per shard.
 const SHARD: usize = 128;
 
-/// The account of an extraction.
+/// Statistics of an extraction.
 #[derive(Debug, Default)]
 pub struct Extraction {
-    /// Clips asked for.
+    /// Requested clips.
     pub total: usize,
-    /// Clips computed now; the others were kept already.
+    /// Clips computed now; the others were already stored.
     pub computed: usize,
-    /// Clips that cannot be decoded, by position, each with its reason.
+    /// Clips that cannot be decoded, by position, each with the reason.
     pub skipped: BTreeMap<usize, String>,
-    /// Time it took.
+    /// Elapsed time.
     pub elapsed: Duration,
     /// Of that, time spent waiting for decoded clips.
     pub waiting: Duration,
     /// Of that, time spent in the image tower.
     pub computing: Duration,
-    /// Time that all decoding workers together spent, beside the tower.
+    /// Total working time of all decoding workers, in parallel with the tower.
     pub decoding: Duration,
-    /// How many there were.
+    /// Number of decoding workers.
     pub workers: usize,
 }
 
 impl Extraction {
-    /// Clips a second, and what each of the two stages would reach alone; `None` where
+    /// Clips per second, overall and of each of the two stages alone; `None` if
     /// nothing was computed.
     pub fn rates(&self) -> Option<Rates> {
         let per = |time: Duration| self.computed as f64 / time.as_secs_f64();
@@ -62,34 +62,34 @@ impl Extraction {
     }
 }
 
-/// Clips a second.
+/// Clips per second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rates {
-    /// Of the whole, with both stages at work.
+    /// Overall, with both stages running.
     pub clips: f64,
-    /// The image tower while it worked.
+    /// The image tower while it was computing.
     pub tower: f64,
-    /// All decoding workers while they worked.
+    /// All decoding workers while they were decoding.
     pub decoding: f64,
 }
 
-/// Computes features of a data set's clips under one backbone.
+/// Computes features of a data set's clips with one backbone.
 pub struct Extractor<'a> {
     /// The frozen CLIP.
     pub backbone: &'a Backbone,
     /// The videos.
     pub manifest: &'a Manifest,
-    /// The folder that holds all kept features.
+    /// The folder of all stored features.
     pub folder: &'a Path,
-    /// The precision they are kept in.
+    /// The precision they are stored in.
     pub storage: Storage,
-    /// Asked between clips.
+    /// Checked between clips.
     pub interrupt: &'a Interrupt,
-    /// Told after each clip how many of how many are done.
+    /// Called after each clip with the number of clips done and in all.
     pub progress: &'a dyn Fn(usize, usize),
 }
 
-/// Some clips of a data set, as a manifest of their own.
+/// A subset of a data set's clips, as a manifest of its own.
 struct Part {
     manifest: Manifest,
     positions: Vec<usize>,
@@ -99,12 +99,12 @@ struct Part {
 }
 
 impl Extractor<'_> {
-    /// Computes the features that are not kept yet of the clips at `positions` under `recipe`, or
+    /// Computes the missing features of the clips at `positions` under `recipe`, or
     /// one process's share of them.
     ///
     /// # Errors
-    /// No clip at all can be decoded, the disk refuses, or the backbone does. Features computed
-    /// before are kept.
+    /// No clip at all can be decoded, a file cannot be written, or the backbone fails. Features
+    /// computed before are kept.
     pub fn extract(
         &self,
         positions: &[usize],
@@ -128,7 +128,7 @@ impl Extractor<'_> {
             .flat_map(|shard| part.layout.positions(*shard))
             .collect();
         let began = Instant::now();
-        // One stream over all shards: decoding goes on while one is written.
+        // One stream over all shards: decoding continues while one is written.
         let manifest = Arc::new(part.manifest.clone());
         let mut clips = ClipStream::new(manifest, Arc::new(VideoFiles::default()), ahead)?;
         clips.push(&places, recipe)?;
@@ -157,7 +157,7 @@ impl Extractor<'_> {
         Ok(Ended::Done(done))
     }
 
-    /// The clips before position `end`, of `of` in all; `None` where it was stopped.
+    /// The clips before position `end`, of `of` in all; `None` if it was stopped.
     fn shard(
         &self,
         clips: &mut ClipStream,
@@ -193,17 +193,17 @@ impl Extractor<'_> {
         Ok(Some(rows))
     }
 
-    /// Opens the kept features of the clips at `positions` under `recipe`.
+    /// Opens the stored features of the clips at `positions` under `recipe`.
     ///
     /// # Errors
-    /// [`Error::Features`] and [`Error::Fingerprint`] where they are absent, incomplete, damaged, or made from something else.
+    /// [`Error::Features`] and [`Error::Fingerprint`] if they are absent, incomplete, damaged, or made from something else.
     pub fn open(&self, positions: &[usize], recipe: &Recipe) -> Result<FeatureSet> {
         let part = self.part(positions, recipe)?;
         let reader = FeatureReader::open(&part.folder, &part.fingerprint)?;
         Ok(FeatureSet::new(reader, &part.positions))
     }
 
-    /// `[V, T, D]` of one clip's views, row by row.
+    /// `[V, T, D]` of one clip's views, row-major.
     fn encode(&self, views: &[ClipPixels]) -> Result<Vec<f32>> {
         let _guard = tch::no_grad_guard();
         let clip = self.backbone.clip(Usage::Frozen)?;
@@ -230,7 +230,7 @@ impl Extractor<'_> {
             .iter()
             .filter_map(|position| whole.clips().get(*position).cloned())
             .collect();
-        // Clips are sorted by id, so the part keeps their order.
+        // Clips are sorted by id, so the subset keeps their order.
         let manifest = Manifest::new(
             whole.dataset(),
             whole.root(),

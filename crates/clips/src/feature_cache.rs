@@ -1,9 +1,9 @@
-//! Frame features kept on disk, so that no run computes or decodes them again.
+//! Frame features stored on disk, so that no run computes or decodes them again.
 //!
 //! A folder holds `features.json` (what the features were made from, and their shape) and
-//! shards `features-NNNNN.safetensors`, each with the clips of one stretch of manifest
-//! positions. A shard appears whole or not at all, and depends on its positions only; so
-//! an interrupted extraction is continued by computing the shards that are not there,
+//! shards `features-NNNNN.safetensors`, each with the clips of a contiguous range of manifest
+//! positions. A shard is complete or absent, and depends on its positions only; so
+//! an interrupted extraction continues by computing the missing shards,
 //! several processes can share the work, and the result is the same byte for byte.
 
 mod reader;
@@ -45,26 +45,26 @@ impl std::fmt::Display for Storage {
     }
 }
 
-/// The shape of kept features, and how they are cut.
+/// The shape of stored features, and their division into shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureLayout {
     /// Clips of the manifest.
     pub clips: usize,
-    /// Views a clip.
+    /// Views per clip.
     pub views: usize,
-    /// T, frames a view.
+    /// T, frames per view.
     pub frames: usize,
-    /// D, numbers a frame.
+    /// D, the feature width.
     pub width: usize,
-    /// Manifest positions a shard.
+    /// Manifest positions per shard.
     pub clips_per_shard: usize,
-    /// Storage.
+    /// The precision stored.
     pub storage: Storage,
 }
 
 impl FeatureLayout {
-    /// Numbers a clip: views x T x D.
+    /// Numbers per clip: views x T x D.
     #[must_use]
     pub fn clip_len(&self) -> usize {
         self.views
@@ -72,7 +72,7 @@ impl FeatureLayout {
             .saturating_mul(self.width)
     }
 
-    /// Shards in all.
+    /// The number of shards.
     #[must_use]
     pub fn shards(&self) -> usize {
         self.clips.div_ceil(self.clips_per_shard.max(1))
@@ -130,7 +130,7 @@ impl Index {
             what,
         };
         let index: Self = serde_json::from_str(&text)
-            .map_err(|error| damaged(format!("is no index of features: {error}")))?;
+            .map_err(|error| damaged(format!("is not an index of features: {error}")))?;
         if index.format != FORMAT {
             return Err(damaged(format!(
                 "format {}, this version reads {FORMAT}",
@@ -141,7 +141,7 @@ impl Index {
         Ok(Some(index))
     }
 
-    /// Refuses features made from something else.
+    /// Refuses features made with other settings.
     fn expect(&self, folder: &Path, fingerprint: &Fingerprint) -> Result<()> {
         let differences = fingerprint.differences(&self.fingerprint);
         if differences.is_empty() {

@@ -1,4 +1,4 @@
-//! Kept features of some clips under one recipe, read from their mapped files.
+//! Stored features of some clips under one recipe, read from their mapped files.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,11 +7,11 @@ use tch::Tensor;
 use crate::feature_cache::FeatureReader;
 use crate::{Error, Result};
 
-/// Kept features of some clips under one recipe. Nothing of them is in memory but what is asked
-/// for.
+/// Stored features of some clips under one recipe. Only the features being read are in
+/// memory.
 pub struct FeatureSet {
     reader: FeatureReader,
-    /// The place of each position of the data set in the kept part.
+    /// The row in the stored subset of each position of the data set.
     places: HashMap<usize, usize>,
 }
 
@@ -26,7 +26,7 @@ impl FeatureSet {
         }
     }
 
-    /// V, the views of each clip.
+    /// V, views per clip.
     #[must_use]
     pub fn views(&self) -> usize {
         self.reader.layout().views
@@ -41,7 +41,7 @@ impl FeatureSet {
             .is_some_and(|place| self.reader.has(*place))
     }
 
-    /// Clips without features: the position in the data set, and why.
+    /// Clips without features: the position in the data set, and the reason.
     #[must_use]
     pub fn skipped(&self) -> BTreeMap<usize, String> {
         let skipped = self.reader.skipped();
@@ -52,7 +52,7 @@ impl FeatureSet {
     /// One view, `[T, D]` in fp32, into `out`.
     ///
     /// # Errors
-    /// There is no such clip or view, or `out` has another length.
+    /// The clip or view does not exist, or `out` has another length.
     pub fn copy_view(&self, position: usize, view: usize, out: &mut [f32]) -> Result<()> {
         let place = self.places.get(&position).ok_or_else(|| Error::Option {
             name: "clip",
@@ -75,11 +75,11 @@ impl FeatureSet {
         Ok(Self::gather(&rows)?.f_view(size)?)
     }
 
-    /// Views of clips, each from a set of its own: `[B, T, D]` in fp32. The sets have the same T
+    /// Views of clips, each from a given set: `[B, T, D]` in fp32. The sets have the same T
     /// and D.
     ///
     /// # Errors
-    /// No view is asked for, a clip has no features, or the sets differ in shape.
+    /// There are no views, a clip has no features, or the sets differ in shape.
     pub fn gather(rows: &[(&Self, usize, usize)]) -> Result<Tensor> {
         let Some((first, ..)) = rows.first() else {
             return Err(Error::Option {

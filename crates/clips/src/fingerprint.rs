@@ -1,31 +1,31 @@
-//! What kept features were made from.
+//! The settings that stored features were made with.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Named facts that all have to agree before kept features may stand in for computed
+/// Named values that all have to match before stored features replace computed
 /// ones: the weights' hash, the preprocessing, the sampling, the manifest's fingerprint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(BTreeMap<String, String>);
 
 impl Fingerprint {
-    /// Of nothing yet.
+    /// An empty fingerprint.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same with one more fact.
+    /// The same with one more value.
     #[must_use]
     pub fn with(mut self, field: impl Into<String>, value: impl ToString) -> Self {
         self.0.insert(field.into(), value.to_string());
         self
     }
 
-    /// One line for each field in which what was `kept` differs from `self`, what is
-    /// wanted.
+    /// One line for each field in which the stored fingerprint `kept` differs from `self`, the
+    /// wanted one.
     #[must_use]
     pub fn differences(&self, kept: &Self) -> Vec<String> {
         let mut fields: Vec<&String> = self.0.keys().chain(kept.0.keys()).collect();
@@ -46,7 +46,7 @@ impl Fingerprint {
 }
 
 impl std::fmt::Display for Fingerprint {
-    /// A line a fact, in order of their names.
+    /// One line per value, sorted by name.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0
             .iter()

@@ -1,9 +1,9 @@
-//! Stopping long work on request.
+//! Stops long work on request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether the user has asked to stop.
+/// The user's request to stop.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     asked: Arc<AtomicBool>,
@@ -15,23 +15,23 @@ impl Interrupt {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// Asks to stop; whether that had been asked before.
+    /// Requests a stop; returns whether it had already been requested.
     pub fn ask(&self) -> bool {
         self.asked.swap(true, Ordering::SeqCst)
     }
 }
 
-/// How long work ended.
+/// How a long computation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended<T> {
-    /// To its end.
+    /// Completed.
     Done(T),
-    /// Stopped on request; the same call goes on where it stopped.
+    /// Stopped on request; the same call continues.
     Stopped,
 }
 
 impl<T> Ended<T> {
-    /// The same with another result.
+    /// The same with the result mapped.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Ended<U> {
         match self {
             Self::Done(result) => Ended::Done(f(result)),

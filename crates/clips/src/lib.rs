@@ -28,5 +28,5 @@ pub use precision::Precision;
 pub use read_ahead::{Ahead, Emit, ReadAhead};
 pub use recipe::Recipe;
 
-/// The tensor library of the interface.
+/// The `tch` version of the public interface.
 pub use tch;

@@ -1,4 +1,4 @@
-//! The pixels of a clip's views, and the tensor that a tower takes.
+//! The pixels of a clip's views, and the input tensor of the image tower.
 
 use clip_backbone::Preprocess;
 use tch::{Device, Kind, Tensor};
@@ -18,14 +18,14 @@ pub struct ClipPixels {
     pub indices: Vec<usize>,
     /// Time of each frame in seconds.
     pub times: Vec<f64>,
-    /// Frames of the file that decode.
+    /// Decodable frames of the file.
     pub frame_count: usize,
 }
 
 /// Views of equal size as a normalised batch, `[B, T, 3, S, S]`; empty for none.
 ///
 /// # Errors
-/// [`Error::Option`] where they differ in size, and whatever `preprocess` or libtorch refuses.
+/// [`Error::Option`] if they differ in size, and any error of `preprocess` or libtorch.
 pub fn to_tensor<'a>(
     views: impl IntoIterator<Item = &'a ClipPixels>,
     preprocess: &Preprocess,

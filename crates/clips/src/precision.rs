@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// The precision the backbone computes in.
+/// The precision of the backbone's computations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
@@ -12,12 +12,12 @@ pub enum Precision {
     Fp32,
     /// 16 bits with fp32's range.
     Bf16,
-    /// 16 bits with finer steps and less range, on a GPU.
+    /// 16 bits with a longer mantissa and less range, on a GPU.
     Fp16,
 }
 
 impl Precision {
-    /// libtorch's name for it.
+    /// The `tch` kind.
     #[must_use]
     pub fn kind(self) -> tch::Kind {
         match self {
@@ -27,7 +27,7 @@ impl Precision {
         }
     }
 
-    /// The same where `device` computes in it, else fp32.
+    /// The same if `device` supports it, else fp32.
     #[must_use]
     pub fn on(self, device: tch::Device) -> Self {
         match (self, device) {

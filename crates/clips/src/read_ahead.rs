@@ -1,12 +1,12 @@
-//! Work done ahead of its use, by several threads, in a fixed order.
+//! Runs jobs ahead of their use, on several threads, in a fixed order.
 //!
-//! Everything that is decoded goes through here, under one rule:
-//! - order: results come in the order of the jobs, and within a job in the order it gives them,
+//! All decoding uses it, with these rules:
+//! - order: results come in the order of the jobs, and within a job in the order it emits them,
 //!   whatever the number of threads;
-//! - back-pressure: no more jobs are begun than may be under way, and one that gives several
-//!   results waits with each until the one before it was taken;
-//! - error: a job that fails or panics gives its error as its last result; the others go on;
-//! - stop: dropping the stream begins no further job, ends those under way at their next result,
+//! - back-pressure: no more jobs are started than may be in flight, and one that emits several
+//!   results waits with each until the previous one was taken;
+//! - errors: a job that fails or panics gives its error as its last result; the others continue;
+//! - stop: dropping the stream starts no further job, ends those in flight at their next result,
 //!   and waits for the threads.
 
 use std::collections::VecDeque;
@@ -21,17 +21,17 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::{Error, Result};
 
-/// How far ahead, and by how many.
+/// The number of threads and of jobs ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ahead {
     /// Threads, 1 to 1024.
     pub workers: usize,
-    /// Jobs that may be under way or waiting to be taken, 1 or more; bounds the memory.
+    /// Jobs in flight or waiting to be taken, 1 or more; bounds the memory.
     pub jobs: usize,
 }
 
 impl Default for Ahead {
-    /// A thread a core, and two jobs ahead for each.
+    /// One thread per core, and two jobs ahead for each.
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -58,16 +58,16 @@ impl Ahead {
     }
 }
 
-/// Takes the results of a job; it breaks once nobody wants more.
+/// Takes the results of a job; it breaks once the stream was dropped.
 pub type Emit<'a, T> = dyn FnMut(T) -> ControlFlow<()> + 'a;
 
 /// Results of jobs, an iterator in the jobs' order: the number of the job, from 0, and one of its
-/// results. It ends when no job is left, and goes on when one is pushed.
+/// results. It ends when no job is left, and continues when one is pushed.
 pub struct ReadAhead<J, T> {
     jobs: usize,
     waiting: VecDeque<J>,
     under_way: VecDeque<Receiver<Result<T>>>,
-    /// The number of the job in front, and whether a result of it was taken.
+    /// The number of the current job, and whether a result of it was taken.
     front: (usize, bool),
     // Dropped before the threads are joined, which ends them.
     tasks: Option<Sender<Task<J, T>>>,
@@ -87,7 +87,7 @@ struct Shared {
 }
 
 impl<J: Send + 'static, T: Send + 'static> ReadAhead<J, T> {
-    /// Starts the threads. Each does its jobs with a worker of its own, made by `worker`.
+    /// Starts the threads. Each runs its jobs with a worker made by `worker`.
     ///
     /// # Errors
     /// A number of `ahead` is out of range, or a thread cannot be started.
@@ -113,7 +113,7 @@ impl<J: Send + 'static, T: Send + 'static> ReadAhead<J, T> {
                 .spawn(move || work(&queue, &shared, worker))
                 .map_err(|error| Error::Option {
                     name: "workers",
-                    expected: "threads that start".into(),
+                    expected: "threads that can be started".into(),
                     got: error.to_string(),
                 })?;
             stream.threads.push(thread);
@@ -121,13 +121,13 @@ impl<J: Send + 'static, T: Send + 'static> ReadAhead<J, T> {
         Ok(stream)
     }
 
-    /// Adds a job after all others. It never waits.
+    /// Adds a job after all others, without blocking.
     pub fn push(&mut self, job: J) {
         self.waiting.push_back(job);
         self.begin();
     }
 
-    /// Time that all threads together have been at work.
+    /// Total working time of all threads.
     #[must_use]
     pub fn busy(&self) -> Duration {
         Duration::from_nanos(self.shared.busy.load(Ordering::Relaxed))
@@ -200,25 +200,25 @@ where
                 _ => ControlFlow::Break(()),
             }
         };
-        // A file that breaks a decoder must not take the run with it.
+        // A file that crashes a decoder must not end the run.
         let ended = catch_unwind(AssertUnwindSafe(|| worker(job, &mut emit)));
         let busy = began.elapsed().saturating_sub(waited);
         let busy = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
         shared.busy.fetch_add(busy, Ordering::Relaxed);
         if let Err(error) = ended.unwrap_or(Err(Error::Panicked)) {
-            // The receiver is gone only where the stream was dropped.
+            // The receiver is gone only if the stream was dropped.
             let _ = results.send(Err(error));
         }
     }
 }
 
-/// Lets the model's threads go first where they share the cores. They work in step: one that is
-/// kept off its core by a decoder keeps all others waiting, so decoding in between costs twice
+/// Gives the model's threads precedence on shared cores. They work in lockstep: one that is
+/// kept off its core by a decoder delays all others, so decoding in between costs twice
 /// its time. Jobs ahead are enough to wait for a gap.
 fn lower_thread_priority() {
     #[cfg(target_os = "linux")]
     {
-        // Linux takes this as the calling thread's own. Where it is refused nothing is lost.
+        // On Linux this affects the calling thread only. If it is refused nothing is lost.
         let _ = rustix::process::setpriority_process(None, 19);
     }
 }

@@ -13,7 +13,7 @@ use crate::clip_source::ClipSource;
 use crate::pixels::ClipPixels;
 use crate::{Error, Result};
 
-/// The views made of each clip.
+/// How the views of each clip are made.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Recipe {
     /// Random frames, random transform.
@@ -28,8 +28,8 @@ pub enum Recipe {
         seed: u64,
         /// The epoch of the first copy.
         epoch: u64,
-        /// Views a clip: those of the epochs `epoch..epoch + copies`. Training takes 1;
-        /// kept features hold more.
+        /// Views per clip: those of the epochs `epoch..epoch + copies`. Training uses 1;
+        /// stored features hold more.
         copies: usize,
     },
     /// Fixed frames, fixed crops.
@@ -46,7 +46,7 @@ pub enum Recipe {
 }
 
 impl Recipe {
-    /// Views of a clip.
+    /// Views per clip.
     #[must_use]
     pub fn views(&self) -> usize {
         match self {
@@ -71,8 +71,8 @@ impl Recipe {
         }
     }
 
-    /// Everything that decides the pixels, but for the geometry, in one line that stays the same
-    /// from version to version.
+    /// Everything that determines the pixels, except the geometry, in one line that is stable
+    /// across versions.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let sampling = match self.sampling() {
@@ -96,7 +96,7 @@ impl Recipe {
         }
     }
 
-    /// Refuses settings that make no picture.
+    /// Refuses invalid settings.
     ///
     /// # Errors
     /// No frames, no pixels, no copies, or a transform out of range.
@@ -123,12 +123,12 @@ impl Recipe {
     }
 
     /// Decodes the frames that all views together need, once, and makes the views of the clip `id`
-    /// in the file `path`, of which `frames` decode where that is known.
+    /// in the file `path`, with `frames` decodable frames if that is known.
     ///
-    /// The result depends on the recipe and the clip only; what `resizer` keeps saves time.
+    /// The result depends on the recipe and the clip only; `resizer` is reused to save time.
     ///
     /// # Errors
-    /// [`Error::Source`] where the clip cannot be decoded, [`Error::Clip`] where it has no frame or
+    /// [`Error::Source`] if the clip cannot be decoded, [`Error::Clip`] if it has no frame or
     /// one that cannot be transformed.
     pub fn prepare(
         &self,
@@ -165,7 +165,7 @@ impl Recipe {
         Ok(views.collect::<Result<Vec<_>>>()?.concat())
     }
 
-    /// Frame indices, once for each temporal view or copy.
+    /// Frame indices of each temporal view or copy.
     fn choices(&self, count: usize, id: &str) -> Vec<Vec<usize>> {
         match self {
             Self::Train {
@@ -189,8 +189,8 @@ impl Recipe {
         }
     }
 
-    /// The views of one choice, of the frames at these places: a copy is one, a temporal view
-    /// one for each crop.
+    /// The views of one choice of frames, at these places: a copy is one view, a temporal view
+    /// one per crop.
     fn views_of(
         &self,
         choice: usize,
@@ -207,8 +207,8 @@ impl Recipe {
                 ..
             } => {
                 let epoch = epoch.wrapping_add(choice as u64);
-                // Frames and transform are drawn from streams of their own, so that
-                // another number of frames leaves the transform as it is.
+                // Frames and transform are drawn from separate streams, so that
+                // another number of frames leaves the transform unchanged.
                 let mut stream = train_stream(*seed, epoch, &format!("{id} transform"));
                 let mut draw = augment.draw(&mut stream);
                 let mut rgb = Vec::with_capacity(places.len() * geometry.size.pow(2) * 3);
@@ -240,7 +240,7 @@ impl Recipe {
         }
     }
 
-    /// The crops of a test, in order; none of a training.
+    /// The crops of a test, in order; none in training.
     fn crops(&self) -> Vec<View> {
         match self {
             Self::Train { .. } => Vec::new(),

@@ -330,7 +330,7 @@ fn rows_that_do_not_fit_are_refused() {
     refused(&|c| c.rows[3].position = 9, "position 9");
     refused(
         &|c| drop(c.skipped.insert(2, String::new())),
-        "has features and is skipped",
+        "has features and is also skipped",
     );
     refused(&|c| c.rows[1].features.truncate(29), "expected 30 numbers");
     refused(&|c| c.rows[1].features[3] = f32::NAN, "NaN");

@@ -1,18 +1,18 @@
-//! What a still picture shows, in words.
+//! Captions of still pictures.
 
 use random::Stream;
 
 use super::motion::Quantity;
 use super::scenes::{Colour, Ground, Look, Shape, State};
 
-/// Steps that a quantity is told in.
+/// Levels of a quantity in captions.
 pub const LEVELS: usize = 7;
-/// How often a caption tells each of the things it could.
+/// Probability that a caption mentions each attribute.
 const TOLD: f64 = 0.8;
 
-/// A caption at random for an object of this look in this state.
+/// A random caption for an object of this look in this state.
 ///
-/// It tells only what a still shows: where the object is, never where it goes.
+/// It mentions only what a still shows: where the object is, never its direction.
 pub fn caption(look: &Look, state: &State, stream: &mut Stream) -> String {
     let mut things: Vec<&str> = Vec::new();
     for quantity in Quantity::ALL {
@@ -32,8 +32,8 @@ pub fn caption(look: &Look, state: &State, stream: &mut Stream) -> String {
     words.join(" ")
 }
 
-/// Short captions that differ in one thing only, each beside all that could stand in its
-/// place: "a far left", "a left", "a slightly left" and so on.
+/// Short captions that differ in one attribute only, each grouped with all its
+/// alternatives: "a far left", "a left", "a slightly left" and so on.
 ///
 /// The groups are the quantities in their order, then shape, colour and background.
 pub fn alternatives(stream: &mut Stream) -> Vec<Vec<String>> {
@@ -55,7 +55,7 @@ pub fn alternatives(stream: &mut Stream) -> Vec<Vec<String>> {
     groups
 }
 
-/// Which caption of each group of [`alternatives`] is true of a still.
+/// The index of the true caption in each group of [`alternatives`] for a still.
 pub fn truths(look: &Look, state: &State) -> Vec<usize> {
     let mut places: Vec<usize> = Quantity::ALL
         .into_iter()
@@ -69,7 +69,7 @@ pub fn truths(look: &Look, state: &State) -> Vec<usize> {
     places
 }
 
-/// What a caption may begin with.
+/// Beginnings of captions.
 const OPENINGS: [&str; 5] = ["", "a", "a picture of a", "a frame of a", "action of a"];
 
 fn opening(stream: &mut Stream) -> &'static str {

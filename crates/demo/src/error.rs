@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-/// What every fallible function of this crate returns.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything this crate refuses.
+/// The errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A number out of range.
+    /// A number is out of range.
     #[error("{what}: expected {expected}, got {got}")]
     Option {
         /// The option.
@@ -27,30 +27,30 @@ pub enum Error {
         /// The loss.
         loss: f64,
     },
-    /// A file that does not hold what it should.
+    /// A file with unexpected content.
     #[error("{}: {reason}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
-    /// A vocabulary that cannot be learned.
+    /// The vocabulary cannot be learned.
     #[error("vocabulary: {0}")]
     Vocabulary(String),
-    /// Weights that cannot be stored.
+    /// The weights cannot be stored.
     #[error("weights: {0}")]
     Weights(String),
-    /// A file that cannot be read or written.
+    /// A file cannot be read or written.
     #[error(transparent)]
     Disk(#[from] disk::Error),
-    /// A video that cannot be written.
+    /// A video cannot be written.
     #[error(transparent)]
     Video(#[from] video::Error),
     /// The backbone.
     #[error(transparent)]
     Backbone(#[from] clip_backbone::Error),
-    /// The thread that draws.
+    /// The drawing thread.
     #[error(transparent)]
     Clips(#[from] clips::Error),
     /// The optimiser.

@@ -1,6 +1,6 @@
 //! The classes: ten motions in five pairs.
 
-/// What of an object can change, each a number from 0 to 1.
+/// The quantities of an object that can change, each a number from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantity {
     /// From the left edge to the right.
@@ -16,7 +16,7 @@ pub enum Quantity {
 }
 
 impl Quantity {
-    /// All of them, in the order of a [`State`](super::scenes::State)'s numbers.
+    /// All quantities, in the order of a [`State`](super::scenes::State)'s numbers.
     pub const ALL: [Self; 5] = [
         Self::Across,
         Self::Height,
@@ -38,7 +38,7 @@ impl Quantity {
     }
 }
 
-/// A class: one quantity that rises or falls while the others stand still.
+/// A class: one quantity that rises or falls while the others are constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Motion {
     /// From left to right.
@@ -53,9 +53,9 @@ pub enum Motion {
     Growing,
     /// From large to small.
     Shrinking,
-    /// With the hands of a clock.
+    /// Clockwise.
     Clockwise,
-    /// Against the hands of a clock.
+    /// Anticlockwise.
     Anticlockwise,
     /// From faint to solid.
     Appearing,
@@ -64,7 +64,7 @@ pub enum Motion {
 }
 
 impl Motion {
-    /// All classes; each pair stands together.
+    /// All classes, pair by pair.
     pub const ALL: [Self; 10] = [
         Self::Right,
         Self::Left,
@@ -95,7 +95,7 @@ impl Motion {
         }
     }
 
-    /// What changes.
+    /// The quantity that changes.
     #[must_use]
     pub fn quantity(self) -> Quantity {
         match self {
@@ -116,7 +116,7 @@ impl Motion {
         )
     }
 
-    /// The same played backwards: the other class of the pair.
+    /// The same motion played backwards: the other class of the pair.
     #[must_use]
     pub fn reversed(self) -> Self {
         match self {

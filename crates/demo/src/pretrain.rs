@@ -1,10 +1,10 @@
 //! The built-in backbone: a small CLIP, pre-trained on captioned stills.
 //!
 //! Contrastive learning as in CLIP (Radford et al., 2021): the cosines of all pictures of a
-//! batch with all its captions, times a learned factor, and cross-entropy both ways. Beside
-//! it, each picture is held against short captions that differ in one thing only: negatives
-//! that are wrong by a place, a size or a tilt, in the way of Yuksekgonul et al. (2023).
-//! With whole captions alone place was still not in the features after 700 updates (R² of a
+//! batch with all its captions, times a learned factor, and cross-entropy both ways. In
+//! addition, each picture is compared with short captions that differ in one attribute only: hard
+//! negatives with a wrong place, size or tilt, similar to Yuksekgonul et al. (2023).
+//! With whole captions alone the features did not encode place after 700 updates (R² of a
 //! linear probe 0.1). The model never sees two frames of one clip.
 
 use std::collections::BTreeMap;
@@ -27,21 +27,21 @@ use crate::{Error, Result};
 use clips::{Ahead, Emit, Ended, Interrupt, ReadAhead};
 use optim::{Method, Optimizer, Parameter, Schedule, WarmUp};
 
-/// How long and from which seed.
+/// Options of the pre-training.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Seed of the first weights and of the stills.
+    /// Seed of the initial weights and of the stills.
     pub seed: u64,
     /// Updates.
     pub steps: u64,
-    /// Pictures a batch.
+    /// Pictures per batch.
     pub batch: usize,
-    /// The highest learning rate.
+    /// The peak learning rate.
     pub rate: f64,
 }
 
 impl Default for Options {
-    /// What the committed backbone was made with.
+    /// The options of the committed backbone.
     fn default() -> Self {
         Self {
             seed: 0,
@@ -52,14 +52,14 @@ impl Default for Options {
     }
 }
 
-/// What one update came to.
+/// Statistics of one update.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
     /// Number of the update, from 1.
     pub step: u64,
     /// Loss of the batch.
     pub loss: f64,
-    /// Share of pictures whose own caption was the nearest of the batch.
+    /// Fraction of pictures whose own caption has the highest score in the batch.
     pub accuracy: f64,
 }
 
@@ -67,7 +67,7 @@ pub struct Step {
 const VOCABULARY_CAPTIONS: usize = 4000;
 /// Tokens of the longest text.
 const CONTEXT: i64 = 32;
-/// Weight of the loss over whole captions beside that over single things.
+/// Weight of the loss over whole captions relative to that over single attributes.
 const WHOLE_CAPTIONS: f64 = 0.3;
 /// ln 100, the largest factor on cosines.
 const MAX_SCALE: f64 = 4.605_170_185_988_092;
@@ -75,11 +75,11 @@ const MAX_SCALE: f64 = 4.605_170_185_988_092;
 /// Pre-trains a backbone and writes it to `folder` in Hugging Face's layout.
 ///
 /// The same options give the same weights on the same machine with the same number of
-/// threads. `watch` hears of every update.
+/// threads. `watch` is called after every update.
 ///
 /// # Errors
-/// Files that cannot be written, an impossible batch, an interruption, or a loss that is no
-/// longer a number. No weights are written then.
+/// Files that cannot be written, an invalid batch size, an interruption, or a loss that is not
+/// finite. No weights are written then.
 pub fn pretrain(
     options: &Options,
     folder: &Path,
@@ -206,7 +206,7 @@ fn train(
 
 /// Mean over the groups of the cross-entropy of each picture with a group's captions.
 ///
-/// `seen` is `[N, D]`, scaled; `truths` names the true caption of every group for each.
+/// `seen` is `[N, D]`, scaled; `truths` holds the true caption of every group for each.
 fn against_alternatives(
     clip: &ClipModel,
     tokenizer: &Tokenizer,
@@ -229,7 +229,7 @@ fn against_alternatives(
     Ok(sum / groups.len() as f64)
 }
 
-/// Everything learns; matrices other than positions are pulled towards zero.
+/// All parameters are trained; matrices other than positions have weight decay.
 fn parameters(clip: &ClipModel) -> Vec<Parameter> {
     clip.parameters()
         .iter()
@@ -275,7 +275,7 @@ fn config(vocabulary: i64) -> Config {
     }
 }
 
-/// First weights with CLIP's spreads, each from a stream of its own.
+/// Initial weights with CLIP's standard deviations, each from its own stream.
 fn first_weights(config: &Config, seed: u64) -> BTreeMap<String, Tensor> {
     let tensor = |(name, shape): (String, Vec<i64>)| {
         let first = First::of(&name, &shape, config);
@@ -289,7 +289,7 @@ fn first_weights(config: &Config, seed: u64) -> BTreeMap<String, Tensor> {
             .collect();
         let first = Tensor::from_slice(&values).view(&shape[..]);
         match name.contains("patch_embedding") {
-            // Contrasts rather than brightness: what is plain background says nothing.
+            // Contrasts rather than brightness: the plain background carries no information.
             true => (
                 name,
                 &first - first.mean_dim([2i64, 3].as_slice(), true, Kind::Float),
@@ -300,7 +300,7 @@ fn first_weights(config: &Config, seed: u64) -> BTreeMap<String, Tensor> {
     config.parameters().into_iter().map(tensor).collect()
 }
 
-/// What a parameter starts as.
+/// The initial value of a parameter.
 #[derive(Clone, Copy)]
 enum First {
     Constant(f64),
@@ -322,12 +322,12 @@ impl First {
         } else if name.starts_with("text_model.embeddings") {
             normal(0.01)
         } else if name.contains("position_embedding") {
-            // As strong as what a patch shows: place is what has to be learned.
+            // As large as the patch embeddings: place is what has to be learned.
             normal(0.5)
         } else if name.contains("class_embedding") {
             narrow(config.vision.width)
         } else if name.contains("out_proj") || name.contains("fc2") {
-            // What is added to the residual stream is smaller the more blocks add to it.
+            // The output of a block is smaller the more blocks add to the residual stream.
             let layers = match name.starts_with("text_model") {
                 true => config.text.layers,
                 false => config.vision.layers,

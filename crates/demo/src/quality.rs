@@ -1,4 +1,4 @@
-//! What a backbone's features hold: measured on stills that it never saw.
+//! The information in a backbone's features, measured on unseen stills.
 
 use std::fmt;
 use std::path::Path;
@@ -10,31 +10,31 @@ use super::motion::Quantity;
 use super::stills::Stills;
 use crate::Result;
 
-/// Stills that a linear probe is fitted to, and stills it is tested on.
+/// Stills for fitting a linear probe, and stills for testing it.
 const FITTED: usize = 1024;
 const TESTED: usize = 512;
 /// Strength of the probes' L2 penalty on standardised features.
 const PENALTY: f64 = 1.0;
-/// Bunches of look-alikes whose captions are looked for.
+/// Groups of look-alikes for caption retrieval.
 const BUNCHES: usize = 16;
-/// Look-alikes of a bunch.
+/// Look-alikes per group.
 const BUNCH: usize = 32;
 
-/// What was measured.
+/// The measurements.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quality {
     /// R² of a linear probe for each of [`Quantity::ALL`], from frame features of objects of
-    /// all looks: 1 where the features hold it linearly, 0 where its mean is as good a guess.
+    /// all looks: 1 if the features encode it linearly, 0 if they are no better than its mean.
     pub r2: [f64; 5],
-    /// Share of stills whose own caption is the nearest among those of 32
-    /// stills of the same object; chance is one in so many.
+    /// Fraction of stills whose own caption has the highest score among those of 32
+    /// stills of the same object; chance is 1 in 32.
     pub retrieval: f64,
 }
 
-/// Measures the checkpoint in `folder` on stills of `seed`, none of which a training draws.
+/// Measures the checkpoint in `folder` on stills of `seed`, which training never draws.
 ///
 /// # Errors
-/// Whatever opening the checkpoint meets.
+/// Any error of opening the checkpoint.
 pub fn measure(folder: &Path, seed: u64) -> Result<Quality> {
     let _guard = tch::no_grad_guard();
     let checkpoint = Checkpoint::open(folder)?;

@@ -1,12 +1,12 @@
 //! Filled polygons with soft edges.
 
-/// Horizontal lines looked at in each row of pixels.
+/// Scan lines in each row of pixels.
 const LINES: usize = 4;
 
-/// The share of each pixel that a polygon covers, as `(pixel, share)` of a square picture
+/// The coverage of each pixel by a polygon, as `(pixel, share)` of a square picture
 /// of `side` pixels, rows from the top.
 ///
-/// Along a row the share is exact; across rows it is the mean of a few lines.
+/// Along a row the coverage is exact; across rows it is the mean of a few lines.
 pub(super) fn coverage(corners: &[[f64; 2]], side: usize) -> Vec<(usize, f64)> {
     let fold = |pick: fn(f64, f64) -> f64, start: f64| {
         corners.iter().map(|corner| corner[1]).fold(start, pick)
@@ -34,7 +34,7 @@ pub(super) fn coverage(corners: &[[f64; 2]], side: usize) -> Vec<(usize, f64)> {
     covered
 }
 
-/// Where the outline crosses the line at `height`, from left to right.
+/// The crossings of the outline with the line at `height`, from left to right.
 fn crossings(corners: &[[f64; 2]], height: f64) -> Vec<f64> {
     let next = corners.iter().cycle().skip(1);
     let mut found: Vec<f64> = corners
@@ -47,7 +47,7 @@ fn crossings(corners: &[[f64; 2]], height: f64) -> Vec<f64> {
     found
 }
 
-/// Adds the share of every pixel between `from` and `to`.
+/// Adds the coverage of every pixel between `from` and `to`.
 fn fill(row: &mut [f64], from: f64, to: f64) {
     let limit = row.len() as f64;
     let (from, to) = (from.clamp(0.0, limit), to.clamp(0.0, limit));

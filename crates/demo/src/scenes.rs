@@ -1,9 +1,9 @@
-//! Scenes: one object before a background, and what becomes of it.
+//! Scenes: one object in front of a background, and its motion.
 //!
-//! A scene draws a path for *every* quantity. Its own quantity runs along its path; each of
-//! the others stands still at a random moment of its own. A single frame is therefore
-//! distributed alike in all classes, and a scene and its reverse have the same frames: what
-//! tells a class is the order of the frames and nothing else.
+//! A scene draws a path for *every* quantity. Its own quantity follows its path; each of
+//! the others is fixed at a random moment of its path. A single frame is therefore
+//! distributed alike in all classes, and a scene and its reverse have the same frames: only
+//! the order of the frames distinguishes the classes.
 
 use std::f64::consts::TAU;
 
@@ -15,36 +15,36 @@ use super::raster;
 
 /// Side of a picture in pixels.
 pub const SIDE: usize = 64;
-/// Frames of a clip: a multiple of 8 by an odd number, so that the middles of 8 segments lie
+/// Frames of a clip: a multiple of 8 by an odd number, so that the centres of 8 segments are
 /// symmetrically in time.
 pub const FRAMES: usize = 24;
-/// Frames a second.
+/// Frames per second.
 pub const RATE: u32 = 12;
 
-/// How an object looks, whatever becomes of it.
+/// The look of an object, independent of its motion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
     /// Its outline.
     pub shape: Shape,
     /// Its colour.
     pub colour: Colour,
-    /// What it stands before.
+    /// The background's colour.
     pub ground: Ground,
     /// Key of the background's slope and grain.
     pub grain: u64,
 }
 
-/// Where and how an object is at one moment: each [`Quantity`] from 0 to 1.
+/// The state of an object at one moment: each [`Quantity`] from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct State(pub [f64; 5]);
 
 impl State {
-    /// A state at random.
+    /// A random state.
     pub fn draw(stream: &mut Stream) -> Self {
         Self(std::array::from_fn(|_| stream.unit()))
     }
 
-    /// The number of one quantity.
+    /// The value of one quantity.
     #[must_use]
     pub fn get(&self, quantity: Quantity) -> f64 {
         self.0[quantity as usize]
@@ -63,7 +63,7 @@ macro_rules! named {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// In a word.
+            /// Its name, one word.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -75,7 +75,7 @@ macro_rules! named {
 }
 
 named! {
-    /// The outlines. Each has an up and a down, so that turning it shows.
+    /// The outlines. Each has an up and a down, so that rotation is visible.
     Shape {
         Triangle = "triangle",
         Arrow = "arrow",
@@ -110,7 +110,7 @@ named! {
 }
 
 impl Look {
-    /// A look at random.
+    /// A random look.
     pub fn draw(stream: &mut Stream) -> Self {
         Self {
             shape: pick(Shape::ALL, stream),
@@ -121,7 +121,7 @@ impl Look {
     }
 }
 
-/// A clip before it is drawn.
+/// A clip before drawing.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene {
     /// The object and its background.
@@ -130,14 +130,14 @@ pub struct Scene {
     paths: [Path; 5],
 }
 
-/// A quantity on its way from a low to a high number.
+/// A quantity that moves from a low to a high value.
 #[derive(Debug, Clone, Copy)]
 struct Path {
     low: f64,
     high: f64,
-    /// -1 to 1: slow at the ends and fast in the middle, or the other way round.
+    /// -1 to 1: slow at the ends and fast in the middle, or vice versa.
     ease: f64,
-    /// The moment, a frame's number, at which it stands in the clips of other classes.
+    /// The moment, a frame's index, at which it is fixed in the clips of other classes.
     moment: usize,
 }
 
@@ -215,7 +215,7 @@ pub fn still(look: &Look, state: &State) -> Vec<u8> {
     draw(&ground(look), look, state)
 }
 
-/// The background, three numbers from 0 to 255 a pixel.
+/// The background, three numbers from 0 to 255 per pixel.
 fn ground(look: &Look) -> Vec<[f32; 3]> {
     let mut stream = Stream::new(look.grain, &["grain"]);
     let base: [f32; 3] = match look.ground {
@@ -233,7 +233,7 @@ fn ground(look: &Look) -> Vec<[f32; 3]> {
     let mut picture = Vec::with_capacity(SIDE * SIDE);
     for y in 0..SIDE {
         for block in 0..SIDE / 8 {
-            // One number is the grain of eight pixels.
+            // One grain value covers eight pixels.
             for (offset, noise) in stream.next_u64().to_le_bytes().into_iter().enumerate() {
                 let x = block * 8 + offset;
                 let light = corner + across * x as f32 + down * y as f32 + grain * f32::from(noise);
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn a_single_frame_is_distributed_alike_in_all_classes() {
-        // Mean and spread of every quantity over one random frame of many clips.
+        // Mean and standard deviation of every quantity over one random frame of many clips.
         let moments = |motion| {
             let mut stream = Stream::new(9, &["which frame"]);
             let states: Vec<_> = (0..3000)

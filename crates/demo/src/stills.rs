@@ -1,4 +1,4 @@
-//! Captioned still pictures: what the built-in backbone learns from, and is measured on.
+//! Captioned still pictures: the training and measuring data of the built-in backbone.
 
 use random::Stream;
 use tch::Tensor;
@@ -12,16 +12,16 @@ use crate::Result;
 pub struct Stills {
     /// `[N, SIDE, SIDE, 3]`
     pictures: Vec<u8>,
-    /// How each object is.
+    /// The state of each object.
     pub states: Vec<State>,
-    /// A caption each.
+    /// One caption each.
     pub captions: Vec<String>,
-    /// Which of the [`alternatives`](super::captions::alternatives) are true of each.
+    /// The true ones of the [`alternatives`](super::captions::alternatives) of each.
     pub truths: Vec<Vec<usize>>,
 }
 
 impl Stills {
-    /// Pictures in which everything differs.
+    /// Pictures in which everything varies.
     #[must_use]
     pub fn of_any_look(seed: u64, key: &str, count: usize) -> Self {
         let mut stream = Stream::new(seed, &["stills", key]);
@@ -33,8 +33,8 @@ impl Stills {
         stills
     }
 
-    /// Pictures of the same object before the same background: only its state tells them
-    /// apart.
+    /// Pictures of the same object on the same background: they differ only in its
+    /// state.
     #[must_use]
     pub fn of_one_look(seed: u64, key: &str, count: usize) -> Self {
         let mut stream = Stream::new(seed, &["stills", key]);
@@ -73,7 +73,7 @@ impl Stills {
     /// The pictures as bytes, `[N, SIDE, SIDE, 3]`.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where there are none.
+    /// [`crate::Error::Torch`] if there are none.
     pub fn pictures(&self) -> Result<Tensor> {
         let side = SIDE as i64;
         let size = [self.states.len() as i64, side, side, 3];

@@ -11,22 +11,22 @@ use super::motion::Motion;
 use super::scenes::{RATE, Scene};
 use crate::{Error, Result};
 
-/// What the files are made from.
+/// The settings of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// The drawing's version: another one asks for new files.
+    /// The version of the drawing; another one requires new files.
     version: u32,
     /// Seed of the scenes.
     pub seed: u64,
-    /// Training clips a class.
+    /// Training clips per class.
     pub train: usize,
-    /// Test clips a class.
+    /// Test clips per class.
     pub test: usize,
 }
 
 impl Recipe {
-    /// Files of this version of the program.
+    /// Files written by this version of the program.
     #[must_use]
     pub fn new(seed: u64, train: usize, test: usize) -> Self {
         Self {
@@ -42,16 +42,16 @@ impl Recipe {
     }
 }
 
-/// What was found or made.
+/// Whether the set was found or made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Made {
-    /// Every file was there, unchanged.
+    /// Every file existed, unchanged.
     Found,
     /// The files were drawn and encoded.
     Written,
 }
 
-/// The list of the files, beside the parts.
+/// The list of the files, next to the parts.
 const LIST: &str = "scenes.json";
 
 /// Recipe and SHA-256 of every file.
@@ -62,8 +62,8 @@ struct List {
     files: BTreeMap<String, String>,
 }
 
-/// Where the videos lie unless a folder is given: `seeing-in-flowing/demo` in the user's
-/// cache, or in the folder for temporary files where the system names none.
+/// The default folder of the videos: `seeing-in-flowing/demo` in the user's
+/// cache, or in the folder for temporary files if the system has none.
 #[must_use]
 pub fn default_root() -> PathBuf {
     dirs::cache_dir()
@@ -71,12 +71,12 @@ pub fn default_root() -> PathBuf {
         .join("seeing-in-flowing/demo")
 }
 
-/// Makes sure that `root` holds the videos of `recipe`, each with the hash it was written
-/// with. `progress` hears how many clips of how many are done.
+/// Ensures that `root` holds the videos of `recipe`, each with its original
+/// hash. `progress` is called with the number of clips done and in all.
 ///
 /// # Errors
-/// A folder with something else in it, which is left alone, or a disk that refuses. A set is
-/// there whole or not at all.
+/// The folder has other content, which is left unchanged, or a file cannot be written. A set
+/// is complete or absent.
 pub fn make(root: &Path, recipe: &Recipe, mut progress: impl FnMut(usize, usize)) -> Result<Made> {
     let old = read_list(root);
     if old
@@ -102,7 +102,7 @@ pub fn make(root: &Path, recipe: &Recipe, mut progress: impl FnMut(usize, usize)
         Ok(fs::rename(&temporary, root).map_err(disk::Error::of("cannot rename to", root))?)
     });
     if written.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = fs::remove_dir_all(&temporary);
     }
     written.map(|()| Made::Written)
@@ -137,7 +137,7 @@ fn write(root: &Path, recipe: &Recipe, progress: &mut impl FnMut(usize, usize)) 
     Ok(disk::write(&path, &text)?)
 }
 
-/// The list, if the folder holds a set of this demo, of whatever recipe.
+/// The list, if the folder holds a set of this demo, of any recipe.
 fn read_list(root: &Path) -> Option<List> {
     serde_json::from_slice(&fs::read(root.join(LIST)).ok()?).ok()
 }

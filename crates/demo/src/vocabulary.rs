@@ -6,9 +6,9 @@ use tokenizers::tokenizer::Trainer as _;
 
 use crate::{Error, Result};
 
-/// Mark of a token that ends a word.
+/// Suffix of a token that ends a word.
 const WORD_END: &str = "</w>";
-/// Pieces that learning may end with; every word of the captions is one token well before.
+/// The most tokens that learning may reach; every word of the captions is one token well before.
 const PIECES: usize = 512;
 
 /// Learns the merges of `captions` and returns the text of a `tokenizer.json`.
@@ -17,7 +17,7 @@ const PIECES: usize = 512;
 /// of text, end of text, so that the end is the largest id. Any text can be encoded.
 ///
 /// # Errors
-/// [`Error::Vocabulary`] where nothing can be learned.
+/// [`Error::Vocabulary`] if nothing can be learned.
 pub(super) fn learn(captions: &[String]) -> Result<Value> {
     let failed = |error: &dyn std::fmt::Display| Error::Vocabulary(error.to_string());
     let mut trainer = BpeTrainerBuilder::new()
@@ -48,14 +48,14 @@ pub(super) fn learn(captions: &[String]) -> Result<Value> {
         .chain(["<|startoftext|>".into(), "<|endoftext|>".into()]);
     let mut vocabulary = serde_json::Map::new();
     for token in tokens {
-        // Two merges may make the same token; ids stay without gaps.
+        // Two merges may make the same token; ids have no gaps.
         let next = vocabulary.len();
         vocabulary.entry(token).or_insert_with(|| json!(next));
     }
     Ok(file(vocabulary, &merges))
 }
 
-/// The file as transformers writes it for CLIP.
+/// The file in the format of transformers for CLIP.
 fn file(vocabulary: serde_json::Map<String, Value>, merges: &[(String, String)]) -> Value {
     let special = |content: &str| {
         json!({
@@ -113,7 +113,7 @@ fn file(vocabulary: serde_json::Map<String, Value>, merges: &[(String, String)])
     })
 }
 
-/// A printable character for each byte: itself where it is printable, else one from U+0100
+/// A printable character for each byte: itself if printable, else one from U+0100
 /// on; the printable ones first, as in CLIP's vocabulary.
 fn byte_characters() -> Vec<char> {
     let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
@@ -151,7 +151,7 @@ mod tests {
             let words = caption.split_whitespace().count();
             assert_eq!(tokenizer.pieces(caption).len(), words, "{caption}");
         }
-        // A word never seen falls apart into pieces; other scripts into bytes.
+        // An unseen word is split into pieces; other scripts into bytes.
         assert!(tokenizer.pieces("moving").len() > 1);
         assert!(!tokenizer.pieces("Ψ").is_empty());
         assert_eq!(learn(&captions).unwrap(), value);

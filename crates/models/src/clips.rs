@@ -1,4 +1,4 @@
-//! A batch of clips, as pixels or as features already computed.
+//! A batch of clips, as pixels or as computed features.
 
 use clip_backbone::ClipModel;
 use tch::{Kind, Tensor};
@@ -10,7 +10,7 @@ use crate::{Error, Result};
 pub enum Clips {
     /// Projected frame features, not normalised: `[B, T, D]`.
     Features(Tensor),
-    /// Frames, normalised as the backbone wants them: `[B, T, 3, S, S]`.
+    /// Frames, normalised for the backbone: `[B, T, 3, S, S]`.
     Pixels(Tensor),
 }
 
@@ -21,10 +21,10 @@ impl Clips {
         tensor.size().first().copied().unwrap_or(0)
     }
 
-    /// Frame features `[B, T, D]` in fp32, through the frozen image tower where need be.
+    /// Frame features `[B, T, D]` in fp32, computed by the frozen image tower if needed.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the clips are no batch of the backbone's features or frames.
+    /// [`Error::Shape`] if the clips are not a batch of the backbone's features or frames.
     pub fn features(&self, clip: &ClipModel) -> Result<Tensor> {
         let device = clip.vision.device();
         match self {

@@ -1,4 +1,4 @@
-//! What a model is, as a configuration file says it.
+//! The configuration of a model.
 
 use clip_backbone::Usage;
 use mcb::{Attention, McbConfig, SmaKeys};
@@ -24,7 +24,7 @@ pub enum ModelConfig {
 }
 
 impl ModelConfig {
-    /// What the backbone has to be loaded for.
+    /// How the backbone has to be loaded.
     pub fn usage(&self) -> Usage {
         match self {
             Self::ActionClip(_) => Usage::FineTuned,
@@ -32,10 +32,10 @@ impl ModelConfig {
         }
     }
 
-    /// Refuses switches that make no model, whatever the backbone.
+    /// Refuses invalid options, whatever the backbone.
     ///
     /// # Errors
-    /// [`Error::Config`], or a part's, with the first field that is out of range.
+    /// [`Error::Config`], or a part's error, with the first field that is out of range.
     pub fn check(&self) -> Result<()> {
         match self {
             Self::SeeingInFlowing(config) => config.check(),
@@ -44,11 +44,11 @@ impl ModelConfig {
         }
     }
 
-    /// Refuses what cannot stand on a backbone of the shape `backbone`, whose weights need not
-    /// be read for it.
+    /// Refuses options that do not fit a backbone of the shape `backbone`; its weights need not
+    /// be read.
     ///
     /// # Errors
-    /// As [`check`](Self::check).
+    /// Same as [`check`](Self::check).
     pub fn check_on(&self, backbone: &clip_backbone::Config) -> Result<()> {
         self.check()?;
         if let Self::SeeingInFlowing(config) = self {
@@ -60,13 +60,13 @@ impl ModelConfig {
     }
 }
 
-/// The two readings of the method; they differ in switches only.
+/// The two readings of the method; they differ in options only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
     /// The paper, literally.
     Paper,
-    /// Starts as frozen CLIP, sees the order of frames, communicates over tokens.
+    /// Starts as frozen CLIP, models the order of frames, communicates over tokens.
     Best,
 }
 
@@ -76,7 +76,7 @@ impl Preset {
 }
 
 impl std::fmt::Display for Preset {
-    /// As a configuration spells it.
+    /// Its name in a configuration.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
             Self::Paper => "paper",
@@ -89,7 +89,7 @@ impl std::fmt::Display for Preset {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SifConfig {
-    /// T, frames a clip.
+    /// T, frames per clip.
     pub frames: i64,
     /// The motion modelling block; its motion stream is the ablation's switch "MMB".
     pub motion: MotionConfig,
@@ -97,7 +97,7 @@ pub struct SifConfig {
     pub prompts: PromptConfig,
     /// The communication block; `attention` is the switch "MCB".
     pub communication: McbConfig,
-    /// What cosines are divided by.
+    /// The temperature of the cosines.
     pub temperature: Temperature,
     /// How text features are computed.
     #[serde(default)]
@@ -114,7 +114,7 @@ pub struct PromptConfig {
     pub template: Template,
     /// H, the number of learned vectors: 1 to 16.
     pub vectors: i64,
-    /// The words that the vectors are initialised from, H tokens; the paper's for H = 3, 4, 5 if
+    /// The words that initialise the vectors, H tokens; the paper's for H = 3, 4, 5 if
     /// absent.
     #[serde(default)]
     pub init_words: Option<String>,
@@ -123,23 +123,23 @@ pub struct PromptConfig {
 }
 
 impl PromptConfig {
-    /// The words the vectors are initialised from.
+    /// The words that initialise the vectors.
     ///
     /// # Errors
-    /// [`Error::Config`] where there are none for this H.
+    /// [`Error::Config`] if there are none for this H.
     pub fn init_words(&self) -> Result<&str> {
         self.init_words
             .as_deref()
             .or(paper_words(self.vectors))
             .ok_or_else(|| Error::Config {
                 field: "prompts.init_words",
-                expected: format!("{} tokens to start the vectors from", self.vectors),
+                expected: format!("{} tokens to initialise the vectors", self.vectors),
                 got: "nothing".into(),
             })
     }
 }
 
-/// τ of Eq. 3: what cosines are divided by.
+/// τ of Eq. 3: the divisor of the cosines.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Temperature {
@@ -150,7 +150,7 @@ pub enum Temperature {
     },
     /// The backbone's own logit scale (1 / 100 in CLIP).
     Clip {
-        /// Whether it is learned further.
+        /// Whether it is trained.
         learned: bool,
     },
 }
@@ -163,7 +163,7 @@ pub struct ZeroShotConfig {
     pub templates: Vec<Template>,
 }
 
-/// Which blocks a row of the paper's ablation has: see [`crate::Row`].
+/// The blocks of a row of the paper's ablation: see [`crate::Row`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ablation {
     /// The motion stream of the motion modelling block.
@@ -216,9 +216,9 @@ impl SifConfig {
         }
     }
 
-    /// The same model without the parts `ablation` leaves out.
+    /// The same model without the blocks that `ablation` removes.
     ///
-    /// Without a motion stream the classes read the frames alone.
+    /// Without a motion stream the classes attend to the frames alone.
     pub fn ablated(mut self, ablation: Ablation) -> Self {
         self.motion.motion_stream &= ablation.mmb;
         self.prompts.motion_aware &= ablation.map;
@@ -231,7 +231,7 @@ impl SifConfig {
         self
     }
 
-    /// Refuses combinations of switches that make no model. The parts check themselves.
+    /// Refuses invalid combinations of options. The parts check themselves.
     pub(crate) fn check(&self) -> Result<()> {
         if let Temperature::Fixed { tau } = self.temperature
             && !(tau.is_finite() && tau > 0.0)

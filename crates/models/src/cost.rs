@@ -1,18 +1,18 @@
-//! Parameters and operations: the paper's Table 3 as its counter saw it, and as they are.
+//! Parameters and operations: the paper's Table 3 as its counter reports it, and the actual ones.
 
 use clip_backbone::{Config, TextConfig, VisionConfig};
 use mcb::Attention;
 
 use crate::{SifConfig, Temperature};
 
-/// A data set, as far as its size matters here.
+/// The size of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DatasetShape {
     /// Its name.
     pub name: &'static str,
     /// K
     pub classes: i64,
-    /// Tokens a video costs in the packed text encoding at H = 5: \[SOS\], the prompt vectors,
+    /// Tokens per video in the packed text encoding at H = 5: \[SOS\], the prompt vectors,
     /// and CLASS "." \[EOS\] of every class.
     pub packed_tokens: i64,
 }
@@ -38,7 +38,7 @@ impl DatasetShape {
     ];
 }
 
-/// Parameters, and multiplications with addition for one clip.
+/// Parameters, and multiply-adds for one clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost {
     /// Parameters.
@@ -58,10 +58,10 @@ impl std::ops::Add for Cost {
     }
 }
 
-/// What the counter behind the paper's Table 3 reports.
+/// The counts of the tool used for the paper's Table 3.
 ///
-/// It sees linear maps and convolutions, but neither attention nor projections by a bare
-/// parameter; the image tower stands under two parents, so its parameters count twice and its
+/// It counts linear maps and convolutions, but neither attention nor projections by a bare
+/// parameter; the image tower has two parents, so its parameters count twice and its
 /// operations four times; every class is a sequence of the full context.
 pub mod paper_counter {
     use super::{Config, Cost, SifConfig, ffn};
@@ -80,9 +80,9 @@ pub mod paper_counter {
         }
     }
 
-    /// What a model adds to it: the feed-forward networks of its streams.
+    /// The cost a model adds: the feed-forward networks of its streams.
     ///
-    /// The motion adapter's two small maps are left out, for only without them do the
+    /// The motion adapter's two small maps are left out, since only without them do the
     /// parameters print as the paper's 143.9 M.
     pub fn added(model: &SifConfig, joint_width: i64) -> Cost {
         let layer = ffn(joint_width, model.motion.ffn_dim, 1);
@@ -94,7 +94,7 @@ pub mod paper_counter {
     }
 }
 
-/// What is really learned and computed.
+/// The actual trainable parameters and operations.
 pub mod honest {
     use super::{
         Attention, Config, Cost, SifConfig, Temperature, TextConfig, VisionConfig, attention,
@@ -115,10 +115,10 @@ pub mod honest {
             + text.width * joint_width
     }
 
-    /// The text tower on all classes of one video, packed behind a shared prefix.
+    /// The text tower on all classes of one video, packed after a shared prefix.
     ///
-    /// `packed_tokens` rows pass through every block but the last, through which `classes`
-    /// rows do after all rows' keys and values. Attention's own products, below a hundredth
+    /// `packed_tokens` rows pass through every block but the last, which after all rows' keys and
+    /// values computes `classes` rows only. Attention's own products, below one per cent
     /// at these lengths, are left out.
     pub fn packed_text(
         text: &TextConfig,
@@ -133,7 +133,7 @@ pub mod honest {
             + classes * (row - 2 * w * w + w * joint_width)
     }
 
-    /// What a model trains, and what that costs a clip against `classes` classes.
+    /// The trainable parameters of a model, and its operations per clip against `classes` classes.
     pub fn trained(model: &SifConfig, config: &Config, classes: i64) -> Cost {
         let (d, w) = (config.joint_width, config.text.width);
         let motion = &model.motion;
@@ -184,7 +184,7 @@ pub mod honest {
     }
 }
 
-/// T tokens of the spatial stream and, where there is a motion stream, its L.
+/// T tokens of the spatial stream and, with a motion stream, its L.
 fn tokens(model: &SifConfig) -> i64 {
     let (t, s) = (model.frames, model.motion.max_step);
     match model.motion.motion_stream {

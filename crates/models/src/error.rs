@@ -1,39 +1,39 @@
-//! What can go wrong, with what was expected and what was found.
+//! Errors, with expected and actual values.
 
 /// The errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A tensor of the wrong shape was handed in.
+    /// A tensor has the wrong shape.
     #[error("{op}: expected {expected}, got {got:?}")]
     Shape {
-        /// The operation that refused.
+        /// The operation.
         op: &'static str,
-        /// The shape it takes.
+        /// The expected shape.
         expected: String,
-        /// The shape it was given.
+        /// The actual shape.
         got: Vec<i64>,
     },
-    /// A configuration that describes no model.
+    /// An invalid configuration.
     #[error("{field} is {got}; expected {expected}")]
     Config {
         /// The field, with its path inside the configuration.
         field: &'static str,
-        /// What it may hold.
+        /// Its valid values.
         expected: String,
-        /// What it holds.
+        /// Its value.
         got: String,
     },
-    /// A target is no class of the task.
+    /// A target is not a class of the task.
     #[error("target class: expected 0 to {most}, got {got}")]
     TargetClass {
         /// K - 1.
         most: i64,
-        /// The class given.
+        /// The actual class.
         got: i64,
     },
-    /// A frozen model was asked to learn.
-    #[error("{model} is frozen: it has no loss to train by")]
+    /// A frozen model cannot be trained.
+    #[error("{model} is frozen: it has no training loss")]
     Frozen {
         /// The model.
         model: &'static str,
@@ -50,7 +50,7 @@ pub enum Error {
     /// The communication block failed.
     #[error(transparent)]
     Mcb(#[from] mcb::Error),
-    /// A layer could not be built, or was given a tensor that does not fit.
+    /// A layer could not be built, or its input does not fit.
     #[error(transparent)]
     Layers(#[from] layers::Error),
     /// A libtorch operation failed, usually for lack of memory.
@@ -59,8 +59,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Of a field of a configuration that describes no model: its dotted path in the model's
-    /// configuration, what was expected, and what came.
+    /// For a field of an invalid configuration: its dotted path in the model's
+    /// configuration, the expected and the actual value.
     pub fn field(&self) -> Option<(String, &str, &str)> {
         let (part, field, expected, got) = match self {
             Self::Config {

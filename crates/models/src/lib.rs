@@ -31,5 +31,5 @@ pub use zero_shot::ZeroShot;
 
 pub use tch;
 
-/// What every fallible function of this crate returns.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

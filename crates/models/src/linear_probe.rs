@@ -1,4 +1,4 @@
-//! The linear probe: what the frozen frame features say without any of the method.
+//! The linear probe: the accuracy of the frozen frame features without the method.
 
 use std::cell::RefCell;
 
@@ -14,10 +14,10 @@ use crate::{
 /// Multinomial logistic regression on the standardised mean of the frame features, in double
 /// precision.
 ///
-/// Its weights belong to the classes it was fitted to, so it scores against those alone.
+/// Its weights belong to the classes it was fitted to, so it scores only those.
 pub struct LinearProbe {
     clip: ClipModel,
-    /// Nothing is trained in steps.
+    /// No parameter is trained by gradient steps.
     trained: nn::VarStore,
     fitted: RefCell<Option<Fitted>>,
 }
@@ -38,7 +38,7 @@ impl std::fmt::Debug for LinearProbe {
 }
 
 impl LinearProbe {
-    /// A probe that has seen no clips.
+    /// A probe that is not fitted yet.
     pub fn new(clip: ClipModel) -> Self {
         Self {
             trained: nn::VarStore::new(clip.text.device()),
@@ -53,7 +53,7 @@ impl VideoTextModel for LinearProbe {
         let fitted = self.fitted.borrow();
         let refuse = |got: &str| Error::Config {
             field: "labels",
-            expected: "those that the linear probe was fitted to".into(),
+            expected: "the labels that the linear probe was fitted to".into(),
             got: got.into(),
         };
         let fitted = fitted.as_ref().ok_or_else(|| refuse("set before a fit"))?;
@@ -82,7 +82,7 @@ impl VideoTextModel for LinearProbe {
         Learning::Solved
     }
 
-    /// Fits the regression; chooses nothing.
+    /// Fits the regression; there is no hyper-parameter to choose.
     fn solve(
         &self,
         labels: &[String],
@@ -114,7 +114,7 @@ impl Classifier for Bound<'_> {
         &self.labels
     }
 
-    /// The class weights stand for the texts.
+    /// The class weights take the place of the texts.
     fn score(&self, clips: &Clips) -> Result<Scores> {
         let video = means(self.clip, clips)?; // (B, D)
         let text = for_each_video(&self.regression.weights.tr(), video.size()[0]); // (B, K, D)

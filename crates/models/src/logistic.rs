@@ -1,4 +1,4 @@
-//! Multinomial logistic regression: a convex problem with one answer and nothing to tune.
+//! Multinomial logistic regression: a convex problem with one solution and no tuning.
 
 use tch::{Kind, Tensor};
 
@@ -9,15 +9,15 @@ use crate::{Error, Result};
 const PENALTY: f64 = 1.0;
 const NEWTON_STEPS: usize = 50;
 const CG_STEPS: usize = 200;
-/// Share of the squared gradient that a Newton step may leave: the next one takes it up.
+/// Fraction of the squared gradient at which conjugate gradients stop; the next step goes on.
 const CLOSE_ENOUGH: f64 = 1e-4;
-/// Spread under which a feature counts as one that never changes.
+/// Standard deviation below which a feature counts as constant.
 const STILL: f64 = 1e-12;
 
 /// Linear scores of K classes, fitted on standardised features.
 #[derive(Debug)]
 pub struct LogisticRegression {
-    /// `[D, K]`, of the features as they are, not standardised.
+    /// `[D, K]`, for the features before standardisation.
     pub weights: Tensor,
     /// `[K]`
     pub bias: Tensor,
@@ -26,12 +26,12 @@ pub struct LogisticRegression {
 impl LogisticRegression {
     /// Fits rows `[N, D]` of `classes`, `[N]`, each below `count`, in double precision.
     ///
-    /// Every feature is standardised, then multiplied by its `emphasis`, `[D]`, where given: one
+    /// Every feature is standardised, then multiplied by its `emphasis`, `[D]`, if given: one
     /// below 1 is penalised more. The bias is not penalised. Newton's method, each step by
     /// conjugate gradients.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the rows do not fit the classes or there are none;
+    /// [`Error::Shape`] if the rows do not fit the classes or there are none;
     /// [`Error::TargetClass`] for a class that is not below `count`.
     pub fn fit(
         rows: &Tensor,
@@ -55,7 +55,7 @@ impl LogisticRegression {
         let rows = &rows.to_kind(Kind::Double);
         let mean = rows.mean_dim(0, true, Kind::Double);
         let spread = rows.std_dim(0, false, true);
-        // A feature that never changes says nothing; it is left as it is.
+        // A constant feature carries no information; it is left unscaled.
         let spread = spread.where_self(&spread.gt(STILL), &spread.ones_like());
         let scale = match emphasis {
             Some(emphasis) => emphasis.to_kind(Kind::Double) / spread,
@@ -78,7 +78,7 @@ impl LogisticRegression {
     /// Scores of rows `[.., D]` before softmax: `[.., K]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the width is another than the fitted one.
+    /// [`Error::Shape`] if the width is not the fitted one.
     pub fn logits(&self, rows: &Tensor) -> Result<Tensor> {
         let size = rows.size();
         if size.last() != self.weights.size().first() {
@@ -107,8 +107,8 @@ fn newton(x: &Tensor, truth: &Tensor, penalty: &Tensor) -> Tensor {
         if gradient.abs().max().double_value(&[]) < 1e-8 {
             break;
         }
-        // The Hessian times v, without the Hessian. A little is added, for a shift of all
-        // biases at once changes nothing.
+        // The Hessian times v, without forming the Hessian. A small multiple of v is added, because
+        // adding a constant to all biases changes nothing.
         let curve = |v: &Tensor| {
             let u = x.matmul(v); // (N, K)
             let inner = &p * (&u - (&p * &u).sum_dim_intlist(-1i64, true, Kind::Double));

@@ -1,4 +1,4 @@
-//! What everything that scores videos against labels has in common.
+//! The interface shared by everything that scores videos against labels.
 
 use std::sync::Arc;
 
@@ -14,22 +14,22 @@ use crate::{
 
 /// A system that scores videos against labels.
 ///
-/// A model may be built on one thread and moved to another, which then owns it; what it is bound
-/// to labels with stays on that thread.
+/// A model may be built on one thread and moved to another, which then owns it; its
+/// classifiers stay on that thread.
 pub trait VideoTextModel: Send {
-    /// The model made ready for one set of labels.
+    /// The model with one set of labels.
     ///
     /// # Errors
-    /// Where a label cannot be encoded.
+    /// If a label cannot be encoded.
     fn bind<'a>(&'a self, labels: &[String]) -> Result<Box<dyn Classifier + 'a>>;
 
-    /// What learns, and nothing else.
+    /// The trainable parameters, and nothing else.
     fn trained(&self) -> &nn::VarStore;
 
-    /// As [`trained`](Self::trained), to load into.
+    /// The same as [`trained`](Self::trained), to load into.
     fn trained_mut(&mut self) -> &mut nn::VarStore;
 
-    /// How it comes to its parameters.
+    /// How its parameters are found.
     fn learning(&self) -> Learning {
         match self.trained().is_empty() {
             true => Learning::Frozen,
@@ -37,12 +37,12 @@ pub trait VideoTextModel: Send {
         }
     }
 
-    /// Solves what can be solved over the training clips before the first update, all of it where
-    /// that is all its [`learning`](Self::learning), and says what it chose: see [`WarmStart`].
-    /// `None` where there is nothing to choose, or too few clips.
+    /// Solves what can be solved over the training clips before the first update (all parameters if
+    /// [`learning`](Self::learning) says so) and returns its choices: see [`WarmStart`].
+    /// `None` if there is nothing to choose, or too few clips.
     ///
     /// # Errors
-    /// Where the clips or their classes do not fit.
+    /// If the clips or their classes do not fit.
     fn solve(
         &self,
         _labels: &[String],
@@ -66,14 +66,14 @@ pub trait VideoTextModel: Send {
     }
 }
 
-/// How a model comes to its parameters.
+/// How a model's parameters are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Learning {
-    /// It has none to learn.
+    /// It has no trainable parameters.
     Frozen,
     /// By [`VideoTextModel::solve`], over all training clips at once.
     Solved,
-    /// In steps along the gradient of [`Classifier::loss`].
+    /// By gradient steps on [`Classifier::loss`].
     Steps,
 }
 
@@ -86,22 +86,22 @@ pub struct ParameterGroup {
     pub decay: bool,
 }
 
-/// A piece of a batch.
+/// A micro-batch.
 #[derive(Debug)]
 pub struct Piece {
     /// Its clips.
     pub clips: Clips,
-    /// What they show.
+    /// Their targets.
     pub targets: Targets,
 }
 
 /// The result of one accumulated backward pass.
 #[derive(Debug)]
 pub struct Learned {
-    /// The loss, over the whole batch: one number, f64. It is left on its device, so that a GPU is
-    /// not waited for before all work is handed to it.
+    /// The loss over the whole batch: one number, f64. It is left on its device, so that the host
+    /// does not wait for a GPU before all work is queued.
     pub loss: Tensor,
-    /// The class each clip is nearest to: `[B]`.
+    /// The class with the highest score for each clip: `[B]`.
     pub predicted: Tensor,
 }
 
@@ -110,24 +110,24 @@ pub trait Classifier {
     /// The labels, in the order of the scores.
     fn labels(&self) -> &[String];
 
-    /// Scores of a batch of clips, dropout off. Records gradients unless they are switched off.
+    /// Scores of a batch of clips, dropout off. Gradients are recorded unless disabled.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the clips do not fit the model.
+    /// [`Error::Shape`] if the clips do not fit the model.
     fn score(&self, clips: &Clips) -> Result<Scores>;
 
     /// The loss of a batch of clips, dropout on, the graph recorded.
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::TargetClass`] where clips or targets do not fit;
-    /// [`Error::Frozen`] where the model cannot learn.
+    /// [`Error::Shape`] or [`Error::TargetClass`] if clips or targets do not fit;
+    /// [`Error::Frozen`] if the model has nothing to train.
     fn loss<'a>(&'a self, clips: &Clips, targets: &Targets) -> Result<TrainingLoss<'a>>;
 
     /// Adds the gradient of a batch's loss to every trained parameter. The batch comes in
-    /// pieces, of which one at a time is computed, to save memory: the step is the same.
+    /// micro-batches, computed one at a time to save memory: the step is the same.
     ///
     /// # Errors
-    /// As [`loss`](Self::loss).
+    /// Same as [`loss`](Self::loss).
     fn learn(&self, pieces: &[Piece]) -> Result<Learned> {
         let total: i64 = pieces.iter().map(|piece| piece.clips.count()).sum();
         let (mut losses, mut predicted) = (Vec::new(), Vec::new());
@@ -144,10 +144,10 @@ pub trait Classifier {
         })
     }
 
-    /// Probabilities of each label, the mean over several views of the same clips: `[B, K]`.
+    /// Probabilities of each label, averaged over several views of the same clips: `[B, K]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] without views, or where one does not fit the model.
+    /// [`Error::Shape`] without views, or if one does not fit the model.
     fn probabilities(&self, views: &[Clips]) -> Result<Tensor> {
         tch::no_grad(|| {
             let mut sum: Option<Tensor> = None;
@@ -175,11 +175,11 @@ pub trait Classifier {
     }
 }
 
-/// Builds the model a configuration names, on the backbone's device. The backbone has to be
+/// Builds the model of a configuration on the backbone's device. The backbone has to be
 /// loaded for [`ModelConfig::usage`].
 ///
 /// # Errors
-/// [`Error::Config`] and its like from the parts for a configuration that makes no model.
+/// [`Error::Config`] and the like from the parts for an invalid configuration.
 pub fn build(
     config: &ModelConfig,
     clip: ClipModel,

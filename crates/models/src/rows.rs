@@ -4,14 +4,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{Ablation, ModelConfig, SifConfig, ZeroShotConfig};
 
-/// A row of the ablation (Tables 4 and 5, Figure 3 (a)), or one that it is compared with.
+/// A row of the ablation (Tables 4 and 5, Figure 3 (a)), or one compared with it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Row {
     /// Its name in configurations.
     pub key: &'static str,
     /// Its name in tables.
     pub name: &'static str,
-    /// What it is made of.
+    /// Its model.
     pub parts: Parts,
     /// Top-1 on Kinetics-400 with 5 shots in per cent (Table 4); empty where none is published.
     pub kinetics400: &'static [f64],
@@ -21,7 +21,7 @@ pub struct Row {
     pub ucf101: &'static [f64],
 }
 
-/// What a row is made of.
+/// The model of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parts {
     /// Frozen CLIP with a hand-crafted prompt; nothing is trained.
@@ -32,7 +32,7 @@ pub enum Parts {
     Blocks(Ablation),
 }
 
-/// One line a row, each also an associated constant of [`Row`].
+/// One line per row, each also an associated constant of [`Row`].
 macro_rules! rows {
     ($($id:ident: $key:literal, $name:literal, $parts:expr, $kinetics400:expr, $hmdb51:expr, $ucf101:expr;)*) => {
         impl Row {
@@ -70,12 +70,12 @@ const fn blocks(mmb: bool, map: bool, mcb: bool) -> Parts {
 }
 
 impl Row {
-    /// The row with that name in configurations.
+    /// The row with this name in configurations.
     pub fn named(key: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|row| row.key == key)
     }
 
-    /// The model of this row, with the switches of `sif` for the parts that it has.
+    /// The model of this row, with the options of `sif` for the blocks that it has.
     pub fn model(&self, sif: &SifConfig) -> ModelConfig {
         match self.parts {
             Parts::Clip => ModelConfig::Clip(ZeroShotConfig {

@@ -1,4 +1,4 @@
-//! What a model says of a batch of clips, and what it learns by.
+//! Scores of a batch of clips, and its training targets.
 
 use motion::MotionFeatures;
 use tch::{Device, Kind, Reduction, Tensor};
@@ -17,20 +17,20 @@ pub struct Scores {
     pub video: Tensor,
     /// T': `[B, K, D]`, not normalised.
     pub text: Tensor,
-    /// What the scores were made from.
+    /// The intermediate results.
     pub evidence: Evidence,
 }
 
-/// The steps before the scores.
+/// The intermediate results of the scores.
 #[derive(Debug)]
 pub struct Evidence {
     /// V, Eq. 6: `[B, D]`.
     pub video: Tensor,
     /// T: `[B, K, D]`.
     pub text: Tensor,
-    /// The streams of the motion modelling block, where there is one.
+    /// The streams of the motion modelling block, if there is one.
     pub motion: Option<MotionFeatures>,
-    /// r, what each video adds to its prompt vectors: `[B, W]`, where it does.
+    /// r, added to the prompt vectors of each video: `[B, W]`, if conditioned.
     pub prompt_residual: Option<Tensor>,
 }
 
@@ -48,8 +48,8 @@ impl Scores {
         }
     }
 
-    /// The same of texts that all videos share, `[K, D]`: each is normalised once, and nothing of
-    /// the size of `[B, K, D]` is made.
+    /// The same for texts shared by all videos, `[K, D]`: each is normalised once, and no tensor
+    /// of size `[B, K, D]` is made.
     pub(crate) fn of_shared_text(
         video: Tensor,
         text: &Tensor,
@@ -65,7 +65,7 @@ impl Scores {
         }
     }
 
-    /// softmax of the logits over the labels: `[B, K]`, in fp32, or fp64 where the logits are.
+    /// softmax of the logits over the labels: `[B, K]`, in fp32, or fp64 if the logits are.
     pub fn probabilities(&self) -> Tensor {
         let kind = match self.logits.kind() {
             Kind::Double => Kind::Double,
@@ -86,11 +86,11 @@ pub(crate) fn for_each_video(text: &Tensor, videos: i64) -> Tensor {
     text.unsqueeze(0).expand([videos, size[0], size[1]], false)
 }
 
-/// What a batch of clips shows.
+/// The training targets of a batch of clips.
 #[derive(Debug)]
 pub struct Targets {
     truth: Truth,
-    /// `[B, K]`, 1 for each class a clip shows, where some show several.
+    /// `[B, K]`, 1 for each class a clip shows, if some show several.
     shown: Option<Tensor>,
     smoothing: f64,
 }
@@ -103,10 +103,10 @@ enum Truth {
 }
 
 impl Targets {
-    /// One class a clip: `[B]`, integers 0..K.
+    /// One class per clip: `[B]`, integers 0..K.
     pub fn classes(classes: &Tensor) -> Self {
         let classes = classes.to_kind(Kind::Int64);
-        // Read now: later they may lie on a GPU, which would have to be waited for.
+        // Read now: later they may be on a GPU, and reading would wait for it.
         let ends = match classes.numel() {
             0 => [0; 2],
             _ => [classes.min(), classes.max()].map(|end| end.int64_value(&[])),
@@ -127,11 +127,11 @@ impl Targets {
         }
     }
 
-    /// The same of clips that show other classes besides: `shown` is `[B, K]`, 1 for each of
-    /// them, and the class given is one of them.
+    /// The same for clips that show other classes besides: `shown` is `[B, K]`, 1 for each class
+    /// shown, the given one included.
     ///
-    /// A loss over all classes is shared evenly by those shown; a contrast of the batch takes
-    /// for positive whatever is.
+    /// A loss over all classes is shared evenly by those shown; for a contrast of the batch all
+    /// of them are positives.
     pub fn showing(self, shown: &Tensor) -> Self {
         Self {
             shown: Some(shown.to_kind(Kind::Float)),
@@ -139,7 +139,7 @@ impl Targets {
         }
     }
 
-    /// The same on `device`, to be copied there before scores are at work.
+    /// The same on `device`, to be copied there before the scores are computed.
     #[must_use]
     pub fn on(&self, device: Device) -> Self {
         Self {
@@ -152,15 +152,15 @@ impl Targets {
         }
     }
 
-    /// Which classes each clip shows, `[B, K]`, where some show several.
+    /// The classes each clip shows, `[B, K]`, if some show several.
     pub fn shown(&self) -> Option<&Tensor> {
         self.shown.as_ref()
     }
 
-    /// The same with a share of each clip spread evenly over all classes: 0 to 1.
+    /// The same with label smoothing: a share of each clip (0 to 1) spread evenly over all classes.
     ///
     /// # Errors
-    /// [`Error::Config`] where the share is out of range.
+    /// [`Error::Config`] if the share is out of range.
     pub fn smoothed(self, share: f64) -> Result<Self> {
         if !(0.0..=1.0).contains(&share) {
             return Err(Error::Config {
@@ -175,7 +175,7 @@ impl Targets {
         })
     }
 
-    /// The class of each clip, `[B]`, where each has exactly one.
+    /// The class of each clip, `[B]`, if each has exactly one.
     pub fn as_classes(&self) -> Option<&Tensor> {
         match &self.truth {
             Truth::Classes(classes, _) => Some(classes),
@@ -186,7 +186,7 @@ impl Targets {
     /// The mean cross-entropy of `logits` `[B, K]`: the loss under Eq. 3.
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::TargetClass`] where the targets do not fit the logits.
+    /// [`Error::Shape`] or [`Error::TargetClass`] if the targets do not fit the logits.
     pub fn cross_entropy(&self, logits: &Tensor) -> Result<Tensor> {
         let size = logits.size();
         let [batch @ 1..=i64::MAX, classes @ 1..=i64::MAX] = size[..] else {
@@ -222,7 +222,7 @@ impl Targets {
                 }
             }
         }
-        // No class is ignored; libtorch wants a number for it all the same.
+        // No class is ignored; libtorch requires an index anyway.
         let ignored = -100;
         Ok(logits.f_cross_entropy_loss(
             &truth.to_device(logits.device()),
@@ -234,17 +234,17 @@ impl Targets {
     }
 }
 
-/// The rest of a backward pass, for models that hold parts of their graph back.
+/// The rest of a backward pass, for models that detach parts of their graph.
 type Finish<'a> = Box<dyn FnOnce(&Tensor) -> Result<()> + 'a>;
 
-/// The loss of one batch, and the way back from it.
+/// The loss of one batch, and its backward pass.
 #[must_use]
 pub struct TrainingLoss<'a> {
     /// A scalar.
     pub value: Tensor,
-    /// The scores it was made from: against the labels, or against the batch's own sentences.
+    /// The scores it was computed from: against the labels, or against the batch's own sentences.
     pub scores: Scores,
-    /// The class each clip is nearest to: `[B]`.
+    /// The class with the highest score for each clip: `[B]`.
     pub predicted: Tensor,
     finish: Finish<'a>,
 }
@@ -275,10 +275,10 @@ impl<'a> TrainingLoss<'a> {
     }
 
     /// Adds the gradient of `share` times the loss to every trained parameter; the share is
-    /// 1, or the batch's part of a step that is made of several.
+    /// 1, or this micro-batch's fraction of the step.
     ///
     /// # Errors
-    /// [`Error::Torch`] where libtorch refuses.
+    /// [`Error::Torch`] if a libtorch operation fails.
     pub fn backward(self, share: f64) -> Result<()> {
         (self.finish)(&(&self.value * share))
     }

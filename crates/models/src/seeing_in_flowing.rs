@@ -16,7 +16,7 @@ use crate::{
     TrainingLoss, VideoTextModel, WarmStart,
 };
 
-/// Clips whose states are computed at once in a warm start.
+/// Clips encoded at once in a warm start.
 const PART: i64 = 64;
 
 /// The paper's model, whole or in part.
@@ -31,14 +31,14 @@ pub struct SeeingInFlowing {
     scale: Scale,
 }
 
-/// The learned part of the text side.
+/// The trainable part of the text side.
 #[derive(Debug)]
 struct MotionAwarePrompts {
     learner: PromptLearner,
     adapter: MotionAdapter,
 }
 
-/// What cosines are multiplied by.
+/// The factor of the cosines.
 #[derive(Debug)]
 enum Scale {
     Constant(Tensor),
@@ -59,7 +59,7 @@ impl SeeingInFlowing {
     /// A model on a frozen backbone, its parameters drawn from libtorch's generator.
     ///
     /// # Errors
-    /// [`Error::Config`] and its like from the parts for a configuration that makes no model.
+    /// [`Error::Config`] and the like from the parts for an invalid configuration.
     pub fn new(config: &SifConfig, clip: ClipModel, tokenizer: Arc<dyn Tokenize>) -> Result<Self> {
         config.check()?;
         let (joint, width) = (clip.config().joint_width, clip.config().text.width);
@@ -111,7 +111,7 @@ impl SeeingInFlowing {
         })
     }
 
-    /// Its switches.
+    /// Its configuration.
     pub fn config(&self) -> &SifConfig {
         &self.config
     }
@@ -168,7 +168,7 @@ impl VideoTextModel for SeeingInFlowing {
             spatial.push(seen.spatial.mean_dim(1, false, Kind::Float));
             motion.extend(seen.motion.map(|cues| cues.pooled));
         }
-        // A motion adapter that starts at zero gives every video the same texts.
+        // A motion adapter initialised to zero gives every video the same texts.
         let first = Clips::Features(frames.f_narrow(0, 0, 1)?);
         let scores = self.bind(labels)?.score(&first)?;
         let scale = match &self.scale {
@@ -219,7 +219,7 @@ enum Text<'m> {
     HandCrafted(Tensor),
 }
 
-/// A batch's scores, and how gradients reach the prompts.
+/// A batch's scores, with gradients to the prompts.
 struct Forward<'a> {
     scores: Scores,
     encoded: Option<EncodedText<'a>>,

@@ -1,13 +1,13 @@
-//! A start for few-shot training that already knows the clips: W_s and W_m of the outer residual,
+//! A data-dependent initialisation for few-shot training: W_s and W_m of the outer residual,
 //! solved instead of zero.
 //!
 //! V = mean(I) + W_s mean(S) + W_m mean(M) is linear in W_s and W_m, so logistic regression on
 //! \[mean(S), mean(M)\] gives them in one convex problem: its class scores, carried into the span
-//! of the class texts, are what the residual adds to V. How far the residual goes and how much of
-//! it is motion is decided by cross-validation over the training clips, with "not at all" among
-//! the choices. No class has a parameter of its own, so new labels can be scored as before.
+//! of the class texts, are added to V by the residual. The length of the residual and its share of
+//! motion are chosen by cross-validation over the training clips; zero is one of
+//! the choices. No class has parameters of its own, so new labels can be scored as before.
 //!
-//! The paper has nothing of the kind. That a linear classifier on frozen features, weighed against
+//! The paper has no such step. That a linear classifier on frozen features, combined with
 //! the zero-shot scores, is hard to beat with few clips is the finding of LP++ (Huang et al., CVPR
 //! 2024).
 
@@ -17,28 +17,28 @@ use tch::{Kind, Tensor};
 use crate::scores::unit;
 use crate::{LogisticRegression, Result};
 
-/// Lengths of the residual that are tried, as multiples of the length of mean(I): from frozen CLIP
-/// to next to nothing of it.
+/// Candidate lengths of the residual, as multiples of the length of mean(I): from frozen CLIP
+/// to almost no CLIP.
 const LENGTHS: [f64; 10] = [0.0, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
-/// Emphases of motion that are tried, beside 1 for what the frames show.
+/// Candidate weights of motion, relative to 1 for the spatial features.
 const EMPHASES: [f64; 4] = [0.0, 0.25, 0.5, 1.0];
-/// What cosines are multiplied by in the comparison, as multiples of 1 / τ. The best counts: lengths
-/// are compared by what they tell apart, not by how sure τ makes them.
+/// Factors of 1 / τ in the comparison. The best counts: lengths are compared by how well
+/// they separate classes, not by the confidence that τ gives them.
 const TEMPERATURE_MULTIPLIERS: [f64; 8] = [0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0];
-/// The most parts the clips are divided into.
+/// The most folds of the cross-validation.
 const FOLDS: usize = 4;
-/// Ridge of the texts' inverse, as a share of their mean square.
+/// Ridge of the texts' inverse, relative to their mean square.
 const RIDGE: f64 = 1e-3;
 
-/// What the cross-validation chose.
+/// The choice of the cross-validation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct WarmStart {
-    /// Mean length of the residual over that of mean(I); 0: the start is frozen CLIP.
+    /// Mean length of the residual over that of mean(I); 0: the model starts as frozen CLIP.
     pub residual_length: f64,
-    /// What mean(M), standardised, was multiplied by, beside 1 for mean(S).
+    /// Factor of the standardised mean(M), relative to 1 for mean(S).
     pub motion_emphasis: f64,
-    /// Mean cross-entropy of held-out clips with this choice, and with no residual, each under
-    /// the temperature that suits it best.
+    /// Mean cross-entropy of held-out clips with this choice, and with no residual, each at
+    /// its best temperature.
     pub held_out_loss: [f64; 2],
 }
 
@@ -49,19 +49,19 @@ pub(crate) struct Residual {
     pub spatial: Tensor,
     /// Its bias, `[D]`.
     pub bias: Tensor,
-    /// W_m, `[D, D]`, where there is a motion stream.
+    /// W_m, `[D, D]`, if there is a motion stream.
     pub motion: Option<Tensor>,
 }
 
-/// The clips, as the block sees them before training.
+/// The clips' features before training.
 pub(crate) struct States<'a> {
     /// mean(I), `[N, D]`.
     pub video: Tensor,
     /// mean(S), `[N, D]`.
     pub spatial: Tensor,
-    /// mean(M), `[N, D]`, where there is a motion stream.
+    /// mean(M), `[N, D]`, if there is a motion stream.
     pub motion: Option<Tensor>,
-    /// The class of each.
+    /// The class of each clip.
     pub classes: &'a [i64],
     /// The class texts, `[K, D]`.
     pub text: Tensor,
@@ -70,8 +70,8 @@ pub(crate) struct States<'a> {
 }
 
 impl States<'_> {
-    /// The residual that held-out clips speak for; `None` where some class has a single clip,
-    /// which leaves nothing to hold out.
+    /// The residual chosen on held-out clips; `None` if some class has a single clip, so that
+    /// none can be held out.
     pub(crate) fn solve(&self) -> Result<Option<(WarmStart, Residual)>> {
         let Some(folds) = folds(self.classes, self.count()) else {
             return Ok(None);
@@ -80,7 +80,7 @@ impl States<'_> {
             Some(_) => &EMPHASES[..],
             None => &EMPHASES[..1],
         };
-        // Motion is taken where it pays by more than the error of telling so.
+        // Motion is used if it improves the loss by more than its standard error.
         let mut motion = 0.0;
         let mut losses = self.held_out(&folds, motion)?;
         for &other in emphases.iter().skip(1) {
@@ -89,8 +89,8 @@ impl States<'_> {
                 (motion, losses) = (other, tried);
             }
         }
-        // Of the lengths within the error of the best the longest: it leans on the clips and least
-        // on the texts. Nothing only where nothing is best.
+        // Of the lengths within the error of the best the longest: it relies most on the clips and
+        // least on the texts. None only if none is best.
         let best = best_of(&losses);
         let chosen = match gain(&losses[0], best) > 0.0 {
             true => losses.iter().rposition(|other| gain(other, best) <= 1.0),
@@ -105,8 +105,8 @@ impl States<'_> {
         Ok(Some((choice, self.residual(&choice)?)))
     }
 
-    /// For every length, the cross-entropy of each clip while it is held out, under the
-    /// temperature that suits the length best: `[N]` each.
+    /// For every length, the cross-entropy of each clip while it is held out, at the best
+    /// temperature of that length: `[N]` each.
     fn held_out(&self, folds: &[Vec<i64>], motion: f64) -> Result<Vec<Tensor>> {
         let mut losses: Vec<Vec<Tensor>> = LENGTHS.map(|_| Vec::new()).into();
         for held in folds {
@@ -123,7 +123,7 @@ impl States<'_> {
             }
         }
         let best = |parts: Vec<Tensor>| {
-            let all = Tensor::f_cat(&parts, 1)?; // (sureness, N)
+            let all = Tensor::f_cat(&parts, 1)?; // (multiplier, N)
             let at = all.mean_dim(1, false, Kind::Double).argmin(0, false);
             Ok(all.f_select(0, at.int64_value(&[]))?)
         };
@@ -135,7 +135,7 @@ impl States<'_> {
         usize::try_from(self.text.size().first().copied().unwrap_or(0)).unwrap_or(0)
     }
 
-    /// The clips at `positions` alone.
+    /// The clips at `positions` only.
     fn of(&self, positions: &[i64]) -> Result<OfClips> {
         let at = Tensor::from_slice(positions).to_device(self.video.device());
         let part = |x: &Tensor| x.f_index_select(0, &at);
@@ -202,14 +202,14 @@ impl OfClips {
         LogisticRegression::fit(&self.rows()?, &self.classes, count, Some(&emphasis))
     }
 
-    /// What a regression's scores come to in the span of the texts: `[N, D]`.
+    /// A regression's scores mapped to the span of the texts: `[N, D]`.
     fn shift(&self, fitted: &LogisticRegression) -> Result<Tensor> {
         Ok(fitted
             .logits(&self.rows()?)?
             .matmul(&carry(&self.text)?.tr()))
     }
 
-    /// What makes shifts of these clips `length` times as long as mean(I), on average.
+    /// The factor that makes shifts of these clips `length` times as long as mean(I), on average.
     fn factor(&self, shift: &Tensor, length: f64) -> f64 {
         let norm = |x: &Tensor| {
             let norms = x.norm_scalaropt_dim(2, [-1], false);
@@ -221,7 +221,7 @@ impl OfClips {
         }
     }
 
-    /// Cross-entropy of each clip under Eq. 3, with each of the multiples of 1 / τ:
+    /// Cross-entropy of each clip under Eq. 3, with each of the factors of 1 / τ:
     /// `[TEMPERATURE_MULTIPLIERS, N]`.
     fn losses(&self, shift: &Tensor) -> Result<Tensor> {
         let cosines = unit(&(&self.video + shift)).f_matmul(&self.text.tr())?; // (N, K)
@@ -241,7 +241,7 @@ impl OfClips {
 }
 
 /// The map from class scores to the shortest vector whose products with the texts differ as the
-/// scores do: `[K, D]` to `[D, K]`. Texts that are almost alike are not told apart at any price.
+/// scores do: `[K, D]` to `[D, K]`. The ridge keeps nearly equal texts from dominating it.
 fn carry(text: &Tensor) -> Result<Tensor> {
     let centred = text - text.mean_dim(0, true, Kind::Double);
     let products = centred.matmul(&centred.tr()); // (K, K)
@@ -265,14 +265,14 @@ fn best_of(losses: &[Tensor]) -> &Tensor {
         })
 }
 
-/// By how many standard errors the mean of `new` lies below that of `old`, clip by clip.
+/// By how many standard errors the mean of `new` is below that of `old`, over paired clips.
 fn gain(old: &Tensor, new: &Tensor) -> f64 {
     let less = old - new;
     let error = less.std(true).double_value(&[]) / (less.numel() as f64).sqrt();
     mean(&less) / error.max(f64::MIN_POSITIVE)
 }
 
-/// Positions of the clips held out in turn, every class in each part; `None` where that cannot be.
+/// Positions of the clips of each fold, every class in each; `None` if that is impossible.
 fn folds(classes: &[i64], count: usize) -> Option<Vec<Vec<i64>>> {
     let mut seen = vec![0usize; count];
     for class in classes {
@@ -308,7 +308,7 @@ mod tests {
         Tensor::randn([rows as i64, WIDTH], (Kind::Float, Device::Cpu))
     }
 
-    /// `shots` clips a class; the class shows in the frames, in the motion, or in neither.
+    /// `shots` clips per class; the class shows in the frames, in the motion, or in neither.
     fn states(classes: &[i64], in_frames: f64, in_motion: f64) -> States<'_> {
         tch::manual_seed(4);
         let place = Tensor::from_slice(classes)
@@ -331,7 +331,7 @@ mod tests {
             .collect()
     }
 
-    /// Share of clips whose class has the largest cosine with mean(I) plus the residual.
+    /// Fraction of clips whose class has the largest cosine with mean(I) plus the residual.
     fn right(states: &States<'_>, residual: &Residual) -> f64 {
         let mut video = &states.video + states.spatial.matmul(&residual.spatial.tr());
         video += &residual.bias;

@@ -115,7 +115,7 @@ pub(crate) fn sentence_features(
 ) -> Result<Tensor> {
     let sentences = template.sentences(labels, tokenizer, clip.config().text.context)?;
     for label in &sentences.truncated {
-        tracing::warn!(label, %template, "prompt cut to the context length");
+        tracing::warn!(label, %template, "prompt truncated to the context length");
     }
     tch::no_grad(|| {
         let pieces = sentences

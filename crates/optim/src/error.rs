@@ -1,6 +1,6 @@
-//! Errors of an update.
+//! Errors of an optimizer.
 
-/// What every fallible function of this crate returns.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A state or a gradient that does not fit.
@@ -12,9 +12,9 @@ pub enum Error {
     Mismatch {
         /// The tensor.
         what: String,
-        /// Its shape here.
+        /// The expected shape.
         expected: String,
-        /// Its shape there.
+        /// The shape in the saved state.
         got: String,
     },
     /// A libtorch operation failed.

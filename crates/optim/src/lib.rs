@@ -8,5 +8,5 @@ pub use error::{Error, Result};
 pub use optimizer::{Method, MethodName, Optimizer, Parameter};
 pub use schedule::{Length, Schedule, WarmUp};
 
-/// The tensor library of the interface.
+/// The `tch` version of the public interface.
 pub use tch;

@@ -1,6 +1,6 @@
 //! SGD with momentum and AdamW, with state that can be saved and restored bit for bit.
 //!
-//! libtorch's own optimizers keep their state out of reach, so a run that used them could
+//! libtorch's own optimizers do not expose their state, so a run that used them could
 //! not resume exactly.
 
 use std::collections::BTreeMap;
@@ -10,12 +10,12 @@ use tch::{Kind, Tensor};
 
 use crate::{Error, Result};
 
-/// Which update a step makes.
+/// The update rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Method {
     /// v <- momentum v + g + decay p; p <- p - rate v.
     Sgd {
-        /// Share of the last velocity kept.
+        /// Momentum: the fraction of the last velocity kept.
         momentum: f64,
     },
     /// Adam with decoupled decay: p <- (1 - rate decay) p - rate m^ / (sqrt(v^) + eps).
@@ -29,7 +29,7 @@ pub enum Method {
     },
 }
 
-/// The optimizers by name, as a configuration spells them.
+/// The optimizers by their names in a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MethodName {
@@ -39,24 +39,24 @@ pub enum MethodName {
     Adamw,
 }
 
-/// A tensor to train: a leaf that collects gradients.
+/// A trainable tensor: a leaf that accumulates gradients.
 #[derive(Debug)]
 pub struct Parameter {
     /// Its name, unique.
     pub name: String,
-    /// Itself.
+    /// The tensor.
     pub tensor: Tensor,
     /// Its learning rate as a multiple of the schedule's.
     pub rate: f64,
-    /// How strongly it is pulled towards zero; 0 for norms, biases and positions.
+    /// Weight decay; 0 for norms, biases and positions.
     pub decay: f64,
 }
 
-/// A parameter and its state, which is kept in fp32 whatever the parameter's precision.
+/// A parameter and its state, kept in fp32 whatever the parameter's precision.
 #[derive(Debug)]
 struct Slot {
     parameter: Parameter,
-    /// The parameter in fp32, where it computes in less: steps too small for its precision
+    /// The fp32 master copy of a parameter in lower precision: steps too small for that precision
     /// add up here.
     master: Option<Tensor>,
     /// Velocity, or first moment.
@@ -76,7 +76,7 @@ pub struct Optimizer {
 impl Optimizer {
     /// An optimizer over `parameters` with all state at zero.
     ///
-    /// It goes through them in the order of their names, so that sums over them are the same
+    /// It visits them in the order of their names, so that sums over them are the same
     /// in every run.
     pub fn new(method: Method, mut parameters: Vec<Parameter>) -> Self {
         parameters.sort_by(|a, b| a.name.cmp(&b.name));
@@ -108,7 +108,7 @@ impl Optimizer {
         }
     }
 
-    /// How many updates were made.
+    /// The number of updates so far.
     pub fn steps(&self) -> u64 {
         self.steps
     }
@@ -121,10 +121,10 @@ impl Optimizer {
     }
 
     /// The Euclidean norm of all gradients together, and the numbers of `beside`, a tensor each:
-    /// all are read at once, since each reading waits for a GPU.
+    /// all are read at once, since each read synchronises with the GPU.
     ///
     /// # Errors
-    /// [`Error::Torch`] where libtorch refuses, as where they lie on several devices.
+    /// [`Error::Torch`] if a libtorch operation fails, e.g. if they are on several devices.
     pub fn gradient_norm<const N: usize>(&self, beside: [&Tensor; N]) -> Result<(f64, [f64; N])> {
         let _guard = tch::no_grad_guard();
         let norms = self.gradients().map(|gradient| gradient.norm());
@@ -142,8 +142,8 @@ impl Optimizer {
         Ok((squares.sqrt(), std::array::from_fn(|place| beside[place])))
     }
 
-    /// Scales all gradients, whose common norm is `norm`, down to `max_norm` where they exceed it;
-    /// 0 leaves them as they are.
+    /// Scales all gradients, whose common norm is `norm`, down to `max_norm` if they exceed it;
+    /// 0 disables clipping.
     pub fn limit_gradients(&mut self, norm: f64, max_norm: f64) {
         let _guard = tch::no_grad_guard();
         if max_norm > 0.0 && norm > max_norm {
@@ -154,10 +154,10 @@ impl Optimizer {
         }
     }
 
-    /// The two together: the norm from before.
+    /// Computes the norm and clips; returns the norm before clipping.
     ///
     /// # Errors
-    /// As [`gradient_norm`](Self::gradient_norm).
+    /// Same as [`gradient_norm`](Self::gradient_norm).
     pub fn clip_gradients(&mut self, max_norm: f64) -> Result<f64> {
         let (norm, []) = self.gradient_norm([])?;
         self.limit_gradients(norm, max_norm);
@@ -169,7 +169,7 @@ impl Optimizer {
         gradients.filter(Tensor::defined)
     }
 
-    /// One update at learning rate `rate`. Parameters without a gradient stay as they are.
+    /// One update at learning rate `rate`. Parameters without a gradient are unchanged.
     pub fn step(&mut self, rate: f64) {
         let _guard = tch::no_grad_guard();
         self.steps += 1;
@@ -212,8 +212,8 @@ impl Optimizer {
         }
     }
 
-    /// All state but the parameters themselves: `first.<name>`, `second.<name>`, and
-    /// `master.<name>` of a parameter in less than fp32.
+    /// All state except the parameters: `first.<name>`, `second.<name>`, and
+    /// `master.<name>` of a parameter in lower precision than fp32.
     pub fn state(&self) -> BTreeMap<String, Tensor> {
         let mut state = BTreeMap::new();
         for slot in &self.slots {
@@ -237,11 +237,11 @@ impl Optimizer {
         state
     }
 
-    /// Continues from a state that [`state`](Self::state) gave after `steps` updates.
+    /// Continues from a state returned by [`state`](Self::state) after `steps` updates.
     ///
     /// # Errors
     /// [`Error::Mismatch`] for a tensor that is missing, unknown or of another shape; nothing
-    /// is changed then.
+    /// has changed then.
     pub fn restore(&mut self, state: &BTreeMap<String, Tensor>, steps: u64) -> Result<()> {
         let own = self.state();
         for (name, tensor) in &own {
@@ -431,12 +431,12 @@ mod tests {
             optimizer.step(1e-4);
             moved.push(p.double_value(&[0]));
         }
-        assert_eq!(moved[0], 1.0, "bf16 knows nothing between 1 and 0.996");
+        assert_eq!(moved[0], 1.0, "bf16 has no value between 1 and 0.996");
         assert!((moved[39] - 0.996).abs() < 1e-3, "{}", moved[39]);
         let state = optimizer.state();
         assert_eq!(state["master.p"].kind(), Kind::Float);
         assert_eq!(state["first.p"].kind(), Kind::Float);
-        // Restored, it goes on from where it was, not from the rounded value.
+        // Once restored, it continues from the exact value, not from the rounded one.
         let again = start.copy().set_requires_grad(true);
         let mut resumed = Optimizer::new(ADAMW, vec![leaf("p", &again, 1.0, 0.0)]);
         resumed.restore(&state, 40).unwrap();

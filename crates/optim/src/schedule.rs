@@ -1,19 +1,19 @@
-//! How long a run is, and how its learning rate moves.
+//! The length of a run, and its learning rate.
 
 use serde::{Deserialize, Serialize};
 
 /// The steps of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Length {
-    /// Steps an epoch; the last, incomplete batch is one of them.
+    /// Steps per epoch; the last, incomplete batch is one of them.
     pub epoch_steps: u64,
     /// Whole epochs.
     pub epochs: u64,
 }
 
 impl Length {
-    /// `epochs` over `clips` in batches of `batch`, and more of them where that falls short
-    /// of `min_steps` steps (the few-shot rule: 50 epochs or 1,500 steps, whichever is more).
+    /// `epochs` over `clips` in batches of `batch`, and more epochs if that is fewer
+    /// than `min_steps` steps (the few-shot rule: 50 epochs or 1,500 steps, whichever is more).
     ///
     /// Empty for no clips or no batch.
     pub fn new(clips: usize, batch: usize, epochs: u64, min_steps: u64) -> Self {
@@ -33,19 +33,19 @@ impl Length {
         }
     }
 
-    /// All steps of the run.
+    /// The steps of the whole run.
     pub fn steps(&self) -> u64 {
         self.epoch_steps * self.epochs
     }
 }
 
-/// How the first epochs go.
+/// The kind of warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WarmUp {
-    /// A constant small rate (the CoOp family's 1e-5 for one epoch).
+    /// A small constant rate (the CoOp family's 1e-5 for one epoch).
     Constant,
-    /// A straight line up to the full rate.
+    /// A linear rise to the full rate.
     Linear,
 }
 
@@ -56,11 +56,11 @@ pub struct Schedule {
     pub rate: f64,
     /// The kind of warm-up.
     pub warm_up: WarmUp,
-    /// Its rate, where constant.
+    /// Its rate, if constant.
     pub warm_up_rate: f64,
     /// Its length in steps.
     pub warm_up_steps: u64,
-    /// All steps, the warm-up among them.
+    /// All steps, the warm-up included.
     pub steps: u64,
 }
 
@@ -70,7 +70,7 @@ impl Schedule {
         if step >= self.steps {
             return 0.0;
         }
-        // A run of nothing but warm-up would learn nothing: it gives way to the cosine.
+        // A run of nothing but warm-up would learn nothing: it follows the cosine instead.
         let warm_up = self.warm_up_steps.min(self.steps / 2);
         if step < warm_up {
             return match self.warm_up {
@@ -92,13 +92,13 @@ mod tests {
 
     #[test]
     fn two_shot_hmdb_runs_its_1500_iterations() {
-        // 102 clips at batch 32: 4 steps an epoch, the last of 6 clips.
+        // 102 clips at batch 32: 4 steps per epoch, the last of 6 clips.
         let length = Length::new(102, 32, 50, 1500);
         assert_eq!((length.epoch_steps, length.epochs), (4, 375));
         assert_eq!(length.steps(), 1500);
-        // 16-shot: 26 steps an epoch; 50 epochs are 1,300, so 58 epochs.
+        // 16-shot: 26 steps per epoch; 50 epochs are 1,300, so 58 epochs.
         assert_eq!(Length::new(816, 32, 50, 1500).epochs, 58);
-        // Closed-set: epochs decide.
+        // Closed-set: the epochs decide.
         assert_eq!(Length::new(3570, 128, 50, 1).epochs, 50);
     }
 

@@ -1,4 +1,4 @@
-//! What is said of a video, and how it is written.
+//! The answer for a video, and its output formats.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,21 +6,21 @@ use std::path::Path;
 use clips::ClipPixels;
 use serde::Serialize;
 
-/// One class and how probable it is among those asked for.
+/// One class and its probability among the given labels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Scored {
-    /// Probability, 0 to 1; all labels together make 1.
+    /// Probability, 0 to 1; the sum over all labels is 1.
     pub score: f64,
     /// The class.
     pub label: String,
 }
 
-/// One of the frames an answer rests on.
+/// One of the frames that the model saw.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct UsedFrame {
-    /// Its place in decoding order, from 0.
+    /// Its index in decoding order, from 0.
     pub index: usize,
-    /// When it is shown, in seconds from the start.
+    /// Its presentation time in seconds from the start.
     pub time: f64,
 }
 
@@ -33,16 +33,16 @@ impl UsedFrame {
     }
 }
 
-/// What can be written as a table, as lines or as JSON.
+/// Output as a table, as lines or as JSON.
 pub trait Shown: Serialize {
-    /// Tab-separated lines for another program.
+    /// Tab-separated lines, for programs.
     fn plain(&self) -> String;
 
-    /// A table with bars for a person, at most `columns` wide.
+    /// A table with bars, for people, at most `columns` wide.
     fn table(&self, columns: usize) -> String;
 }
 
-/// The `top` best of `labels` by `probabilities`, one for each label.
+/// The `top` best of `labels` by `probabilities`, which has one entry per label.
 pub(crate) fn best(labels: &[String], probabilities: &[f64], top: usize) -> Vec<Scored> {
     let mut scored: Vec<Scored> = labels
         .iter()
@@ -72,7 +72,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The `top` best of `labels` by `probabilities`, one for each label.
+    /// The `top` best of `labels` by `probabilities`, which has one entry per label.
     #[must_use]
     pub fn new(
         video: &Path,
@@ -146,7 +146,7 @@ impl Shown for Answer {
     }
 }
 
-/// A bar of eighths of a character.
+/// A bar in eighths of a character.
 pub(crate) fn bar(share: f64, width: usize) -> String {
     let eighths = (share.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;
     let mut bar = "█".repeat(eighths / 8);
@@ -155,7 +155,7 @@ pub(crate) fn bar(share: f64, width: usize) -> String {
     bar
 }
 
-/// Control characters escaped, so that a file name can neither break a line nor drive the
+/// Escapes control characters, so that a file name can neither break a line nor control the
 /// terminal.
 #[must_use]
 pub fn printable(text: &str) -> String {

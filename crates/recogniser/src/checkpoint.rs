@@ -1,10 +1,10 @@
 //! Checkpoints: one folder each, complete or absent.
 //!
-//! `step-0000000300/` holds one safetensors file a group of tensors, `state.json`, and
+//! `step-0000000300/` holds one safetensors file per group of tensors, `state.json`, and
 //! `manifest.json` with the length and SHA-256 of every other file. A folder is written under
 //! a temporary name, its files and itself are synced, it is renamed, the folder above is
-//! synced, and only then are older ones removed. The loader takes the newest one whose every
-//! hash verifies. Only what was trained is stored, never the backbone.
+//! synced, and only then are older ones removed. The loader takes the newest one in which every
+//! hash verifies. Only trained tensors are stored, never the backbone.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +23,7 @@ pub type Tensors = BTreeMap<String, Tensor>;
 
 /// The group of trained parameters.
 pub const TRAINED: &str = "trained";
-/// The group of the optimizer's state.
+/// The group of the optimizer state.
 pub const OPTIMIZER: &str = "optimizer";
 
 const PREFIX: &str = "step-";
@@ -51,7 +51,7 @@ pub struct Store {
     keep: usize,
 }
 
-/// A checkpoint that verified.
+/// A verified checkpoint.
 #[derive(Debug)]
 pub struct Loaded<S> {
     /// Its folder.
@@ -60,9 +60,9 @@ pub struct Loaded<S> {
     pub step: u64,
     /// Its tensors by group.
     pub groups: BTreeMap<String, Tensors>,
-    /// What was stored beside the tensors.
+    /// The state stored beside the tensors.
     pub state: S,
-    /// SHA-256 of the manifest, and through it of everything: the checkpoint's name in a
+    /// SHA-256 of the manifest, which covers every other file: the checkpoint's name in a
     /// table of results.
     pub hash: String,
     /// Newer checkpoints that did not verify, each with the reason.
@@ -70,7 +70,7 @@ pub struct Loaded<S> {
 }
 
 impl Store {
-    /// The checkpoints in `folder`, of which the newest `keep` (at least one) stay.
+    /// The checkpoints in `folder`, of which the newest `keep` (at least one) are kept.
     pub fn new(folder: impl Into<PathBuf>, keep: usize) -> Self {
         Self {
             folder: folder.into(),
@@ -81,7 +81,7 @@ impl Store {
     /// Writes the checkpoint of `step`, then removes those beyond the newest kept.
     ///
     /// # Errors
-    /// [`Error::Disk`]; all earlier checkpoints are whole then.
+    /// [`Error::Disk`]; all earlier checkpoints are intact then.
     pub fn save<S: Serialize>(
         &self,
         step: u64,
@@ -122,7 +122,7 @@ impl Store {
         let place = self.folder.join(&name);
         let written = self.write_folder(disk, &temporary, &place, &files);
         if written.is_err() {
-            // The first error is the one to tell; the next save sweeps what is left.
+            // The first error is the one to report; the next save removes the remains.
             let _ = fs::remove_dir_all(&temporary);
         }
         written?;
@@ -151,7 +151,7 @@ impl Store {
         disk.sync_dir(temporary)
             .map_err(disk::Error::of("cannot sync", temporary))?;
         if place.exists() {
-            // The same step again, after a resume: the one there is as good or broken.
+            // The same step again, after a resume: the existing one is equal or broken.
             disk.remove_dir(place)
                 .map_err(disk::Error::of("cannot remove", place))?;
         }
@@ -162,7 +162,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what writers that were killed have left.
+    /// Removes the remains of writers that were killed.
     fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.folder) else {
             return;
@@ -171,16 +171,16 @@ impl Store {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             if name.starts_with('.') && name.ends_with(".tmp") {
-                // Litter that cannot be removed does no harm.
+                // Remains that cannot be removed do no harm.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
     }
 
-    /// Loads the newest checkpoint that verifies; `None` where there is no checkpoint.
+    /// Loads the newest checkpoint that verifies; `None` if there is no checkpoint.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where there are some and none verifies.
+    /// [`Error::Checkpoint`] if there are some and none verifies.
     pub fn load<S: DeserializeOwned>(&self) -> Result<Option<Loaded<S>>> {
         let mut refused = Vec::new();
         for step in self.steps()? {
@@ -199,7 +199,7 @@ impl Store {
         }
     }
 
-    /// The steps of the checkpoints here, newest first.
+    /// The steps of the checkpoints, newest first.
     fn steps(&self) -> Result<Vec<u64>> {
         if !self.folder.exists() {
             return Ok(Vec::new());
@@ -231,7 +231,7 @@ impl Entry {
     }
 }
 
-/// Loads the checkpoint folder at `path`, every file of it verified.
+/// Loads the checkpoint folder at `path`, verifying every file.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] with the first file that is missing, changed or unreadable.
@@ -257,7 +257,7 @@ pub fn load<S: DeserializeOwned>(path: &Path) -> Result<Loaded<S>> {
     for (name, entry) in &manifest.files {
         if Path::new(name).file_name() != Some(name.as_ref()) {
             return Err(refuse(format!(
-                "{MANIFEST} names {name:?} outside the folder"
+                "{MANIFEST} lists {name:?}, which is outside the folder"
             )));
         }
         let bytes = read(name)?;
@@ -281,7 +281,7 @@ pub fn load<S: DeserializeOwned>(path: &Path) -> Result<Loaded<S>> {
             groups.insert(group.to_owned(), tensors);
         }
     }
-    let state = state.ok_or_else(|| refuse(format!("{MANIFEST} names no {STATE}")))?;
+    let state = state.ok_or_else(|| refuse(format!("{MANIFEST} does not list {STATE}")))?;
     Ok(Loaded {
         path: path.to_path_buf(),
         step: manifest.step,
@@ -295,7 +295,7 @@ pub fn load<S: DeserializeOwned>(path: &Path) -> Result<Loaded<S>> {
 /// SHA-256 over names, shapes and values of tensors, in the order of their names.
 ///
 /// # Errors
-/// [`Error::Mismatch`] for a kind that no checkpoint stores.
+/// [`Error::Mismatch`] for a kind that cannot be stored.
 pub fn fingerprint(tensors: &Tensors) -> Result<String> {
     Ok(sha256(&encode_tensors(tensors)?))
 }
@@ -310,7 +310,7 @@ fn json<S: Serialize>(value: &S) -> Result<Vec<u8>> {
 /// Tensors as a safetensors file.
 ///
 /// # Errors
-/// [`Error::Mismatch`] for a kind that no checkpoint stores.
+/// [`Error::Mismatch`] for a kind that cannot be stored.
 pub fn encode_tensors(tensors: &Tensors) -> Result<Vec<u8>> {
     let mut raw = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
@@ -354,7 +354,7 @@ fn raw_values(name: &str, tensor: &Tensor) -> Result<RawValues> {
             )
         }
         kind @ (Kind::Half | Kind::BFloat16) => {
-            // The bits themselves: tch reads bf16 as if it were fp16.
+            // The raw bits: tch reads bf16 as if it were fp16.
             let bits = Vec::<i16>::try_from(&flat.f_view_dtype(Kind::Int16)?)?;
             let dtype = match kind {
                 Kind::Half => Dtype::F16,
@@ -401,7 +401,7 @@ fn decode_tensors(bytes: &[u8]) -> std::result::Result<Tensors, String> {
             Dtype::I64 => Kind::Int64,
             other => {
                 return Err(format!(
-                    "{name} is {other:?}; fp16, bf16, fp32, fp64 or int64 expected"
+                    "{name} is {other:?}; expected fp16, bf16, fp32, fp64 or int64"
                 ));
             }
         };
@@ -485,7 +485,7 @@ mod tests {
             assert_eq!(file.tensor("a").unwrap().dtype(), dtype);
             let back = decode_tensors(&bytes).unwrap().remove("a").unwrap();
             assert_eq!((back.kind(), back.size()), (kind, tensor.size()));
-            // What other readers make of the file, too: the numbers, not only the bits.
+            // As other readers see the file: the numbers, not only the bits.
             assert!(back.equal(&tensor), "{kind:?}: {back:?} {tensor:?}");
             let wide = Vec::<f64>::try_from(back.to_kind(Kind::Double).view(-1)).unwrap();
             let expected = Vec::<f64>::try_from(tensor.to_kind(Kind::Double).view(-1)).unwrap();
@@ -506,7 +506,7 @@ mod tests {
         }
         assert_eq!(loaded_step(&store), 15);
         assert_eq!(store.steps().unwrap(), [15, 10]);
-        // The same step once more, as after a resume.
+        // The same step again, as after a resume.
         save(&store, 15);
         assert_eq!(loaded_step(&store), 15);
     }
@@ -550,7 +550,7 @@ mod tests {
                         assert!(matches!(error, Error::Disk(_)), "{error}");
                     }
                 }
-                // Whatever was left, the next save works and cleans up.
+                // Whatever was left, the next save succeeds and cleans up.
                 save(&store, 3);
                 assert_eq!(loaded_step(&store), 3);
                 assert_eq!(fs::read_dir(&store.folder).unwrap().count(), 1);

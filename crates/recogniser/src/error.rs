@@ -1,36 +1,36 @@
-//! Errors between a checkpoint, a video and an answer.
+//! Errors from a checkpoint and a video to an answer.
 
 use std::path::{Path, PathBuf};
 
-/// What every fallible function of this crate returns.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything this crate refuses.
+/// The errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A checkpoint of a run that does not verify or does not fit.
+    /// A run's checkpoint that does not verify or does not fit.
     #[error("checkpoint {}: {reason}", path.display())]
     Checkpoint {
         /// The checkpoint's folder.
         path: PathBuf,
-        /// What was expected and what was found.
+        /// The expected and the actual content.
         reason: String,
     },
-    /// Tensors or numbers that do not fit each other.
+    /// Tensors or numbers that do not match.
     #[error("{what}: expected {expected}, got {got}")]
     Mismatch {
-        /// The thing compared.
+        /// The value compared.
         what: String,
-        /// Its value here.
+        /// The expected value.
         expected: String,
-        /// Its value there.
+        /// The actual value.
         got: String,
     },
-    /// There is not one label.
+    /// There are no labels.
     #[error("no labels: expected at least one, got none{}", in_file(from.as_deref()))]
     NoLabels {
-        /// The file that should hold them.
+        /// The file without labels.
         from: Option<PathBuf>,
     },
     /// A label between two separators is empty.
@@ -40,29 +40,29 @@ pub enum Error {
         position: usize,
     },
     /// A label appears twice.
-    #[error("label {label:?} appears twice; each class needs a name of its own")]
+    #[error("label {label:?} appears twice; class names must be distinct")]
     RepeatedLabel {
         /// The label.
         label: String,
     },
-    /// Neither a sentence with a place for the class nor a file.
-    #[error("template {0:?}: expected a sentence with {{}} where the class goes, or a file")]
+    /// Neither a sentence with a placeholder for the class nor a file.
+    #[error("template {0:?}: expected a sentence with {{}} for the class, or a file")]
     NoPlace(String),
-    /// A file of templates that cannot be used.
+    /// A template file that cannot be used.
     #[error("templates in {}: {reason}", path.display())]
     Templates {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
-    /// Text that is not a length of time.
-    #[error("expected a time above zero with its unit, such as 2s, 500ms or 1.5m; got {0:?}")]
+    /// Text that is not a duration.
+    #[error("expected a positive time with a unit, such as 2s, 500ms or 1.5m; got {0:?}")]
     NoSpan(String),
     /// A file that cannot be read or written.
     #[error(transparent)]
     Disk(#[from] disk::Error),
-    /// A video that gives no frames.
+    /// A video without frames.
     #[error(transparent)]
     Video(#[from] video::Error),
     /// A picture that cannot be resized.

@@ -1,4 +1,4 @@
-//! The labels a user asks for.
+//! The labels given by a user.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -10,10 +10,10 @@ use crate::{Error, Result};
 pub struct Labels(Vec<String>);
 
 impl Labels {
-    /// Labels separated by commas: `"archery, juggling balls"`.
+    /// Comma-separated labels: `"archery, juggling balls"`.
     ///
     /// # Errors
-    /// None, or an empty or repeated one.
+    /// There is none, or one is empty or repeated.
     pub fn parse(list: &str) -> Result<Self> {
         if list.trim().is_empty() {
             return Err(Error::NoLabels { from: None });
@@ -21,10 +21,10 @@ impl Labels {
         Self::checked(list.split(',').map(str::trim))
     }
 
-    /// One label a line; empty lines and a byte-order mark are skipped.
+    /// One label per line; empty lines and a byte-order mark are skipped.
     ///
     /// # Errors
-    /// The file cannot be read, holds none, or one twice.
+    /// The file cannot be read, holds none, or one appears twice.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(disk::Error::of("cannot read labels from", path))?;

@@ -21,11 +21,11 @@ pub use templates::templates;
 pub use timeline::{Cut, Moment, Timeline};
 pub use windows::Span;
 
-/// The tensor library of the interface.
+/// The `tch` version of the public interface.
 pub use tch;
 
-/// The backbone of the paper.
+/// The backbone used in the paper.
 pub const DEFAULT_CHECKPOINT: &str = "openai/clip-vit-base-patch16";
 
-/// The paper's hand-crafted prompt C, which the learned prompts start from.
+/// The paper's hand-crafted prompt C, which initialises the learned prompts.
 pub const DEFAULT_TEMPLATE: &str = "a common human action of {}.";

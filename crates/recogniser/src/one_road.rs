@@ -1,4 +1,4 @@
-//! Extraction, `predict` and the timeline show a model the same pixels.
+//! Extraction, `predict` and the timeline feed a model the same pixels.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -16,7 +16,7 @@ use crate::windows::{Event, windows};
 
 const FRAMES: usize = 3;
 
-/// A video of noise in blocks, so that filters differ.
+/// A video of block noise, so that filters differ.
 fn write(path: &Path, width: usize, height: usize) {
     let frame = |index: usize| {
         let byte = |at: usize| {
@@ -34,7 +34,7 @@ fn write(path: &Path, width: usize, height: usize) {
     write_clip(path, &(0..7).map(frame).collect::<Vec<_>>(), 10).unwrap();
 }
 
-/// Whole frames, the plain resizer.
+/// Whole frames, resized directly.
 fn reference(path: &Path, geometry: Geometry) -> Vec<u8> {
     let sampling = Sampling::Segments { frames: FRAMES };
     let mut video = Video::open(path, &Limits::default()).unwrap();
@@ -65,7 +65,7 @@ fn extracted(root: &Path, geometry: Geometry) -> Vec<ClipPixels> {
         .collect()
 }
 
-/// The one window of a video that is shorter than it.
+/// The single window of a video shorter than it.
 fn window(path: &Path, geometry: Geometry) -> Vec<u8> {
     let minute = "1m".parse().unwrap();
     let events = windows(path, FRAMES, minute, minute, geometry).unwrap();

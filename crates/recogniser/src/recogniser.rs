@@ -18,7 +18,7 @@ use crate::run_folder::{Card, load_parameters, newest};
 use crate::timeline::{Cut, Timeline, timeline};
 use crate::{Answer, Error, Labels, Result, UsedFrame};
 
-/// A model that names the action in a video.
+/// A model that recognises the action in a video.
 pub struct Recogniser {
     model: Box<dyn VideoTextModel>,
     preprocess: Preprocess,
@@ -27,18 +27,18 @@ pub struct Recogniser {
     labels: Vec<String>,
 }
 
-/// The part of a run's record that is read here.
+/// The part of a run's record that is needed here.
 #[derive(Deserialize)]
 struct Run {
     card: Card,
 }
 
 impl Recogniser {
-    /// Frozen CLIP with hand-crafted prompts, of which several are averaged, on `frames` frames a
+    /// Frozen CLIP with hand-crafted prompts, averaged if several, on `frames` frames per
     /// clip. It has no labels of its own.
     ///
     /// # Errors
-    /// Whatever keeps the checkpoint from loading.
+    /// Any error of loading the checkpoint.
     pub fn zero_shot(
         checkpoint: &Checkpoint,
         templates: Vec<Template>,
@@ -58,13 +58,13 @@ impl Recogniser {
         })
     }
 
-    /// The newest checkpoint in `folder` and the backbone it was trained on, from its place in
-    /// training or from `backbone`, in the `precision` given or that of the training, for which
-    /// fp32 stands in where the device lacks it.
+    /// The newest checkpoint in `folder` and the backbone it was trained on, from its path in
+    /// training or from `backbone`, in the given `precision` or that of the training, replaced by
+    /// fp32 if the device lacks it.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where there is none, or the backbone is another; whatever keeps
-    /// the backbone from loading.
+    /// [`Error::Checkpoint`] if there is none, or the backbone is another; any error of loading
+    /// the backbone.
     pub fn of_run(
         folder: &Path,
         backbone: Option<&Path>,
@@ -76,7 +76,7 @@ impl Recogniser {
             reason,
         };
         let loaded = newest::<Run>(folder)?
-            .ok_or_else(|| refuse(folder, "no checkpoint has been written yet".into()))?;
+            .ok_or_else(|| refuse(folder, "holds no checkpoint yet".into()))?;
         let card = loaded.state.card;
         let place = backbone.unwrap_or(&card.backbone.place);
         let precision = precision.unwrap_or(card.backbone.precision.on(device));
@@ -107,22 +107,22 @@ impl Recogniser {
         })
     }
 
-    /// How frames are prepared for it.
+    /// Its preprocessing.
     #[must_use]
     pub fn preprocess(&self) -> &Preprocess {
         &self.preprocess
     }
 
-    /// T, the frames of a clip.
+    /// T, frames per clip.
     #[must_use]
     pub fn frames(&self) -> usize {
         self.frames
     }
 
-    /// The model made ready for `labels`, or for those it was trained on.
+    /// The model with `labels`, or with those it was trained on.
     ///
     /// # Errors
-    /// [`Error::NoLabels`] where it has none either, or a label cannot be encoded.
+    /// [`Error::NoLabels`] if it has none either, or a label cannot be encoded.
     pub fn bind(&self, labels: Option<&Labels>) -> Result<Ready<'_>> {
         let labels = labels.map_or(self.labels.as_slice(), Labels::names);
         if labels.is_empty() {
@@ -135,7 +135,7 @@ impl Recogniser {
     }
 }
 
-/// A recogniser made ready for a set of labels.
+/// A recogniser with a set of labels.
 pub struct Ready<'a> {
     classifier: Box<dyn Classifier + 'a>,
     recogniser: &'a Recogniser,
@@ -148,11 +148,11 @@ impl Ready<'_> {
         self.classifier.labels()
     }
 
-    /// The probability of each class for one clip: K numbers whose sum is 1. They depend on which
-    /// other classes are asked for.
+    /// The probability of each class for one clip: K numbers whose sum is 1. They depend on the
+    /// other classes.
     ///
     /// # Errors
-    /// The frames have another size or number than the model's.
+    /// The frames do not have the model's size or number.
     pub fn probabilities(&self, clip: &ClipPixels) -> Result<Vec<f64>> {
         let Recogniser {
             preprocess, device, ..
@@ -179,8 +179,8 @@ impl Ready<'_> {
         ))
     }
 
-    /// The best classes of each window of `video`, in one decode. `progress` is told how many
-    /// windows of how many are answered.
+    /// The best classes of each window of `video`, decoded once. `progress` is called with the
+    /// number of windows answered and in all.
     ///
     /// # Errors
     /// A video that cannot be decoded, or frames that do not fit the model.
@@ -195,7 +195,7 @@ impl Ready<'_> {
     }
 }
 
-/// Decodes `videos` from now on, on as many threads as there are processors, and yields them in
+/// Decodes `videos` ahead, on one thread per processor, and yields them in
 /// order: T = `frames` segment centres of each. No more clips than threads are held.
 ///
 /// # Errors

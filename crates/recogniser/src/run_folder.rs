@@ -1,4 +1,4 @@
-//! A trained run on disk: its newest checkpoint, and the part of it that recognises.
+//! A trained run on disk: its newest checkpoint, and the part needed for recognition.
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Loaded, Store, Tensors};
 use crate::{Error, Result};
 
-/// Everything that recognising with a checkpoint needs beside its tensors.
+/// Everything needed to recognise with a checkpoint, besides its tensors.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Card {
     /// The model.
     pub model: ModelConfig,
-    /// The classes as words, in the order of the model's numbers.
+    /// The class names, in the order of the model's class indices.
     pub labels: Vec<String>,
-    /// T, the frames of a clip.
+    /// T, frames per clip.
     pub frames: usize,
     /// The backbone it was trained on.
     pub backbone: Identity,
@@ -26,13 +26,13 @@ pub struct Card {
 /// The content of a checkpoint's `state.json`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct State<R> {
-    /// Updates the optimizer made.
+    /// Number of optimizer updates.
     pub updates: u64,
     /// The run: configuration, labels, data and backbone.
     pub run: R,
 }
 
-/// The place of a run's checkpoints below its folder.
+/// The folder of a run's checkpoints below its own.
 pub fn store(folder: &Path, keep: usize) -> Store {
     Store::new(folder.join("checkpoints"), keep)
 }
@@ -40,7 +40,7 @@ pub fn store(folder: &Path, keep: usize) -> Store {
 /// The newest checkpoint of the run in `folder` that verifies; `None` before the first.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] where there are some and none verifies.
+/// [`Error::Checkpoint`] if there are some and none verifies.
 pub fn newest<R: DeserializeOwned>(folder: &Path) -> Result<Option<Loaded<R>>> {
     Ok(store(folder, 1).load::<State<R>>()?.map(|loaded| Loaded {
         path: loaded.path,
@@ -52,7 +52,7 @@ pub fn newest<R: DeserializeOwned>(folder: &Path) -> Result<Option<Loaded<R>>> {
     }))
 }
 
-/// The folder of a trained seed: `place` itself, or its first `seed-*` folder; `None` where
+/// The folder of a trained seed: `place` itself, or its first `seed-*` folder; `None` if
 /// `place` is not a run folder.
 #[must_use]
 pub fn find(place: &Path) -> Option<PathBuf> {
@@ -74,8 +74,8 @@ pub fn find(place: &Path) -> Option<PathBuf> {
 /// Copies the tensors of `from` into the parameters of `model`.
 ///
 /// # Errors
-/// [`Error::Mismatch`] listing the tensors that are missing, unknown or of another shape; nothing
-/// is changed then.
+/// [`Error::Mismatch`] listing the tensors that are missing, unknown or of another shape;
+/// nothing has changed then.
 pub fn load_parameters(model: &dyn VideoTextModel, from: &Tensors) -> Result<()> {
     let own = model.trained().variables();
     let mut wrong: Vec<String> = Vec::new();
@@ -83,7 +83,7 @@ pub fn load_parameters(model: &dyn VideoTextModel, from: &Tensors) -> Result<()>
         match from.get(name) {
             None => wrong.push(format!("{name} is missing")),
             Some(saved) if saved.size() != tensor.size() => wrong.push(format!(
-                "{name} is {:?}, the model has {:?}",
+                "{name} is {:?}, expected {:?}",
                 saved.size(),
                 tensor.size()
             )),

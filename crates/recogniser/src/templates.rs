@@ -1,4 +1,4 @@
-//! The sentences that a class name is put into, as a user gives them.
+//! The prompt templates given by a user.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use models::Template;
 
 use crate::{Error, Result};
 
-/// Each of `values` is a sentence with `{}`, or the path of a file with one sentence a line.
+/// Each of `values` is a sentence with `{}`, or the path of a file with one sentence per line.
 ///
 /// # Errors
 /// The first value that is neither, or a sentence without exactly one `{}`.
@@ -39,7 +39,7 @@ fn read(path: &Path) -> Result<Vec<Template>> {
         .map(|line| template(line).map_err(|error| refuse(error.to_string())))
         .collect::<Result<_>>()?;
     if all.is_empty() {
-        return Err(refuse("expected one sentence a line, got none".into()));
+        return Err(refuse("expected one sentence per line, got none".into()));
     }
     Ok(all)
 }

@@ -1,4 +1,4 @@
-//! What is said of each window of a long video, and how it is written.
+//! The answers for each window of a long video, and their output formats.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,16 +10,16 @@ use crate::answer::{Shown, bar, best, clip_text, printable};
 use crate::windows::{Event, Span, windows};
 use crate::{Ready, Result, Scored, UsedFrame};
 
-/// How a long video is cut up and seen.
+/// The windows of a long video and their sampling.
 #[derive(Debug, Clone, Copy)]
 pub struct Cut {
     /// Length of a window.
     pub window: Span,
-    /// From the start of one window to that of the next.
+    /// Time from the start of one window to that of the next.
     pub stride: Span,
-    /// T, frames a window.
+    /// T, frames per window.
     pub frames: usize,
-    /// Classes kept of each.
+    /// Classes kept per window.
     pub top: usize,
 }
 
@@ -36,14 +36,14 @@ pub struct Moment {
     pub frames: Vec<UsedFrame>,
 }
 
-/// The answers for one video, in the order of time.
+/// The answers for one video, in order of time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Timeline {
     /// The file.
     pub video: String,
-    /// Seconds of a window.
+    /// Length of a window in seconds.
     pub window: f64,
-    /// Seconds from one window to the next.
+    /// Stride of the windows in seconds.
     pub stride: f64,
     /// Frames in the file.
     pub frame_count: usize,
@@ -108,7 +108,7 @@ impl Shown for Timeline {
         text
     }
 
-    /// One line a window, or one a class where several are kept: from, to, class, probability.
+    /// One line per window, or one per class if several are kept: from, to, class, probability.
     fn table(&self, columns: usize) -> String {
         let mut text = format!("{}\n", clip_text(&printable(&self.video), columns));
         let last = self.windows.last().map_or(0.0, |moment| moment.end);
@@ -153,7 +153,7 @@ impl Shown for Timeline {
 
 /// `7.5 s`, `1:07.5` or `1:02:03.4`.
 fn clock(seconds: f64) -> String {
-    // Rounded before it is cut up, so that no minute has 60.0 seconds.
+    // Rounded before it is split, so that no minute has 60.0 seconds.
     let tenths = (seconds * 10.0).round() as u64;
     let (minutes, tenths) = (tenths / 600, tenths % 600);
     let rest = format!("{}.{}", tenths / 10, tenths % 10);

@@ -1,4 +1,4 @@
-//! A long video as windows in time, and their frames in one decode.
+//! Splits a long video into windows in time, and decodes their frames once.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -12,7 +12,7 @@ use video::{Limits, Video};
 
 use crate::{Error, Result, UsedFrame};
 
-/// A length of time above zero.
+/// A positive duration.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Span(f64);
 
@@ -43,26 +43,26 @@ impl FromStr for Span {
     }
 }
 
-/// A part of a video, and which of the plan's times its frames are.
+/// A window of a video, and its frames as indices into the plan's times.
 #[derive(Debug, Clone, PartialEq)]
 struct Window {
     start: f64,
     end: f64,
-    /// T places in [`Plan::times`].
+    /// T indices into [`Plan::times`].
     frames: Vec<usize>,
 }
 
-/// What is to be decoded.
+/// The frames to decode.
 #[derive(Debug, Clone, PartialEq)]
 struct Plan {
     windows: Vec<Window>,
-    /// When the frames that any window wants are shown, rising, each once.
+    /// The presentation times of the frames of all windows, ascending, each once.
     times: Vec<f64>,
 }
 
 impl Plan {
     /// Windows of a video whose frames are shown at `times`: one begins every `stride`, and
-    /// where these leave a rest, a last one ends with the video. A video shorter than a window
+    /// a last one ends with the video if these leave a remainder. A video shorter than a window
     /// is one window. Each takes `sampling`'s centres of the frames shown in it.
     fn new(times: &[f64], window: Span, stride: Span, sampling: Sampling) -> Self {
         let (window, stride) = (window.seconds(), stride.seconds());
@@ -79,7 +79,7 @@ impl Plan {
         };
         let each = (last - first) / (times.len() - 1) as f64;
         let end = last + each;
-        // Times are rounded to the stream's unit: half a frame is no rest.
+        // Times are rounded to the stream's unit: half a frame is not a remainder.
         let slack = each / 2.0;
         let whole = ((end + slack - window) / stride).floor();
         let mut starts: Vec<f64> = match whole >= 0.0 {
@@ -98,7 +98,7 @@ impl Plan {
             .map(|start| {
                 let at = |time: f64| times.partition_point(|shown| *shown + slack < time);
                 let (from, to) = (at(*start), at(start + window));
-                // Where nothing new is shown, what was shown last still is.
+                // If nothing new is shown, the last frame is still visible.
                 let from = from.min(to.saturating_sub(1)).min(times.len() - 1);
                 let count = to.saturating_sub(from).max(1);
                 let frames = sampling.centre(count).into_iter().map(|place| from + place);
@@ -123,25 +123,25 @@ impl Plan {
     }
 }
 
-/// The frames of one window, as the backbone wants them.
+/// The frames of one window, preprocessed for the backbone.
 pub(crate) struct Part {
     /// Seconds from the start of the video.
     pub(crate) start: f64,
     /// Seconds from the start of the video.
     pub(crate) end: f64,
     pub(crate) clip: ClipPixels,
-    /// Windows of the video.
+    /// Number of windows of the video.
     pub(crate) of: usize,
 }
 
-/// The windows of a video as they are decoded, and at the end the frames that decode.
+/// The windows of a video as they are decoded, and at the end the number of decodable frames.
 pub(crate) enum Event {
     Part(Part),
     End(usize),
 }
 
-/// Decodes the video at `path` once, ahead of its use, into windows of T = `frames` frames each, in
-/// order. Only the frames of windows not yet whole are held.
+/// Decodes the video at `path` once, ahead of use, into windows of T = `frames` frames each, in
+/// order. Only the frames of incomplete windows are held.
 ///
 /// # Errors
 /// A thread cannot be started; a video that cannot be decoded is the last result.
@@ -168,7 +168,7 @@ pub(crate) fn windows(
     Ok(stream.map(|(_, event)| Ok(event?)))
 }
 
-/// Emits each window of `plan` once its last frame has come.
+/// Emits each window of `plan` once its last frame is decoded.
 fn decode(
     video: &mut Video,
     plan: &Plan,
@@ -177,7 +177,7 @@ fn decode(
 ) -> clips::Result<()> {
     let mut resizer = Resizer::new();
     let mut windows = plan.windows.iter().peekable();
-    // The frames from place `dropped` on.
+    // The frames from index `dropped` on.
     let mut held: VecDeque<(UsedFrame, Vec<u8>)> = VecDeque::new();
     let mut dropped = 0;
     let mut refused = None;
@@ -240,7 +240,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Windows as (start, end, indices of frames) of `count` frames at `rate` a second.
+    /// Windows as (start, end, indices of frames) of `count` frames at `rate` per second.
     fn plan(count: usize, rate: f64, window: &str, stride: &str) -> Vec<(f64, f64, Vec<usize>)> {
         let times: Vec<f64> = (0..count).map(|frame| frame as f64 / rate).collect();
         let sampling = Sampling::Segments { frames: 2 };
@@ -307,7 +307,7 @@ mod tests {
         fn windows_cover_the_video_and_stay_inside(
             count in 1usize..300, rate in 1.0f64..60.0, window in 1u32..200, stride in 1u32..100
         ) {
-            // A stride above the window leaves gaps, as it was asked for.
+            // A stride above the window leaves gaps, as requested.
             let stride = stride.min(window);
             let end = count as f64 / rate;
             let (window, stride) = (f64::from(window) / 10.0, f64::from(stride) / 10.0);

@@ -1,4 +1,4 @@
-//! The training loop: Eq. 3's loss over batches of clips, resumable at any step.
+//! The training loop: batches of clips under the loss of Eq. 3, resumable at any step.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,37 +18,37 @@ use random::{Purpose, StepStream};
 use recogniser::checkpoint::{OPTIMIZER, TRAINED, Tensors};
 use recogniser::{State, load_parameters, parameters, store};
 
-/// The group of the last parameters, where the tested ones are a running average.
+/// The group of the last parameters, if the tested ones are a moving average.
 const CURRENT: &str = "current";
 
 /// One training run.
 pub struct Task<'a> {
-    /// What learns.
+    /// The model to train.
     pub model: &'a dyn VideoTextModel,
-    /// The classes it learns, in the order of their numbers.
+    /// The training classes, in the order of their indices.
     pub labels: &'a [String],
-    /// The clips it learns from.
+    /// The training clips.
     pub clips: &'a mut dyn BatchSource,
-    /// How.
+    /// The hyper-parameters.
     pub train: &'a Train,
-    /// Seed of order, views, mixing and dropout.
+    /// Seed of shuffling, views, mixup and dropout.
     pub seed: u64,
     /// The run's folder: log and checkpoints.
     pub folder: &'a Path,
-    /// Asked after every step.
+    /// Checked after every step.
     pub interrupt: &'a Interrupt,
-    /// No progress on stderr.
+    /// Hides the progress on stderr.
     pub quiet: bool,
 }
 
-/// Runs `task` to its end, from its newest checkpoint where there is one.
+/// Runs `task` to its end, from its newest checkpoint if there is one.
 ///
-/// `run` describes the run. It is stored in every checkpoint, and a folder whose checkpoint does
-/// not hold the same is refused, so that two runs are never mixed.
+/// `run` describes the run. It is stored in every checkpoint, and a folder whose checkpoint holds
+/// another description is refused, so that two runs are never mixed.
 ///
 /// # Errors
-/// [`Error::NotFinite`] for a loss or gradient that is no number, [`Error::File`] where the
-/// disk is full (the last checkpoint is whole), and whatever the model or the clips meet.
+/// [`Error::NotFinite`] for a loss or gradient that is not finite, [`Error::File`] if the
+/// disk is full (the last checkpoint is intact), and any error of the model or the clips.
 pub fn train<R>(task: &mut Task<'_>, run: &R, same: fn(&R, &R) -> bool) -> Result<Ended<()>>
 where
     R: Serialize + DeserializeOwned + Clone,
@@ -80,7 +80,7 @@ where
             });
         }
         for (path, reason) in &loaded.refused {
-            tracing::warn!("{}: passed over: {reason}", path.display());
+            tracing::warn!("{}: skipped: {reason}", path.display());
         }
         done = loaded.step;
         average = resume(
@@ -137,7 +137,7 @@ where
     Ok(Ended::Done(()))
 }
 
-/// What one step saw.
+/// The statistics of one step.
 struct Seen {
     record: StepRecord,
     clips: usize,
@@ -160,7 +160,7 @@ fn step(
     if positions.is_empty() {
         return Err(Error::mismatch(
             format!("clips of step {}", done + 1),
-            "at least 1 that decodes",
+            "at least 1 that can be decoded",
             format!("none of {}", drawn.left_out.join(", ")),
         ));
     }
@@ -176,7 +176,7 @@ fn step(
         .iter()
         .map(|position| class_of(task, *position, epoch))
         .collect();
-    // Dropout draws from libtorch's own generator: set anew for each step, it needs no saving.
+    // Dropout draws from libtorch's own generator: seeded at each step, its state is not saved.
     let draws = StepStream::new(task.seed, Purpose::Step, epoch, within).next_u64();
     tch::manual_seed((draws >> 1) as i64);
 
@@ -208,7 +208,7 @@ fn step(
             })
         })
         .collect::<Result<Vec<_>>>()?;
-    // Copied before there is work that a GPU would have to finish first.
+    // Copied before work is queued that a GPU would have to finish first.
     let truth = batch.classes.to_device(task.model.trained().device());
     let learned = classifier.learn(&pieces)?;
     let predicted = &learned.predicted;
@@ -239,10 +239,10 @@ fn step(
     })
 }
 
-/// The order of the clips in an epoch: all of them once, in an order of its own, made once.
+/// The order of the clips in an epoch: a permutation of all of them, made once per epoch.
 struct EpochOrder {
     seed: u64,
-    /// Clips a batch.
+    /// Clips per batch.
     batch: usize,
     epoch: u64,
     order: Vec<usize>,
@@ -277,7 +277,7 @@ impl EpochOrder {
     }
 }
 
-/// The class a clip stands for in `epoch`: its own, or of several one drawn anew.
+/// The class of a clip in `epoch`: its only one, or one of several drawn per epoch.
 fn class_of(task: &Task<'_>, position: usize, epoch: u64) -> i64 {
     let shown = task.clips.shown(position);
     let draw = StepStream::new(task.seed, Purpose::Class, epoch, position as u64)
@@ -286,7 +286,7 @@ fn class_of(task: &Task<'_>, position: usize, epoch: u64) -> i64 {
     shown.get(draw).copied().or_else(one).unwrap_or(0)
 }
 
-/// 1 for every class each clip shows, `[B, K]`, where clips show several.
+/// 1 for every class each clip shows, `[B, K]`, if clips show several.
 fn shown(task: &Task<'_>, positions: &[usize]) -> Result<Option<Tensor>> {
     let sets: Vec<&[i64]> = positions.iter().map(|at| task.clips.shown(*at)).collect();
     if sets.iter().all(|set| set.is_empty()) {
@@ -305,23 +305,23 @@ fn shown(task: &Task<'_>, positions: &[usize]) -> Result<Option<Tensor>> {
     Ok(Some(Tensor::from_slice(&rows).f_view(size)?))
 }
 
-/// Clips with what they show.
+/// Clips with their targets.
 struct Batch {
     clips: Clips,
     /// `[B]`
     classes: Tensor,
-    /// `[B, K]`, where clips were mixed.
+    /// `[B, K]`, if clips were mixed.
     weights: Option<Tensor>,
-    /// `[B, K]`, where clips show several classes.
+    /// `[B, K]`, if clips show several classes.
     shown: Option<Tensor>,
 }
 
 impl Batch {
-    /// Each clip mixed with another of the batch, features and labels alike, by one share
+    /// Each clip mixed with another of the batch, features and labels alike, with one weight
     /// drawn from Beta(`alpha`, `alpha`) (mixup, ICLR 2018).
     fn mixed(self, labels: usize, alpha: f64, mut stream: StepStream) -> Result<Self> {
         let mut share = stream.beta(alpha);
-        // The clip itself keeps the larger part, so that `classes` stays its class.
+        // The clip itself has the larger weight, so that `classes` stays its class.
         share = share.max(1.0 - share);
         let size = self.classes.size1()?;
         let mut partners: Vec<i64> = (0..size).collect();
@@ -399,7 +399,7 @@ fn trainable(model: &dyn VideoTextModel, weight_decay: f64) -> Vec<Parameter> {
         .collect()
 }
 
-/// What a checkpoint stores.
+/// The content of a checkpoint.
 fn groups<'a>(
     model: &dyn VideoTextModel,
     optimizer: &Optimizer,
@@ -420,7 +420,7 @@ fn groups<'a>(
     groups
 }
 
-/// Puts a checkpoint's tensors in place; returns the running average, where there was one.
+/// Restores a checkpoint's tensors; returns the moving average, if there was one.
 fn resume(
     model: &dyn VideoTextModel,
     optimizer: &mut Optimizer,
@@ -445,7 +445,7 @@ fn resume(
     }
 }
 
-/// In fp32 at the least: an average moves by less than bf16 can tell.
+/// At least fp32: the increments of an average are too small for bf16.
 fn in_full(tensors: Tensors) -> Tensors {
     let full = |tensor: Tensor| match tensor.kind() {
         Kind::Half | Kind::BFloat16 => tensor.to_kind(Kind::Float),
@@ -455,8 +455,8 @@ fn in_full(tensors: Tensors) -> Tensors {
     tensors.map(|(name, tensor)| (name, full(tensor))).collect()
 }
 
-/// Exponential moving average; a plain mean over the first steps, so that the random start
-/// weighs no more than any other step.
+/// Exponential moving average; a plain mean over the first steps, so that the random initial
+/// values weigh no more than any other step.
 fn update_average(average: &mut Tensors, model: &dyn VideoTextModel, decay: f64, done: u64) {
     let _guard = tch::no_grad_guard();
     let decay = decay.min((1 + done) as f64 / (2 + done) as f64);
@@ -601,7 +601,7 @@ mod tests {
         }
     }
 
-    /// Trains below `folder`; the tested parameters' fingerprint and the log.
+    /// Trains below `folder`; returns the tested parameters' fingerprint and the log.
     fn run(folder: &Path, train: &Train, stop_at_start: bool) -> (Ended<()>, String, Vec<u8>) {
         run_model(&Linear::new(3), folder, train, stop_at_start)
     }
@@ -648,7 +648,7 @@ mod tests {
         while run(&stopped, &recipe(), true).0 != Ended::Done(()) {
             stops += 1;
         }
-        assert_eq!(stops, 17, "18 steps: 3 an epoch, the last of 2 clips");
+        assert_eq!(stops, 17, "18 steps: 3 per epoch, the last of 2 clips");
         assert_eq!(run(&stopped, &recipe(), false), straight);
     }
 
@@ -785,7 +785,7 @@ mod tests {
             mixup_alpha: 0.0,
             ..recipe()
         };
-        // One of ten clips is bad: where it comes, the run stops.
+        // One of ten clips is bad: the run stops at its batch.
         let features = Tensor::ones([10, 1, 4, 6], (Kind::Float, Device::Cpu));
         let _ = features.get(3).fill_(f64::NAN);
         let error = super::train(

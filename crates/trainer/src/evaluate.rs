@@ -1,4 +1,4 @@
-//! Scores of test clips, and what they show.
+//! Scores of test clips, and their metrics.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ const BATCH: usize = 32;
 /// Probabilities of every test clip.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scored {
-    /// `[N * K]`, row by row, the mean over the views.
+    /// `[N * K]`, row-major, the mean over the views.
     pub probabilities: Vec<f32>,
     /// The true class of each clip, 0..K.
     pub labels: Vec<usize>,
@@ -24,9 +24,9 @@ pub struct Scored {
     pub classes: usize,
 }
 
-/// The scores of a test, and its clips that cannot be decoded.
+/// The scores of a test, and the clips that could not be decoded.
 pub struct Tested {
-    /// The scores, of the clips that were decoded.
+    /// The scores of the decoded clips.
     pub scored: Scored,
     /// Those clips, as positions in the manifest.
     pub clips: Vec<usize>,
@@ -34,7 +34,7 @@ pub struct Tested {
     pub skipped: BTreeMap<usize, String>,
 }
 
-/// One clip as a report shows it.
+/// One clip in a report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClipScore {
     /// The clip's id.
@@ -49,8 +49,8 @@ impl Scored {
     /// Scores the clips of `features` at `positions`, whose true classes are `labels`.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where labels and clips do not fit, and whatever the features or the
-    /// model refuse.
+    /// [`Error::Mismatch`] if labels and clips do not fit, and any error of the features or the
+    /// model.
     pub fn new(
         classifier: &dyn Classifier,
         features: &FeatureSet,
@@ -84,7 +84,7 @@ impl Scored {
     /// Accuracy over all clips.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] for a probability that is no number.
+    /// [`Error::Mismatch`] for a probability that is not finite.
     pub fn accuracy(&self) -> Result<Accuracy> {
         Accuracy::new(&self.probabilities, &self.labels, self.classes)
     }

@@ -1,4 +1,4 @@
-//! One's own actions: a folder of class folders, split so that a test means something.
+//! User data: a folder of class folders, split into training and test clips by recording.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,17 +11,17 @@ use crate::{Error, Result};
 /// The name of the split that holds clips out.
 pub const HOLD_OUT: &str = "hold-out";
 
-/// One group in this many is held out.
+/// One in this many groups is held out.
 const SHARE: usize = 5;
 
-/// The name of the split that tests everything.
+/// The name of the split that tests every clip.
 const ALL: &str = "all";
 
-/// Gives a data set without a split the one that `how` asks for. One that brings its own keeps
+/// Splits a data set without a split as `how` says. One with its own split keeps
 /// it.
 ///
 /// # Errors
-/// [`Error::Mismatch`] where fewer than two classes are to be held out of.
+/// [`Error::Mismatch`] if there are fewer than two classes to hold clips out from.
 pub fn split_unsplit(mut dataset: Dataset, how: Unsplit, seed: u64) -> Result<Dataset> {
     if !dataset.manifest.splits().is_empty() {
         return Ok(dataset);
@@ -37,12 +37,12 @@ pub fn split_unsplit(mut dataset: Dataset, how: Unsplit, seed: u64) -> Result<Da
     }
 }
 
-/// Holds one group of clips in five back from each class, at least one where there are two.
+/// Holds out one group of clips in five from each class, at least one if there are two.
 ///
-/// Clips cut from one recording stay together. Which groups are held back depends on the names
-/// of class and group alone, so that another class added later changes nothing for these. A
-/// class of one group has nothing to hold out: all of it trains. Notes say which, and where
-/// classes differ much in size.
+/// Clips cut from one recording stay together. The held-out groups depend on the names
+/// of class and group alone, so that adding a class does not change the others. A
+/// class with a single group is used for training only. Notes list such classes, and a large
+/// imbalance of class sizes.
 fn hold_out(mut dataset: Dataset, seed: u64) -> Result<Dataset> {
     let classes = dataset.manifest.classes().len();
     if classes < 2 {
@@ -61,7 +61,7 @@ fn hold_out(mut dataset: Dataset, seed: u64) -> Result<Dataset> {
         let name = dataset.labels.get(class).cloned().unwrap_or_default();
         if groups.len() < 2 {
             dataset.notes.push(format!(
-                "'{name}' has one clip or recording: all of it trains, nothing of it is tested"
+                "'{name}' has one clip or recording: it is used for training only, not tested"
             ));
             continue;
         }
@@ -82,7 +82,7 @@ fn hold_out(mut dataset: Dataset, seed: u64) -> Result<Dataset> {
         && *most > 3 * *least
     {
         dataset.notes.push(format!(
-            "classes have {least} to {most} clips; those of small classes are seen more often"
+            "classes have {least} to {most} clips; those of small classes are repeated"
         ));
     }
     let all = 0..dataset.manifest.clips().len();

@@ -1,4 +1,4 @@
-//! Clips decoded and transformed while the model works: training and testing from videos.
+//! Clips decoded and transformed while the model computes: training and testing from videos.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::log::progress_bar;
 use crate::source::{BatchSource, Drawn};
 use crate::{Error, Result};
 
-/// Clips scored at once, in views.
+/// Clips scored at once, counted in views.
 const BATCH: usize = 16;
 
-/// The way of training clips.
+/// The pipeline of training clips.
 #[derive(Debug, Clone)]
 pub struct LiveRecipe {
-    /// The frames taken.
+    /// The frame sampling.
     pub sampling: Sampling,
     /// The random transform.
     pub augment: Augment,
@@ -33,8 +33,8 @@ pub struct LiveRecipe {
     pub device: Device,
 }
 
-/// Training clips from their videos: one random view a clip and epoch, drawn from (seed, epoch,
-/// clip) alone, so that neither batches nor threads nor a resumption change it.
+/// Training clips from their videos: one random view per clip and epoch, drawn from (seed, epoch,
+/// clip) alone, so that batches, threads and resuming do not change it.
 pub struct LiveClips {
     recipe: LiveRecipe,
     manifest: Arc<Manifest>,
@@ -43,11 +43,11 @@ pub struct LiveClips {
     classes: Vec<i64>,
     shown: Vec<Vec<i64>>,
     stream: ClipStream,
-    /// The batch that is under way.
+    /// The batch being prepared.
     asked: Option<Asked>,
 }
 
-/// A batch, as it is asked for.
+/// A requested batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Asked {
     positions: Vec<usize>,
@@ -59,8 +59,8 @@ impl LiveClips {
     /// The clips of `manifest` at `clips`, with the class of each.
     ///
     /// # Errors
-    /// [`Error::Data`] where no thread can be started or the recipe is out of range;
-    /// [`Error::Mismatch`] where clips and classes differ in number.
+    /// [`Error::Data`] if no thread can be started or the recipe is out of range;
+    /// [`Error::Mismatch`] if clips and classes differ in number.
     pub fn new(
         manifest: Arc<Manifest>,
         clips: Vec<usize>,
@@ -81,7 +81,7 @@ impl LiveClips {
         })
     }
 
-    /// The same of clips that show several classes each, `shown` in the clips' order.
+    /// The same for clips that show several classes each, `shown` in the clips' order.
     pub fn showing(self, shown: Vec<Vec<i64>>) -> Self {
         Self { shown, ..self }
     }
@@ -143,7 +143,7 @@ impl BatchSource for LiveClips {
             }
         }
         for id in &left_out {
-            tracing::warn!(clip = id, "cannot be decoded: left out of its batch");
+            tracing::warn!(clip = id, "cannot be decoded: skipped in its batch");
         }
         Ok(Drawn {
             clips: Clips::Pixels(to_tensor(
@@ -169,15 +169,15 @@ impl BatchSource for LiveClips {
 pub struct LiveScorer<'a> {
     /// The data set.
     pub manifest: &'a Arc<Manifest>,
-    /// Which frames and crops.
+    /// The frames and crops.
     pub recipe: &'a Recipe,
-    /// How the backbone wants them.
+    /// The backbone's preprocessing.
     pub preprocess: &'a Preprocess,
-    /// Where tensors are made.
+    /// The device of the tensors.
     pub device: Device,
-    /// Asked between clips.
+    /// Checked between clips.
     pub interrupt: &'a Interrupt,
-    /// No progress on stderr.
+    /// Hides the progress on stderr.
     pub quiet: bool,
 }
 
@@ -185,7 +185,7 @@ impl LiveScorer<'_> {
     /// Scores `clips`, positions in the manifest whose classes are `labels`.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where no clip can be decoded, and what the model refuses.
+    /// [`Error::Mismatch`] if no clip can be decoded, and any error of the model.
     pub fn score(
         &self,
         classifier: &dyn Classifier,
@@ -240,7 +240,7 @@ impl LiveScorer<'_> {
         if scored.is_empty() {
             let reason = skipped.values().next().cloned().unwrap_or_default();
             return Err(Error::mismatch(
-                "test clips that decode",
+                "test clips that can be decoded",
                 "at least 1",
                 reason,
             ));
@@ -258,7 +258,7 @@ impl LiveScorer<'_> {
         }))
     }
 
-    /// Row by row, the mean over the views of each clip.
+    /// The mean over the views of each clip, row-major.
     fn probabilities(
         &self,
         classifier: &dyn Classifier,
@@ -292,7 +292,7 @@ mod tests {
 
     use super::*;
 
-    /// Three drawn clips and one that is none.
+    /// Three drawn clips and one that is not a video.
     fn manifest(folder: &std::path::Path) -> Arc<Manifest> {
         for (number, clip) in ["Punch/1.avi", "Punch/2.avi", "PushUps/1.avi"]
             .iter()
@@ -349,7 +349,7 @@ mod tests {
         let mut one = live(&manifest);
         let together = tensor(&one.batch(&good, 7, 3).unwrap());
         assert_eq!(together.size(), [3, 2, 3, 32, 32]);
-        // Asked for ahead, alone, in another order, by another process.
+        // Requested ahead, alone, in another order, by another process.
         let mut other = live(&manifest);
         other.ahead(&[good[2]], 7, 3).unwrap();
         assert_eq!(
@@ -363,7 +363,7 @@ mod tests {
             assert_ne!(tensor(&one.batch(&good, seed, epoch).unwrap()), together);
         }
 
-        // What cannot be decoded is named, and the others are as they would have been.
+        // Undecodable clips are named, and the others are unaffected.
         let drawn = one.batch(&[good[0], broken, good[1]], 7, 3).unwrap();
         assert_eq!(drawn.positions, [good[0], good[1]]);
         assert_eq!(drawn.left_out, ["PushUps/broken.avi"]);

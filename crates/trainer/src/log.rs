@@ -1,4 +1,4 @@
-//! What a run says while it runs: a bar on stderr, JSON lines, TensorBoard events.
+//! The log of a run: a progress bar on stderr, JSON lines, TensorBoard events.
 
 mod events;
 
@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 pub use events::Events;
 
-/// What one step did. No times: the log of a resumed run equals that of one never stopped.
+/// The log entry of one step. No times: the log of a resumed run equals an uninterrupted one's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
-    /// Steps done, this one among them.
+    /// Steps done, including this one.
     pub step: u64,
     /// Its epoch, counted from 0.
     pub epoch: u64,
@@ -26,7 +26,7 @@ pub struct StepRecord {
     pub learning_rate: f64,
     /// Norm of its gradients before clipping.
     pub gradient_norm: f64,
-    /// Share of its clips that scored highest on their own class.
+    /// Fraction of its clips whose own class has the highest score.
     pub top1: f64,
     /// Clips of the batch that could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -45,7 +45,7 @@ pub struct RunLog {
     clips: u64,
 }
 
-/// A line now and then, where stderr is no terminal.
+/// Plain progress lines, if stderr is not a terminal.
 #[derive(Debug)]
 struct PlainLines {
     last: Instant,
@@ -55,7 +55,7 @@ struct PlainLines {
 
 impl RunLog {
     /// Opens `folder/log.jsonl` and an event file for a run of `steps` that continues after
-    /// step `done`: later lines, written by a run that was killed, are dropped.
+    /// step `done`: later lines, written by a killed run, are dropped.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -93,7 +93,7 @@ impl RunLog {
     /// Records one step over `clips` clips.
     ///
     /// # Errors
-    /// [`Error::File`], such as for a full disk.
+    /// [`Error::File`], e.g. if the disk is full.
     pub fn step(&mut self, record: &StepRecord, clips: usize) -> Result<()> {
         self.lines
             .write_all(line(record)?.as_bytes())
@@ -135,14 +135,14 @@ impl RunLog {
             .map_err(Error::file("cannot sync", &self.path))
     }
 
-    /// Takes the bar away.
+    /// Clears the progress bar.
     pub fn close(&mut self) -> Result<()> {
         self.bar.finish_and_clear();
         self.sync()
     }
 }
 
-/// A bar on stderr in `template`, hidden where stderr is no terminal.
+/// A progress bar on stderr in `template`, hidden if stderr is not a terminal.
 pub fn progress_bar(length: u64, template: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(8));
     match ProgressStyle::with_template(template) {
@@ -151,8 +151,8 @@ pub fn progress_bar(length: u64, template: &str) -> ProgressBar {
     }
 }
 
-/// The steps in a log file, in order; none where there is no file. A last line that a kill cut
-/// short is left out.
+/// The steps in a log file, in order; none if there is no file. A last line truncated by a kill
+/// is dropped.
 ///
 /// # Errors
 /// [`Error::File`]; [`Error::Syntax`] for a broken line before the last.
@@ -179,7 +179,7 @@ pub fn read_steps(path: &Path) -> Result<Vec<StepRecord>> {
     Ok(records)
 }
 
-/// The lines of steps up to `done`, as they are: numbers are not read and written again.
+/// The lines of steps up to `done`, verbatim: numbers are not parsed and written again.
 fn lines_until(path: &Path, done: u64) -> Result<String> {
     let count = read_steps(path)?
         .iter()

@@ -1,34 +1,34 @@
-//! Accuracy over every clip of a set, and how it spreads over seeds.
+//! Accuracy over every clip of a set, and its spread over seeds.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// What a set of scored clips shows. Shares lie in 0..=1.
+/// The metrics of a set of scored clips. Shares are in 0..=1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
     /// Clips scored: all of them.
     pub clips: usize,
-    /// Share of clips whose class has the highest score.
+    /// Top-1 accuracy.
     pub top1: f64,
-    /// Share of clips whose class is among the five highest.
+    /// Top-5 accuracy.
     pub top5: f64,
-    /// Share of each class's clips that are right; `None` for a class without clips.
+    /// Top-1 accuracy of each class; `None` for a class without clips.
     pub per_class: Vec<Option<f64>>,
-    /// Mean of `per_class` over the classes that have clips.
+    /// Mean of `per_class` over the classes with clips.
     pub mean_class: f64,
     /// `confusion[true][predicted]`, counts.
     pub confusion: Vec<Vec<u64>>,
 }
 
 impl Accuracy {
-    /// Scores every row of `scores`, `[N * K]` row by row, against `labels`, `[N]`.
+    /// Evaluates `scores`, `[N * K]` row-major, against `labels`, `[N]`.
     ///
-    /// A tie goes to the class that comes first, so that a figure does not depend on how a
-    /// sort happens to treat equals.
+    /// Ties go to the first class, so that the result does not depend on the stability of a
+    /// sort.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where the lengths do not fit, a label is no class, or a score is
+    /// [`Error::Mismatch`] if the lengths do not fit, a label is not a class, or a score is
     /// not a number.
     pub fn new(scores: &[f32], labels: &[usize], classes: usize) -> Result<Self> {
         if scores.len() != labels.len() * classes {
@@ -102,13 +102,13 @@ pub fn order(row: &[f32]) -> Vec<usize> {
     ranked.into_iter().map(|(class, _)| class).collect()
 }
 
-/// Mean average precision of `scores`, `[N * K]` row by row, where clip n shows the classes
+/// Mean average precision of `scores`, `[N * K]` row-major, where clip n shows the classes
 /// `shown[n]`: for each class the clips are ranked by its score, and the precision at each clip
-/// that shows it is averaged; then the mean over the classes that are shown at all. Equal
-/// scores keep the clips' order. `None` where nothing is shown.
+/// that shows it is averaged; then the mean over the classes shown by any clip. Equal
+/// scores keep the clips' order. `None` if nothing is shown.
 ///
 /// # Errors
-/// [`Error::Mismatch`] where the lengths do not fit, or a score is not a number.
+/// [`Error::Mismatch`] if the lengths do not fit, or a score is not a number.
 pub fn mean_average_precision(
     scores: &[f32],
     shown: &[Vec<i64>],
@@ -146,7 +146,7 @@ pub fn mean_average_precision(
     Ok((count > 0).then(|| precisions.iter().sum::<f64>() / count as f64))
 }
 
-/// The harmonic mean of base and novel accuracy; 0 where either is.
+/// The harmonic mean of base and novel accuracy; 0 if either is.
 pub fn harmonic_mean(base: f64, novel: f64) -> f64 {
     if base <= 0.0 || novel <= 0.0 {
         return 0.0;
@@ -154,10 +154,10 @@ pub fn harmonic_mean(base: f64, novel: f64) -> f64 {
     2.0 * base * novel / (base + novel)
 }
 
-/// Mean, deviation and interval of a figure over seeds.
+/// Mean, standard deviation and confidence interval of a metric over seeds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
-    /// How many values.
+    /// The number of values.
     pub count: usize,
     /// Their mean.
     pub mean: f64,
@@ -194,8 +194,8 @@ impl Spread {
         })
     }
 
-    /// The spread of `a - b` over the draws both were run on, which says more than two
-    /// spreads side by side; `None` where the lengths differ or are 0.
+    /// The spread of `a - b` over the draws both were run on, a paired comparison that is sharper
+    /// than two separate spreads; `None` if the lengths differ or are 0.
     pub fn paired(a: &[f64], b: &[f64]) -> Option<Self> {
         if a.len() != b.len() {
             return None;
@@ -205,8 +205,8 @@ impl Spread {
     }
 }
 
-/// Wilson's 95 % interval of a share of `right` among `clips`: what one test set of a few
-/// clips can tell.
+/// Wilson's 95 % interval of a share of `right` among `clips`: the uncertainty of a test set of
+/// few clips.
 pub fn wilson(right: usize, clips: usize) -> (f64, f64) {
     if clips == 0 {
         return (0.0, 1.0);
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn average_precision_follows_its_definition() {
         // Class 0: ranks of the clips 0, 2, 1, 3; shown by 0 and 1: (1/1 + 2/3) / 2.
-        // Class 1: ranks 3, 1, 0, 2; shown by 1, 2, 3: (1 + 1 + 3/4) / 3. Class 2: by none.
+        // Class 1: ranks 3, 1, 0, 2; shown by 1, 2, 3: (1 + 1 + 3/4) / 3. Class 2: not shown.
         let scores = [
             0.9f32, 0.3, 0.5, 0.4, 0.6, 0.5, 0.8, 0.1, 0.5, 0.1, 0.7, 0.5,
         ];

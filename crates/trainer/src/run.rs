@@ -32,17 +32,17 @@ pub use session::Session;
 /// The commit this binary was built from.
 pub const REVISION: &str = env!("TRAINER_REVISION");
 
-/// Trains and tests every trial below `folder`, going on where it stopped: finished
+/// Trains and tests every trial below `folder`, continuing an earlier call: finished
 /// trials are read, an unfinished one resumes.
 ///
 /// # Errors
-/// Whatever a trial meets; those before it have their results.
+/// Any error of a trial; those before it have their results.
 pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> {
     let mut trials = trials(&session.config.protocol, &session.dataset)?;
     if session.dataset.manifest.split(HOLD_OUT).is_ok() {
         trials.iter_mut().for_each(Trial::test_something);
     }
-    // Whatever backbone, tokenizer or start refuse is known before anything is written.
+    // Errors of backbone, tokenizer or start occur before anything is written.
     session.first_model(
         &session.config.model.build(session.config.data.frames),
         session.config.seed,
@@ -57,7 +57,11 @@ pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> 
     for trial in &mut trials {
         clips.leave_out_undecodable(trial);
         if trial.tests.iter().all(|test| test.clips.is_empty()) {
-            return Err(Error::mismatch("test clips", "at least 1 that decodes", 0));
+            return Err(Error::mismatch(
+                "test clips",
+                "at least 1 that can be decoded",
+                0,
+            ));
         }
     }
     let mut results = Vec::with_capacity(trials.len());
@@ -73,7 +77,7 @@ pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> 
 /// Tests a loaded checkpoint by the session's protocol, on its clips against its classes, whatever it was trained on. Results go below `folder`.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] where the checkpoint stands on another backbone or does not fit
+/// [`Error::Checkpoint`] if the checkpoint was trained on another backbone or does not fit
 /// its own configuration.
 pub fn evaluate(
     session: &Session,
@@ -83,11 +87,11 @@ pub fn evaluate(
     evaluate_or_read(session, loaded, folder, |_| None)
 }
 
-/// As [`evaluate`]; results of the same checkpoint, backbone and protocol
-/// that are below `folder` already are read.
+/// Same as [`evaluate`]; existing results of the same checkpoint, backbone and protocol
+/// below `folder` are read.
 ///
 /// # Errors
-/// As [`evaluate`].
+/// Same as [`evaluate`].
 pub fn evaluate_what_is_left(
     session: &Session,
     loaded: &Loaded<Record>,
@@ -113,7 +117,7 @@ fn evaluate_or_read(
     expect_backbone(loaded, &session.backbone.identity)?;
     let model = session.model(&record.card.model, record.seed)?;
     recogniser::load_parameters(model.as_ref(), trained_of(loaded)?)?;
-    // A draw of training clips decides nothing here: one test for each draw of test clips.
+    // The draw of training clips has no effect here: one test for each draw of test clips.
     let mut protocol = session.config.protocol.clone();
     match protocol.name {
         ProtocolKind::ZeroShotHalves => {}

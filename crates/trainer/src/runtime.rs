@@ -1,25 +1,25 @@
-//! What a process that computes with libtorch settles at its start and its end.
+//! Process settings for computing with libtorch: memory, devices, exit.
 
 use std::io::{self, Write as _};
 
-/// Keeps freed blocks of memory instead of handing them back to the system.
+/// Keeps freed blocks of memory instead of returning them to the system.
 ///
 /// glibc maps every block above 32 MiB anew and unmaps it when freed, so that each large
 /// product of a transformer pays for page faults; with both thresholds raised a bf16 product
-/// of 6304 x 768 x 3072 takes half the time. Small blocks are joined with their neighbours as soon
-/// as they are free: FFmpeg leaves thousands a video, which glibc would put together whenever a
-/// larger one is wanted. Does nothing where the C library is another.
+/// of 6304 x 768 x 3072 takes half the time. Small blocks are merged with their neighbours when
+/// freed: FFmpeg leaves thousands per video, which glibc would merge whenever a
+/// larger one is allocated. Does nothing with another C library.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     glibc::keep();
 }
 
-/// Ends the process at once. What libtorch would tidy up first (it takes its operators off a list,
-/// one by one) goes with the process anyway, and takes a tenth of a second.
+/// Ends the process at once. libtorch's own clean-up (it deregisters its operators one by one)
+/// has no effect on an ending process, and takes a tenth of a second.
 pub fn leave(code: u8) -> ! {
-    // Nobody is left to tell of a failure.
+    // A failure can no longer be reported.
     let _ = io::stdout().flush();
-    // Only the C library leaves without the destructors of others.
+    // Only the C library exits without running the destructors of others.
     #[cfg(unix)]
     #[allow(unsafe_code)]
     // SAFETY: takes a number and does not return.
@@ -30,21 +30,21 @@ pub fn leave(code: u8) -> ! {
     std::process::exit(code.into())
 }
 
-/// Hands freed memory back to the system and forgets the most the process has held, so that
-/// [`peak_memory`] speaks of what comes. Does nothing where there is no Linux with glibc.
+/// Returns freed memory to the system and resets the peak of the process's memory, so that
+/// [`peak_memory`] covers the time from here on. Does nothing except on Linux with glibc.
 pub fn watch_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         glibc::trim();
-        // Linux takes 5 for "reset the peak"; where it cannot, the peak is the process's.
+        // Linux takes 5 for "reset the peak"; if it cannot, the peak is the whole process's.
         if let Err(error) = std::fs::write("/proc/self/clear_refs", "5") {
-            tracing::debug!(%error, "the memory peak cannot be reset");
+            tracing::debug!(%error, "cannot reset the memory peak");
         }
     }
 }
 
-/// The most memory the process has held since [`watch_memory`], in bytes; `None` where the
-/// system does not tell.
+/// The peak memory of the process since [`watch_memory`], in bytes; `None` if the
+/// system does not report it.
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
@@ -54,13 +54,13 @@ pub fn peak_memory() -> Option<u64> {
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc {
-    // The allocator can only be spoken to through the C library.
+    // The allocator is only accessible through the C library.
     #![allow(unsafe_code)]
 
     const KEEP: libc::c_int = 1 << 30;
 
     pub(super) fn trim() {
-        // SAFETY: malloc_trim takes a number and frees only what nobody holds; it locks.
+        // SAFETY: malloc_trim takes a number and frees only unused memory; it locks.
         unsafe {
             libc::malloc_trim(0);
         }
@@ -77,33 +77,33 @@ mod glibc {
     }
 }
 
-/// Where to compute, as a user names it.
+/// A device as named by a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The first GPU where there is one, else the processor.
+    /// The first GPU if there is one, else the CPU.
     Auto,
-    /// The processor.
+    /// The CPU.
     Cpu,
     /// One GPU.
     Cuda(usize),
 }
 
-/// A device that cannot be had.
+/// A device that is not available.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
     /// Not a device's name.
     #[error("device {0:?}: expected auto, cpu, cuda or cuda:N")]
     Unknown(String),
-    /// The GPU is not there, or libtorch cannot see it.
+    /// The GPU does not exist, or libtorch cannot see it.
     #[error(
         "cuda:{index}: libtorch sees {devices} GPUs; `cargo xtask doctor` says why, \
          `cargo xtask setup --cuda` fetches a libtorch with CUDA"
     )]
     NoGpu {
-        /// The GPU asked for.
+        /// The requested GPU.
         index: usize,
-        /// How many there are.
+        /// The number of GPUs.
         devices: i64,
     },
 }
@@ -126,10 +126,10 @@ impl std::str::FromStr for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The device, or an error: a GPU asked for by name is never replaced by the processor.
+    /// The device, or an error: a GPU named explicitly is never replaced by the CPU.
     ///
     /// # Errors
-    /// [`DeviceError::NoGpu`] where the GPU is not there.
+    /// [`DeviceError::NoGpu`] if the GPU does not exist.
     pub fn resolve(self) -> Result<tch::Device, DeviceError> {
         let devices = tch::Cuda::device_count();
         match self {
@@ -142,13 +142,13 @@ impl DeviceChoice {
     }
 }
 
-/// The terminal's width, 80 where it cannot be told.
+/// The terminal's width, 80 if unknown.
 #[must_use]
 pub fn terminal_columns() -> usize {
     terminal_size::terminal_size().map_or(80, |(terminal_size::Width(w), _)| usize::from(w))
 }
 
-/// `cpu` or `cuda:N`; a device that is not there is an error, never another one.
+/// `cpu` or `cuda:N`; a missing device is an error, never replaced.
 ///
 /// # Errors
 /// [`crate::Error::Value`].

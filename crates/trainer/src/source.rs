@@ -1,50 +1,50 @@
-//! Where a training step takes its clips from.
+//! The sources of training clips.
 
 use crate::{Error, Result};
 use clips::FeatureSet;
 use models::Clips;
 use random::{Purpose, StepStream};
 
-/// Labelled clips that can be asked for in batches.
+/// Labelled clips that are requested in batches.
 pub trait BatchSource {
     /// The class of every clip, an index into the run's labels.
     fn classes(&self) -> &[i64];
 
-    /// Every class of the clip at `position`, where clips show several; else none.
+    /// Every class of the clip at `position`, if clips show several; else none.
     fn shown(&self, _position: usize) -> &[i64] {
         &[]
     }
 
     /// A batch: the clips at `positions`, as training sees them in `epoch` of a run with
-    /// `seed`, but for those that cannot be read.
+    /// `seed`, without those that cannot be read.
     ///
     /// # Errors
-    /// Whatever reading them meets.
+    /// Any error of reading them.
     fn batch(&mut self, positions: &[usize], seed: u64, epoch: u64) -> Result<Drawn>;
 
-    /// Says which batch will be asked for next, so that work on it can begin.
+    /// Announces the next batch, so that it can be prepared ahead.
     ///
     /// # Errors
-    /// Whatever keeps it from beginning.
+    /// Any error of starting its preparation.
     fn ahead(&mut self, _positions: &[usize], _seed: u64, _epoch: u64) -> Result<()> {
         Ok(())
     }
 }
 
-/// A batch as it was drawn.
+/// A drawn batch.
 #[derive(Debug)]
 pub struct Drawn {
     /// The clips.
     pub clips: Clips,
-    /// Which they are, in their order: those asked for, without those left out.
+    /// Their positions, in order: the requested ones without those left out.
     pub positions: Vec<usize>,
     /// Ids of clips that could not be read.
     pub left_out: Vec<String>,
 }
 
-/// Clips of kept features, of which a batch reads its own from the mapped files.
+/// Clips of stored features; a batch reads its own from the mapped files.
 pub struct KeptClips<'a> {
-    /// One set for each recipe of views, one after the other.
+    /// One set per recipe of views, in order.
     sets: &'a [FeatureSet],
     /// The clip of each position, as a position in the manifest.
     clips: Vec<usize>,
@@ -56,7 +56,7 @@ impl<'a> KeptClips<'a> {
     /// The clips of `sets` at `clips`, with the class of each.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where clips and classes differ in number, or there is no view.
+    /// [`Error::Mismatch`] if clips and classes differ in number, or there is no view.
     pub fn new(sets: &'a [FeatureSet], clips: Vec<usize>, classes: Vec<i64>) -> Result<Self> {
         if clips.len() != classes.len() {
             return Err(Error::mismatch("classes", clips.len(), classes.len()));
@@ -72,7 +72,7 @@ impl<'a> KeptClips<'a> {
         })
     }
 
-    /// The same of clips that show several classes each, `shown` in the clips' order.
+    /// The same for clips that show several classes each, `shown` in the clips' order.
     pub fn showing(self, shown: Vec<Vec<i64>>) -> Self {
         Self { shown, ..self }
     }
@@ -168,7 +168,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Features of `clips` clips with `views` views, 2 frames and 3 numbers each, kept in `folder`;
+    /// Features of `clips` clips, `views` views, 2 frames and 3 numbers each, stored in `folder`;
     /// the first number of a view is 10 clip + view.
     fn kept(folder: &std::path::Path, clips: usize, first: usize, views: usize) -> FeatureSet {
         let layout = FeatureLayout {
@@ -275,7 +275,7 @@ pub(crate) mod tests {
             let second = batch.double_value(&[1, 0, 0]);
             assert!((40.0..=42.0).contains(&second), "{second}");
         }
-        assert_eq!(views.len(), 3, "all views are seen");
+        assert_eq!(views.len(), 3, "all views are used");
         assert!(source.batch(&[3], 7, 0).is_err());
         assert!(KeptClips::new(&sets, vec![1], vec![]).is_err());
     }

@@ -1,4 +1,4 @@
-//! Parameters that a training starts from instead of drawn ones: "pre-train, prompt,
+//! Initial parameters of a training, in place of drawn ones: "pre-train, prompt,
 //! fine-tune" (ActionCLIP).
 
 use std::path::{Path, PathBuf};
@@ -15,28 +15,28 @@ use recogniser::{load_parameters, newest, parameters};
 
 /// Prefix of the backbone's parameters among ActionCLIP's.
 const BACKBONE: &str = "clip.";
-/// What joint attention adds to the image tower.
+/// The parameters that joint attention adds to the image tower.
 const TIME: &str = "temporal_embedding";
 
-/// Parameters to start from.
+/// Initial parameters.
 pub struct Start {
     parameters: Tensors,
-    /// The model they are of.
+    /// Their model.
     model: ModelConfig,
     place: PathBuf,
-    /// The backbone they are trained on, where they do not bring it.
+    /// The backbone they were trained on, if they do not contain it.
     backbone: Option<Identity>,
-    /// What they are, for the record of what starts from them.
+    /// Their description, for the record of a run that starts from them.
     pub hash: String,
 }
 
 impl Start {
     /// The newest checkpoint of the run at `place`, or the official ActionCLIP checkpoint there,
-    /// which brings a whole CLIP with it, for a backbone of the shape `clip`.
+    /// which contains a whole CLIP, for a backbone of the shape `clip`.
     ///
     /// # Errors
-    /// [`Error::Value`] where there is none, or it stands on a backbone of another width;
-    /// whatever keeps an official one from loading.
+    /// [`Error::Value`] if there is none, or its backbone has another width;
+    /// any error of loading an official one.
     pub fn read(place: &Path, clip: &clip_backbone::Config) -> Result<Self> {
         if place.is_file() {
             return Self::official(place, clip);
@@ -57,7 +57,7 @@ impl Start {
     /// The parameters of a loaded checkpoint.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where it stands on another backbone or holds no parameters.
+    /// [`Error::Checkpoint`] if its backbone is another or it holds no parameters.
     pub fn of_run(loaded: &Loaded<Record>, backbone: &Identity) -> Result<Self> {
         expect_backbone(loaded, backbone)?;
         Self::of(loaded)
@@ -89,7 +89,7 @@ impl Start {
         })
     }
 
-    /// Refuses another backbone than the one they are trained on.
+    /// Refuses any backbone but the one they were trained on.
     ///
     /// # Errors
     /// [`Error::Checkpoint`].
@@ -100,13 +100,13 @@ impl Start {
         }
     }
 
-    /// Puts them into `model`, which was built from `config`. With the head dropped, the new
-    /// model keeps its own; parameters of the backbone that were held where these come from are
+    /// Copies them into `model`, which was built from `config`. With the head dropped, the new
+    /// model keeps its own; parameters of the backbone that were frozen in the earlier training are
     /// the backbone's.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] for another system, another head or another way of seeing time,
-    /// which would fit by its shapes and be wrong, and for what was trained there and would be
+    /// [`Error::Checkpoint`] for another system, head or temporal modelling,
+    /// which would fit by its shapes and be wrong, and for trained parameters that would be
     /// lost here; [`Error::Mismatch`] for parameters that do not fit.
     pub fn put_into(
         &self,
@@ -123,7 +123,7 @@ impl Start {
         let is_held = |name: &str| name.starts_with(BACKBONE) && !whole.contains_key(name);
         if let Some(name) = self.parameters.keys().find(|name| is_held(name)) {
             return Err(self.refuse(format!(
-                "trained {name}, which model.action_clip.frozen holds here: it would be lost"
+                "trained {name}, which model.action_clip.frozen freezes here: it would be lost"
             )));
         }
         let missing = |name: &&String| {
@@ -131,7 +131,7 @@ impl Start {
             keep(name) && !may_lack && !self.parameters.contains_key(*name)
         };
         if let Some(name) = whole.keys().find(missing) {
-            return Err(self.refuse(format!("holds no {name}, which the model has")));
+            return Err(self.refuse(format!("has no {name}, which the model needs")));
         }
         for (name, tensor) in &self.parameters {
             if keep(name) {
@@ -160,7 +160,7 @@ impl Start {
                 Ok(())
             }
             (ModelConfig::SeeingInFlowing(_), ModelConfig::SeeingInFlowing(_)) => Ok(()),
-            _ => Err(self.refuse("is of another system".into())),
+            _ => Err(self.refuse("belongs to another system".into())),
         }
     }
 
@@ -172,13 +172,13 @@ impl Start {
     }
 }
 
-/// Refuses a checkpoint that stands on another backbone.
+/// Refuses a checkpoint trained on another backbone.
 pub(crate) fn expect_backbone(loaded: &Loaded<Record>, ours: &Identity) -> Result<()> {
     expect_width(loaded, ours.joint_width)?;
     expect_same(&loaded.path, &loaded.state.card.backbone, ours)
 }
 
-/// Refuses a checkpoint that stands on a backbone of another width than `ours`.
+/// Refuses a checkpoint trained on a backbone of another width than `ours`.
 fn expect_width(loaded: &Loaded<Record>, ours: i64) -> Result<()> {
     let theirs = loaded.state.card.backbone.joint_width;
     if theirs == ours {

@@ -1,4 +1,4 @@
-//! A protocol, spelled out: which clips train, which test, against which classes.
+//! The trials of a protocol: training clips, test clips and classes.
 
 mod draws;
 
@@ -21,9 +21,9 @@ pub struct Trial {
     pub seed: u64,
     /// Classes trained on, as labels of the data set.
     pub classes: Vec<usize>,
-    /// Training clips, as positions in the manifest; none where nothing is trained.
+    /// Training clips, as positions in the manifest; none if nothing is trained.
     pub train: Vec<usize>,
-    /// What is tested afterwards.
+    /// Its tests.
     pub tests: Vec<Test>,
 }
 
@@ -32,7 +32,7 @@ pub struct Trial {
 pub struct Test {
     /// `test`, `base` or `novel`.
     pub name: String,
-    /// Classes to choose from.
+    /// Candidate classes.
     pub classes: Vec<usize>,
     /// Test clips, as positions in the manifest.
     pub clips: Vec<usize>,
@@ -49,7 +49,7 @@ impl Test {
 }
 
 impl Trial {
-    /// Where no clip is left to test on, as with one clip a class, the training clips are
+    /// If no clip is left for testing, as with one clip per class, the training clips are
     /// tested, under a name that says so.
     pub fn test_something(&mut self) {
         if self.tests.iter().all(|test| test.clips.is_empty()) {
@@ -65,7 +65,7 @@ impl Trial {
 ///
 /// # Errors
 /// A split that does not exist, classes with fewer clips than shots, or published draws that
-/// are not there or do not fit.
+/// are missing or do not fit.
 pub fn trials(protocol: &Protocol, dataset: &Dataset) -> Result<Vec<Trial>> {
     let split = split_of(protocol, dataset)?;
     let manifest = &dataset.manifest;
@@ -123,7 +123,7 @@ pub fn trials(protocol: &Protocol, dataset: &Dataset) -> Result<Vec<Trial>> {
     Ok(trials)
 }
 
-/// The clips with those of smaller classes repeated in turn, until each class has as many as
+/// The clips, those of smaller classes repeated in turn until each class has as many as
 /// the largest.
 fn balanced(dataset: &Dataset, clips: &[usize]) -> Vec<usize> {
     let mut classes: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -161,13 +161,13 @@ fn base_to_novel_trial(
 /// The split a protocol draws from, without the clips of the skip list.
 ///
 /// # Errors
-/// There is no such split, or none at all.
+/// There is no such split, or no split at all.
 pub fn split_of(protocol: &Protocol, dataset: &Dataset) -> Result<Split> {
     if dataset.manifest.splits().is_empty() {
         return Err(Error::Value {
             key: "data.unsplit".into(),
             expected: format!(
-                "hold-out or test, since {} brings no split (train/ and val/ folders, or lists)",
+                "hold-out or test, since {} has no split (train/ and val/ folders, or lists)",
                 dataset.manifest.root().display()
             ),
             got: "refuse".into(),
@@ -190,11 +190,11 @@ pub fn split_name(manifest: &Manifest, number: usize) -> String {
     }
 }
 
-/// Every class of each training clip, as numbers among the trial's own classes, where clips
+/// Every class of each training clip, as indices into the trial's own classes, if clips
 /// show several; else none.
 ///
 /// # Errors
-/// [`Error::Mismatch`] where their labels shall be shuffled: there is no one label to move.
+/// [`Error::Mismatch`] if their labels are to be shuffled, since there is no single label.
 pub fn shown_classes(trial: &Trial, dataset: &Dataset, shuffle: bool) -> Result<Vec<Vec<i64>>> {
     if !dataset.is_multi_label() {
         return Ok(Vec::new());
@@ -202,7 +202,7 @@ pub fn shown_classes(trial: &Trial, dataset: &Dataset, shuffle: bool) -> Result<
     if shuffle {
         return Err(Error::mismatch(
             "protocol.shuffle_labels",
-            "false where clips show several classes",
+            "false if clips show several classes",
             true,
         ));
     }
@@ -210,7 +210,7 @@ pub fn shown_classes(trial: &Trial, dataset: &Dataset, shuffle: bool) -> Result<
     Ok(trial.train.iter().map(shown).collect())
 }
 
-/// Where in `among` each of `classes` stands; what is not there is passed over.
+/// For each of `classes`, its index in `among`; missing ones are skipped.
 pub fn numbers(among: &[usize], classes: &[usize]) -> Vec<i64> {
     let place = |class: &usize| among.iter().position(|other| other == class);
     classes
@@ -220,8 +220,8 @@ pub fn numbers(among: &[usize], classes: &[usize]) -> Vec<i64> {
         .collect()
 }
 
-/// The classes of training clips as numbers among the trial's own classes; in a shuffled
-/// order where the protocol asks for that check.
+/// The classes of training clips as indices into the trial's own classes; shuffled
+/// if the protocol requires that check.
 pub fn training_classes(trial: &Trial, dataset: &Dataset, shuffle: bool) -> Vec<i64> {
     let number = |position: &usize| {
         let class = dataset.class(*position);

@@ -1,4 +1,4 @@
-//! Reading kept features.
+//! Reads stored features.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,32 +19,32 @@ impl FeatureReader {
     /// Opens every shard and checks it, hashes included.
     ///
     /// # Errors
-    /// No features are there, they were made from something else than `fingerprint` says
-    /// (each field that differs is named), shards are absent, or one is damaged.
+    /// There are no features, they were made with other settings than `fingerprint`
+    /// (each field that differs is named), shards are missing, or one is damaged.
     pub fn open(folder: &Path, fingerprint: &Fingerprint) -> Result<Self> {
         let reader = Self::open_any(folder)?;
         reader.index.expect(folder, fingerprint)?;
         Ok(reader)
     }
 
-    /// The same for features of whatever origin: to look at them, or to check them.
+    /// The same for features of any origin: to inspect or check them.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Same as [`open`](Self::open).
     pub fn open_any(folder: &Path) -> Result<Self> {
         let fail = |what: String| Error::Features {
             path: folder.into(),
             what,
         };
         let index =
-            Index::load(folder)?.ok_or_else(|| fail(format!("there is no {}", super::INDEX)))?;
+            Index::load(folder)?.ok_or_else(|| fail(format!("{} is missing", super::INDEX)))?;
         let count = index.layout.shards();
         let absent: Vec<usize> = (0..count)
             .filter(|shard| !shard_path(folder, *shard).exists())
             .collect();
         if let Some(first) = absent.first() {
             return Err(fail(format!(
-                "{} of {count} shards are not there, first {}; continue the extraction",
+                "{} of {count} shards are missing, the first is {}; continue the extraction",
                 absent.len(),
                 shard_path(Path::new(""), *first).display()
             )));
@@ -65,13 +65,13 @@ impl FeatureReader {
         &self.index.layout
     }
 
-    /// What the features were made from.
+    /// The settings the features were made with.
     #[must_use]
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.index.fingerprint
     }
 
-    /// Clips without features, by position, each with its reason.
+    /// Clips without features, by position, each with the reason.
     #[must_use]
     pub fn skipped(&self) -> BTreeMap<usize, String> {
         let skipped = self.shards.iter().flat_map(Shard::skipped);
@@ -90,7 +90,7 @@ impl FeatureReader {
     /// One view of a clip into `out`, `[T, D]`.
     ///
     /// # Errors
-    /// There is no such clip or view, the clip was skipped, or `out` has another length.
+    /// The clip or view does not exist, the clip was skipped, or `out` has another length.
     pub fn copy_view(&self, position: usize, view: usize, out: &mut [f32]) -> Result<()> {
         let layout = &self.index.layout;
         let fail = |what: String| Error::Features {
@@ -99,10 +99,15 @@ impl FeatureReader {
         };
         let size = layout.frames * layout.width;
         if view >= layout.views {
-            return Err(fail(format!("view {view}, there are {}", layout.views)));
+            return Err(fail(format!("no view {view}, there are {}", layout.views)));
         }
         self.shard(position)
-            .ok_or_else(|| fail(format!("position {position}, there are {}", layout.clips)))?
+            .ok_or_else(|| {
+                fail(format!(
+                    "no position {position}, there are {}",
+                    layout.clips
+                ))
+            })?
             .copy(position, view * size..(view + 1) * size, out)
     }
 

@@ -1,7 +1,7 @@
-//! One file of features.
+//! One shard of features.
 //!
 //! A plain safetensors file with two tensors, `features` [n, views, T, D] (F16 or F32) and
-//! `positions` [n] (U32, rising), and one metadata entry `shard`, a JSON object with the
+//! `positions` [n] (U32, ascending), and one metadata entry `shard`, a JSON object with the
 //! shard's number, the fingerprint, the skipped clips, and the SHA-256 of both tensors'
 //! bytes.
 
@@ -27,7 +27,7 @@ pub struct Row {
     pub features: Vec<f32>,
 }
 
-/// All that a shard holds: every one of its positions is a row or skipped.
+/// The content of a shard: each of its positions is a row or skipped.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShardRows {
     /// Rows in order of positions.
@@ -46,7 +46,7 @@ struct Meta {
     sha256: String,
 }
 
-/// Writes a shard whose rows were checked against the layout.
+/// Writes a shard whose rows were already checked against the layout.
 pub(super) fn write(path: &Path, index: &Index, shard: usize, content: &ShardRows) -> Result<()> {
     let layout = &index.layout;
     let fail = |what: String| Error::Features {
@@ -84,7 +84,7 @@ pub(super) fn write(path: &Path, index: &Index, shard: usize, content: &ShardRow
         ("features", tensor(dtype(layout.storage), shape, &features)?),
         ("positions", tensor(Dtype::U32, vec![rows], &positions)?),
     ];
-    // One entry: the order of a map's entries cannot change the bytes.
+    // One entry only: the order of several would change the bytes.
     let metadata = HashMap::from([("shard".to_owned(), meta)]);
     let bytes =
         safetensors::serialize(tensors, Some(metadata)).map_err(|error| fail(error.to_string()))?;
@@ -96,16 +96,16 @@ pub(super) struct Shard {
     map: Mapped,
     path: PathBuf,
     storage: Storage,
-    /// Byte range of the features.
+    /// Byte range of the features in the file.
     features: std::ops::Range<usize>,
-    /// Row of each position that has one.
+    /// The row of each position that has one.
     rows: HashMap<usize, usize>,
     skipped: BTreeMap<usize, String>,
     clip_len: usize,
 }
 
 impl Shard {
-    /// Maps the file and checks all of it against `index`: its shapes, its positions, its
+    /// Maps the file and checks it against `index`: its shapes, its positions, its
     /// fingerprint, and the hash of its content.
     pub(super) fn open(path: &Path, index: &Index, number: usize) -> Result<Self> {
         let layout = &index.layout;
@@ -157,9 +157,7 @@ impl Shard {
             )));
         }
         if digest(features.data(), positions.data()) != meta.sha256 {
-            return Err(fail(
-                "is damaged: its content does not have the hash written".into(),
-            ));
+            return Err(fail("is damaged: the content differs from its hash".into()));
         }
         let listed: Vec<usize> = positions
             .data()
@@ -218,7 +216,7 @@ impl Shard {
             .filter(|bytes| bytes.len() == out.len() * size)
             .ok_or_else(|| {
                 fail(format!(
-                    "expected {} numbers, asked for {}",
+                    "expected {} numbers, got {}",
                     part.len(),
                     out.len()
                 ))
@@ -239,7 +237,7 @@ impl Shard {
     }
 }
 
-/// Every position of the shard is a row or skipped, once, and rows rise.
+/// Every position of the shard is a row or skipped, exactly once, and rows are ascending.
 pub(super) fn check_positions(
     layout: &FeatureLayout,
     shard: usize,
@@ -248,7 +246,7 @@ pub(super) fn check_positions(
 ) -> std::result::Result<(), String> {
     let expected = layout.positions(shard);
     if let Some(pair) = rows.windows(2).find(|pair| pair.first() >= pair.last()) {
-        return Err(format!("positions do not rise: {pair:?}"));
+        return Err(format!("positions are not ascending: {pair:?}"));
     }
     for position in rows.iter().chain(skipped.keys()) {
         if !expected.contains(position) {
@@ -256,7 +254,9 @@ pub(super) fn check_positions(
         }
     }
     if let Some(position) = rows.iter().find(|position| skipped.contains_key(position)) {
-        return Err(format!("position {position} has features and is skipped"));
+        return Err(format!(
+            "position {position} has features and is also skipped"
+        ));
     }
     if rows.len() + skipped.len() != expected.len() {
         return Err(format!(

@@ -1,4 +1,4 @@
-//! Writing features, shard by shard.
+//! Writes features, shard by shard.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::{FORMAT, FeatureLayout, INDEX, Index, shard, shard_path};
 use crate::fingerprint::Fingerprint;
 use crate::{Error, Result};
 
-/// The part of the shards that one of several processes writes: "i/n", i from 0.
+/// The shards that one of several processes writes: "i/n", i from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShareOfWork {
     index: usize,
@@ -17,7 +17,7 @@ pub struct ShareOfWork {
 }
 
 impl ShareOfWork {
-    /// All of it.
+    /// All shards.
     pub const ALL: Self = Self { index: 0, of: 1 };
 
     /// Share `index` of `of`.
@@ -59,14 +59,14 @@ pub struct FeatureWriter {
 }
 
 impl FeatureWriter {
-    /// Opens `folder` for features of this shape and origin; continues what is there.
+    /// Opens `folder` for features of this shape and origin; continues existing ones.
     ///
     /// # Errors
-    /// The layout is out of range, features of another shape or origin are there, or the
-    /// disk refuses.
+    /// The layout is out of range, features of another shape or origin exist, or a
+    /// file cannot be written.
     pub fn open(folder: &Path, layout: FeatureLayout, fingerprint: Fingerprint) -> Result<Self> {
         layout.check()?;
-        fs::create_dir_all(folder).map_err(Error::io("cannot make the folder", folder))?;
+        fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
         let index = Index {
             format: FORMAT,
             layout,
@@ -82,7 +82,7 @@ impl FeatureWriter {
                     });
                 }
             }
-            // Two processes that come here at once write the same bytes.
+            // Two processes that arrive here at once write the same bytes.
             None => {
                 let path = folder.join(INDEX);
                 let mut text =
@@ -106,8 +106,8 @@ impl FeatureWriter {
         &self.index.layout
     }
 
-    /// The shards of `share` that are still to be computed. A file that does not pass its
-    /// own check counts as absent.
+    /// The missing shards of `share`. A file that fails its
+    /// check counts as missing.
     #[must_use]
     pub fn pending(&self, share: ShareOfWork) -> Vec<usize> {
         (share.index..self.index.layout.shards())
@@ -118,12 +118,12 @@ impl FeatureWriter {
             .collect()
     }
 
-    /// Writes one shard, whole or not at all.
+    /// Writes one shard, complete or not at all.
     ///
     /// # Errors
     /// A position of the shard is neither a row nor skipped, a row has another length than
-    /// views x T x D or holds numbers that are not finite (in the precision kept), or the
-    /// disk refuses.
+    /// views x T x D or holds numbers that are not finite (in the stored precision), or a
+    /// file cannot be written.
     pub fn write(&self, number: usize, content: &ShardRows) -> Result<()> {
         let path = shard_path(&self.folder, number);
         let fail = |what: String| Error::Features {
@@ -151,7 +151,7 @@ impl FeatureWriter {
                 .find(|value| value.is_nan() || value.abs() > limit)
             {
                 return Err(fail(format!(
-                    "position {}: the number {bad} cannot be kept; at most {limit} in this \
+                    "position {}: the number {bad} cannot be stored; at most {limit} in this \
                      precision",
                     row.position
                 )));

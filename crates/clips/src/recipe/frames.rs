@@ -1,4 +1,4 @@
-//! The frames of a clip, no more of each than its views need.
+//! The frames of a clip, reduced to what its views need.
 
 use std::collections::BTreeSet;
 
@@ -8,20 +8,20 @@ use video::FrameSink;
 use super::Recipe;
 use crate::pixels::ClipPixels;
 
-/// Takes the frames of a clip, and makes of each what a recipe needs while it is at hand.
+/// Takes the frames of a clip, and converts each as the recipe needs while it is available.
 pub(super) struct Frames<'a> {
     recipe: &'a Recipe,
     id: &'a str,
     pub(super) resizer: &'a mut Resizer,
     crops: Vec<View>,
-    /// Frames that decode.
+    /// Decodable frames.
     count: usize,
-    /// In rising order, and with them all that follows.
+    /// In ascending order, as all that follows.
     pub(super) indices: Vec<usize>,
     times: Vec<f64>,
-    /// For a test: the pixels of every frame, for each crop.
+    /// For testing: the pixels of every frame, for each crop.
     pub(super) views: Vec<Vec<u8>>,
-    /// For a training: whole frames.
+    /// For training: whole frames.
     pub(super) pictures: Vec<Picture>,
     pub(super) failed: Option<::pixels::Error>,
 }

@@ -1,4 +1,4 @@
-//! The switches of ActionCLIP, and which go together.
+//! The options of ActionCLIP, and which combinations are valid.
 
 use clip_backbone::Freeze;
 use prompts::Template;
@@ -8,34 +8,34 @@ use super::heads::Head;
 use super::templates::TEMPLATES;
 use crate::{Error, Result};
 
-/// Every switch of ActionCLIP.
+/// The options of ActionCLIP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActionClipConfig {
-    /// T, frames a clip.
+    /// T, frames per clip.
     pub frames: i64,
     /// The temporal head.
     pub head: Head,
-    /// How the image tower sees time, beside the head, which is the "post-network" prompt.
+    /// Temporal modelling in the image tower, besides the head (the "post-network" prompt).
     pub visual_prompt: VisualPrompt,
-    /// What of CLIP keeps its values; everything else learns.
+    /// The frozen parts of CLIP; everything else is trained.
     #[serde(default)]
     pub frozen: Freeze,
-    /// Activation checkpointing: the image tower's states are computed a second time on the way
-    /// back instead of kept. The gradients are the same.
+    /// Activation checkpointing: the image tower's activations are recomputed in the backward pass
+    /// instead of kept. The gradients are the same.
     #[serde(default)]
     pub recompute: bool,
-    /// Sentences with `{}` where the class goes; the published sixteen if absent.
+    /// Templates with `{}` for the class; the published sixteen if absent.
     #[serde(default)]
     pub templates: Option<Vec<String>>,
 }
 
-/// How the image tower sees time: the visual prompts of ActionCLIP but the "post-network" one,
-/// which is the head.
+/// Temporal modelling in the image tower: the visual prompts of ActionCLIP except the
+/// "post-network" one, which is the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VisualPrompt {
-    /// Not at all: it is given each frame alone.
+    /// None: each frame is encoded alone.
     None,
     /// "In-network": before every block, patch tokens exchange channels with their neighbours in
     /// time (shift).
@@ -67,10 +67,10 @@ impl ActionClipConfig {
         }
     }
 
-    /// The templates as they are filled.
+    /// The parsed templates.
     ///
     /// # Errors
-    /// [`Error::Prompts`] for one without a place for the class; [`Error::Config`] for none.
+    /// [`Error::Prompts`] for one without a placeholder for the class; [`Error::Config`] for none.
     pub(crate) fn templates(&self) -> Result<Vec<Template>> {
         let sentences: Vec<&str> = match &self.templates {
             Some(own) => own.iter().map(String::as_str).collect(),
@@ -89,10 +89,10 @@ impl ActionClipConfig {
             .collect()
     }
 
-    /// Refuses what makes no sense together.
+    /// Refuses invalid combinations.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the field and saying why.
+    /// [`Error::Config`] with the field and the reason.
     pub fn check(&self) -> Result<()> {
         if self.frames < 1 {
             return Err(Error::Config {
@@ -104,8 +104,8 @@ impl ActionClipConfig {
         if self.visual_prompt == VisualPrompt::PreNetwork && self.frozen.image_blocks > 0 {
             return Err(Error::Config {
                 field: "frozen.image_blocks",
-                expected: "0: joint attention changes what the first block is given, so it has \
-                           to learn with it"
+                expected: "0: joint attention changes the input of the first block, which has \
+                           to be trained with it"
                     .into(),
                 got: self.frozen.image_blocks.to_string(),
             });
@@ -113,7 +113,7 @@ impl ActionClipConfig {
         if self.visual_prompt == VisualPrompt::PreNetwork && self.head != Head::Mean {
             return Err(Error::Config {
                 field: "head",
-                expected: "mean: joint attention leaves one token a clip, in which a temporal \
+                expected: "mean: joint attention leaves one token per clip, so a temporal \
                            head has nothing to order"
                     .into(),
                 got: self.head.to_string(),

@@ -1,4 +1,4 @@
-//! A batch's embeddings, with as much of their graph as is kept.
+//! A batch's embeddings, with the part of their graph that is kept.
 
 use clip_backbone::Recomputed;
 use tch::{Kind, Tensor};
@@ -12,17 +12,17 @@ pub(super) struct Embedded<'a> {
     pub(super) video: Tensor,
     /// `[B, D]`
     pub(super) text: Tensor,
-    /// The image tower's part of the graph, where it was not kept.
+    /// The image tower's part of the graph, if it was not kept.
     pub(super) held: Option<Held<'a>>,
 }
 
-/// The image tower's way back, to be gone once the frame features have their gradient.
+/// The image tower's backward pass, run and dropped once the frame features have their gradient.
 pub(super) struct Held<'a> {
     model: &'a ActionClip,
     tower: Recomputed<'a>,
-    /// What the first block was given, with the graph of the embeddings.
+    /// The input of the first block, with the graph of the embeddings.
     tokens: Tensor,
-    /// What the head was given: a leaf, `[N, D]`.
+    /// The input of the head: a leaf, `[N, D]`.
     features: Tensor,
 }
 
@@ -55,7 +55,7 @@ impl ActionClip {
 }
 
 impl Held<'_> {
-    /// Takes the frame features' gradient further down.
+    /// Propagates the frame features' gradient further back.
     pub(super) fn backward(self) -> Result<()> {
         let gradient = self.features.grad();
         let hook = &mut *self.model.hook();
@@ -66,8 +66,8 @@ impl Held<'_> {
     }
 }
 
-/// Adds to every leaf below the tensors the gradient that comes down to them: each tensor is
-/// paired with its own gradient. What has no graph is passed over.
+/// Adds to every leaf below the tensors the gradient that reaches it: each tensor is
+/// paired with its own gradient. Tensors without a graph are skipped.
 pub(super) fn pull(pairs: &[(&Tensor, &Tensor)]) -> Result<()> {
     let graphs = pairs.iter().filter(|(tensor, _)| tensor.requires_grad());
     let parts: Vec<Tensor> = graphs

@@ -5,7 +5,7 @@ use tch::nn::{Init, Path};
 
 use crate::{Error, Result};
 
-/// An embedding of time, added to the patches before the first block.
+/// A temporal embedding, added to the patches before the first block.
 #[derive(Debug)]
 pub struct TemporalEmbedding {
     /// `[T, width]`
@@ -13,10 +13,10 @@ pub struct TemporalEmbedding {
 }
 
 impl TemporalEmbedding {
-    /// T rows of `width`, normal with deviation width^-0.5.
+    /// T rows of `width`, normal with standard deviation width^-0.5.
     ///
     /// # Errors
-    /// [`Error::Torch`] where libtorch cannot make the parameter.
+    /// [`Error::Torch`] if libtorch cannot create the parameter.
     pub fn new(path: &Path<'_>, frames: i64, width: i64) -> Result<Self> {
         let start = Init::Randn {
             mean: 0.0,
@@ -27,13 +27,13 @@ impl TemporalEmbedding {
         })
     }
 
-    /// Tokens of single frames `[B T, 1 + P, width]` to joint ones `[B, 1 + T P, width]`.
+    /// Tokens of single frames `[B T, 1 + P, width]` to joint tokens `[B, 1 + T P, width]`.
     ///
     /// The class token is the first frame's, which is every frame's: it is learned, with its
     /// position, and has not seen a patch yet.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the first dimension is no multiple of T.
+    /// [`Error::Shape`] if the first dimension is not a multiple of T.
     pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
         let (t, width) = self.weight.size2()?;
         let size = tokens.size();

@@ -1,4 +1,4 @@
-//! The symmetric contrast with several positives a row.
+//! The symmetric contrastive loss with several positives per row.
 
 use tch::{Kind, Reduction, Tensor};
 
@@ -10,7 +10,7 @@ const SHARPNESS: f64 = 10.0;
 /// Ground truth `g[i, k] = 1` where clips i and k show the same class: `[B]` to `[B, B]`.
 ///
 /// # Errors
-/// [`Error::Shape`] where `classes` is not one number a clip.
+/// [`Error::Shape`] if `classes` does not hold one class per clip.
 pub fn same_class(classes: &Tensor) -> Result<Tensor> {
     let size = classes.size();
     if size.len() != 1 || size[0] < 1 {
@@ -30,7 +30,7 @@ pub fn same_class(classes: &Tensor) -> Result<Tensor> {
 /// both directions: `logits` `[B, B]` (videos by texts), `truth` `[B, B]`, to a scalar.
 ///
 /// # Errors
-/// [`Error::Shape`] where the two are not the same square.
+/// [`Error::Shape`] if the two are not square and of the same shape.
 pub fn symmetric_kl(logits: &Tensor, truth: &Tensor) -> Result<Tensor> {
     let size = logits.size();
     if size.len() != 2 || size[0] != size[1] || truth.size() != size {

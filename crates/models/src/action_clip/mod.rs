@@ -36,7 +36,7 @@ use embedding::pull;
 const BACKBONE: &str = "clip.";
 /// Learning rate of the head as a multiple of the backbone's.
 const HEAD_RATE: f64 = 10.0;
-/// What the names of parameters hold that weight decay leaves alone.
+/// Parts of the names of parameters without weight decay.
 const STILL: [&str; 9] = [
     "norm",
     "ln_",
@@ -49,7 +49,7 @@ const STILL: [&str; 9] = [
     "logit_scale",
 ];
 
-/// The second system: CLIP, a temporal head, and a contrast with several positives.
+/// ActionCLIP: CLIP, a temporal head, and a contrastive loss with several positives.
 pub struct ActionClip {
     config: ActionClipConfig,
     clip: ClipModel,
@@ -70,11 +70,11 @@ impl std::fmt::Debug for ActionClip {
 }
 
 impl ActionClip {
-    /// A model on `clip`, loaded for fine-tuning where the backbone shall learn; of a frozen
-    /// one only the head learns.
+    /// A model on `clip`, loaded for fine-tuning if the backbone is to be trained; on a frozen one
+    /// only the head is trained.
     ///
     /// # Errors
-    /// [`Error::Config`] for a head that cannot stand on the other visual prompt, or a size
+    /// [`Error::Config`] for a head that cannot be combined with the other visual prompt, or a size
     /// out of range.
     pub fn new(
         config: &ActionClipConfig,
@@ -112,7 +112,7 @@ impl ActionClip {
         })
     }
 
-    /// Its switches.
+    /// Its configuration.
     pub fn config(&self) -> &ActionClipConfig {
         &self.config
     }
@@ -120,8 +120,8 @@ impl ActionClip {
     /// Video features `[B, D]`, not normalised.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the clips are no batch of T frames, or features are handed to a
-    /// model that acts inside the network.
+    /// [`Error::Shape`] if the clips are not a batch of T frames, or are features while the
+    /// model acts inside the network.
     pub fn video(&self, clips: &Clips, train: bool) -> Result<Tensor> {
         let frames = self.frames(clips)?;
         self.head.forward(&frames.to_kind(Kind::Float), train)
@@ -152,7 +152,7 @@ impl ActionClip {
         features.view([pixels.size()[0], -1, self.clip.config().joint_width])
     }
 
-    /// What acts before each block of the image tower.
+    /// The operation before each block of the image tower.
     fn hook(&self) -> Box<dyn BlockHook> {
         match self.config.visual_prompt {
             VisualPrompt::InNetwork => Box::new(TemporalShift {
@@ -162,7 +162,7 @@ impl ActionClip {
         }
     }
 
-    /// Frames `[B, T, 3, S, S]` to what the first block is given: `[B T, 1 + P, width]`, or
+    /// Frames `[B, T, 3, S, S]` to the input of the first block: `[B T, 1 + P, width]`, or
     /// `[B, 1 + T P, width]` with joint attention.
     fn tokens(&self, pixels: &Tensor) -> Result<Tensor> {
         let (vision, t) = (&self.clip.vision, self.config.frames);
@@ -205,8 +205,8 @@ impl VideoTextModel for ActionClip {
         &mut self.trained
     }
 
-    /// What is new learns ten times as fast as the backbone. Norms, biases, positions and the
-    /// temperature do not decay.
+    /// New parameters have ten times the backbone's learning rate. Norms, biases, positions and
+    /// the temperature have no weight decay.
     fn group(&self, name: &str) -> ParameterGroup {
         let new = !name.starts_with(BACKBONE);
         let still = STILL.iter().any(|word| name.contains(word));
@@ -217,9 +217,9 @@ impl VideoTextModel for ActionClip {
     }
 }
 
-/// Makes the fine-tuned backbone's leaves part of what is trained, but for those that are held.
+/// Adds the fine-tuned backbone's leaves to the trained parameters, except the frozen ones.
 fn adopt(trained: &nn::VarStore, clip: &ClipModel) {
-    // A panic elsewhere while the lock was held leaves the map as good as it was.
+    // A panic elsewhere while the lock was held leaves the map valid.
     let variables = trained.variables_.lock();
     let mut variables = variables.unwrap_or_else(PoisonError::into_inner);
     for (name, leaf) in clip.parameters() {
@@ -233,7 +233,7 @@ fn adopt(trained: &nn::VarStore, clip: &ClipModel) {
 struct Bound<'m> {
     model: &'m ActionClip,
     labels: Vec<String>,
-    /// Features of every label in each template, `[K, D]`, for scoring; a step makes them stale.
+    /// Features of every label in each template, `[K, D]`, for scoring; outdated after a step.
     texts: RefCell<Vec<Tensor>>,
 }
 
@@ -269,8 +269,8 @@ impl Classifier for Bound<'_> {
         })
     }
 
-    /// The symmetric contrast of the batch's videos with one sentence each, its template drawn
-    /// from libtorch's generator.
+    /// The symmetric contrastive loss of the batch's videos with one sentence each, its template
+    /// drawn from libtorch's generator.
     fn loss<'a>(&'a self, clips: &Clips, targets: &Targets) -> Result<TrainingLoss<'a>> {
         self.texts.borrow_mut().clear();
         let classes = one_class_each(targets, clips.count())?;
@@ -290,9 +290,9 @@ impl Classifier for Bound<'_> {
         }))
     }
 
-    /// The contrast stays one of the whole batch (Gao et al., 2021, "GradCache"): every piece
+    /// The contrast spans the whole batch (Gao et al., 2021, "GradCache"): every piece
     /// is embedded, the loss is taken over all embeddings, and each piece is embedded again to
-    /// take its embeddings' gradients further down. A head with dropout drops the same in both
+    /// propagate its embeddings' gradients. A head with dropout drops the same units in both
     /// passes, but other units than it would in one piece.
     fn learn(&self, pieces: &[Piece]) -> Result<Learned> {
         let model = self.model;
@@ -354,7 +354,7 @@ impl Classifier for Bound<'_> {
     }
 }
 
-/// A batch's loss with what it came from.
+/// A batch's loss with its inputs.
 struct Contrast {
     value: Tensor,
     scores: Scores,
@@ -398,7 +398,7 @@ impl ActionClip {
 fn one_class_each(targets: &Targets, count: i64) -> Result<Tensor> {
     let classes = targets.as_classes().ok_or_else(|| Error::Config {
         field: "targets",
-        expected: "one class a clip".into(),
+        expected: "one class per clip".into(),
         got: "a weight for each class".into(),
     })?;
     if classes.size() != [count] {
@@ -411,7 +411,7 @@ fn one_class_each(targets: &Targets, count: i64) -> Result<Tensor> {
     Ok(classes.shallow_clone())
 }
 
-/// What the scores were made from; there are no motion cues.
+/// The intermediate results; there are no motion cues.
 fn evidence(video: &Tensor, text: &Tensor) -> Evidence {
     Evidence {
         video: video.shallow_clone(),
@@ -422,7 +422,7 @@ fn evidence(video: &Tensor, text: &Tensor) -> Evidence {
 }
 
 impl Bound<'_> {
-    /// Every label in each template: `[K, D]` a template.
+    /// Every label in each template: `[K, D]` per template.
     fn encode_labels(&self) -> Result<Vec<Tensor>> {
         let model = self.model;
         model
@@ -434,7 +434,7 @@ impl Bound<'_> {
             .collect()
     }
 
-    /// One sentence a clip, each in a template of its own: `[B, context]`.
+    /// One sentence per clip, each with a template drawn for it: `[B, context]`.
     fn sentences(&self, classes: &Tensor) -> Result<Tensor> {
         let model = self.model;
         let context = model.clip.config().text.context;

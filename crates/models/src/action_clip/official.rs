@@ -11,34 +11,34 @@ use tch::{Device, Kind, Tensor};
 use super::{BACKBONE, Head, VisualPrompt};
 use crate::Result;
 
-/// What data-parallel training puts before every name.
+/// The prefix that data-parallel training adds to every name.
 const PARALLEL: &str = "module.";
-/// The head's table of positions; every head but the mean has one, and only
+/// The head's position table; every head except the mean has one, and only
 /// [`Head::Transformer`] reads it.
 const POSITIONS: &str = "frame_position_embeddings.weight";
-/// The embedding of time of a model with joint attention, among those of the image tower.
+/// The temporal embedding of a model with joint attention, in the image tower.
 const TIME: &str = "visual.time_embedding";
-/// Before the names of a block that stands behind a temporal shift.
+/// The prefix of a block after a temporal shift.
 const SHIFTED: &str = ".net.";
 
-/// What an official checkpoint holds.
+/// The content of an official checkpoint.
 #[derive(Debug)]
 pub struct Official {
-    /// Parameters in fp32 by the names of [`ActionClip`](super::ActionClip)'s.
+    /// Parameters in fp32, named as in [`ActionClip`](super::ActionClip).
     pub parameters: BTreeMap<String, Tensor>,
-    /// The temporal head they are of.
+    /// The temporal head.
     pub head: Head,
-    /// How the image tower they are of sees time.
+    /// Temporal modelling in the image tower.
     pub visual_prompt: VisualPrompt,
 }
 
 impl Official {
     /// Reads the file at `path`, a checkpoint on a CLIP of the shape `clip`. Nothing in it is
-    /// run; epoch and optimizer state are passed over.
+    /// executed; epoch and optimizer state are skipped.
     ///
     /// # Errors
-    /// [`crate::Error::Backbone`] where the file is no such checkpoint, is damaged, or its CLIP
-    /// is of another shape; missing and unknown names are listed.
+    /// [`crate::Error::Backbone`] if the file is not such a checkpoint, is damaged, or its CLIP
+    /// has another shape; missing and unknown names are listed.
     pub fn read(path: &Path, clip: &Config) -> Result<Self> {
         let file = TorchFile::open(path)?;
         let part = |key: &str| {
@@ -48,7 +48,7 @@ impl Official {
                 .ok_or_else(|| clip_backbone::Error::Malformed {
                     path: path.into(),
                     item: key.into(),
-                    reason: "is not there, as it is in ActionCLIP's official checkpoints".into(),
+                    reason: "is missing; ActionCLIP's official checkpoints have it".into(),
                 })?;
             Ok::<_, clip_backbone::Error>(without_prefix(file.tensors(found)?))
         };
@@ -101,7 +101,7 @@ fn without_prefix(tensors: BTreeMap<String, StoredTensor>) -> BTreeMap<String, S
         .collect()
 }
 
-/// The head whose names these are.
+/// The head with these parameter names.
 fn head_of(fusion: &BTreeMap<String, StoredTensor>) -> Head {
     let has = |prefix: &str| fusion.keys().any(|name| name.starts_with(prefix));
     if has("shift.") {

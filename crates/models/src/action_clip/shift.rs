@@ -4,11 +4,11 @@ use clip_backbone::BlockHook;
 use tch::Tensor;
 
 /// Before every image block the first eighth of each patch token's channels comes from the
-/// next frame and the second eighth from the frame before; zeros come in at the borders. The
-/// class token stays.
+/// next frame and the second eighth from the previous one, zero-padded at the borders. The
+/// class token is unchanged.
 #[derive(Debug, Clone, Copy)]
 pub struct TemporalShift {
-    /// T, frames a clip.
+    /// T, frames per clip.
     pub frames: i64,
 }
 

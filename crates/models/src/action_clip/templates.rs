@@ -1,4 +1,4 @@
-//! The sentences ActionCLIP puts a class name into.
+//! The prompt templates of ActionCLIP.
 
 /// The published sixteen, in their order.
 pub const TEMPLATES: [&str; 16] = [

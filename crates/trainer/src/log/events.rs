@@ -1,8 +1,8 @@
 //! TensorBoard event files: scalars only.
 //!
 //! The format is a sequence of records (length, masked CRC-32C of the length, protocol buffer,
-//! masked CRC-32C of it). The published writers bring an image library and a protocol buffer
-//! runtime of another age, so the two messages needed are encoded here.
+//! masked CRC-32C of it). The published writers depend on an image library and an outdated protocol
+//! buffer runtime, so the two messages needed are encoded here.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// `SessionLog.START`.
 const SESSION_STARTED: u64 = 1;
 
-/// An event file that grows by scalars.
+/// An event file to which scalars are appended.
 #[derive(Debug)]
 pub struct Events {
     path: PathBuf,
@@ -23,7 +23,7 @@ pub struct Events {
 
 impl Events {
     /// A new event file in `folder`, named after the time as TensorBoard expects, of a run that
-    /// goes on after step `done`: what earlier files say of later steps is taken back.
+    /// continues after step `done`: values of later steps in earlier files are invalidated.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -73,7 +73,7 @@ impl Events {
         self.record(&event.0)
     }
 
-    /// Hands what is buffered to the system.
+    /// Flushes buffered data to the system.
     ///
     /// # Errors
     /// [`Error::File`].

@@ -1,4 +1,4 @@
-//! The clips of a run: kept features, or videos.
+//! The clips of a run: stored features, or videos.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use crate::config::Source;
 use crate::trial::{Trial, split_of};
 use crate::{Error, Result};
 
-/// Training clips of a split above which only the drawn ones are extracted.
+/// Size of a training split above which only the drawn clips are extracted.
 const LARGE: usize = 20_000;
 
 /// The clips of a run.
 pub(super) enum Prepared {
-    /// Kept features.
+    /// Stored features.
     Kept {
-        /// One set for each recipe of training views; the first is the centre view.
+        /// One set per recipe of training views; the first is the centre view.
         train: Vec<FeatureSet>,
         test: Box<FeatureSet>,
     },
@@ -25,7 +25,7 @@ pub(super) enum Prepared {
 }
 
 impl Prepared {
-    /// Computes the features that the trials need, where training and tests take features.
+    /// Computes the features that the trials need, if training and tests use features.
     pub(super) fn new(session: &Session, trials: &[Trial]) -> Result<Ended<Self>> {
         if session.config.data.source == Source::Video {
             return Ok(Ended::Done(Self::Live));
@@ -57,7 +57,7 @@ impl Prepared {
         Ok(FeatureSet::gather(&rows.unwrap_or_else(Vec::new))?)
     }
 
-    /// Drops the clips that could not be decoded. They are named in the results.
+    /// Drops the clips that could not be decoded. They are listed in the results.
     pub(super) fn leave_out_undecodable(&self, trial: &mut Trial) {
         let Self::Kept {
             train,
@@ -86,8 +86,8 @@ impl Prepared {
     }
 }
 
-/// The clips whose features the trials need. All clips of the split are taken, so that
-/// other draws find theirs too; of a very large split only those that were drawn.
+/// The clips whose features the trials need. All clips of the split are included, so that
+/// other draws find theirs too; of a very large split only the drawn ones.
 ///
 /// # Errors
 /// There is no such split.

@@ -1,4 +1,4 @@
-//! The description of a training that its checkpoints hold.
+//! The record of a training in its checkpoints.
 
 use models::ModelConfig;
 use recogniser::Card;
@@ -10,27 +10,27 @@ use crate::config::Config;
 use crate::trial::Trial;
 use crate::{Error, Result};
 
-/// A run as its checkpoints describe it.
+/// The description of a run in its checkpoints.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
-    /// The part that recognises.
+    /// The part needed for recognition.
     pub card: Card,
     /// The resolved configuration.
     pub config: Config,
-    /// The classes as their data set spells them, in the labels' order.
+    /// The class names of the data set, in the labels' order.
     pub classes: Vec<String>,
     /// Seed of the draw and of the training.
     pub seed: u64,
     /// SHA-256 over ids and classes of the training clips.
     pub data: String,
-    /// SHA-256 over all of the above that decides the result.
+    /// SHA-256 over all of the above that affects the result.
     pub fingerprint: String,
     /// The commit that trained it.
     pub revision: String,
 }
 
 impl Record {
-    /// Whether both describe the same training; the commit and where the backbone lay may
+    /// Whether both describe the same training; the commit and the path of the backbone may
     /// differ.
     pub fn is_same_training(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint
@@ -39,7 +39,7 @@ impl Record {
     /// The record of a training of `trial` in `session`.
     ///
     /// # Errors
-    /// [`Error::Syntax`] where a value has no JSON form.
+    /// [`Error::Syntax`] if a value has no JSON form.
     pub(super) fn of(
         session: &Session,
         trial: &Trial,
@@ -63,7 +63,7 @@ impl Record {
         let names = dataset.manifest.classes();
         let name = |class: &usize| names.get(*class).map(|name| name.raw().to_owned());
         let data = disk::hex(hash.finalize());
-        // Written as text, so that reading a checkpoint back can round nothing.
+        // Written as text, so that reading a checkpoint back does not round numbers.
         let decides = (
             Config::clone(config),
             model,

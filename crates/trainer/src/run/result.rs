@@ -16,16 +16,16 @@ use crate::metrics::{Accuracy, mean_average_precision};
 use crate::trial::{Test, Trial, numbers};
 use data::Dataset;
 
-/// What one test of one trial gave.
+/// The result of one test of one trial.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
     /// `test`, `base` or `novel`.
     pub test: String,
-    /// The classes chosen from, as words.
+    /// The candidate classes, as words.
     pub labels: Vec<String>,
-    /// Accuracy over all clips; of those with several classes, on the first.
+    /// Accuracy over all clips; for clips with several classes, on the first.
     pub accuracy: Accuracy,
-    /// Mean average precision, 0 to 1, where clips show several classes.
+    /// Mean average precision, 0 to 1, if clips show several classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_average_precision: Option<f64>,
     /// Every clip with its best classes.
@@ -43,7 +43,7 @@ pub struct TrialResult {
     pub seed: u64,
     /// Training clips.
     pub train_clips: usize,
-    /// Hash of the checkpoint tested; none where nothing was trained.
+    /// Hash of the checkpoint tested; none if nothing was trained.
     pub checkpoint: Option<String>,
     /// SHA-256 of the backbone's weights.
     pub backbone: String,
@@ -54,31 +54,31 @@ pub struct TrialResult {
     /// Clips that could not be decoded and were left out, with the reason.
     #[serde(default)]
     pub skipped: Vec<(String, String)>,
-    /// What the training cost, where there was one and it ran in one go.
+    /// The cost of the training, if there was one and it ran uninterrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<TrainingCost>,
-    /// What the warm start chose, where there was one.
+    /// The choice of the warm start, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_start: Option<WarmStart>,
     /// Its tests.
     pub tests: Vec<Outcome>,
 }
 
-/// What a training cost.
+/// The cost of a training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainingCost {
     /// Number of trainable parameters.
     pub trainable_parameters: u64,
     /// Steps.
     pub steps: u64,
-    /// Mean seconds a step, decoding and checkpoints among them.
+    /// Mean seconds per step, including decoding and checkpoints.
     pub seconds_per_step: f64,
-    /// The most memory the process held during training, in bytes, where the system tells.
+    /// The peak memory of the process during training, in bytes, if the system reports it.
     pub peak_memory_bytes: Option<u64>,
 }
 
 impl TrialResult {
-    /// Names the clips that a training from videos had to leave out of its batches.
+    /// Lists the clips that a training from videos had to leave out of its batches.
     pub(super) fn leave_out_untrained(&mut self, steps: &[StepRecord]) {
         let ids = steps.iter().flat_map(|step| &step.skipped);
         for id in ids.collect::<BTreeSet<_>>() {
@@ -92,7 +92,7 @@ impl TrialResult {
     /// The result of scored tests, their raw scores written below `folder`.
     ///
     /// # Errors
-    /// The disk refuses, or a probability is not a number.
+    /// A file cannot be written, or a probability is not finite.
     pub(super) fn of(
         session: &Session,
         trial: &Trial,

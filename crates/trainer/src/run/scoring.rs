@@ -57,7 +57,7 @@ fn score(
     }))
 }
 
-/// The true class of each clip, as a number of the test.
+/// The true class of each clip, as an index into the test's classes.
 fn truth(session: &Session, test: &Test) -> Vec<usize> {
     let number = |clip: &usize| {
         let class = session.dataset.class(*clip);

@@ -21,38 +21,38 @@ use crate::trial::split_name;
 use crate::{Error, Result};
 use data::Dataset;
 
-/// The inputs of a run, loaded: configuration, backbone, videos, and parameters to start from.
+/// The inputs of a run, loaded: configuration, backbone, videos, and initial parameters.
 pub struct Session {
     pub(super) config: Checked,
     /// The frozen CLIP.
     pub backbone: Rc<Backbone>,
     /// The videos.
     pub dataset: Rc<Dataset>,
-    /// Asked between steps and clips.
+    /// Checked between steps and clips.
     pub interrupt: Interrupt,
-    /// No progress on stderr.
+    /// Hides the progress on stderr.
     pub quiet: bool,
-    /// The parameters that training starts from.
+    /// The initial parameters of the training.
     pub(super) start: Option<Start>,
 }
 
 impl Session {
-    /// Lets training go on from a checkpoint's parameters, with whatever classes this session
-    /// has: no parameter belongs to a class.
+    /// Continues training from a checkpoint's parameters, with the classes of this session,
+    /// whatever they are: no parameter belongs to a class.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where it stands on another backbone or holds no parameters.
+    /// [`Error::Checkpoint`] if its backbone is another or it holds no parameters.
     pub fn start_from(&mut self, loaded: &Loaded<Record>) -> Result<()> {
         self.start = Some(Start::of_run(loaded, &self.backbone.identity)?);
         Ok(())
     }
 
-    /// Loads backbone and data set, and sets libtorch's threads. What the configuration says is
+    /// Loads backbone and data set, and sets libtorch's threads. The configuration is
     /// checked against the backbone's shape before a weight is read.
     ///
     /// # Errors
-    /// [`Error::Value`] where the configuration names no backbone, one that its model cannot
-    /// stand on or a start that is not there, and whatever loading meets.
+    /// [`Error::Value`] if the configuration names no backbone, one that does not fit its
+    /// model or a start that does not exist, and any error of loading.
     pub fn open(config: Checked, interrupt: Interrupt, quiet: bool) -> Result<Self> {
         let weights = config.backbone.weights.as_deref().ok_or(Error::Value {
             key: "backbone.weights".into(),
@@ -75,11 +75,11 @@ impl Session {
         )
     }
 
-    /// A session of another configuration, which shares the backbone and the videos where it
+    /// A session with another configuration, which shares the backbone and the videos if it
     /// names the same.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Same as [`open`](Self::open).
     pub fn with(&self, config: Checked) -> Result<Self> {
         let same = config.backbone == self.config.backbone
             && config.device == self.config.device
@@ -135,7 +135,7 @@ impl Session {
         }
     }
 
-    /// The recipes of training views: the centre, and the random ones where asked for.
+    /// The recipes of training views: the centre, and the random ones if configured.
     pub fn train_recipes(&self) -> Vec<Recipe> {
         let mut recipes = vec![self.recipe_of(Views::SINGLE)];
         let copies = self.config.data.train_views - 1;
@@ -158,11 +158,11 @@ impl Session {
         }
     }
 
-    /// Computes the features that are not kept yet of the clips at `positions` under `recipe`, or
+    /// Computes the missing features of the clips at `positions` under `recipe`, or
     /// one process's share of them.
     ///
     /// # Errors
-    /// As [`Extractor::extract`].
+    /// Same as [`Extractor::extract`].
     pub fn extract(
         &self,
         positions: &[usize],
@@ -196,7 +196,7 @@ impl Session {
         }
     }
 
-    /// Kept features, computed first where they are not there.
+    /// Stored features, computed first if missing.
     pub(super) fn features(&self, clips: &[usize], recipe: &Recipe) -> Result<Ended<FeatureSet>> {
         match self.extract(clips, recipe, ShareOfWork::ALL)? {
             Ended::Done(_) => {
@@ -207,8 +207,8 @@ impl Session {
         }
     }
 
-    /// The model of a trial as its training begins: with its first values, or those that the
-    /// configuration starts from.
+    /// The model of a trial at the start of its training: with its initial values, or those that
+    /// the configuration starts from.
     pub(super) fn first_model(
         &self,
         config: &ModelConfig,
@@ -221,8 +221,8 @@ impl Session {
         Ok(model)
     }
 
-    /// The model of a trial with its first values, which depend on the seed and on the kind of
-    /// device alone.
+    /// The model of a trial with its initial values, which depend only on the seed and the kind of
+    /// device.
     pub fn model(&self, config: &ModelConfig, seed: u64) -> Result<Box<dyn VideoTextModel>> {
         let draws = StepStream::new(seed, Purpose::Initialise, 0, 0).next_u64();
         tch::manual_seed((draws >> 1) as i64);
@@ -236,7 +236,7 @@ impl Session {
         classes.iter().filter_map(label).collect()
     }
 
-    /// Every number is printed with this: protocol, split, shots, views, name style.
+    /// Printed with every number: protocol, split, shots, views, name style.
     pub fn protocol(&self) -> String {
         let p = &self.config.protocol;
         let kind = serde_json::to_value(p.name).unwrap_or_default();
@@ -266,7 +266,7 @@ impl Session {
     }
 }
 
-/// What the configuration starts from, after a check of its model on a backbone of the shape
+/// The initial parameters of the configuration, after a check of its model on a backbone of the
 /// `clip`.
 fn start_of(config: &Checked, clip: &clip_backbone::Config) -> Result<Option<Start>> {
     config.model_on(clip)?;

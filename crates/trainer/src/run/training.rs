@@ -18,7 +18,7 @@ use crate::runtime::{peak_memory, watch_memory};
 use crate::source::{BatchSource, KeptClips};
 use crate::trial::{Trial, shown_classes, training_classes};
 
-/// Training clips up to which a warm start is solved: beyond, steps are many and it decides little.
+/// Most training clips for a warm start: beyond, steps are many and it has little effect.
 const FEW: usize = 2048;
 
 /// The training of one trial of a session.
@@ -37,11 +37,11 @@ pub(super) struct Trained {
 }
 
 impl<'a> Training<'a> {
-    /// Trains a model of `config` from its first parameters, or from its newest checkpoint in
+    /// Trains a model of `config` from its initial parameters, or from its newest checkpoint in
     /// `folder`.
     ///
     /// # Errors
-    /// Whatever the clips, the model or the disk meet.
+    /// Any error of the clips, the model or the disk.
     pub(super) fn train(&self, config: &ModelConfig, folder: &Path) -> Result<Ended<Trained>> {
         let Self {
             session,
@@ -111,8 +111,8 @@ impl<'a> Training<'a> {
         }))
     }
 
-    /// Lets `model` start from what can be solved over the training clips, where the
-    /// configuration asks for it and the clips are few: kept features of one class each.
+    /// Initialises `model` with what can be solved over the training clips, if the
+    /// configuration enables it and the clips are few: stored features of one class each.
     ///
     /// A resumed training overwrites it with its checkpoint.
     fn warm_start(
@@ -131,7 +131,7 @@ impl<'a> Training<'a> {
         if !asked || !kept || session.dataset.is_multi_label() || trial.train.len() > FEW {
             return Ok(None);
         }
-        // A clip that is repeated for balance would be held out from itself.
+        // A clip repeated for balance would not be held out from itself.
         let known: BTreeMap<usize, i64> = trial
             .train
             .iter()

@@ -1,4 +1,4 @@
-//! Draws that others have published, as the field's fixed lists of ViFi-CLIP (CVPR 2023):
+//! Published draws, such as the fixed lists of ViFi-CLIP (CVPR 2023):
 //! `protocol.draws` names one list, or a folder of lists under their published names.
 
 use std::path::Path;
@@ -37,7 +37,7 @@ pub(super) fn few_shot(
 }
 
 /// The trial of `fs_base_s<seed>_train.txt` in `place`, tested on `base_val.txt` and
-/// `novel_val.txt`, which also say which classes are base and novel.
+/// `novel_val.txt`, which also define the base and novel classes.
 pub(super) fn base_to_novel(
     place: &Path,
     protocol: &Protocol,
@@ -82,8 +82,8 @@ pub(super) fn base_to_novel(
     })
 }
 
-/// The clips of a list, without those of the skip list. That some are not there is an error,
-/// or, where the data set may be a part, said.
+/// The clips of a list, without those of the skip list. Missing clips are an error,
+/// or, if the data set may be partial, a warning.
 fn read(list: &Path, dataset: &Dataset) -> Result<Vec<usize>> {
     let missing = match dataset.allow_missing {
         true => Missing::Allow,
@@ -93,15 +93,12 @@ fn read(list: &Path, dataset: &Dataset) -> Result<Vec<usize>> {
     let (mut clips, absent) = (found.positions, found.missing.len());
     if absent > 0 {
         let listed = clips.len() + absent;
-        tracing::warn!(
-            "{}: {absent} of {listed} clips are not there",
-            list.display()
-        );
+        tracing::warn!("{}: {absent} of {listed} clips are missing", list.display());
     }
     if clips.is_empty() {
         return Err(Error::mismatch(
             format!("clips of {}", list.display()),
-            "at least 1 that is there",
+            "at least 1 that exists",
             0,
         ));
     }
@@ -116,8 +113,8 @@ fn classes_of(clips: &[usize], dataset: &Dataset) -> Vec<usize> {
     classes
 }
 
-/// Refuses a list that trains on what is tested, on other classes, or on another number of
-/// clips a class than the result would be printed with. A partial copy may have fewer.
+/// Refuses a list that trains on test clips, on other classes, or on another number of
+/// clips per class than reported with the result. A partial copy may have fewer.
 fn check(drawn: &Split, classes: &[usize], protocol: &Protocol, dataset: &Dataset) -> Result<()> {
     drawn.check(&dataset.manifest)?;
     drawn.check_groups(&dataset.manifest)?;

@@ -12,12 +12,12 @@ use tch::{Kind, Tensor};
 
 use crate::{Error, Result};
 
-/// Heads of an attention.
+/// Attention heads.
 const HEADS: i64 = 8;
 /// Standard deviation of initial weights and positions.
 const STD: f64 = 0.02;
 
-/// Which temporal head.
+/// The temporal head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Head {
@@ -34,7 +34,7 @@ pub enum Head {
 }
 
 impl Head {
-    /// All of them.
+    /// All heads.
     pub const ALL: [Self; 5] = [
         Self::Mean,
         Self::Conv1d,
@@ -59,7 +59,7 @@ impl std::fmt::Display for Head {
 /// The computation of a head.
 trait Temporal: std::fmt::Debug + Send {
     /// Frame features `[B, T, D]` of the sizes it was made for to video features `[B, D]`; `train`
-    /// turns dropout on.
+    /// enables dropout.
     fn forward(&self, frames: &Tensor, train: bool) -> Result<Tensor>;
 }
 
@@ -75,8 +75,8 @@ impl TemporalHead {
     /// A head over `frames` (T) features of `width` (D).
     ///
     /// # Errors
-    /// [`Error::Config`] where a size is out of range; [`Error::Layers`] where the width cannot be
-    /// split into heads.
+    /// [`Error::Config`] if a size is out of range; [`Error::Layers`] if the width is not divisible
+    /// by the number of heads.
     pub fn new(path: &Path<'_>, head: Head, frames: i64, width: i64) -> Result<Self> {
         check("frames", frames, 1 << 16)?;
         check("width", width, 1 << 20)?;
@@ -95,10 +95,10 @@ impl TemporalHead {
         })
     }
 
-    /// Frame features `[B, T, D]` to video features `[B, D]`; `train` turns dropout on.
+    /// Frame features `[B, T, D]` to video features `[B, D]`; `train` enables dropout.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `frames` is not `[B, T, D]` with B >= 1.
+    /// [`Error::Shape`] if `frames` is not `[B, T, D]` with B >= 1.
     pub fn forward(&self, frames: &Tensor, train: bool) -> Result<Tensor> {
         let size = frames.size();
         if size.len() != 3 || size[0] < 1 || size[1..] != [self.frames, self.width] {
