@@ -87,12 +87,15 @@ fn testing(views: &str) -> Recipe {
     }
 }
 
+/// A clip's position and views.
+type Good = (usize, Vec<ClipPixels>);
+
 /// The good clips, and the reasons of the others.
 fn all(
     mut stream: ClipStream,
     positions: &[usize],
     recipe: &Recipe,
-) -> (Vec<(usize, Vec<ClipPixels>)>, Vec<(usize, String)>) {
+) -> (Vec<Good>, Vec<(usize, String)>) {
     stream.push(positions, recipe).unwrap();
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for Sample { position, views } in stream {
