@@ -1,18 +1,18 @@
-//! The few operations by which files reach the disk, so that tests can make each one fail.
+//! The file operations behind a trait, so that tests can make each one fail.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-/// Writing that survives a crash at any point, when used in order.
+/// File operations that, used in order, survive a crash at any point.
 pub trait Disk {
-    /// Makes a folder that must not exist yet.
+    /// Creates a folder that must not exist yet.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Writes a new file and syncs it.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Syncs a folder's entries.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// Gives a file or folder its final name.
+    /// Renames a file or folder to its final name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a folder and all in it.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;

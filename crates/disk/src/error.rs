@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A file or folder that the system refused.
+/// A file system operation that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{op} {}: {reason}", path.display())]
 pub struct Error {
@@ -11,12 +11,12 @@ pub struct Error {
     pub op: &'static str,
     /// The file or folder.
     pub path: PathBuf,
-    /// The system's answer.
+    /// The system's error.
     pub reason: io::Error,
 }
 
 impl Error {
-    /// Names the operation and the path of a system error.
+    /// Adds the operation and the path to a system error.
     pub fn of(op: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |reason| Self { op, path, reason }

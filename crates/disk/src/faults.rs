@@ -1,4 +1,4 @@
-//! A disk that fails at its n-th operation and remembers the order of all.
+//! A disk that fails at its n-th operation and records all operations in order.
 
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::{Disk, RealDisk};
 
-/// The real file system, but for the operation that fails as on a full disk.
+/// The real file system, except for one operation that fails as on a full disk.
 #[derive(Debug)]
 pub struct FaultyDisk {
     fail_at: usize,
@@ -18,7 +18,7 @@ pub struct FaultyDisk {
 }
 
 impl FaultyDisk {
-    /// Fails at operation `fail_at`, counted from 0; `sticky`: at all after it, too.
+    /// Fails at operation `fail_at`, counted from 0; if `sticky`, at all later ones too.
     pub fn new(fail_at: usize, sticky: bool) -> Self {
         Self {
             fail_at,
@@ -28,7 +28,7 @@ impl FaultyDisk {
         }
     }
 
-    /// Operations so far.
+    /// Number of operations so far.
     pub fn operations(&self) -> usize {
         self.count.get()
     }

@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// Two lower-case hexadecimal digits a byte.
+/// Two lower-case hexadecimal digits per byte.
 pub fn hex(bytes: impl AsRef<[u8]>) -> String {
     let bytes = bytes.as_ref().iter();
     bytes.map(|byte| format!("{byte:02x}")).collect()

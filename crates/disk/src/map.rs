@@ -9,7 +9,7 @@ use memmap2::{Advice, Mmap};
 
 use crate::Error;
 
-/// A file's bytes, read by the system where they are looked at.
+/// A file's bytes, mapped and read by the system on access.
 #[derive(Debug)]
 pub struct Mapped(Mmap);
 
@@ -17,25 +17,25 @@ impl Mapped {
     /// Maps the regular file at `path`.
     ///
     /// # Errors
-    /// It is something else, or cannot be opened or mapped.
+    /// It is not a regular file, or cannot be opened or mapped.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        // Asked before opening: opening a pipe would wait for its writer.
+        // Checked before opening: opening a pipe would wait for its writer.
         let metadata = std::fs::metadata(path).map_err(Error::of("cannot look at", path))?;
         if !metadata.is_file() {
             let kind = std::io::Error::new(ErrorKind::InvalidInput, "not a regular file");
             return Err(Error::of("cannot map", path)(kind));
         }
         let file = File::open(path).map_err(Error::of("cannot open", path))?;
-        // SAFETY: the map is read only. A file that another process cuts short meanwhile ends this
+        // SAFETY: the map is read only. A file that another process truncates meanwhile ends this
         // one with SIGBUS; files here are replaced by renaming, never changed in place.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(Error::of("cannot map", path))?;
         Ok(Self(map))
     }
 
-    /// Says that all bytes will be needed, so that the system reads ahead.
+    /// Advises the system that all bytes will be needed, so that it reads ahead.
     pub fn prefetch(&self) {
-        // Advice that is not taken costs time alone.
+        // Advice that is ignored only costs time.
         let _ = self.0.advise(Advice::WillNeed);
     }
 }

@@ -1,6 +1,6 @@
-//! The cache on disk, in the layout that every Hugging Face library reads:
+//! The cache on disk, in the layout of the Hugging Face libraries:
 //! `models--org--name/{blobs/<hash>, refs/<revision>, snapshots/<commit>/<file> -> blob}`.
-//! A blob is named by its content's hash, and gets its name only after that was verified.
+//! A blob is named by its content's hash, and gets its name only after the hash is verified.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::hash::{git_blob, is_hex, sha256_of};
 use crate::progress::{Event, Observer};
 use crate::{Error, Hub, Id, Result, Selection};
 
-/// A model that lies whole in the cache.
+/// A model that is complete in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cached {
     /// Its repository: `org/name`.
@@ -19,7 +19,7 @@ pub struct Cached {
 }
 
 impl Hub {
-    /// The models of the kind `wanted` that lie whole in the cache, by name. Their content is
+    /// The models of the kind `wanted` that are complete in the cache, by name. Their content is
     /// not verified.
     pub fn list(&self, wanted: &Selection) -> Vec<Cached> {
         let size = |snapshot: PathBuf| -> Option<u64> {
@@ -42,7 +42,7 @@ impl Hub {
     }
 }
 
-/// The paths in a folder; none where it cannot be read.
+/// The paths in a folder; none if it cannot be read.
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path())
@@ -71,14 +71,14 @@ impl Place {
         self.folder.join("blobs").join(hash)
     }
 
-    /// The commit that a revision points at. A revision may be a commit itself.
+    /// The commit that a revision points to. A revision may be a commit itself.
     pub(crate) fn commit(&self, revision: &str) -> Option<String> {
         let commit = fs::read_to_string(self.folder.join("refs").join(revision));
         let commit = commit.unwrap_or_else(|_| revision.into());
         Some(commit.trim().to_owned()).filter(|commit| is_hex(commit, 40))
     }
 
-    /// Points `revision` at `commit`.
+    /// Points `revision` to `commit`.
     pub(crate) fn set_commit(&self, revision: &str, commit: &str) -> Result<()> {
         if revision == commit {
             return Ok(());
@@ -101,7 +101,7 @@ impl Place {
         Ok(file)
     }
 
-    /// Makes `name` in the snapshot of `commit` lead to the blob `hash`.
+    /// Links `name` in the snapshot of `commit` to the blob `hash`.
     pub(crate) fn link(&self, commit: &str, name: &str, hash: &str) -> Result<PathBuf> {
         let snapshot = self.snapshot(commit);
         make_folder(&snapshot)?;
@@ -117,7 +117,7 @@ impl Place {
         let made = std::os::unix::fs::symlink(&target, &file);
         #[cfg(not(unix))]
         let made: std::io::Result<()> = Err(std::io::ErrorKind::Unsupported.into());
-        // Not every file system has links; a copy serves as well.
+        // Not every file system has links; a copy works as well.
         made.or_else(|_| fs::copy(self.blob(hash), &file).map(drop))
             .map_err(Error::io("link", &file))?;
         Ok(file)
@@ -125,7 +125,7 @@ impl Place {
 }
 
 /// Compares a cached file with the hash in its blob's name. A plain copy has no such name, and
-/// is taken as it is.
+/// is accepted as it is.
 pub(crate) fn verify(file: &Path) -> Result<()> {
     let blob = fs::canonicalize(file).map_err(Error::io("resolve", file))?;
     let name = blob.file_name().unwrap_or_default().to_string_lossy();
@@ -158,12 +158,12 @@ pub(crate) fn sync_folder(folder: &Path) {
     }
 }
 
-/// Locks `file` at `path` until it is dropped, and says so where it has to wait.
+/// Locks `file` at `path` until it is dropped, and reports it if it has to wait.
 pub(crate) fn lock_file(file: &File, path: &Path, observe: &mut Observer) -> Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(fs::TryLockError::WouldBlock) => {
-            let text = format!("waiting for another process that holds {}", path.display());
+            let text = format!("waiting for another process that locks {}", path.display());
             observe(Event::Note(&text));
             file.lock().map_err(Error::io("lock", path))
         }

@@ -1,4 +1,4 @@
-//! Requests that are repeated where that may help, through the user's proxy and certificates.
+//! HTTP requests with retries, through the user's proxy and certificates.
 
 use std::fmt;
 use std::fs;
@@ -13,17 +13,17 @@ use ureq::{Agent, Body};
 use crate::progress::{Observer, lines};
 use crate::{Error, Result};
 
-/// The longest text answer that is read: an index page of a large project is under 1 MB.
+/// The longest text response read: an index page of a large project is under 1 MB.
 const TEXT_LIMIT: u64 = 64 << 20;
 
-/// How long to keep trying.
+/// When to stop retrying.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Attempts in a row that bring no byte before giving up.
+    /// Consecutive attempts without a byte before giving up.
     pub attempts: u32,
     /// The pause after the first failure; it doubles with each.
     pub pause: Duration,
-    /// The longest silence within an answer.
+    /// The longest silence within a response.
     pub silence: Duration,
 }
 
@@ -46,16 +46,16 @@ pub struct Client {
     observe: Arc<dyn Fn(&str) -> Observer + Send + Sync>,
 }
 
-/// A text answer.
+/// A text response.
 #[derive(Debug)]
 pub struct Text {
     /// The body.
     pub body: String,
-    /// The address that answered, after redirects: what relative links refer to.
+    /// The final URL after redirects, the base of relative links.
     pub url: String,
 }
 
-/// The headers of an answer, its redirects not followed.
+/// The headers of a response, redirects not followed.
 #[derive(Debug)]
 pub struct Head {
     /// The HTTP status.
@@ -77,7 +77,7 @@ impl Default for Client {
 }
 
 impl Client {
-    /// A client that tries for as long as `patience` says, and reports large transfers in
+    /// A client that retries as `patience` says, and reports large transfers through
     /// [`lines`].
     pub fn new(patience: Patience) -> Self {
         let agent = |proxied: bool| {
@@ -101,8 +101,8 @@ impl Client {
         }
     }
 
-    /// The same client, whose transfers report to the observer that `observe` makes for each
-    /// one's label.
+    /// The same client, with transfers reporting to the observer that `observe` makes for each
+    /// label.
     #[must_use]
     pub fn with_progress(
         mut self,
@@ -112,7 +112,7 @@ impl Client {
         self
     }
 
-    /// The text at `url`. `authorization` is not sent on to where a redirect leads.
+    /// The text at `url`. `authorization` is not sent to the target of a redirect.
     ///
     /// # Errors
     /// [`Error::Unreachable`] and [`Error::Status`].
@@ -144,7 +144,7 @@ impl Client {
         }
     }
 
-    /// The headers at `url`, with no redirect followed.
+    /// The headers at `url`, redirects not followed.
     ///
     /// # Errors
     /// [`Error::Unreachable`].
@@ -195,7 +195,7 @@ impl Client {
         request.call()
     }
 
-    /// The failure in words, unless another attempt cannot mend it.
+    /// The failure in words, unless it is permanent.
     pub(crate) fn retriable(&self, url: &str, error: &ureq::Error) -> Result<String> {
         match is_final(error) {
             true => Err(unreachable(url, &error.to_string())),
@@ -215,7 +215,7 @@ impl Client {
         (self.observe)(label)
     }
 
-    /// The agent for `url`: a proxy has no business with this machine's own servers.
+    /// The agent for `url`: local servers are reached without a proxy.
     fn agent(&self, url: &str) -> &Agent {
         match ["localhost", "127.0.0.1", "[::1]"].contains(&host_of(url)) {
             true => &self.direct,
@@ -232,7 +232,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Counts failures in a row, and pauses between them.
+/// Counts consecutive failures, and pauses between them.
 pub(crate) struct Failures<'a> {
     url: &'a str,
     patience: Patience,
@@ -261,16 +261,16 @@ fn unreachable(url: &str, reason: &str) -> Error {
     }
 }
 
-/// Statuses that a later attempt may not meet.
+/// Statuses that may be transient.
 pub(crate) fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// Failures that every attempt would meet.
+/// Failures that are permanent.
 fn is_final(error: &ureq::Error) -> bool {
     use ureq::Error as E;
     if let E::Io(e) = error {
-        // A host name without an address is an error without a kind of its own.
+        // A host name that does not resolve has no error kind of its own.
         return e.kind() == std::io::ErrorKind::ConnectionRefused
             || e.to_string().contains("lookup address");
     }
@@ -294,7 +294,7 @@ fn host_of(url: &str) -> &str {
 }
 
 /// The certificates to trust: the file that the environment names, the system's bundle,
-/// or the built-in roots where there is neither.
+/// or the built-in roots if there is neither.
 fn trusted() -> RootCerts {
     let named = [
         "PIP_CERT",

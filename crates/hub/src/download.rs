@@ -1,8 +1,8 @@
-//! One way to fetch a file: resumed, verified, and never half there.
+//! Fetching a file: resumed, verified, and never left partial.
 //!
 //! Bytes go to `<target>.incomplete`, which a later attempt (in this run or the next)
-//! continues with a range request. Only content of the promised hash is renamed to the
-//! target, so whatever lies there may be trusted.
+//! continues with a range request. Only content with the expected hash is renamed to the
+//! target, so a file at the target can be trusted.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
@@ -18,47 +18,47 @@ use crate::hash::{Hashing, git_blob, sha256_of};
 use crate::progress::{Event, Observer, bytes};
 use crate::{Error, Result};
 
-/// What is promised of a file's content.
+/// The expected hash of a file's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Promise {
     /// A SHA-256 in lower-case hex.
     Sha256(String),
-    /// A git blob's SHA-1 in lower-case hex, as hubs give for small files.
+    /// A git blob's SHA-1 in lower-case hex, as hubs provide for small files.
     GitBlob(String),
-    /// Nothing but the connection's own protection; the SHA-256 is reported.
+    /// None, only the connection's own protection; the SHA-256 is reported.
     Nothing,
 }
 
 /// A file to fetch.
 #[derive(Debug, Clone)]
 pub struct Wanted<'a> {
-    /// Where it is offered.
+    /// Its URL.
     pub url: &'a str,
-    /// What is promised of its content.
+    /// The expected hash of its content.
     pub promise: Promise,
-    /// Its size where known; a longer or shorter answer is refused.
+    /// Its size if known; a longer or shorter response is rejected.
     pub bytes: Option<u64>,
-    /// `Authorization`, where the server wants one. It is not sent on to where a redirect leads.
+    /// `Authorization`, if the server needs one. It is not sent to the target of a redirect.
     pub authorization: Option<&'a str>,
     /// Its name in progress reports.
     pub label: &'a str,
 }
 
-/// A file that came.
+/// A fetched file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
     /// The SHA-256 of its content.
     pub sha256: String,
     /// Its size.
     pub bytes: u64,
-    /// How many bytes an earlier run had left.
+    /// How many bytes were left by an earlier run.
     pub resumed: u64,
 }
 
 impl Client {
-    /// Fetches `wanted` to `target`, continuing what an interrupted run has left.
+    /// Fetches `wanted` to `target`, continuing an interrupted run.
     ///
-    /// Two processes may want the same target: the second waits and finds it done.
+    /// If two processes want the same target, the second waits and finds it complete.
     ///
     /// # Errors
     /// [`Error::Content`] where what came breaks the promise (nothing of it is kept),
@@ -74,7 +74,7 @@ impl Client {
         if let Some(fetched) = present(wanted, target)? {
             let _ = fs::remove_file(&part);
             observe(Event::Note(&format!(
-                "{} already here",
+                "{} already downloaded",
                 bytes(fetched.bytes)
             )));
             return Ok(fetched);
@@ -94,8 +94,8 @@ impl Client {
                 }
                 failures.add(&reason)?;
                 let next = match partial.length {
-                    0 => "trying again".to_owned(),
-                    length => format!("going on at {}", bytes(length)),
+                    0 => "retrying".to_owned(),
+                    length => format!("resuming at {}", bytes(length)),
                 };
                 observe(Event::Note(&format!("{reason}; {next}")));
                 continue;
@@ -105,7 +105,7 @@ impl Client {
                 partial.restart()?;
                 observe(Event::At(0));
                 if resumed > 0 {
-                    // What an earlier run left may be at fault: once more, from nothing.
+                    // The part left by an earlier run may be wrong: retry once from the start.
                     resumed = 0;
                     continue;
                 }
@@ -128,7 +128,7 @@ impl Client {
         }
     }
 
-    /// One request, appended to `partial` as far as it comes.
+    /// One request; whatever arrives is appended to `partial`.
     fn transfer(
         &self,
         wanted: &Wanted<'_>,
@@ -157,7 +157,7 @@ impl Client {
             206 | 416 if offset > 0 => {
                 partial.restart()?;
                 observe(Event::At(0));
-                return Ok(Transfer::Broken("the server cannot continue".into()));
+                return Ok(Transfer::Broken("the server cannot resume".into()));
             }
             status if is_transient(status) => {
                 return Ok(Transfer::Broken(format!("status {status}")));
@@ -219,7 +219,7 @@ enum Transfer {
     Broken(String),
 }
 
-/// The bytes that have come so far, and their running hash.
+/// The bytes received so far, and their running hash.
 struct Partial {
     path: PathBuf,
     file: File,
@@ -228,7 +228,7 @@ struct Partial {
 }
 
 impl Partial {
-    /// Opens and locks the partial file, and hashes what an earlier run has left in it.
+    /// Opens and locks the partial file, and hashes the bytes left by an earlier run.
     fn open(path: &Path, observe: &mut Observer) -> Result<Self> {
         let mut file = loop {
             let file = File::options()
@@ -280,7 +280,7 @@ impl Partial {
 }
 
 impl Promise {
-    /// The promised and the actual hash of the file at `path`, where they differ.
+    /// The expected and the actual hash of the file at `path`, if they differ.
     fn broken_by(&self, sha256: &str, path: &Path) -> Result<Option<(String, String)>> {
         let (name, expected, got) = match self {
             Self::Nothing => return Ok(None),
@@ -291,7 +291,7 @@ impl Promise {
     }
 }
 
-/// The file at the target, where it is what is promised.
+/// The file at the target, if it has the expected hash.
 fn present(wanted: &Wanted<'_>, target: &Path) -> Result<Option<Fetched>> {
     let Ok(metadata) = fs::metadata(target) else {
         return Ok(None);
@@ -334,7 +334,7 @@ fn range_start(response: &Response<Body>) -> Option<u64> {
     range.split('-').next()?.parse().ok()
 }
 
-/// A page of text in place of a file is the mark of a portal or an error page.
+/// HTML in place of a file indicates a portal or an error page.
 fn kind_of(response: &Response<Body>) -> &'static str {
     match text_of(response, header::CONTENT_TYPE) {
         Some(kind) if kind.starts_with("text/html") => " of HTML (a portal or an error page?)",

@@ -1,4 +1,4 @@
-//! What can go wrong, with the address or path it went wrong at.
+//! The errors of this crate, with the URL or path.
 
 use std::path::{Path, PathBuf};
 
@@ -13,16 +13,16 @@ pub enum Error {
         op: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A file could not be replaced.
     #[error(transparent)]
     Disk(#[from] disk::Error),
-    /// No answer from a server: no network, no such host, a connection that kept breaking.
-    #[error("no answer from {url}: {reason}")]
+    /// No response from a server: no network, no such host, a connection that kept breaking.
+    #[error("no response from {url}: {reason}")]
     Unreachable {
-        /// The address asked.
+        /// The requested URL.
         url: String,
         /// The failure of the last attempt.
         reason: String,
@@ -30,27 +30,27 @@ pub enum Error {
     /// A server answered with a status other than success.
     #[error("{url} answered {status}{}", hint(*status))]
     Status {
-        /// The address asked.
+        /// The requested URL.
         url: String,
         /// The HTTP status.
         status: u16,
     },
-    /// An answer that is not of the expected form.
+    /// A response in an unexpected format.
     #[error("{url}: {reason}")]
     Answer {
-        /// The address asked.
+        /// The requested URL.
         url: String,
-        /// What is wrong with the answer.
+        /// The fault in the response.
         reason: String,
     },
-    /// Fetched content is not what its source promises.
-    #[error("{what} is not what was promised: expected {expected}, got {got}")]
+    /// Fetched content does not match its expected size or hash.
+    #[error("{what} does not match: expected {expected}, got {got}")]
     Content {
-        /// The file's address or path.
+        /// The file's URL or path.
         what: String,
-        /// The promised size or hash.
+        /// The expected size or hash.
         expected: String,
-        /// The size or hash that came.
+        /// The received size or hash.
         got: String,
     },
     /// A cached file no longer has the hash that names it.
@@ -68,23 +68,23 @@ pub enum Error {
     Index {
         /// The index file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
-    /// Text that is not a repository's id.
+    /// Not a valid repository id.
     #[error("{0:?} is not an id of the form org/name[@revision]")]
     Id(String),
-    /// A repository without the files that are wanted.
-    #[error("{id} holds no {wanted}: expected {expected}")]
+    /// A repository without the selected files.
+    #[error("{id} does not contain a {wanted}: expected {expected}")]
     Repository {
         /// The repository's id.
         id: String,
         /// The name of the selection.
         wanted: &'static str,
-        /// The files that would have been taken.
+        /// The accepted files.
         expected: String,
     },
-    /// A repository that is not cached, while the network may not be used.
+    /// A repository that is not cached, in offline mode.
     #[error(
         "{id} is not in the cache {}, and HF_HUB_OFFLINE forbids fetching it",
         cache.display()
@@ -100,10 +100,10 @@ pub enum Error {
     Fetch {
         /// The repository's id.
         id: String,
-        /// Why not.
+        /// The cause.
         source: Box<Error>,
     },
-    /// No variable says where the cache may lie.
+    /// No variable gives a location for the cache.
     #[error("no folder for the cache: set HF_HUB_CACHE, HF_HOME or HOME")]
     NoCache,
 }
@@ -131,7 +131,7 @@ fn advice(source: &Error) -> &'static str {
         }
         Error::Status {
             status: 401 | 403, ..
-        } => "; the id may be misspelt, or the repository needs HF_TOKEN",
+        } => "; the id may be misspelled, or the repository needs HF_TOKEN",
         Error::Status { status: 404, .. } => "; there is no such repository, revision or file",
         _ => "",
     }

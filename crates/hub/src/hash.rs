@@ -1,4 +1,4 @@
-//! The two hashes by which files are known: SHA-256, and the SHA-1 of git.
+//! The two hashes that identify files: SHA-256, and git's SHA-1.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ pub fn sha256_of(path: &Path) -> Result<String> {
     Ok(disk::hex(hash.0.finalize()))
 }
 
-/// The SHA-1 by which git names a file's content, in hexadecimal digits.
+/// The SHA-1 that identifies a file's content in git, in hexadecimal digits.
 pub(crate) fn git_blob(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let length = file.metadata().map_err(Error::io("read", path))?.len();
@@ -29,7 +29,7 @@ pub(crate) fn git_blob(path: &Path) -> Result<String> {
     Ok(disk::hex(hash.0.finalize()))
 }
 
-/// A hash that bytes are written to.
+/// A hash as a writer.
 pub(crate) struct Hashing<D>(pub(crate) D);
 
 impl<D: Digest> Write for Hashing<D> {

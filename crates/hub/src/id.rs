@@ -18,7 +18,7 @@ impl Id {
         &self.repository
     }
 
-    /// The revision; `main` where the id names none.
+    /// The revision; `main` if the id has none.
     pub fn revision(&self) -> &str {
         &self.revision
     }

@@ -1,32 +1,32 @@
-//! What a transfer reports while it runs.
+//! Progress reports of a transfer.
 
 use std::time::Instant;
 
-/// A transfer of fewer bytes is done before anybody asks how far it is.
+/// Smaller transfers, in bytes, finish too soon for a progress report.
 const WORTH_LINES: u64 = 20_000_000;
 
-/// A step of one transfer.
+/// An event of one transfer.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
-    /// It begins.
+    /// Start.
     Start {
-        /// Its size in bytes, where known.
+        /// Its size in bytes, if known.
         total: Option<u64>,
-        /// The bytes that an earlier attempt has left.
+        /// The bytes left by an earlier attempt.
         here: u64,
     },
-    /// So many bytes are here; fewer than before where the transfer starts over.
+    /// Bytes received so far; fewer than before if the transfer restarts.
     At(u64),
-    /// A hindrance or its end, in words.
+    /// A message, such as a failure and its retry.
     Note(&'a str),
-    /// All bytes are here.
+    /// All bytes have arrived.
     Done,
 }
 
 /// Follows one transfer.
 pub type Observer = Box<dyn FnMut(Event<'_>)>;
 
-/// Plain lines on stderr about the transfer `label`: every tenth of a large one, and its end.
+/// Plain lines on stderr for the transfer `label`: every 10 % of a large one, and its end.
 pub fn lines(label: &str) -> Observer {
     let label = label.to_owned();
     let started = Instant::now();
@@ -38,7 +38,7 @@ pub fn lines(label: &str) -> Observer {
                 let size = size.map_or_else(String::new, |size| format!(", {}", bytes(size)));
                 let resumed = match here {
                     0 => String::new(),
-                    here => format!(", {} already here", bytes(here)),
+                    here => format!(", {} already downloaded", bytes(here)),
                 };
                 eprintln!("{label}{size}{resumed}");
             }
@@ -62,7 +62,7 @@ pub fn lines(label: &str) -> Observer {
     })
 }
 
-/// A size for people, in powers of a thousand.
+/// A human-readable size, in powers of a thousand.
 pub fn bytes(count: u64) -> String {
     let value = count as f64;
     match count {

@@ -9,17 +9,17 @@ use crate::hash::is_hex;
 use crate::selection::{is_index, shards};
 use crate::{Error, Hub, Id, Promise, Result, Selection, Wanted};
 
-/// Redirects within the hub: a renamed repository is one.
+/// Redirects within the hub, such as a renamed repository.
 const REDIRECTS: usize = 5;
 
 impl Hub {
     /// The folder that holds `wanted` of the repository `id`: from the cache where it is whole
-    /// there, else fetched. The hub is not asked for anything newer than what is cached.
+    /// there, else fetched. The hub is not asked for a newer version than the cached one.
     ///
     /// Every file's content is compared with the hash that names it in the cache.
     ///
     /// # Errors
-    /// [`Error::Damaged`] for a cached file of another content, and those of
+    /// [`Error::Damaged`] for a cached file with different content, and those of
     /// [`fetch`](Self::fetch).
     pub fn snapshot(&self, id: &Id, wanted: &Selection) -> Result<PathBuf> {
         match self.cached(id, wanted)? {
@@ -31,7 +31,7 @@ impl Hub {
     /// The folder that holds `wanted` of the repository `id`, as it is in the cache.
     ///
     /// # Errors
-    /// [`Error::Damaged`] for a file of another content than the hash that names it.
+    /// [`Error::Damaged`] for a file whose content does not have the hash that names it.
     pub fn cached(&self, id: &Id, wanted: &Selection) -> Result<Option<PathBuf>> {
         let place = Place::new(&self.cache, id);
         let folder = place
@@ -48,7 +48,7 @@ impl Hub {
     }
 
     /// The folder that holds `wanted` of the newest commit of the repository `id`; only files
-    /// that are not cached are fetched. Offline it is the cached commit.
+    /// that are not cached are fetched. Offline, the cached commit is used.
     ///
     /// # Errors
     /// [`Error::Offline`] for a repository that is not cached then; [`Error::Fetch`] where the
@@ -90,7 +90,7 @@ impl Hub {
                 }
             }
         }
-        // The revision points at the snapshot only once it is whole.
+        // The revision points to the snapshot only once that is complete.
         place.set_commit(id.revision(), &listing.sha)?;
         Ok(place.snapshot(&listing.sha))
     }
@@ -113,7 +113,7 @@ impl Hub {
         };
         match is_hex(&listing.sha, 40) {
             true => Ok(listing),
-            false => Err(wrong("the hub names no commit hash".into())),
+            false => Err(wrong("the hub returned no commit hash".into())),
         }
     }
 
@@ -167,10 +167,10 @@ impl Hub {
             };
             let etag = linked.or_else(|| head.get("etag")).unwrap_or_default();
             let etag = etag.trim_start_matches("W/").trim_matches('"');
-            // The hash becomes a path in the cache, so nothing else is taken.
+            // The hash becomes a path in the cache, so nothing else is accepted.
             let hash = etag.to_ascii_lowercase();
             if !(is_hex(&hash, 64) || is_hex(&hash, 40)) {
-                let reason = format!("the hub gives no hash to verify with (etag {etag:?})");
+                let reason = format!("the hub returned no hash to verify with (etag {etag:?})");
                 return Err(Error::Answer { url, reason });
             }
             return Ok(Promised {
@@ -181,11 +181,11 @@ impl Hub {
         }
         Err(Error::Answer {
             url,
-            reason: "redirected too often".into(),
+            reason: "too many redirects".into(),
         })
     }
 
-    /// Where a redirect leads, if it stays on the hub.
+    /// The target of a redirect, if it stays on the hub.
     fn inside(&self, location: &str) -> Option<String> {
         let origin: Vec<&str> = self.endpoint.splitn(4, '/').take(3).collect();
         let origin = origin.join("/");
@@ -198,7 +198,7 @@ impl Hub {
     }
 }
 
-/// The hub's answer about a repository.
+/// The hub's response about a repository.
 #[derive(Debug, Deserialize)]
 struct Listing {
     sha: String,
@@ -210,9 +210,9 @@ struct Sibling {
     rfilename: String,
 }
 
-/// The hub's promise about a file.
+/// The hub's metadata of a file.
 struct Promised {
-    /// Where it is offered, after redirects within the hub.
+    /// Its URL, after redirects within the hub.
     url: String,
     hash: String,
     bytes: Option<u64>,

@@ -1,4 +1,4 @@
-//! Which files of a repository are wanted.
+//! Selection of a repository's files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::{Error, Result};
 
-/// The longest index of shards that is read; that of a large language model is under 1 MB.
+/// The longest index of shards read; that of a large language model is under 1 MB.
 const INDEX_LIMIT: u64 = 64 << 20;
 
 /// The files that make up a model in a repository's top folder.
@@ -19,7 +19,7 @@ pub struct Selection {
     /// A configuration and the weights that it describes, in order of preference. Weights named
     /// `*.index.json` list the shards that hold them.
     pub layouts: &'static [(&'static str, &'static [&'static str])],
-    /// Small files that are taken where they exist.
+    /// Small files that are optional.
     pub companions: &'static [&'static str],
 }
 
@@ -54,7 +54,7 @@ pub const CLIP: Selection = Selection {
 };
 
 impl Selection {
-    /// The configuration and the weights of the first layout of which `has` knows both.
+    /// The configuration and the weights of the first layout for which `has` finds both.
     pub(crate) fn layout(
         &self,
         has: impl Fn(&str) -> bool,
@@ -65,8 +65,8 @@ impl Selection {
         })
     }
 
-    /// The files `has` knows in the order in which they are fetched, the weights last: what is
-    /// small and wrong shows first.
+    /// The files `has` finds in the order in which they are fetched, the weights last, so that
+    /// errors in small files show first.
     pub(crate) fn files(&self, has: impl Fn(&str) -> bool) -> Option<Vec<&'static str>> {
         let (config, weights) = self.layout(&has)?;
         let companions = self.companions.iter().copied().filter(|name| has(name));
@@ -79,7 +79,7 @@ impl Selection {
         )
     }
 
-    /// The layouts in words.
+    /// The layouts, for messages.
     pub(crate) fn describe(&self) -> String {
         let layouts = self.layouts.iter();
         let layouts: Vec<String> = layouts
@@ -88,7 +88,7 @@ impl Selection {
         layouts.join(", or ")
     }
 
-    /// The paths of all files in `folder`, where the model is there whole.
+    /// The paths of all files in `folder`, if the model is complete.
     pub(crate) fn whole(&self, folder: &Path) -> Option<Vec<PathBuf>> {
         let names = self.files(|name| folder.join(name).is_file())?;
         let mut files: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
@@ -100,7 +100,7 @@ impl Selection {
     }
 }
 
-/// Whether a file of weights is an index of shards.
+/// Whether a weight file is an index of shards.
 pub(crate) fn is_index(weights: &Path) -> bool {
     weights.to_string_lossy().ends_with(".index.json")
 }

@@ -1,4 +1,4 @@
-//! Where the hub is and where its cache lies, from Hugging Face's own variables.
+//! The hub's address and cache folder, from Hugging Face's environment variables.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -7,18 +7,18 @@ use std::path::PathBuf;
 
 use crate::{Client, Error, Result};
 
-/// A hub of model repositories, and the cache of what was fetched from it.
+/// A hub of model repositories, and its local cache.
 #[derive(Clone)]
 pub struct Hub {
     /// The hub's address.
     pub endpoint: String,
     /// The folder of all cached repositories.
     pub cache: PathBuf,
-    /// The user's token, for repositories that need one. It is sent to the endpoint alone.
+    /// The user's token, for repositories that need one. It is sent only to the endpoint.
     pub token: Option<String>,
-    /// Whether only the cache may be asked.
+    /// Whether only the cache may be used.
     pub offline: bool,
-    /// The client that asks and fetches.
+    /// The HTTP client.
     pub client: Client,
 }
 
@@ -26,7 +26,7 @@ impl Hub {
     /// The hub that Hugging Face's variables describe; the README lists them.
     ///
     /// # Errors
-    /// [`Error::NoCache`] where no variable says where the cache may lie.
+    /// [`Error::NoCache`] if no variable gives a location for the cache.
     pub fn from_env() -> Result<Self> {
         Self::from_variables(|name| std::env::var_os(name))
     }
@@ -59,7 +59,7 @@ impl Hub {
     }
 }
 
-/// Without the token, which belongs into no log.
+/// Without the token, which must not be logged.
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")

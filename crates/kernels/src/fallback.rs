@@ -4,12 +4,12 @@ use tch::Tensor;
 
 use crate::Epilogue;
 
-/// Whether this machine can run the kernels: not here.
+/// Whether this machine can run the kernels: always false.
 pub fn is_supported() -> bool {
     false
 }
 
-/// Whether the kernels are the fastest way: not here.
+/// Whether the kernels are the fastest way: always false.
 pub fn is_preferred() -> bool {
     false
 }

@@ -22,7 +22,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Applies it element by element.
+    /// Applies it element-wise.
     pub fn apply(self, x: &Tensor) -> Tensor {
         match self {
             Self::Relu => x.relu(),

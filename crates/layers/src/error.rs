@@ -13,9 +13,9 @@ pub enum Error {
     Shape {
         /// The operation.
         op: &'static str,
-        /// The shape it takes.
+        /// The expected shape.
         expected: String,
-        /// The shape it was given.
+        /// The given shape.
         got: Vec<i64>,
     },
     /// The width of an attention cannot be split evenly into its heads.
@@ -23,7 +23,7 @@ pub enum Error {
     Heads {
         /// The width.
         width: i64,
-        /// The number of heads asked for.
+        /// The requested number of heads.
         heads: i64,
     },
     /// A libtorch operation failed, usually for lack of memory.

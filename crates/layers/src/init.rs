@@ -1,4 +1,4 @@
-//! Distributions that parameters are drawn from, all from libtorch's generator.
+//! Initial distributions of parameters, drawn with libtorch's generator.
 
 use tch::nn::Init;
 

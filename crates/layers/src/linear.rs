@@ -43,7 +43,7 @@ impl Linear {
     /// A trainable map with its parameters at `path.weight` and `path.bias`.
     ///
     /// # Errors
-    /// [`Error::Torch`](crate::Error::Torch) where a parameter cannot be allocated.
+    /// [`Error::Torch`](crate::Error::Torch) if a parameter cannot be allocated.
     pub fn new(path: &Path<'_>, inputs: i64, outputs: i64, init: LinearInit) -> Result<Self> {
         let (weight, bias) = init.weight_and_bias(inputs);
         Ok(Self {
@@ -58,7 +58,7 @@ impl Linear {
         x.linear(&self.weight, self.bias.as_ref())
     }
 
-    /// The map to the outputs `start .. start + length` alone, on the same storage.
+    /// The map to only the outputs `start .. start + length`, on the same storage.
     pub fn rows(&self, start: i64, length: i64) -> Self {
         let rows = |tensor: &Tensor| tensor.narrow(0, start, length);
         Self {
@@ -67,7 +67,7 @@ impl Linear {
         }
     }
 
-    /// Overwrites the weight, and the bias where one is given.
+    /// Overwrites the weight, and the bias if one is given.
     ///
     /// # Errors
     /// [`Error::Torch`](crate::Error::Torch) for tensors that do not broadcast to the parameters'

@@ -20,7 +20,7 @@ impl LayerNorm {
     /// A trainable norm with its parameters at `path.weight`, ones, and `path.bias`, zeros.
     ///
     /// # Errors
-    /// [`Error::Torch`](crate::Error::Torch) where a parameter cannot be allocated.
+    /// [`Error::Torch`](crate::Error::Torch) if a parameter cannot be allocated.
     pub fn new(path: &Path<'_>, width: i64, eps: f64) -> Result<Self> {
         Ok(Self {
             weight: path.f_ones("weight", &[width])?,

@@ -1,4 +1,4 @@
-//! Shears, shifts and turns with nearest pixels and black corners, as PIL does them.
+//! Shear, translation and rotation with nearest-neighbour sampling and black corners, as in PIL.
 
 use super::Picture;
 
@@ -12,7 +12,7 @@ pub fn shear_y(picture: &mut Picture, amount: f64) {
     map(picture, [1.0, 0.0, 0.0, amount, 1.0, 0.0]);
 }
 
-/// Moves the picture right and down by whole pixels.
+/// Translates the picture right and down by whole pixels.
 pub fn translate(picture: &mut Picture, right: i32, down: i32) {
     map(
         picture,
@@ -20,7 +20,7 @@ pub fn translate(picture: &mut Picture, right: i32, down: i32) {
     );
 }
 
-/// Turns the picture about its centre, counter-clockwise.
+/// Rotates the picture about its centre, counter-clockwise.
 pub fn rotate(picture: &mut Picture, degrees: f64) {
     let angle = -degrees.to_radians();
     let (sin, cos) = angle.sin_cos();

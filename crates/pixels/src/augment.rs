@@ -9,22 +9,22 @@ use super::{colour, crop};
 use crate::{Error, Result};
 use random::Stream;
 
-/// What is done to training clips, in this order: multi-scale crop, resize, flip, colour
-/// jitter, grey, RandAugment.
+/// Augmentation of training clips, in this order: multi-scale crop, resize, flip, colour
+/// jitter, greyscale, RandAugment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
-    /// Random crops; without them the centre is taken, as in tests.
+    /// Random crops; if absent, the centre crop, as in evaluation.
     pub multi_scale: Option<MultiScale>,
-    /// Probability of mirroring; 0 where direction carries the meaning.
+    /// Probability of mirroring; 0 if direction carries the meaning.
     pub flip: f64,
     /// Colour jitter.
     pub jitter: Option<ColourJitter>,
-    /// Probability of grey.
+    /// Probability of greyscale.
     pub grey: f64,
     /// RandAugment.
     pub rand_augment: Option<RandAugment>,
-    /// Draws anew for every frame instead of once a clip.
+    /// Draws for every frame instead of once per clip.
     pub each_frame: bool,
 }
 
@@ -46,7 +46,7 @@ impl Augment {
     /// Refuses sizes, probabilities and scales out of range.
     ///
     /// # Errors
-    /// The first one that is.
+    /// The first value out of range.
     pub fn check(&self) -> Result<()> {
         let jitter = self.jitter.unwrap_or_default();
         for (name, share, most) in [
@@ -111,7 +111,7 @@ impl Augment {
         )
     }
 
-    /// Draws everything that is random.
+    /// Draws all random values.
     pub fn draw(&self, stream: &mut Stream) -> Augmentation {
         Augmentation {
             multi_scale: self.multi_scale.as_ref().map(|crop| crop.draw(stream)),

@@ -1,4 +1,4 @@
-//! The instructions that conversion and resizing in 64-byte registers need.
+//! Detection of the instructions needed by conversion and resizing in 64-byte registers.
 
 /// Whether this processor has AVX-512 BW, VBMI and VNNI.
 #[must_use]

@@ -1,4 +1,4 @@
-//! Colour operations, level for level those of PIL, which the field's code trains with.
+//! Colour operations, bit-exact with PIL, which the field's code trains with.
 
 use super::Picture;
 
@@ -51,7 +51,7 @@ pub fn sharpness(picture: &mut Picture, factor: f32) {
     }
 }
 
-/// Turns the hue by `turn` of a full circle, in PIL's 8-bit HSV.
+/// Rotates the hue by `turn` of a full circle, in PIL's 8-bit HSV.
 pub fn hue(picture: &mut Picture, turn: f64) {
     // Toward zero, then around the circle of 256.
     let shift = (turn * 255.0) as i64 as u8;

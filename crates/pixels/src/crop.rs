@@ -1,4 +1,4 @@
-//! Cutting out and mirroring.
+//! Cropping and mirroring.
 
 use crate::{Error, Picture, Result};
 

@@ -1,13 +1,13 @@
-//! Errors, with the operation, what was expected and what was given.
+//! Errors, with the operation, the expected and the actual value.
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Pictures and numbers that do not fit.
+/// Invalid pictures and options.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A number given by the caller is out of range.
+    /// An option is out of range.
     #[error("{name}: expected {expected}, got {got}")]
     Option {
         /// The option.
@@ -18,7 +18,7 @@ pub enum Error {
         got: String,
     },
 
-    /// A picture does not have the size that an operation needs.
+    /// A picture does not have the size required by an operation.
     #[error("{op}: expected {expected}, got {got}")]
     Picture {
         /// The operation.

@@ -2,7 +2,7 @@
 
 use crate::{Filter, Picture, Region, Resizer, Result, Rows};
 
-/// How a picture becomes a square: resized, then cut.
+/// How a picture becomes a square: resized, then cropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// S, the side of the square in pixels.
@@ -16,18 +16,18 @@ pub struct Geometry {
 /// The size of a picture before the crop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resize {
-    /// The short side has this many pixels, S or more; the long one keeps the proportions.
+    /// The short side has this many pixels, S or more; the aspect ratio is kept.
     ShortSide(usize),
-    /// Both sides have S pixels; the proportions are lost.
+    /// Both sides have S pixels; the aspect ratio is not kept.
     Squash,
 }
 
-/// One of the crops of a test, at equal distances along the long side from one end to the other.
+/// One of the test crops, evenly spaced along the long side from one end to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
-    /// Its number, from 0.
+    /// Its index, from 0.
     pub place: usize,
-    /// The number of crops; 1 is the centre.
+    /// The number of crops; 1 is the centre crop.
     pub of: usize,
 }
 
@@ -94,7 +94,7 @@ impl Geometry {
 }
 
 impl View {
-    /// The centre.
+    /// The centre crop.
     pub const CENTRE: Self = Self { place: 0, of: 1 };
 
     /// All of `count` crops, in order.
@@ -109,7 +109,7 @@ impl View {
         } else {
             (room * self.place, self.of - 1)
         };
-        // Halves go to the even number, as torchvision's centre crop rounds.
+        // Rounds half to even, as torchvision's centre crop does.
         let (whole, rest) = (numerator / steps, numerator % steps);
         let up = match (2 * rest).cmp(&steps) {
             std::cmp::Ordering::Less => false,

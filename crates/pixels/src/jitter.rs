@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::{Picture, blend_contrast, brightness, hue, saturation};
 use random::Stream;
 
-/// Colour jitter as torchvision defines it: factors uniform in `1 -+ amount`, a hue turned
+/// Colour jitter as torchvision defines it: factors uniform in `1 -+ amount`, a hue rotated
 /// by up to `hue` of the circle either way.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ColourJitter {
-    /// How often a clip is changed at all.
+    /// Probability that a clip is changed.
     pub probability: f64,
     /// Amount of brightness.
     pub brightness: f64,

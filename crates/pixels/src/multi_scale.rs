@@ -7,7 +7,7 @@ use super::{Geometry, Picture, Resizer, crop};
 use crate::Result;
 use random::Stream;
 
-/// Where a crop may lie.
+/// The allowed crop positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Positions {
@@ -48,9 +48,9 @@ impl Positions {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MultiScale {
-    /// Shares of the shorter side, falling.
+    /// Fractions of the shorter side, in descending order.
     pub scales: Vec<f64>,
-    /// Where crops may lie.
+    /// The allowed crop positions.
     pub positions: Positions,
 }
 
@@ -63,7 +63,7 @@ impl Default for MultiScale {
     }
 }
 
-/// One draw: it fits pictures of every size.
+/// One draw, independent of the picture's size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct MultiScaleDraw {
     width: f64,

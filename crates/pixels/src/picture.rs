@@ -1,4 +1,4 @@
-//! A picture on its way from the decoder to the model.
+//! An 8-bit RGB picture.
 
 use std::ops::Range;
 
@@ -35,7 +35,7 @@ impl Picture {
     /// All pixels of `rows`.
     ///
     /// # Errors
-    /// There are none, or other ones than its sides promise.
+    /// There are none, or their number does not match its sides.
     pub fn from_rows(mut rows: impl Rows) -> Result<Self> {
         Self::new(rows.width(), rows.height(), whole(&mut rows))
     }
@@ -58,7 +58,7 @@ impl Picture {
         &self.rgb
     }
 
-    /// The bytes alone.
+    /// Returns the bytes.
     #[must_use]
     pub fn into_rgb(self) -> Vec<u8> {
         self.rgb
@@ -72,7 +72,7 @@ impl Picture {
         self.rgb.as_chunks_mut().0
     }
 
-    /// Replaces every byte by what `table` of its channel says.
+    /// Maps every byte through the `table` of its channel.
     pub(super) fn map(&mut self, tables: &[[u8; 256]; 3]) {
         for pixel in self.pixels_mut() {
             for (value, table) in pixel.iter_mut().zip(tables) {

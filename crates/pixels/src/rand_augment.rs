@@ -1,4 +1,4 @@
-//! RandAugment (Cubuk et al., NeurIPS 2020): n random operations of one magnitude.
+//! RandAugment (Cubuk et al., NeurIPS 2020): n random operations with a shared magnitude.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +13,9 @@ const STEPS: f64 = 30.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandAugment {
-    /// n: operations a clip.
+    /// n: operations per clip.
     pub ops: usize,
-    /// m: their strength, 0 to 30.
+    /// m: their magnitude, 0 to 30.
     pub magnitude: u8,
 }
 
@@ -50,15 +50,15 @@ impl RandAugment {
 /// An operation with its strength fixed. Ranges are the paper's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RandOp {
-    /// Nothing.
+    /// Identity.
     Identity,
-    /// Up to 0.3 pixels a row.
+    /// Up to 0.3 pixels per row.
     ShearX(f64),
-    /// Up to 0.3 pixels a column.
+    /// Up to 0.3 pixels per column.
     ShearY(f64),
-    /// As a share of the width, up to 150/331.
+    /// As a fraction of the width, up to 150/331.
     TranslateX(f64),
-    /// As a share of the height, up to 150/331.
+    /// As a fraction of the height, up to 150/331.
     TranslateY(f64),
     /// Degrees, up to 30.
     Rotate(f64),
@@ -74,14 +74,14 @@ pub enum RandOp {
     Posterize(u32),
     /// Threshold, 255 down to 0.
     Solarize(f64),
-    /// Full range.
+    /// Autocontrast.
     AutoContrast,
-    /// Even histogram.
+    /// Histogram equalisation.
     Equalize,
 }
 
 impl RandOp {
-    /// From strength (0 to 1) and sign to an operation, for each kind.
+    /// Maps strength (0 to 1) and sign to an operation, one function per kind.
     const KINDS: [fn(f64, f64) -> Self; 14] = [
         |_, _| Self::Identity,
         |strength, sign| Self::ShearX(0.3 * strength * sign),

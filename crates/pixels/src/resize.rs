@@ -21,7 +21,7 @@ pub enum Filter {
     Bilinear,
 }
 
-/// Resizes pictures, keeping its buffers from one to the next.
+/// Resizes pictures, reusing its buffers between calls.
 #[derive(Default)]
 pub struct Resizer {
     library: fir::Resizer,
@@ -31,13 +31,13 @@ pub struct Resizer {
 }
 
 impl Resizer {
-    /// With the widest instructions that the processor has.
+    /// Uses the widest instructions the processor supports.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The reference: without instructions of this crate's own.
+    /// The reference, without this crate's AVX-512 path.
     #[must_use]
     pub fn plain() -> Self {
         Self {
@@ -46,10 +46,10 @@ impl Resizer {
         }
     }
 
-    /// The whole picture in another size; see [`append`](Self::append).
+    /// Resizes the whole picture; see [`append`](Self::append).
     ///
     /// # Errors
-    /// `width` or `height` is 0, or a side of either is beyond 65535 pixels.
+    /// `width` or `height` is 0, or a side of either is larger than 65535 pixels.
     pub fn resize(
         &mut self,
         picture: impl Rows,
@@ -67,11 +67,11 @@ impl Resizer {
         Picture::new(width, height, rgb)
     }
 
-    /// Appends to `rgb` a region of the picture resized to `width` x `height`, without making the
-    /// rest. Antialiased when shrinking, as PIL does it.
+    /// Appends to `rgb` a region of the picture resized to `width` x `height`, without computing
+    /// the rest. Antialiased when shrinking, as PIL does it.
     ///
     /// # Errors
-    /// As [`resize`](Self::resize); and the region reaches beyond the picture, or is empty.
+    /// As [`resize`](Self::resize); also if the region reaches beyond the picture, or is empty.
     pub fn append(
         &mut self,
         mut picture: impl Rows,
@@ -133,7 +133,7 @@ impl Resizer {
         Ok(())
     }
 
-    /// Takes what `wide` does not, and is its reference.
+    /// Handles what `wide` cannot, and is its reference.
     fn by_library(
         &mut self,
         picture: &Picture,

@@ -1,4 +1,4 @@
-//! Pictures of which only the rows and columns that are looked at need be made.
+//! Pictures whose rows and columns are computed on demand.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ pub trait Rows {
     /// Height in pixels.
     fn height(&self) -> usize;
 
-    /// The pixels of some rows and columns, at least one of each, which lie inside the picture.
+    /// The pixels of some rows and columns, at least one of each, inside the picture.
     fn rows(&mut self, rows: Range<usize>, columns: Range<usize>) -> Stripe<'_>;
 }
 
@@ -31,7 +31,7 @@ impl<R: Rows + ?Sized> Rows for &mut R {
 /// Some rows of a picture.
 #[derive(Clone, Copy, Debug)]
 pub struct Stripe<'a> {
-    /// 3 bytes a pixel, from the first one asked for to the last one at least.
+    /// 3 bytes per pixel, at least from the first to the last requested one.
     pub rgb: &'a [u8],
     /// Bytes from one row to the next.
     pub stride: usize,
@@ -49,14 +49,14 @@ impl<'a> Stripe<'a> {
         }
     }
 
-    /// The first `width` pixels of each row there is.
+    /// The first `width` pixels of each available row.
     pub fn lines(self, width: usize) -> impl Iterator<Item = &'a [u8]> {
         let lines = self.rgb.chunks(self.stride.max(1));
         lines.map(move |line| line.get(..width * 3).unwrap_or_default())
     }
 }
 
-/// Rows made at once, so that they stay in the nearest cache until they are used.
+/// Rows computed at once, so that they stay in the L1 cache until they are used.
 pub(crate) const AT_ONCE: usize = 4;
 
 /// Appends the part of a picture in these rows and columns to `rgb`.

@@ -1,4 +1,4 @@
-//! The generator under both kinds of stream.
+//! The generator shared by both kinds of stream.
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 

@@ -1,5 +1,5 @@
-//! The stream of a training step, keyed by purpose, epoch and step and never by what was drawn
-//! before: a resumed run asks for the same stream and gets the same numbers.
+//! The stream of a training step, keyed by purpose, epoch and step, independent of earlier
+//! draws: a resumed run gets the same numbers.
 
 use std::ops::{Deref, DerefMut};
 
@@ -7,22 +7,22 @@ use sha2::{Digest as _, Sha256};
 
 use crate::bits::Bits;
 
-/// What a stream of numbers is for.
+/// The purpose of a stream of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// The first values of the trained parameters.
+    /// Initial values of the trained parameters.
     Initialise,
     /// The order of the clips in an epoch.
     Shuffle,
-    /// Which cached view of a clip a step sees.
+    /// The cached view of a clip used in a step.
     View,
-    /// Which of a clip's several classes a step names.
+    /// The class used in a step for a clip with several classes.
     Class,
-    /// Mixing of two clips.
+    /// Mixup of two clips.
     Mix,
     /// libtorch's own generator during a step (dropout).
     Step,
-    /// The order of labels that were taken from their clips.
+    /// The order of labels shuffled away from their clips.
     Labels,
 }
 
@@ -40,7 +40,7 @@ impl Purpose {
     }
 }
 
-/// A stream of pseudo-random numbers under a seed, a purpose, an epoch and a step.
+/// A stream of pseudo-random numbers keyed by seed, purpose, epoch and step.
 #[derive(Debug, Clone)]
 pub struct StepStream(Bits);
 
@@ -60,7 +60,7 @@ impl StepStream {
         Self(Bits::under(key))
     }
 
-    /// A number in `0..bound`; 0 where `bound` is 0.
+    /// A number in `0..bound`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next_u64()) * bound as u128) >> 64) as usize
     }

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use crate::bits::{Bits, mix};
 
-/// A stream of pseudo-random numbers under a seed and named fields, such as (seed, data set,
+/// A stream of pseudo-random numbers keyed by a seed and named fields, such as (seed, data set,
 /// class).
 #[derive(Clone, Debug)]
 pub struct Stream(Bits);
@@ -25,7 +25,7 @@ impl Stream {
         Self(Bits::under(mix(hash.0)))
     }
 
-    /// Uniform in `0..bound`, without bias; 0 where `bound` is 0 or 1.
+    /// Uniform in `0..bound`, without bias; 0 if `bound` is 0 or 1.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = bound as u64;
         if bound < 2 {
@@ -87,7 +87,7 @@ mod tests {
 
     use super::Stream;
 
-    // Values of tests/reference/stream.py, an independent writing of the same rule.
+    // Values of tests/reference/stream.py, an independent implementation of the same rule.
     include!("../tests/reference/random_golden.rs");
 
     #[test]

@@ -45,7 +45,7 @@ fn attention_of<N: Number>(qkv: &Tensor, heads: i64) -> Option<Tensor> {
     let joined = Tensor::empty([items, tokens, width / 3], (N::KIND, Device::Cpu));
     let (items, tokens, heads) = (items as usize, tokens as usize, heads as usize);
     let to = To::<N>(joined.data_ptr().cast());
-    // SAFETY: asked for above; only `joined` is written.
+    // SAFETY: checked above; only `joined` is written.
     let (all, stride) = (unsafe { numbers::<N>(qkv) }, 3 * heads * WIDTH);
     team.share(
         items * heads,
@@ -58,7 +58,7 @@ fn attention_of<N: Number>(qkv: &Tensor, heads: i64) -> Option<Tensor> {
                 width: WIDTH / N::IN_WORD,
             };
             let to = to.at((item * tokens * heads + head) * WIDTH);
-            // SAFETY: the processor has been asked; `to` has a place for each token and is
+            // SAFETY: the processor supports it; `to` has a place for each token and is
             // this head's alone.
             unsafe { scratch.attend([part(0), part(1), part(2)], to, heads * WIDTH) };
         },
@@ -66,10 +66,10 @@ fn attention_of<N: Number>(qkv: &Tensor, heads: i64) -> Option<Tensor> {
     Some(joined)
 }
 
-/// Where the heads are joined; each is written by one thread.
+/// The joined output; each head is written by one thread.
 struct To<N>(*mut N);
 
-// SAFETY: the threads write to places of their own.
+// SAFETY: the threads write to disjoint places.
 unsafe impl<N: Number> Sync for To<N> {}
 
 impl<N: Number> To<N> {
@@ -78,7 +78,7 @@ impl<N: Number> To<N> {
     }
 }
 
-/// What one head needs beside its output.
+/// Scratch buffers of one head.
 struct Scratch<N> {
     tokens: usize,
     /// For each group of at most [`BLOCKS`] blocks of 16 keys: words of a key.
@@ -117,7 +117,7 @@ impl<N: Number> Scratch<N> {
         // SAFETY: by this function's contract.
         unsafe { self.lay_out_values(v) };
         for start in (0..self.tokens).step_by(ROWS) {
-            // The last rows are made again rather than fewer of them.
+            // The last rows are recomputed rather than handled as a smaller group.
             let start = start.min(self.tokens - ROWS);
             // SAFETY: by this function's contract.
             unsafe {
@@ -152,7 +152,7 @@ impl<N: Number> Scratch<N> {
         };
         let places = self.values.as_chunks_mut::<BLOCKS>().0;
         for (word, place) in places.iter_mut().enumerate() {
-            // Of one row where a word is one number.
+            // From one row if a word is one number.
             let both = [word * N::IN_WORD, (word + 1) * N::IN_WORD - 1].map(row);
             for ((first, second), line) in both[0].iter().zip(both[1]).zip(place) {
                 // SAFETY: by this function's contract; a line is a register.
@@ -182,7 +182,7 @@ impl<N: Number> Scratch<N> {
         }
     }
 
-    /// Scores to exp((score - the row's largest) / 8), and each row's sum.
+    /// Maps scores to exp((score - the row's maximum) / 8), and returns each row's sum.
     ///
     /// # Safety
     /// [`super::is_supported`].
@@ -226,7 +226,7 @@ impl<N: Number> Scratch<N> {
         sums
     }
 
-    /// The values, weighed and divided by the weights' `sums`.
+    /// The weighted sum of the values, divided by the weights' `sums`.
     ///
     /// # Safety
     /// As [`attend`](Self::attend).
@@ -255,7 +255,7 @@ impl<N: Number> Scratch<N> {
     }
 }
 
-/// The products of rows and lines alone.
+/// Only the products of rows and lines.
 ///
 /// # Safety
 /// [`super::is_supported`].

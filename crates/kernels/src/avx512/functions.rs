@@ -1,4 +1,4 @@
-//! Functions of sixteen numbers.
+//! Functions of sixteen lanes.
 
 use std::arch::x86_64::{
     __m512, _mm512_add_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps,
@@ -18,7 +18,7 @@ const COEFFICIENTS: [f32; 7] = {
     coefficients
 };
 
-/// 2ˣ to within two units in the last place; of an infinity what is not a number.
+/// 2ˣ to within two units in the last place; NaN for an infinity.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn exp2(x: __m512) -> __m512 {
@@ -39,7 +39,7 @@ pub(super) fn silu(x: __m512) -> __m512 {
     /// Beyond it 2ˣ is 0 or infinite in fp32.
     const MOST: f32 = 150.0;
     let power = _mm512_mul_ps(x, _mm512_set1_ps(-LOG2_E));
-    // In this order what is not a number passes through.
+    // In this order NaN passes through.
     let power = _mm512_max_ps(
         _mm512_set1_ps(-MOST),
         _mm512_min_ps(_mm512_set1_ps(MOST), power),
@@ -59,7 +59,7 @@ mod needs_avx512 {
         unsafe { std::mem::transmute(silu(std::mem::transmute::<[f32; LANES], __m512>(numbers))) }
     }
 
-    /// Every bf16 there is, and as many numbers between them.
+    /// All bf16 values, and as many numbers between them.
     #[test]
     #[ignore = "needs AVX-512 with bf16"]
     fn every_number_has_its_silu() {
@@ -68,7 +68,7 @@ mod needs_avx512 {
             let float = |bits: u16| f32::from_bits(u32::from(bits) << 16 | low);
             let all: Vec<f32> = (0..=u16::MAX).map(float).collect();
             for numbers in all.as_chunks::<LANES>().0 {
-                // SAFETY: the processor has been asked.
+                // SAFETY: the processor supports it.
                 let found = unsafe { silu_of(*numbers) };
                 for (x, found) in numbers.iter().map(|x| f64::from(*x)).zip(found) {
                     let wanted = x / (1.0 + (-x).exp());

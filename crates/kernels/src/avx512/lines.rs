@@ -1,7 +1,7 @@
 //! Products of rows of numbers, bf16 or fp32, summed in fp32.
 //!
-//! Both kinds are taken in words of 32 bits, two bf16 or one fp32: laying them out is the same
-//! work, and so is multiplying them but for one instruction.
+//! Both are handled in words of 32 bits, two bf16 or one fp32: their layout is the same, and
+//! multiplying them differs in one instruction.
 
 use std::arch::x86_64::{
     __m256i, __m512, __m512bh, __m512i, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
@@ -15,22 +15,22 @@ use tch::{Kind, Tensor};
 /// Two bf16 or one fp32. Two bf16 need not lie on a multiple of four bytes.
 pub(super) type Word = [u16; 2];
 
-/// Numbers of fp32, and words, in a register.
+/// fp32 numbers, and words, in a register.
 pub(super) const LANES: usize = 16;
-/// Rows whose products are made at once.
+/// Rows computed at once.
 pub(super) const ROWS: usize = 6;
-/// Registers of products made at once for a row: with [`ROWS`] 24 of the 32 there are.
+/// Registers of products computed at once per row: with [`ROWS`], 24 of the 32 registers.
 pub(super) const BLOCKS: usize = 4;
 
-/// What the kernels multiply.
+/// An element type of the kernels.
 ///
 /// # Safety
-/// It is as many bytes as `KIND`'s elements, any of which are valid. All functions ask for
+/// It has the size of `KIND`'s elements, and any bits are valid. All functions require
 /// [`super::is_supported`].
 pub(super) unsafe trait Number: Copy + Sync + 'static {
     const KIND: Kind;
     const ZERO: Self;
-    /// How many are in a [`Word`].
+    /// Elements per [`Word`].
     const IN_WORD: usize;
 
     /// `sum` and, for each lane, the products of the numbers in two words.
@@ -40,10 +40,10 @@ pub(super) unsafe trait Number: Copy + Sync + 'static {
     /// both are the same.
     unsafe fn line(rows: [&[Self; LANES]; 2]) -> __m512i;
 
-    /// To fp32.
+    /// Converts to fp32.
     unsafe fn exact(numbers: [Self; LANES]) -> __m512;
 
-    /// From fp32.
+    /// Converts from fp32.
     unsafe fn rounded(numbers: __m512) -> [Self; LANES];
 }
 
@@ -151,7 +151,7 @@ impl<'a> Rows<'a> {
         &self.words[number * self.stride..][..self.width]
     }
 
-    /// `R` rows from `start` on.
+    /// `R` rows from `start`.
     pub(super) fn some<const R: usize>(&self, start: usize) -> [&'a [Word]; R] {
         let mut rows = [[].as_slice(); R];
         for (number, row) in rows.iter_mut().enumerate() {
@@ -189,24 +189,24 @@ pub(super) unsafe fn words<N: Number>(tensor: &Tensor) -> &[Word] {
     words_of(unsafe { numbers::<N>(tensor) })
 }
 
-/// Numbers word by word.
+/// Numbers as words.
 pub(super) fn words_of<N: Number>(numbers: &[N]) -> &[Word] {
     let words = numbers.len() / N::IN_WORD;
-    // SAFETY: so many are in the slice, aligned as a bf16 is, and any bits are a word.
+    // SAFETY: the slice holds this many, aligned as a bf16 is, and any bits are a word.
     unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), words) }
 }
 
-/// Words as numbers again, 16 by 16.
+/// Words back to numbers, 16 by 16.
 ///
 /// # Safety
 /// They were such numbers, by [`words`] or [`words_of`].
 pub(super) unsafe fn sixteens<N: Number>(words: &[Word]) -> &[[N; LANES]] {
     let count = words.len() * N::IN_WORD / LANES;
-    // SAFETY: so many are in the slice, aligned as they were.
+    // SAFETY: the slice holds this many, aligned as they were.
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), count) }
 }
 
-/// Makes columns of the first `count` of `rows`, for [`products`] with as many blocks as they
+/// Transposes the first `count` of `rows`, for [`products`] with as many blocks as they
 /// fill: for each word a line for every 16 of them. Their width is a multiple of 16.
 #[target_feature(enable = "avx512f")]
 pub(super) fn lay_out(rows: Rows<'_>, count: usize, lines: &mut [Line]) {
@@ -239,8 +239,8 @@ fn transposed(mut rows: [__m512i; LANES]) -> [__m512i; LANES] {
     rows
 }
 
-/// Of each square of 2 `S` rows and lanes, the quarter above the diagonal and that below it
-/// change places.
+/// In each square of 2 `S` rows and lanes, swaps the quarters above and below the
+/// diagonal.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn exchange<const S: usize>(rows: &mut [__m512i; LANES]) {

@@ -1,4 +1,4 @@
-//! The kernels, and which machines run them.
+//! The kernels, and detection of machines that run them.
 
 mod attention;
 mod functions;
@@ -16,9 +16,9 @@ pub use product::product;
 use team::Team;
 
 /// Whether this machine can run the kernels: the processor multiplies bf16 in AVX-512, and
-/// libtorch's threads can be had.
+/// libtorch's threads are available.
 pub fn is_supported() -> bool {
-    /// Asked once: a virtual machine answers for the processor, and takes its time.
+    /// Queried once: in a virtual machine the query is slow.
     static SUPPORTED: OnceLock<bool> = OnceLock::new();
     *SUPPORTED.get_or_init(|| {
         is_x86_feature_detected!("avx512f")
@@ -29,7 +29,7 @@ pub fn is_supported() -> bool {
 }
 
 /// Whether the kernels are the fastest way on this machine and in this build. With AMX oneDNN's
-/// products in bf16 are several times as fast as these, and those in fp32 have not been compared.
+/// bf16 products are several times as fast as these; its fp32 products have not been compared.
 pub fn is_preferred() -> bool {
     static AMX: OnceLock<bool> = OnceLock::new();
     OPTIMISED && is_supported() && !*AMX.get_or_init(has_amx)

@@ -1,7 +1,7 @@
-//! x Wᵀ + b, with what follows done before a sum is written.
+//! x Wᵀ + b, with a fused epilogue.
 //!
-//! A panel of the weight is laid out for the kernel where it is needed, in a core's own cache,
-//! and then serves all rows: what this kernel multiplies needs no second copy of its weight.
+//! A panel of the weight is packed on demand in a core's own cache and then used for all rows,
+//! so that no second copy of the weight is needed.
 
 use std::arch::x86_64::{__m512, _mm512_add_ps, _mm512_setzero_ps};
 use std::cell::RefCell;
@@ -16,14 +16,14 @@ use super::lines::{
 use super::team::Team;
 use crate::Epilogue;
 
-/// Outputs of a panel.
+/// Outputs per panel.
 const PANEL: usize = BLOCKS * LANES;
 /// Words of a panel laid out at a time, 192 KiB.
 const DEPTH: usize = 768;
-/// The most rows that a panel serves once it is laid out: their sums, half a MiB, stay in the
+/// The most rows computed with a packed panel: their sums, half a MiB, stay in the
 /// cache.
 const PORTION: usize = 341 * ROWS;
-/// Pieces of work for each thread, where there are rows enough: none waits long for the last.
+/// Work items per thread, if there are enough rows, so that no thread waits long for the last.
 const PIECES: usize = 4;
 
 /// `x`, `[.., in]`, times `weight`, `[out, in]`, to `[.., out]`; `None` where the kernel does not
@@ -77,7 +77,7 @@ fn product_of<N: Number>(
     }
     let team = Team::of_libtorch()?;
     let result = Tensor::empty(size, (N::KIND, Device::Cpu));
-    // SAFETY: all of them were asked for above.
+    // SAFETY: all checked above.
     let rows_of = |tensor| Rows {
         words: unsafe { words::<N>(tensor) },
         stride: width,
@@ -108,7 +108,7 @@ fn product_of<N: Number>(
             let (start, panel) = (number / panels * portion, number % panels);
             SCRATCH.with_borrow_mut(|scratch| {
                 scratch.fit(width, portion);
-                // SAFETY: the processor has been asked, and no other call has these rows of this
+                // SAFETY: the processor supports it, and no other call has these rows of this
                 // panel.
                 unsafe { work.fill(start..rows.min(start + portion), panel, scratch) };
             });
@@ -121,11 +121,11 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::NEW) };
 }
 
-/// What a thread needs beside the output, at most 704 KiB, kept until it ends.
+/// A thread's scratch buffers, at most 704 KiB, kept until it ends.
 struct Scratch {
     /// Of a panel at most [`DEPTH`] words, four lines for each.
     lines: Vec<Line>,
-    /// Where a panel is deeper: the sums of each row so far.
+    /// For a deeper panel: the sums of each row so far.
     sums: Vec<[[f32; LANES]; BLOCKS]>,
 }
 
@@ -135,7 +135,7 @@ impl Scratch {
         sums: Vec::new(),
     };
 
-    /// Makes it large enough.
+    /// Grows it as needed.
     fn fit(&mut self, width: usize, portion: usize) {
         let lines = width.min(DEPTH) * BLOCKS;
         if self.lines.len() < lines {
@@ -147,7 +147,7 @@ impl Scratch {
     }
 }
 
-/// One product under way.
+/// One product in progress.
 struct Work<'a, N> {
     x: Rows<'a>,
     weight: Rows<'a>,
@@ -159,7 +159,7 @@ struct Work<'a, N> {
     to: *mut N,
 }
 
-/// What is done to the sums.
+/// The epilogue applied to the sums.
 #[derive(Clone, Copy)]
 enum Finish<'a, N> {
     Nothing,
@@ -171,7 +171,7 @@ enum Finish<'a, N> {
 unsafe impl<N: Number> Sync for Work<'_, N> {}
 
 impl<N: Number> Work<'_, N> {
-    /// Makes a panel's outputs for the rows of `range`.
+    /// Computes a panel's outputs for the rows of `range`.
     ///
     /// # Safety
     /// [`super::is_supported`]; `range` lies within the rows, and no other thread writes there.
@@ -200,7 +200,7 @@ impl<N: Number> Work<'_, N> {
         }
     }
 
-    /// Adds a step's products to the sums of `R` rows, `row` on from `start`, and writes them in
+    /// Adds a step's products to the sums of `R` rows, `row` on from `start`, and writes them at
     /// the end.
     ///
     /// # Safety
@@ -271,7 +271,7 @@ impl<N: Number> Work<'_, N> {
 
 /// Some of the words of all rows.
 struct Step<'a> {
-    /// From the first of the rows that are made.
+    /// From the first of the computed rows.
     x: Rows<'a>,
     lines: &'a [Line],
     first: bool,

@@ -1,7 +1,7 @@
 //! Work shared among libtorch's own threads.
 //!
 //! Between two operators these spin on their cores, waiting for the next: threads of another
-//! pool have to take turns with them. On two cores of an EPYC with `avx512_bf16`, twelve blocks of
+//! pool would compete with them. On two cores of an EPYC with `avx512_bf16`, twelve blocks of
 //! ViT-B/16 by both kernels took 6 to 12 % longer for eight pictures, and 60 to 90 % longer for one,
 //! on rayon's threads; threads started for each call cost as much.
 //!
@@ -16,13 +16,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 type Region = unsafe extern "C" fn(*mut c_void);
 type Parallel = unsafe extern "C" fn(Region, *mut c_void, c_uint, c_uint);
 
-/// The team behind OpenMP's entry in GNU's spelling, which other makes of it have too: the first of
+/// OpenMP's team through GNU's entry point, which other implementations provide too: the first in
 /// the process, which is libtorch's.
 #[derive(Clone, Copy)]
 pub(super) struct Team(Parallel);
 
 impl Team {
-    /// `None` where there is none.
+    /// `None` if there is none.
     pub(super) fn of_libtorch() -> Option<Self> {
         static TEAM: OnceLock<Option<Team>> = OnceLock::new();
         *TEAM.get_or_init(|| {
@@ -34,8 +34,8 @@ impl Team {
         })
     }
 
-    /// Does `work` for every number below `items`; each thread has a state of its own. `work`
-    /// must not panic: that would end the process.
+    /// Runs `work` for every number below `items`; each thread has its own state. `work`
+    /// must not panic: that would abort the process.
     pub(super) fn share<S>(
         self,
         items: usize,
@@ -56,7 +56,7 @@ impl Team {
         self.run(self.threads().min(items.max(1)), &task);
     }
 
-    /// How many threads it has.
+    /// Number of threads.
     pub(super) fn threads(self) -> usize {
         usize::try_from(tch::get_num_threads()).map_or(1, |threads| threads.max(1))
     }

@@ -1,23 +1,23 @@
-//! What each pixel of a side is made of.
+//! Filter weights along one side.
 
 use std::ops::Range;
 
-/// Bits of a weight, its sign apart.
+/// Bits of a weight without its sign.
 const BITS: u32 = 15;
-/// Bits behind the point at most: sums have room for a byte and two bits more.
+/// The most fraction bits: sums have room for a byte and two bits more.
 const MOST_PRECISION: u32 = 32 - 8 - 2;
-/// The filter reaches as far on either side, in pixels of the smaller picture.
+/// The filter's support on either side, in pixels of the smaller picture.
 const SUPPORT: f64 = 2.0;
 
 /// Fixed-point weights of the bicubic filter for every pixel of a side, as
 /// `fast_image_resize` rounds them.
 pub(super) struct Weights {
-    /// Where each pixel's window starts, and how much of `window` it takes.
+    /// The start of each pixel's window, and how much of `window` it uses.
     starts: Vec<(usize, usize)>,
     taps: Vec<i16>,
-    /// Room for the weights of each pixel.
+    /// Slots for the weights of each pixel.
     window: usize,
-    /// Bits behind the point.
+    /// Fraction bits.
     pub(super) precision: u32,
 }
 
@@ -60,14 +60,14 @@ impl Weights {
         }
     }
 
-    /// All pixels of the side that any is made of.
+    /// All source pixels that contribute to any output pixel.
     pub(super) fn reach(&self) -> Range<usize> {
         let starts = self.starts.iter().map(|(start, _)| *start);
         let ends = self.starts.iter().map(|(start, used)| start + used);
         starts.min().unwrap_or(0)..ends.max().unwrap_or(0)
     }
 
-    /// For each pixel the first one it is made of, and the weights from there on.
+    /// For each pixel its first source pixel, and the weights from there on.
     pub(super) fn windows(&self) -> impl Iterator<Item = (usize, &[i16])> {
         let windows = self.taps.chunks_exact(self.window);
         let windows = self.starts.iter().zip(windows);

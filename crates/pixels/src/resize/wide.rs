@@ -1,10 +1,10 @@
 //! The resizing of `fast_image_resize`, byte for byte, in registers of 64 bytes.
 //!
-//! The library's own widest kernel makes one pixel of four rows at a time and took longer than all
-//! else that is done to a decoded frame; here five pixels of a row are one permutation and one
+//! The library's widest kernel computes one pixel of four rows at a time and took longer than all
+//! other work on a decoded frame; here five pixels of a row are one permutation and one
 //! multiplication per pair of weights, and rows are resized along columns while they are still in
-//! the nearest cache. Where the processor lacks the instructions, or a window is too wide for
-//! them, the library does the work: it is the reference of the tests.
+//! the L1 cache. If the processor lacks the instructions, or a window is too wide for them,
+//! the library does the work; it is also the reference in the tests.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
@@ -18,33 +18,33 @@ use super::{Windows, weights::Weights};
 use crate::avx512::is_available;
 use crate::rows::{AT_ONCE, Rows, Stripe};
 
-/// Pixels made at once: 15 of the 16 sums of a register.
+/// Pixels computed at once: 15 of the 16 sums of a register.
 const PIXELS: usize = 5;
 /// Their bytes.
 const BYTES: usize = PIXELS * 3;
-/// Groups of pixels that are packed into one register: so many bytes have room in it.
+/// Groups of pixels that are packed into one register.
 const PACKED: usize = 4;
-/// Bytes of a row that a group may need: whole pixels, and behind them a zero.
+/// Bytes of a row that a group may need: whole pixels followed by a zero.
 const WINDOW: usize = 63;
 
-/// Resizes pictures, keeping its tables while sizes stay the same.
+/// Resizes pictures, reusing its tables while sizes stay the same.
 #[derive(Default)]
 pub(super) struct Resizer {
     plan: Option<Plan>,
     between: Between,
 }
 
-/// All that depends on sizes alone.
+/// Tables that depend only on the sizes.
 struct Plan {
     sizes: [usize; 4],
     windows: Windows,
-    /// `None` where the library has to do the work.
+    /// `None` if the library has to do the work.
     tables: Option<(Across, Down)>,
 }
 
 impl Resizer {
-    /// Appends `windows` of the picture at `width` x `height` to `rgb`; `false` where the library
-    /// has to make it.
+    /// Appends `windows` of the picture at `width` x `height` to `rgb`; `false` if the library
+    /// has to do it.
     pub(super) fn part(
         &mut self,
         picture: &mut dyn Rows,
@@ -66,7 +66,7 @@ impl Resizer {
             return false;
         };
         rgb.reserve(width * height * 3);
-        // SAFETY: the processor has been asked.
+        // SAFETY: checked that the processor supports the instructions.
         unsafe { self.between.part(across, down, picture, width, rgb) };
         true
     }
@@ -86,14 +86,14 @@ impl Plan {
     }
 }
 
-/// Rows resized along themselves, as many as a row of the result needs, and that row.
+/// Horizontally resized rows, as many as an output row needs, and that row.
 #[derive(Default)]
 struct Between {
-    /// Pairs of rows, the oldest one's place being the next one's.
+    /// Pairs of rows, a ring buffer.
     pairs: Vec<RowPair>,
-    /// A row of the result that is too near the end of its memory; else empty.
+    /// An output row too near the end of its memory; otherwise empty.
     line: Vec<u8>,
-    /// Where the pairs of rows begin that a row of the result is made of.
+    /// Offsets of the pairs of rows that contribute to an output row.
     starts: Vec<usize>,
 }
 
@@ -117,7 +117,7 @@ impl Between {
         rgb: &mut Vec<u8>,
     ) {
         let groups = across.groups.len().next_multiple_of(PACKED);
-        // Four rows are made at once: one pair may be more than is needed yet.
+        // Four rows are computed at once: one pair may not be needed yet.
         let kept = down.each + 1;
         self.pairs.resize(groups * kept, RowPair([0; 32]));
         let mut made = down.rows.start / AT_ONCE * AT_ONCE;
@@ -134,7 +134,7 @@ impl Between {
             self.starts.clear();
             let pairs = first..first + down.each;
             self.starts.extend(pairs.map(|pair| pair % kept * groups));
-            // Straight to its place, unless what is written behind it has no room there.
+            // Written in place, unless the padding written after it has no room there.
             let row = if rgb.capacity() - rgb.len() >= Down::room(groups) {
                 &mut *rgb
             } else {
@@ -148,7 +148,7 @@ impl Between {
     }
 }
 
-/// Resizing along rows, laid out for the registers.
+/// Horizontal resizing, laid out for the registers.
 struct Across {
     /// Columns of the picture that are needed.
     columns: Range<usize>,
@@ -157,11 +157,11 @@ struct Across {
     precision: u32,
 }
 
-/// Five pixels that are made at once.
+/// Five pixels computed at once.
 struct Group {
-    /// The first byte that they need, counted from the first column.
+    /// The first byte they need, counted from the first column.
     start: usize,
-    /// Which of the 64 bytes from there are read: none beyond the columns.
+    /// Mask of the 64 bytes from there that are read: none beyond the columns.
     inside: u64,
     /// Its pairs of weights.
     pairs: Range<usize>,
@@ -170,19 +170,19 @@ struct Group {
 /// Two neighbouring weights of each of the pixels.
 #[repr(align(64))]
 struct TapPair {
-    /// Where the bytes of the sums lie, the high ones of words being zero.
+    /// Positions of the bytes of the sums; the high bytes of words are zero.
     bytes: [u8; 64],
     weights: [i16; 32],
 }
 
 impl Across {
-    /// `None` where the pixels of a group need more of the row than a register holds.
+    /// `None` if the pixels of a group need more of the row than a register holds.
     fn new(weights: &Weights) -> Option<Self> {
         let windows: Vec<_> = weights.windows().collect();
         let columns = weights.reach();
         let (mut groups, mut pairs) = (Vec::new(), Vec::new());
         for pixels in windows.chunks(PIXELS) {
-            // A window that begins with a zero is cut, so that the first need not be the leftmost.
+            // A window that begins with a zero is trimmed, so the first need not be the leftmost.
             let first = pixels.iter().map(|(start, _)| *start).min()?;
             let taps = pixels.iter().map(|(_, taps)| taps.len()).max()?;
             groups.push(Group {
@@ -221,7 +221,7 @@ impl Across {
         })
     }
 
-    /// Four rows, of which `stripe` holds the first `there`, as two pairs that begin at `starts`.
+    /// Resizes four rows, of which `stripe` holds the first `there`, to two pairs at `starts`.
     ///
     /// # Safety
     /// [`is_available`].
@@ -234,7 +234,7 @@ impl Across {
         starts: [usize; 2],
     ) {
         let Stripe { rgb, stride } = stripe;
-        // No row begins beyond the bytes, whoever made them.
+        // No row begins beyond the bytes, whatever the caller passed.
         let before = there.checked_sub(1).and_then(|n| n.checked_mul(stride));
         let needed = before.and_then(|before| before.checked_add(self.columns.len() * 3));
         assert!(needed.is_some_and(|needed| needed <= rgb.len()));
@@ -243,7 +243,7 @@ impl Across {
             let mut sums = begins;
             let mut rows = begins;
             for (n, bytes) in rows.iter_mut().enumerate() {
-                // What lies beyond the picture weighs nothing.
+                // Pixels beyond the picture have zero weight.
                 let row = n.min(there - 1) * stride;
                 // SAFETY: a group starts inside the columns, and `inside` has a bit for their
                 // bytes alone; no other is read.
@@ -279,15 +279,15 @@ impl Across {
     }
 }
 
-/// Resizing along columns.
+/// Vertical resizing.
 struct Down {
     /// Rows of the picture that are needed.
     rows: Range<usize>,
-    /// For each row of the result the first pair of rows that it is made of: rising.
+    /// For each output row its first pair of source rows, non-decreasing.
     first: Vec<usize>,
     /// Weights of its pairs, the second row's in the upper half.
     weights: Vec<i32>,
-    /// Pairs of each row.
+    /// Number of pairs per row.
     each: usize,
     precision: u32,
 }
@@ -295,7 +295,7 @@ struct Down {
 impl Down {
     fn new(weights: &Weights) -> Self {
         let windows: Vec<_> = weights.windows().collect();
-        // A window that begins with a zero is cut, so that the next may begin before it.
+        // A window that begins with a zero is trimmed, so the next may begin before it.
         let mut first: Vec<_> = windows.iter().map(|(start, _)| start / 2).collect();
         for row in (1..first.len()).rev() {
             first[row - 1] = first[row - 1].min(first[row]);
@@ -321,7 +321,7 @@ impl Down {
         }
     }
 
-    /// For each row of the result its first pair, and weights up to the last that weighs something.
+    /// For each output row its first pair, and the weights up to the last non-zero one.
     fn rows(&self) -> impl Iterator<Item = (usize, &[i32])> {
         let used = |weights: &[i32]| weights.iter().rposition(|&pair| pair != 0);
         let weights = self.weights.chunks_exact(self.each);
@@ -329,8 +329,7 @@ impl Down {
         self.first.iter().copied().zip(weights)
     }
 
-    /// Bytes that are written to make a row: whole registers, of which the last ends with 4 bytes
-    /// of no pixel.
+    /// Bytes written for a row: whole registers, of which the last ends with 4 bytes of padding.
     fn room(groups: usize) -> usize {
         groups * BYTES + 4
     }
@@ -373,19 +372,19 @@ impl Down {
                 _mm512_storeu_si512(place.as_mut_ptr().cast(), all);
             }
         }
-        // SAFETY: the groups' bytes were written, one behind the other.
+        // SAFETY: the groups' bytes were written, one after the other.
         unsafe { made.set_len(made.len() + bytes) };
     }
 }
 
-/// Half of what stands for one.
+/// One half in fixed point.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn half(precision: u32) -> __m512i {
     _mm512_set1_epi32(1 << (precision - 1))
 }
 
-/// Four registers of sums as bytes: by four sums of each in turn.
+/// Packs four registers of sums as bytes: four sums of each in turn.
 #[inline]
 #[target_feature(enable = "avx512bw")]
 fn packed(sums: [__m512i; 4], precision: u32) -> __m512i {
@@ -394,13 +393,13 @@ fn packed(sums: [__m512i; 4], precision: u32) -> __m512i {
     _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d))
 }
 
-/// Where [`packed`] puts a byte of a register.
+/// The position where [`packed`] puts a byte of a register.
 const fn place(register: usize, byte: usize) -> u8 {
     (byte / 4 * 16 + register * 4 + byte % 4) as u8
 }
 
-/// Where the words of a pair of rows lie among the packed bytes of four rows. Their high bytes are
-/// those of the sixteenth sum, which is of nothing.
+/// Positions of the words of a pair of rows among the packed bytes of four rows. Their high bytes
+/// are those of the unused sixteenth sum.
 const ROW_PAIRS: [[u8; 64]; 2] = {
     let mut bytes = [[place(0, BYTES); 64]; 2];
     let mut word = 0;
@@ -412,7 +411,7 @@ const ROW_PAIRS: [[u8; 64]; 2] = {
     bytes
 };
 
-/// Where the bytes of four groups lie among the packed ones.
+/// Positions of the bytes of four groups among the packed ones.
 const IN_ORDER: [u8; 64] = {
     let mut bytes = [0; 64];
     let mut byte = 0;
