@@ -165,7 +165,7 @@ fn wrong_arguments_are_said_before_anything_is_loaded() {
             "cannot be used with",
         ),
         (&["a.mp4", "--labels", "a,,b"], 3, "label 2 is empty"),
-        (&["a.mp4", "--labels", "a,a"], 3, "stands twice"),
+        (&["a.mp4", "--labels", "a,a"], 3, "appears twice"),
         (
             &["a.mp4", "--labels-file", "no-such-file"],
             3,

@@ -326,7 +326,7 @@ fn rows_that_do_not_fit_are_refused() {
         &|c| drop(c.rows.pop()),
         "3 clips with features and 0 skipped, expected 4",
     );
-    refused(&|c| c.rows.swap(0, 1), "do not rise");
+    refused(&|c| c.rows.swap(0, 1), "are not ascending");
     refused(&|c| c.rows[3].position = 9, "position 9");
     refused(
         &|c| drop(c.skipped.insert(2, String::new())),

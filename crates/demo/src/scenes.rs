@@ -16,7 +16,7 @@ use super::raster;
 /// Side of a picture in pixels.
 pub const SIDE: usize = 64;
 /// Frames of a clip: a multiple of 8 by an odd number, so that the centres of 8 segments are
-/// symmetrically in time.
+/// symmetric in time.
 pub const FRAMES: usize = 24;
 /// Frames per second.
 pub const RATE: u32 = 12;

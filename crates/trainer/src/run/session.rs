@@ -266,8 +266,8 @@ impl Session {
     }
 }
 
-/// The initial parameters of the configuration, after a check of its model on a backbone of the
-/// `clip`.
+/// The initial parameters of the configuration, after checking its model on a backbone of the
+/// shape `clip`.
 fn start_of(config: &Checked, clip: &clip_backbone::Config) -> Result<Option<Start>> {
     config.model_on(clip)?;
     let start = config.train.start_from.as_deref();
