@@ -296,7 +296,7 @@ impl Manifest {
     /// written relative to it, so that the folder can move.
     ///
     /// # Errors
-    /// The folder is absent or the disk refuses.
+    /// The disk refuses.
     pub fn save(&self, path: &Path) -> Result<()> {
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut text = serde_json::to_string_pretty(&Wire::of(self, folder)).map_err(|error| {

@@ -69,7 +69,7 @@ impl SkipList {
     /// Writes the list, whole or not at all.
     ///
     /// # Errors
-    /// The folder is absent or the disk refuses.
+    /// The disk refuses.
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut text = String::from("# Clips that are left out: id, tab, reason.\n");
         for (id, reason) in self.iter() {
