@@ -36,7 +36,7 @@ const EDGES: [(&str, &[&str]); 20] = [
     ),
     (
         "clips",
-        &["clip-backbone", "data", "disk", "pixels", "video"],
+        &["clip-backbone", "data", "disk", "pixels", "random", "video"],
     ),
     (
         "recogniser",

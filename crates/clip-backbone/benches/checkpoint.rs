@@ -1,4 +1,4 @@
-//! Writes a ViT-B/16 with generated weights in Hugging Face's layout, for measurements that
+//! Writes a ViT-B/16 with generated weights in Hugging Face's layout, for benchmarks that
 //! start from a file: `cargo bench -p clip-backbone --bench checkpoint -- FOLDER`.
 //!
 //! Weights only; the tokenizer's files are the caller's.

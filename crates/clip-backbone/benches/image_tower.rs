@@ -1,6 +1,6 @@
-//! One contender of the image tower's comparison: encodes a batch of frames whenever a line
-//! comes in on stdin and answers with the seconds it took, so that contenders of other make
-//! can take turns with it (`cargo xtask bench image`).
+//! One contender in the image tower's comparison: encodes a batch of frames for every line on
+//! stdin and prints the seconds it took, so that other implementations can take turns with it
+//! (`cargo xtask bench image`).
 //!
 //! `cargo bench -p clip-backbone --bench image_tower -- (default|literal|matmul) (fp32|bf16) BATCH`
 //!
@@ -51,7 +51,7 @@ fn config() -> Config {
     config
 }
 
-/// Works once unasked, says so, then once for every line.
+/// Runs once as a warm-up, reports it, then once for every line.
 fn take_turns(work: impl Fn()) {
     work();
     let mut out = std::io::stdout();
@@ -68,7 +68,7 @@ fn take_turns(work: impl Fn()) {
     }
 }
 
-/// Keeps glibc from giving large blocks back to the system after every use, as the product
+/// Keeps glibc from returning large blocks to the system after every use, as the binary
 /// does.
 fn keep_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

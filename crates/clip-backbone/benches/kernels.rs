@@ -3,11 +3,11 @@
 //!
 //! `cargo bench -p clip-backbone --bench kernels -- (fp32|bf16) BATCH ROUNDS`
 //!
-//! It runs wherever the processor can, whatever the product would choose there. Prints the median
+//! It runs on every supported processor, whatever `is_preferred` says. Prints the median
 //! seconds of each way, and its ratio to neither.
 #![allow(clippy::expect_used)]
 
-// The products that the kernels' stand against, from the library itself.
+// The products that the kernels are compared with, from the library itself.
 #[allow(dead_code, unused_imports)]
 #[path = "../src/packed.rs"]
 mod packed;

@@ -11,12 +11,12 @@ use crate::Result;
 use crate::linear::PackedLinear;
 use crate::parameters::{Builder, Usage};
 
-/// Which keys a query may look at.
+/// The keys that a query may attend to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mask {
     /// All of them.
     None,
-    /// Those at its own position and before.
+    /// Those at its own position and earlier.
     Causal,
 }
 
@@ -36,7 +36,7 @@ pub struct SelfAttention {
     pub out: PackedLinear,
     /// Number of heads.
     pub heads: i64,
-    /// Of a frozen one the two parts of `qkv` that the first token's output needs.
+    /// If frozen, the two parts of `qkv` that the first token's output needs.
     parts: Option<[PackedLinear; 2]>,
 }
 
@@ -47,7 +47,7 @@ impl SelfAttention {
         self.out.forward(&self.mix_all(&qkv, mask))
     }
 
-    /// `residual` + attention, for what needs no gradient.
+    /// `residual` + attention, without gradients.
     fn infer(&self, x: &Tensor, mask: Mask, residual: &Tensor) -> Tensor {
         let qkv = self.qkv.infer(x, Epilogue::Identity);
         let fused = match mask {
@@ -60,16 +60,16 @@ impl SelfAttention {
 
     /// The output for the first token alone: `[N, L, width]` to `[N, 1, width]`.
     pub fn forward_first(&self, x: &Tensor) -> Tensor {
-        // Rows of a weight that learns are cut anew: a view kept from a pass without gradients
-        // would keep them from it for good.
+        // Views of a trainable weight are not cached: one made without gradients would
+        // never get any.
         let [query, keys_values] = self.cut();
         let q = query.forward(&x.narrow(1, 0, 1));
         self.out
             .forward(&self.mix_first(&q, &keys_values.forward(x)))
     }
 
-    /// As [`forward_first`](Self::forward_first), with the first token's `residual` added, for
-    /// what needs no gradient.
+    /// As [`forward_first`](Self::forward_first), with the first token's `residual` added,
+    /// without gradients.
     fn infer_first(&self, x: &Tensor, residual: &Tensor) -> Tensor {
         let Some([query, keys_values]) = &self.parts else {
             return residual + self.forward_first(x);
@@ -103,7 +103,7 @@ impl SelfAttention {
     fn mix(&self, q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask) -> Tensor {
         let bias =
             || (mask == Mask::Causal).then(|| causal_bias(q.size()[2], q.kind(), q.device()));
-        // Of libtorch's ways its fused kernel is the fastest in fp32 and on a GPU; in bf16 on the CPU
+        // libtorch's fused kernel is its fastest in fp32 and on a GPU; in bf16 on the CPU
         // two products and a softmax take half its time forward and a fraction of it backward.
         if q.requires_grad() || k.requires_grad() {
             return attend(q, k, v, bias().as_ref());
@@ -162,7 +162,7 @@ pub struct Mlp {
     form: MlpForm,
 }
 
-/// How the network's activation is computed.
+/// The computation of the network's activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MlpForm {
     /// As written.
@@ -184,7 +184,7 @@ impl Mlp {
         self.fc2.forward(&hidden)
     }
 
-    /// `residual` + network, for what needs no gradient.
+    /// `residual` + network, without gradients.
     fn infer(&self, x: &Tensor, residual: &Tensor) -> Tensor {
         let hidden = match self.form {
             MlpForm::Literal(activation) => {
@@ -253,8 +253,8 @@ pub(crate) struct BlockConfig {
 }
 
 impl Block {
-    /// Maps `[N, L, width]` to the same shape. What needs no gradient takes the kernels, or
-    /// oneDNN with weights laid out once.
+    /// Maps `[N, L, width]` to the same shape. Without gradients it uses the kernels, or
+    /// oneDNN with prepacked weights.
     pub fn forward(&self, x: &Tensor, mask: Mask) -> Tensor {
         if self.needs_gradient(x) {
             return self.forward_literal(x, mask);

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::parameters::{Builder, ParameterSource, Usage};
 use crate::{Error, Result, TextTower, VisionTower};
 
-/// The part of a fine-tuned model that keeps its values.
+/// The frozen part of a fine-tuned model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Freeze {
@@ -90,8 +90,8 @@ impl ClipModel {
         &self.logit_scale
     }
 
-    /// The same model on the same tensors, so that several owners, each on a thread of its own,
-    /// can use what lies in memory once. The leaves of a fine-tuned model, and their gradients,
+    /// The same model on the same tensors, so that several owners, each on its own thread,
+    /// share one copy in memory. The leaves of a fine-tuned model, and their gradients,
     /// are shared too.
     #[must_use]
     pub fn shallow_clone(&self) -> Self {
@@ -105,8 +105,8 @@ impl ClipModel {
         }
     }
 
-    /// Lets a part of a fine-tuned model keep its values: it collects no gradients from here
-    /// on. What a frozen model holds is frozen already.
+    /// Freezes a part of a fine-tuned model: it collects no gradients from here on.
+    /// A frozen model is already frozen.
     ///
     /// # Errors
     /// [`Error::Config`] for more image blocks than there are.

@@ -35,7 +35,7 @@ pub struct VisionConfig {
     pub norm_eps: f64,
     /// Whether the patch embedding has a bias (OpenAI's has none).
     pub patch_bias: bool,
-    /// Whether a layer norm stands before the first block (OpenAI's `ln_pre`).
+    /// Whether a layer norm precedes the first block (OpenAI's `ln_pre`).
     pub norm_before: bool,
 }
 
@@ -189,7 +189,7 @@ impl Config {
         }
     }
 
-    /// Refuses a configuration that describes no model.
+    /// Validates the configuration.
     ///
     /// # Errors
     /// [`Error::Config`] with the first field that is out of range.

@@ -1,4 +1,4 @@
-//! What can go wrong, with what was expected and what was found.
+//! The errors of this crate, with the expected and the actual value.
 
 use std::path::PathBuf;
 
@@ -6,62 +6,62 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A tensor of the wrong shape was handed in.
+    /// A tensor of the wrong shape was passed in.
     #[error("{op}: expected {expected}, got {got:?}")]
     Shape {
-        /// The operation that refused.
+        /// The operation.
         op: &'static str,
-        /// The shape it takes.
+        /// The expected shape.
         expected: String,
-        /// The shape it was given.
+        /// The given shape.
         got: Vec<i64>,
     },
-    /// A configuration that describes no model.
+    /// An invalid configuration.
     #[error("config: {field} is {got}; expected {expected}")]
     Config {
         /// The field, with its path inside the configuration.
         field: String,
-        /// What the field may hold.
+        /// The allowed values.
         expected: String,
-        /// What it holds.
+        /// The given value.
         got: String,
     },
-    /// A parameter that the model needs is not there.
+    /// A parameter that the model needs is missing.
     #[error("weights: {name} {shape:?} is missing")]
     MissingParameter {
         /// The parameter's name, in Hugging Face's spelling.
         name: String,
-        /// The shape the configuration asks for.
+        /// The shape required by the configuration.
         shape: Vec<i64>,
     },
-    /// A parameter has another shape than the configuration asks for.
+    /// A parameter does not have the shape required by the configuration.
     #[error("weights: {name} should be {expected:?}, is {got:?}")]
     ParameterShape {
         /// The parameter's name, in Hugging Face's spelling.
         name: String,
-        /// The shape the configuration asks for.
+        /// The shape required by the configuration.
         expected: Vec<i64>,
-        /// The shape found.
+        /// The actual shape.
         got: Vec<i64>,
     },
-    /// A file could not be used.
+    /// A file operation failed.
     #[error("cannot {op} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         op: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file is not what it should be: cut off, damaged or made to do harm.
+    /// A file is truncated, damaged or malicious.
     #[error("{}: {item}: {reason}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// The part of it that was refused.
+        /// The faulty part of it.
         item: String,
-        /// Why.
+        /// The fault.
         reason: String,
     },
     /// A configuration file holds a value that is impossible or of the wrong type.
@@ -71,39 +71,39 @@ pub enum Error {
         path: PathBuf,
         /// The field, with its path inside the file.
         field: String,
-        /// What it may hold.
+        /// The allowed values.
         expected: String,
-        /// What it holds.
+        /// The given value.
         got: String,
     },
-    /// A checkpoint of an architecture that is not built here.
+    /// A checkpoint of an unsupported architecture.
     #[error("{}: {item}: {what} is not supported", path.display())]
     Unsupported {
         /// The file.
         path: PathBuf,
-        /// The field or parameter that gives it away.
+        /// The field or parameter that shows it.
         item: String,
-        /// What it is.
+        /// The unsupported feature.
         what: String,
     },
-    /// There is no checkpoint at a place, or a part of it is missing.
-    #[error("{}: no checkpoint there: expected {expected}", path.display())]
+    /// There is no checkpoint at a path, or a part of it is missing.
+    #[error("{}: no checkpoint found: expected {expected}", path.display())]
     NoCheckpoint {
-        /// The file or folder asked for.
+        /// The requested file or folder.
         path: PathBuf,
-        /// What would have been taken.
+        /// The accepted files.
         expected: String,
     },
-    /// A checkpoint's parameters are not those of its configuration.
+    /// A checkpoint's parameters do not match its configuration.
     #[error("{}: {}", path.display(), differences(missing, unused, wrong))]
     Parameters {
         /// The file, or the folder of several.
         path: PathBuf,
-        /// Parameters the configuration asks for that are not there, in Hugging Face's spelling.
+        /// Missing parameters, in Hugging Face's spelling.
         missing: Vec<String>,
-        /// Parameters that are there and belong to nothing.
+        /// Unexpected parameters.
         unused: Vec<String>,
-        /// Parameters of the wrong shape or element type, each with what was expected and got.
+        /// Parameters of the wrong shape or element type, each with expected and actual value.
         wrong: Vec<String>,
     },
     /// A checkpoint on a hub that is neither cached nor can be fetched, or a cached file that is
@@ -111,19 +111,19 @@ pub enum Error {
     #[cfg(feature = "hub")]
     #[error(transparent)]
     Hub(#[from] hub::Error),
-    /// No vocabulary for a checkpoint that brings none.
+    /// No vocabulary for a checkpoint without one.
     #[error(
-        "no tokenizer: {} is not there; name a tokenizer.json, a vocab.json beside its merges.txt, or OpenAI's bpe_simple_vocab_16e6.txt.gz",
+        "no tokenizer: {} does not exist; give a tokenizer.json, a vocab.json beside its merges.txt, or OpenAI's bpe_simple_vocab_16e6.txt.gz",
         path.display()
     )]
     NoTokenizer {
-        /// Where the vocabulary was looked for.
+        /// The path searched for the vocabulary.
         path: PathBuf,
     },
     /// A precision that the device cannot compute in.
     #[error("{kind:?} on {device:?}: expected fp32 or bf16, or fp16 on CUDA")]
     Precision {
-        /// The precision asked for.
+        /// The requested precision.
         kind: tch::Kind,
         /// The device.
         device: tch::Device,
@@ -134,12 +134,12 @@ pub enum Error {
     /// A picture that cannot be resized.
     #[error(transparent)]
     Picture(#[from] pixels::Error),
-    /// libtorch refused an operation, for want of memory as a rule.
+    /// A libtorch operation failed, usually for lack of memory.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
 }
 
-/// Missing, unused and wrong parameters in one sentence each.
+/// Lists missing, unused and wrong parameters.
 fn differences(missing: &[String], unused: &[String], wrong: &[String]) -> String {
     const SHOWN: usize = 20;
     let sentence = |what: &str, names: &[String]| {
@@ -152,9 +152,9 @@ fn differences(missing: &[String], unused: &[String], wrong: &[String]) -> Strin
         }
     };
     [
-        sentence("parameters are missing", missing),
-        sentence("parameters belong to nothing", unused),
-        sentence("parameters are wrong", wrong),
+        sentence("missing parameters", missing),
+        sentence("unexpected parameters", unused),
+        sentence("wrong parameters", wrong),
     ]
     .into_iter()
     .flatten()

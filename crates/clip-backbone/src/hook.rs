@@ -1,12 +1,12 @@
-//! A place for temporal modules inside the image tower.
+//! A hook for temporal modules inside the image tower.
 
 use tch::Tensor;
 
 /// Called with the hidden states before each block of the image tower.
 ///
-/// ActionCLIP's temporal shift acts here; so does anything that wants to look at the states.
+/// Used by ActionCLIP's temporal shift, and by code that inspects the states.
 pub trait BlockHook {
-    /// The states the block shall see instead of `tokens`.
+    /// The block's input in place of `tokens`.
     ///
     /// `tokens` is `[N, 1 + patches, width]`, class token first; the result has the same shape.
     fn before_block(&mut self, block: usize, tokens: Tensor) -> Tensor;

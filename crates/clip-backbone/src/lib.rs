@@ -1,8 +1,8 @@
 //! CLIP's two towers on libtorch.
 //!
 //! [`VisionTower`] turns frames into joint-space vectors, [`TextTower`] token ids or token
-//! embeddings; [`ClipModel`] holds both. The crate knows nothing of video: a temporal module that
-//! must act inside the image tower does so through a [`BlockHook`].
+//! embeddings; [`ClipModel`] holds both. The crate is independent of video: a temporal module
+//! inside the image tower is attached through a [`BlockHook`].
 
 mod block;
 mod checkpoint;
@@ -30,7 +30,7 @@ pub use hook::{BlockHook, NoHook};
 pub use hub;
 pub use linear::PackedLinear;
 pub use parameters::{Parameter, ParameterSource, Usage};
-/// Pictures and geometry, of which [`Preprocess`] is made.
+/// Pictures and geometry, used by [`Preprocess`].
 pub use pixels;
 pub use preprocess::Preprocess;
 pub use recompute::Recomputed;
@@ -41,7 +41,7 @@ pub use vision::VisionTower;
 pub use layers::Activation;
 pub use tch;
 
-/// What every fallible function of this crate returns.
+/// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// The README's example, compiled.

@@ -11,18 +11,18 @@ use crate::Result;
 use crate::packed::PackedWeight;
 use crate::parameters::Builder;
 
-/// A linear map whose weight is laid out for inference at first use, and once for all shallow
+/// A linear map whose weight is packed for inference at first use, once for all shallow
 /// clones.
 ///
-/// A frozen weight must not be changed in place once it has been used: its laid out copy would
-/// not follow.
+/// A frozen weight must not be changed in place once it has been used: its packed copy would
+/// not change.
 #[derive(Debug)]
 pub struct PackedLinear {
     linear: Linear,
     packed: Arc<Mutex<Packed>>,
 }
 
-/// What is known of a weight's layout.
+/// The state of a weight's packing.
 #[derive(Debug, Default)]
 enum Packed {
     #[default]
@@ -72,9 +72,9 @@ impl PackedLinear {
         }))
     }
 
-    /// As [`forward`](Linear::forward) for what needs no gradient, with `epilogue` done in the
-    /// same pass over the result: by a kernel of our own where it is the faster one, else by
-    /// oneDNN with the weight laid out once.
+    /// As [`forward`](Linear::forward) without gradients, with `epilogue` fused: by a kernel of
+    /// the crate `kernels` if that is the faster one, else by oneDNN with the packed
+    /// weight.
     pub(crate) fn infer(&self, x: &Tensor, epilogue: Epilogue<'_>) -> Tensor {
         let bias = self.bias.as_ref();
         let kernel = || {

@@ -1,10 +1,10 @@
-//! Products whose weights have been laid out once by oneDNN.
+//! Products with weights prepacked by oneDNN.
 //!
-//! A plain product brings the weight into oneDNN's (or MKL's) inner layout on every call. The
-//! operators that take a weight already laid out, with an activation or an addition done
-//! while the result is in registers, are not among libtorch's public functions; its
-//! interpreter reaches them, so a small `TorchScript` module, written here, calls them.
-//! Where they do not exist (no oneDNN, a processor without the precision), nothing is packed.
+//! A plain product converts the weight to oneDNN's (or MKL's) internal layout on every call. The
+//! operators that take a prepacked weight, with a fused activation or addition, are not
+//! among libtorch's public functions; its interpreter reaches them, so a small
+//! `TorchScript` module, written here, calls them. If they do not exist (no oneDNN, a
+//! processor without the precision), nothing is packed.
 
 use std::io::{Cursor, Write as _};
 use std::sync::OnceLock;
@@ -13,12 +13,12 @@ use kernels::Epilogue;
 use tch::{CModule, Device, IValue, Kind, Tensor};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-/// A weight in oneDNN's layout. It serves inference alone: no gradient passes.
+/// A weight in oneDNN's layout, for inference only: no gradient passes.
 #[derive(Debug)]
 pub(crate) struct PackedWeight(Tensor);
 
 impl PackedWeight {
-    /// Lays `weight`, `[out, in]`, out for products; `None` where that cannot be had.
+    /// Packs `weight`, `[out, in]`, for products; `None` if that is not supported.
     pub(crate) fn new(weight: &Tensor) -> Option<Self> {
         if weight.device() != Device::Cpu || weight.requires_grad() || !multiplies(weight.kind()) {
             return None;
@@ -35,7 +35,7 @@ impl PackedWeight {
         Self(self.0.shallow_clone())
     }
 
-    /// `[.., in]` to `[.., out]`; `None` where the processor lacks the product.
+    /// `[.., in]` to `[.., out]`; `None` if the processor lacks the product.
     pub(crate) fn product(
         &self,
         x: &Tensor,
@@ -57,8 +57,8 @@ impl PackedWeight {
     }
 }
 
-/// Whether this processor multiplies by packed weights of this precision. It may lay them out and
-/// then refuse the product, which is better known once than at every call.
+/// Whether this processor multiplies by packed weights of this precision. It may pack them and
+/// then refuse the product, so this is checked once, not at every call.
 fn multiplies(kind: Kind) -> bool {
     static FLOAT: OnceLock<bool> = OnceLock::new();
     static BFLOAT16: OnceLock<bool> = OnceLock::new();
@@ -74,7 +74,7 @@ fn multiplies(kind: Kind) -> bool {
     })
 }
 
-/// The module, loaded at first use; `None` where libtorch lacks its operators.
+/// The module, loaded at first use; `None` if libtorch lacks its operators.
 fn products() -> Option<&'static CModule> {
     static PRODUCTS: OnceLock<Option<CModule>> = OnceLock::new();
     PRODUCTS

@@ -1,4 +1,4 @@
-//! Where a tower takes its parameters from, and what it will do with them.
+//! The source of a tower's parameters, and their usage.
 
 use layers::LayerNorm;
 use tch::{Device, Kind, Tensor};
@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use crate::weights::StoredTensor;
 use crate::{Error, Result};
 
-/// What a model's parameters are for.
+/// The usage of a model's parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Usage {
     /// Read only: no gradients, constant factors folded into the weights.
@@ -55,8 +55,8 @@ impl Parameter {
 }
 
 /// Writes `numbers`, times `factor` if there is one, to `to`, a tensor of their shape. A product is
-/// made in fp32 and rounded once, whatever the numbers came in. From fp32 to fp32 on the CPU, and
-/// without a factor, it is one pass.
+/// computed in fp32 and rounded once, whatever the source precision. From fp32 to fp32 on the CPU
+/// and without a factor, it is one pass.
 pub(crate) fn place(numbers: &Tensor, to: &mut Tensor, factor: Option<f64>) -> Result<()> {
     debug_assert_eq!(numbers.size(), to.size());
     // Another device receives the numbers as they are, to convert them there.
@@ -75,10 +75,10 @@ pub(crate) fn place(numbers: &Tensor, to: &mut Tensor, factor: Option<f64>) -> R
 
 /// Named parameters in Hugging Face's spelling (`vision_model.…`, `text_model.…`).
 pub trait ParameterSource {
-    /// The parameter `name`, or `None`. Asked once for each parameter.
+    /// The parameter `name`, or `None`. Called once for each parameter.
     ///
     /// # Errors
-    /// Whatever finding it meets.
+    /// Any error in finding it.
     fn take(&mut self, name: &str) -> Result<Option<Parameter>>;
 }
 
@@ -95,7 +95,7 @@ impl ParameterSource for std::collections::BTreeMap<String, StoredTensor> {
     }
 }
 
-/// Takes checked parameters for one model on one device in one precision.
+/// Takes checked parameters for one model, with one device and one precision.
 pub(crate) struct Builder<'a> {
     source: &'a mut dyn ParameterSource,
     pub(crate) usage: Usage,
@@ -141,7 +141,7 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// The parameter `name` of exactly `shape`, where the source has it.
+    /// The parameter `name` of exactly `shape`, if the source has it.
     pub(crate) fn find(&mut self, name: &str, shape: &[i64]) -> Result<Parameter> {
         let Some(found) = self.source.take(name)? else {
             return Err(Error::MissingParameter {
@@ -177,7 +177,7 @@ impl<'a> Builder<'a> {
         Ok(tensor)
     }
 
-    /// Every parameter taken so far, named, where the model is fine-tuned.
+    /// Every parameter taken so far, with its name, if the model is fine-tuned.
     pub(crate) fn into_taken(self) -> Vec<(String, Tensor)> {
         self.taken
     }

@@ -1,19 +1,19 @@
-//! From a decoded frame to the tensor that the image tower takes.
+//! From a decoded frame to the image tower's input tensor.
 
 use pixels::{Filter, Geometry, Picture, Resize, Resizer, Rows, View};
 use tch::{Kind, Tensor};
 
 use crate::{Error, Result};
 
-/// How frames become the tower's input: resize, crop, normalise. Everything that shows frames to a
-/// tower goes through the one of its checkpoint.
+/// How frames become the tower's input: resize, crop, normalise. All frames for a
+/// tower go through its checkpoint's preprocessing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preprocess {
     /// The resize and the crop.
     pub geometry: Geometry,
-    /// Subtracted from pixels scaled to 0..1, a channel each.
+    /// Subtracted from pixels scaled to 0..1, per channel.
     pub mean: [f32; 3],
-    /// The difference is divided by it.
+    /// Divisor of the difference, per channel.
     pub std: [f32; 3],
 }
 
@@ -32,7 +32,7 @@ impl Preprocess {
         }
     }
 
-    /// Refuses numbers that make no frame.
+    /// Validates the numbers.
     ///
     /// # Errors
     /// [`Error::Config`] with the first field that is out of range.
@@ -86,16 +86,16 @@ impl Preprocess {
     /// The centre crop of one frame, `[S, S, 3]`.
     ///
     /// # Errors
-    /// [`Error::Picture`] where a side of the frame is 0 or too large.
+    /// [`Error::Picture`] if a side of the frame is 0 or too large.
     pub fn crop(&self, resizer: &mut Resizer, frame: impl Rows) -> Result<Picture> {
         Ok(self.geometry.view(resizer, frame, View::CENTRE)?)
     }
 
-    /// Scales, centres and turns frames channel-first: u8 `[N, S, S, 3]` to fp32
+    /// Scales, centres and transposes frames to channel-first: u8 `[N, S, S, 3]` to fp32
     /// `[N, 3, S, S]`, on the device of `frames`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `frames` are not N cropped frames of bytes.
+    /// [`Error::Shape`] if `frames` is not N cropped frames of bytes.
     pub fn normalise(&self, frames: &Tensor) -> Result<Tensor> {
         let size = frames.size();
         let side = self.geometry.size as i64;

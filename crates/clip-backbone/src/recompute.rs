@@ -1,31 +1,31 @@
 //! Activation checkpointing (Chen et al., 2016): of the image tower's states only the input of
-//! each block is kept, and the block is computed a second time on the way back.
+//! each block is kept, and the block is recomputed in the backward pass.
 //!
-//! The way back is walked here, a block at a time, for an autograd function cannot be defined
-//! through tch.
+//! The backward pass is written out here, block by block, since tch cannot define an autograd
+//! function.
 
 use tch::{Kind, Tensor};
 
 use crate::{BlockHook, Result, VisionTower};
 
-/// Features of a pass whose graph was not kept.
+/// Features of a forward pass whose graph was not kept.
 #[derive(Debug)]
 #[must_use]
 pub struct Recomputed<'a> {
-    /// `[N, D]`, not normalised, cut from the graph.
+    /// `[N, D]`, not normalised, detached from the graph.
     pub features: Tensor,
     tower: &'a VisionTower,
-    /// The first block to walk back through.
+    /// The first block of the backward pass.
     first: usize,
-    /// What that block and each later one was given.
+    /// The inputs of that block and each later one.
     inputs: Vec<Tensor>,
 }
 
 impl VisionTower {
     /// As [`forward_tokens`](Self::forward_tokens), bit for bit, keeping no graph.
     ///
-    /// Blocks below the first that learns are passed once, without a way back, unless
-    /// `tokens` want a gradient.
+    /// Blocks below the first trainable one run only forward, unless
+    /// `tokens` require a gradient.
     pub fn forward_recomputed(&self, tokens: &Tensor, hook: &mut dyn BlockHook) -> Recomputed<'_> {
         let first = match tokens.requires_grad() {
             true => 0,
@@ -52,14 +52,14 @@ impl VisionTower {
 }
 
 impl Recomputed<'_> {
-    /// Adds to every parameter that learns the gradient of what the features were used for:
-    /// `gradient` is that of the features, `[N, D]`. Returns the gradient of the tokens, or
-    /// nothing where they wanted none and the walk ended above them.
+    /// Accumulates the gradient in every trainable parameter, given the `gradient` of the
+    /// features, `[N, D]`. Returns the gradient of the tokens, or `None` if they require none
+    /// and the pass ended above them.
     ///
-    /// `hook` has to do what it did on the way there.
+    /// `hook` must do the same as in the forward pass.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where libtorch refuses, for want of memory as a rule.
+    /// [`crate::Error::Torch`] if a libtorch operation fails, usually for lack of memory.
     pub fn backward(
         mut self,
         gradient: &Tensor,

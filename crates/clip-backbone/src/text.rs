@@ -38,7 +38,7 @@ impl TextTower {
         self.projection.kind()
     }
 
-    /// The device its weights lie on.
+    /// The device of its weights.
     pub fn device(&self) -> tch::Device {
         self.projection.device()
     }
@@ -56,10 +56,10 @@ impl TextTower {
     /// Token embeddings without positions: ids `[..]` to `[.., width]`.
     ///
     /// # Errors
-    /// [`Error::Config`] where an id is not in the vocabulary.
+    /// [`Error::Config`] if an id is not in the vocabulary.
     pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
         let ids = ids.to_kind(Kind::Int64);
-        // Looked at where they are: most often not on a GPU, which would have to be waited for.
+        // Checked where they are: usually not on a GPU, which would require a synchronisation.
         if ids.numel() > 0 {
             let (low, high) = (ids.min().int64_value(&[]), ids.max().int64_value(&[]));
             if low < 0 || high >= self.config.vocabulary {
@@ -81,18 +81,18 @@ impl TextTower {
 
     /// Text features: ids `[N, context]`, padded, to `[N, D]`, not normalised.
     ///
-    /// The sequences are cut behind the last end-of-text token of the batch: with a causal
-    /// mask nothing behind it can matter.
+    /// The sequences are cut after the last end-of-text token of the batch: with a causal
+    /// mask later tokens have no effect.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `ids` is not `[N, 1..=context]`; [`Error::Config`] for an id
+    /// [`Error::Shape`] if `ids` is not `[N, 1..=context]`; [`Error::Config`] for an id
     /// outside the vocabulary.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
         let eos = self.end_of_text(ids)?;
         self.forward_embeddings(&self.embed(ids)?, &eos)
     }
 
-    /// The same features with all tokens carried through every block: the reference for
+    /// The same features with all tokens computed in every block: the reference for
     /// [`forward`](Self::forward). Also returns the states.
     ///
     /// # Errors
@@ -117,13 +117,13 @@ impl TextTower {
         })
     }
 
-    /// Text features from token embeddings without positions, cut behind the longest text.
+    /// Text features from token embeddings without positions, cut after the longest text.
     ///
     /// `embeddings` is `[N, L, width]` and may carry gradients, `eos` `[N]` the position of
     /// each end-of-text token. Returns `[N, D]`, not normalised.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the shapes do not fit each other or the context.
+    /// [`Error::Shape`] if the shapes do not fit each other or the context.
     pub fn forward_embeddings(&self, embeddings: &Tensor, eos: &Tensor) -> Result<Tensor> {
         let size = embeddings.size();
         let (context, width) = (self.config.context, self.config.width);
@@ -167,7 +167,7 @@ impl TextTower {
     /// The position of each row's end-of-text token: the first of the largest id. `[N]`
     ///
     /// # Errors
-    /// [`Error::Shape`] where `ids` is not `[N, 1..=context]`.
+    /// [`Error::Shape`] if `ids` is not `[N, 1..=context]`.
     pub fn end_of_text(&self, ids: &Tensor) -> Result<Tensor> {
         let (size, context) = (ids.size(), self.config.context);
         if size.len() != 2 || size[0] < 1 || !(1..=context).contains(&size[1]) {

@@ -23,7 +23,7 @@ use crate::{Error, Result};
 /// The name of OpenAI's vocabulary file.
 pub const OPENAI_VOCABULARY: &str = "bpe_simple_vocab_16e6.txt.gz";
 
-/// Merges that OpenAI's tokenizer reads of its file: the vocabulary without bytes, bytes that
+/// Merges that OpenAI's tokenizer reads from its file: the vocabulary without bytes, bytes that
 /// end a word, and the two special tokens.
 const OPENAI_MERGES: usize = 49_152 - 256 - 2;
 /// The largest vocabulary file read, unpacked.
@@ -45,7 +45,7 @@ pub struct Tokenizer {
 pub struct Tokens {
     /// Start of text, the text's ids, end of text; at most the context length of them.
     pub ids: Vec<i64>,
-    /// Whether the text was too long and lost its end.
+    /// Whether the text was too long and was truncated.
     pub truncated: bool,
 }
 
@@ -56,8 +56,8 @@ impl Tokenizer {
     /// `bpe_simple_vocab_16e6.txt.gz`, or a folder that holds one of these.
     ///
     /// # Errors
-    /// [`Error::NoTokenizer`] where the folder holds none, [`Error::Io`] and
-    /// [`Error::Malformed`] for files that cannot be read or are no such vocabulary,
+    /// [`Error::NoTokenizer`] if the folder holds none, [`Error::Io`] and
+    /// [`Error::Malformed`] for files that cannot be read or are not a vocabulary,
     /// [`Error::Config`] for a context that has no room for a token.
     pub fn open(path: &Path, context: i64) -> Result<Self> {
         let file = match path.is_dir() {
@@ -107,14 +107,14 @@ impl Tokenizer {
         self.end
     }
 
-    /// C, the most tokens a text may have, start and end included.
+    /// C, the maximum number of tokens of a text, start and end included.
     pub fn context(&self) -> usize {
         self.context
     }
 
-    /// The ids of `text` alone, without start and end and however many they are.
+    /// The ids of `text` only, without start and end, of any number.
     ///
-    /// What a user typed never becomes a special token: `<|endoftext|>` is ordinary text.
+    /// User input never becomes a special token: `<|endoftext|>` is ordinary text.
     pub fn pieces(&self, text: &str) -> Vec<i64> {
         // Every byte has a token, so there is no text without an encoding.
         self.model
@@ -123,8 +123,8 @@ impl Tokenizer {
             .unwrap_or_default()
     }
 
-    /// The ids of `text` between start and end. A text that is too long loses its last
-    /// tokens, never the end.
+    /// The ids of `text` between start and end. A text that is too long is truncated
+    /// before the end token.
     pub fn encode(&self, text: &str) -> Tokens {
         let pieces = self.pieces(text);
         let room = self.context - 2;
@@ -147,7 +147,7 @@ impl Tokenizer {
     }
 }
 
-/// What every form of vocabulary comes down to.
+/// The common form of all vocabularies.
 struct Tables {
     vocabulary: Vocab,
     merges: Vec<(String, String)>,
@@ -167,7 +167,7 @@ impl Tables {
             return Err(model.unsupported("type", &format!("the tokenizer model {other}")));
         }
         if model.text("end_of_word_suffix")? != Some("</w>") {
-            return Err(model.unsupported("end_of_word_suffix", "another mark than </w>"));
+            return Err(model.unsupported("end_of_word_suffix", "a suffix other than </w>"));
         }
         let vocabulary = vocabulary(path, model.present("vocab"))?;
         let merges = match model.present("merges") {
@@ -303,10 +303,10 @@ impl Tables {
 }
 
 /// The cleaning CLIP was trained with: HTML entities (twice: web text is often escaped twice),
-/// ligatures and full-width letters taken apart, straight quotes, no control characters,
+/// ligatures and full-width letters decomposed, straight quotes, no control characters,
 /// composed accents, single spaces, lower case.
 ///
-/// These are `ftfy`'s repairs of sound text; its guessing at wrongly decoded text is left out.
+/// These are `ftfy`'s repairs of correctly decoded text; its mojibake heuristics are left out.
 fn clean(text: &str) -> String {
     let text = htmlize::unescape(htmlize::unescape(text));
     let mut plain = String::with_capacity(text.len());
@@ -340,7 +340,7 @@ fn clean(text: &str) -> String {
         .to_lowercase()
 }
 
-/// Typographic quotes as a typewriter's; anything else unchanged.
+/// Typographic quotes to straight ones; anything else unchanged.
 fn straight_quote(c: char) -> char {
     match c {
         '\u{2bc}' | '\u{2018}'..='\u{201b}' => '\'',
@@ -349,7 +349,7 @@ fn straight_quote(c: char) -> char {
     }
 }
 
-/// The printable character that stands for each byte, in the order of OpenAI's ids: printable
+/// The printable character that represents each byte, in the order of OpenAI's ids: printable
 /// bytes as themselves, the others moved up by 256 in turn.
 fn byte_symbols() -> Vec<char> {
     let printable = |byte: u32| {
@@ -373,7 +373,7 @@ fn split_merge(line: &str) -> Option<(String, String)> {
     }
 }
 
-/// A table of tokens, each id once and in a range that makes sense.
+/// A table of tokens, with unique ids in a sensible range.
 fn vocabulary(path: &Path, value: Option<&Value>) -> Result<Vocab> {
     let Some(Value::Object(map)) = value else {
         return Err(malformed(path, "vocab", "not an object"));
@@ -385,7 +385,7 @@ fn vocabulary(path: &Path, value: Option<&Value>) -> Result<Vocab> {
                 .as_u64()
                 .and_then(|id| u32::try_from(id).ok())
                 .filter(|&id| id < 1 << 24 && seen.insert(id))
-                .ok_or_else(|| malformed(path, word, "an id that is no number or not unique"))?;
+                .ok_or_else(|| malformed(path, word, "an id that is not a number or not unique"))?;
             Ok((word.clone(), id))
         })
         .collect()

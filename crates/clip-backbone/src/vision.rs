@@ -39,18 +39,18 @@ impl VisionTower {
         self.projection.kind()
     }
 
-    /// The device its weights lie on.
+    /// The device of its weights.
     pub fn device(&self) -> tch::Device {
         self.projection.device()
     }
 
     /// Frame features: `[N, 3, S, S]` normalised pixels to `[N, D]`, not normalised.
     ///
-    /// The features have the tower's precision. Only the class token passes through the last
-    /// block, for nothing else of that block is read.
+    /// The features have the tower's precision. Only the class token is computed in the
+    /// last block, since the others are not read.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `pixels` is not N frames of the tower's size.
+    /// [`Error::Shape`] if `pixels` is not N frames of the tower's size.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         self.forward_hooked(pixels, &mut NoHook)
     }
@@ -58,7 +58,7 @@ impl VisionTower {
     /// As [`forward`](Self::forward), with `hook` called before each block.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `pixels` is not N frames of the tower's size.
+    /// [`Error::Shape`] if `pixels` is not N frames of the tower's size.
     pub fn forward_hooked(&self, pixels: &Tensor, hook: &mut dyn BlockHook) -> Result<Tensor> {
         let tokens = self.embed(pixels)?;
         Ok(self.forward_tokens(tokens, hook))
@@ -66,7 +66,7 @@ impl VisionTower {
 
     /// Features from embedded tokens: `[N, L, width]`, class token first, to `[N, D]`.
     ///
-    /// L is free: joint space-time attention hands in the patches of several frames.
+    /// L is arbitrary: joint space-time attention passes the patches of several frames.
     pub fn forward_tokens(&self, tokens: Tensor, hook: &mut dyn BlockHook) -> Tensor {
         let mut x = tokens;
         for index in 0..self.blocks.len() {
@@ -75,13 +75,13 @@ impl VisionTower {
         x
     }
 
-    /// How many [`segment`](Self::segment)s lead from tokens to features.
+    /// The number of [`segment`](Self::segment)s from tokens to features.
     pub(crate) fn segments(&self) -> usize {
         self.blocks.len()
     }
 
-    /// One block with what stands before the first and behind the last: the norm, and the
-    /// projection of the class token.
+    /// One block, with the norm before the first and the projection of the class token
+    /// after the last.
     pub(crate) fn segment(&self, index: usize, x: Tensor, hook: &mut dyn BlockHook) -> Tensor {
         let x = if index == 0 { self.enter(x) } else { x };
         let x = hook.before_block(index, x);
@@ -106,11 +106,11 @@ impl VisionTower {
         })
     }
 
-    /// The same features with every token carried through every block: the reference for
+    /// The same features with every token computed in every block: the reference for
     /// [`forward`](Self::forward). Also returns the states after `ln_pre` and each block.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `pixels` is not N frames of the tower's size.
+    /// [`Error::Shape`] if `pixels` is not N frames of the tower's size.
     pub fn forward_literal(&self, pixels: &Tensor) -> Result<LiteralVision> {
         let embeddings = self.embed(pixels)?;
         let mut states = vec![self.enter(embeddings.shallow_clone())];
@@ -131,7 +131,7 @@ impl VisionTower {
     /// Patch, class and position embeddings: `[N, 3, S, S]` to `[N, 1 + patches, width]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `pixels` is not N frames of the tower's size.
+    /// [`Error::Shape`] if `pixels` is not N frames of the tower's size.
     pub fn embed(&self, pixels: &Tensor) -> Result<Tensor> {
         let (side, patch, width) = (
             self.config.image_size,

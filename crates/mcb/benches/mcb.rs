@@ -1,4 +1,4 @@
-//! The communication block, forward and backward, on the paper's shapes: D = 512, T = 8, s = 4.
+//! The communication block, forward and backward, at the paper's shapes: D = 512, T = 8, s = 4.
 #![allow(missing_docs, clippy::expect_used)]
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};

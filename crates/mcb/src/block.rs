@@ -25,10 +25,10 @@ enum Form {
 }
 
 impl CommunicationBlock {
-    /// A block whose parameters lie at `path`; their names are in the crate's description.
+    /// A block with its parameters at `path`; their names are in the crate's description.
     ///
     /// # Errors
-    /// [`Error::Layers`] where a parameter cannot be allocated.
+    /// [`Error::Layers`] if a parameter cannot be allocated.
     pub fn new(path: &Path<'_>, config: &CheckedMcb) -> Result<Self> {
         let attention = |name: &str| {
             let out_init = match config.config().zero_init {
@@ -52,19 +52,19 @@ impl CommunicationBlock {
         })
     }
 
-    /// The switches and the width it was made for.
+    /// The configuration and the width it was built for.
     pub fn config(&self) -> &CheckedMcb {
         &self.config
     }
 
     /// T' = T + SMA(q = T, kv = the video's tokens) and V' = V + SAA(q = V, kv = T).
     ///
-    /// `text` is `[B, K, D]`, fp32, not normalised. Both attentions read what came in, not
-    /// what the other made of it.
+    /// `text` is `[B, K, D]`, fp32, not normalised. Both attentions read the inputs, not
+    /// each other's output.
     ///
     /// # Errors
-    /// [`Error::Shape`] where a tensor does not fit; [`Error::MissingTokens`] where SMA reads
-    /// tokens that are not there.
+    /// [`Error::Shape`] if a tensor does not fit; [`Error::MissingTokens`] if the tokens that SMA
+    /// reads are missing.
     pub fn forward(&self, text: &Tensor, video: &VideoTokens<'_>) -> Result<Communicated> {
         self.check(text, video)?;
         let vector = video.vector.unsqueeze(1); // (B, 1, D)
@@ -81,7 +81,7 @@ impl CommunicationBlock {
             }
             Form::ParameterFree => {
                 let tokens = self.tokens(video, &vector)?;
-                // One head of width D, the tokens their own keys and values.
+                // One head of width D; the tokens are keys and values.
                 (
                     attend(text, &tokens, &tokens, None),
                     attend(&vector, text, text, None),
@@ -94,7 +94,7 @@ impl CommunicationBlock {
         })
     }
 
-    /// What SMA reads: `[B, N, D]`.
+    /// The tokens that SMA reads: `[B, N, D]`.
     fn tokens(&self, video: &VideoTokens<'_>, vector: &Tensor) -> Result<Tensor> {
         let sma_kv = self.config.config().sma_kv;
         let need = |tokens: Option<&Tensor>, missing| {
@@ -150,7 +150,7 @@ impl CommunicationBlock {
     }
 }
 
-/// A batch of videos as the classes may read them.
+/// A batch of videos, as vectors and as tokens.
 #[derive(Debug, Clone, Copy)]
 pub struct VideoTokens<'a> {
     /// V: `[B, D]`.
@@ -161,7 +161,7 @@ pub struct VideoTokens<'a> {
     pub motion: Option<&'a Tensor>,
 }
 
-/// Both sides after they have communicated.
+/// Text and video after communication.
 #[derive(Debug)]
 pub struct Communicated {
     /// T': `[B, K, D]`.

@@ -1,20 +1,20 @@
-//! The switches of the block, and their check.
+//! The configuration of the block, and its validation.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Every switch of the communication block.
+/// The configuration of the communication block.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct McbConfig {
     /// The kind of both attentions.
     pub attention: Attention,
-    /// What the classes read in SMA.
+    /// The keys and values of SMA.
     pub sma_kv: SmaKeys,
     /// Heads of projected attention; a divisor of the width.
     pub heads: i64,
-    /// Whether both output projections start at zero, so that nothing is said at first.
+    /// Whether both output projections start at zero, so that the block starts as the identity.
     pub zero_init: bool,
 }
 
@@ -29,7 +29,7 @@ impl McbConfig {
         }
     }
 
-    /// The variant whose classes see frames and motion, and which starts silent.
+    /// The variant whose classes attend to frames and motion, and which starts as the identity.
     pub fn best() -> Self {
         Self {
             sma_kv: SmaKeys::FramesAndMotion,
@@ -64,7 +64,7 @@ impl McbConfig {
     }
 }
 
-/// A configuration that describes a block, with the width it is for.
+/// A validated configuration, with its width.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedMcb {
     config: McbConfig,
@@ -72,7 +72,7 @@ pub struct CheckedMcb {
 }
 
 impl CheckedMcb {
-    /// The switches.
+    /// The configuration.
     pub fn config(&self) -> &McbConfig {
         &self.config
     }
@@ -89,13 +89,13 @@ impl CheckedMcb {
 pub enum Attention {
     /// Multi-head with learned projections.
     Projected,
-    /// softmax(q kᵀ / √D) v on the features themselves, one head, nothing learned.
+    /// softmax(q kᵀ / √D) v on the features themselves, one head, no parameters.
     ParameterFree,
     /// No communication: T' = T, V' = V.
     Off,
 }
 
-/// What the classes read in semantic matching attention.
+/// The keys and values of semantic matching attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SmaKeys {

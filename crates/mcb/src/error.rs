@@ -1,35 +1,35 @@
-//! What can go wrong, with what was expected and what was found.
+//! The errors of this crate, with the expected and the actual value.
 
 /// The errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A tensor of the wrong shape was handed in.
+    /// A tensor of the wrong shape was passed in.
     #[error("{op}: expected {expected}, got {got:?}")]
     Shape {
-        /// The operation that refused.
+        /// The operation.
         op: &'static str,
-        /// The shape it takes.
+        /// The expected shape.
         expected: String,
-        /// The shape it was given.
+        /// The given shape.
         got: Vec<i64>,
     },
-    /// A configuration that describes no block.
+    /// An invalid configuration.
     #[error("mcb.{field} is {got}; expected {expected}")]
     Config {
         /// The field.
         field: &'static str,
-        /// What it may hold.
+        /// The allowed values.
         expected: String,
-        /// What it holds.
+        /// The given value.
         got: String,
     },
-    /// The configured form of SMA reads tokens that were not handed in.
+    /// The configured form of SMA reads tokens that were not passed in.
     #[error("SMA over {sma_kv:?}: expected {missing} tokens, got none")]
     MissingTokens {
-        /// What SMA was to read.
+        /// The configured keys and values of SMA.
         sma_kv: crate::SmaKeys,
-        /// Which tokens are missing.
+        /// The missing tokens.
         missing: &'static str,
     },
     /// A layer could not be built, or was given a tensor that does not fit.

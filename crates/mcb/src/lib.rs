@@ -10,5 +10,5 @@ pub use error::Error;
 
 pub use layers::tch;
 
-/// What every fallible function of this crate returns.
+/// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

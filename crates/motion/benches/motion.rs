@@ -1,4 +1,4 @@
-//! The motion modelling block, forward and backward, on the paper's shapes: T = 8, D = 512.
+//! The motion modelling block, forward and backward, at the paper's shapes: T = 8, D = 512.
 #![allow(missing_docs, clippy::expect_used)]
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};

@@ -10,7 +10,7 @@ use crate::encoder::Encoder;
 use crate::error::invalid;
 use crate::{Error, Result};
 
-/// Spread of learned positions at the start.
+/// Standard deviation of the initial learned positions.
 const POSITION_STD: f64 = 0.02;
 
 /// Two encoder streams, over the frames and over their differences, merged into one vector.
@@ -22,10 +22,10 @@ pub struct MotionModellingBlock {
 }
 
 impl MotionModellingBlock {
-    /// A block whose parameters lie at `path`; their names are in the crate's description.
+    /// A block with its parameters at `path`; their names are in the crate's description.
     ///
     /// # Errors
-    /// [`Error::Layers`] or [`Error::Torch`] where a parameter cannot be allocated.
+    /// [`Error::Layers`] or [`Error::Torch`] if a parameter cannot be allocated.
     pub fn new(path: &Path<'_>, config: &CheckedMotion) -> Result<Self> {
         let motion = match config.config().motion_stream {
             true => Some(MotionStream::new(path, config)?),
@@ -38,15 +38,15 @@ impl MotionModellingBlock {
         })
     }
 
-    /// The switches and the shape it was made for.
+    /// The configuration and the shape it was built for.
     pub fn config(&self) -> &CheckedMotion {
         &self.config
     }
 
-    /// Gives the outer residual its first values: W_s `[D, D]` with its bias `[D]`, and W_m.
+    /// Sets initial values of the outer residual: W_s `[D, D]` with its bias `[D]`, and W_m.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is no outer residual, or no motion stream for W_m;
+    /// [`Error::Config`] if there is no outer residual, or no motion stream for W_m;
     /// [`Error::Layers`] for tensors of another shape.
     pub fn start_residual(
         &self,
@@ -54,7 +54,7 @@ impl MotionModellingBlock {
         bias: &Tensor,
         motion: Option<&Tensor>,
     ) -> Result<()> {
-        let none = |field| move || invalid(field, "true for first values of W_s and W_m", false);
+        let none = |field| move || invalid(field, "true for initial values of W_s and W_m", false);
         let no_residual = none("outer_residual");
         let ws = self.spatial.output.as_ref().ok_or_else(no_residual)?;
         if let Some(motion) = motion {
@@ -68,10 +68,10 @@ impl MotionModellingBlock {
 
     /// Frame features `[B, T, D]`, not normalised, to motion cues, spatial states and V.
     ///
-    /// `train` turns dropout on. The block computes in fp32 whatever the features' precision.
+    /// `train` enables dropout. The block computes in fp32 whatever the features' precision.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `frames` is not `[B, T, D]` with B >= 1.
+    /// [`Error::Shape`] if `frames` is not `[B, T, D]` with B >= 1.
     pub fn forward(&self, frames: &Tensor, train: bool) -> Result<MotionFeatures> {
         let (t, width) = (self.config.frames(), self.config.width());
         let size = frames.size();
@@ -105,10 +105,10 @@ impl MotionModellingBlock {
     }
 }
 
-/// What the block makes of a batch of clips.
+/// The block's output for a batch of clips.
 #[derive(Debug)]
 pub struct MotionFeatures {
-    /// What the motion stream saw and made of it, where there is one.
+    /// Input and output of the motion stream, if there is one.
     pub motion: Option<MotionCues>,
     /// S, Eq. 5: `[B, T, D]`.
     pub spatial: Tensor,
@@ -116,7 +116,7 @@ pub struct MotionFeatures {
     pub video: Tensor,
 }
 
-/// The motion stream's part.
+/// Input and output of the motion stream.
 #[derive(Debug)]
 pub struct MotionCues {
     /// The difference set, Eq. 4: `[B, L, D]`.
@@ -214,7 +214,7 @@ impl MotionStream {
     }
 }
 
-/// A difference's place: that of its first frame plus that of its gap.
+/// The position of a difference: that of its first frame plus that of its gap.
 #[derive(Debug)]
 struct DifferencePositions {
     /// `[T, D]`
@@ -230,7 +230,7 @@ struct DifferencePositions {
 impl DifferencePositions {
     /// `[L, D]`
     fn forward(&self) -> Tensor {
-        // As embeddings: the gradient of a plain selection is added up in any order on a GPU.
+        // As embeddings: the gradient of a plain selection is summed in any order on a GPU.
         let rows = |of: &Tensor, rows: &Tensor| Tensor::embedding(of, rows, -1, false, false);
         rows(&self.starts, &self.start_of) + rows(&self.gaps, &self.gap_of)
     }
@@ -269,7 +269,7 @@ fn mean(tokens: &Tensor) -> Tensor {
     tokens.mean_dim(1, false, Kind::Float)
 }
 
-/// W applied to a mean is the mean of W applied: one row a clip instead of one a token.
+/// W applied to the mean equals the mean of W applied: one row per clip, not per token.
 fn contribution(output: Option<&Linear>, pooled: Tensor) -> Tensor {
     match output {
         Some(output) => output.forward(&pooled),

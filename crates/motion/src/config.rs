@@ -1,4 +1,4 @@
-//! The switches of the block, and their check.
+//! The configuration of the block, and its validation.
 
 use layers::{Activation, NormOrder};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use crate::Result;
 use crate::encoder::EncoderConfig;
 use crate::error::invalid;
 
-/// Every switch of the motion modelling block.
+/// The configuration of the motion modelling block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MotionConfig {
@@ -15,7 +15,7 @@ pub struct MotionConfig {
     pub motion_stream: bool,
     /// s, the largest distance in frames of a difference (Eq. 4): 1 to T - 1.
     pub max_step: i64,
-    /// Encoder layers a stream.
+    /// Encoder layers per stream.
     pub layers: i64,
     /// Attention heads; a divisor of the width.
     pub heads: i64,
@@ -36,7 +36,7 @@ pub struct MotionConfig {
     pub outer_residual: bool,
     /// Whether W_s and W_m of the outer residual start at zero.
     pub zero_init: bool,
-    /// Whether attention and feed-forward network of the spatial stream start by adding nothing, so
+    /// Whether attention and feed-forward network of the spatial stream start with zero output, so
     /// that S starts as the frames with their positions.
     #[serde(default)]
     pub spatial_identity: bool,
@@ -77,7 +77,7 @@ impl MotionConfig {
     /// Checks the temporal step for clips of `frames` frames (T).
     ///
     /// # Errors
-    /// [`crate::Error::Config`] where it is out of range.
+    /// [`crate::Error::Config`] if it is out of range.
     pub fn check_steps(&self, frames: i64) -> Result<()> {
         if self.motion_stream && !(1..frames).contains(&self.max_step) {
             let expected = format!("1 to {} for {frames} frames", frames - 1);
@@ -120,7 +120,7 @@ impl MotionConfig {
     }
 }
 
-/// A configuration that describes a block, with the shape it is for.
+/// A validated configuration, with its shape.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedMotion {
     config: MotionConfig,
@@ -129,17 +129,17 @@ pub struct CheckedMotion {
 }
 
 impl CheckedMotion {
-    /// The switches.
+    /// The configuration.
     pub fn config(&self) -> &MotionConfig {
         &self.config
     }
 
-    /// T, frames a clip.
+    /// T, frames per clip.
     pub fn frames(&self) -> i64 {
         self.frames
     }
 
-    /// D, width of a frame's feature.
+    /// D, width of a frame feature.
     pub fn width(&self) -> i64 {
         self.width
     }

@@ -5,7 +5,7 @@ use layers::tch::Tensor;
 use crate::error::invalid;
 use crate::{Error, Result};
 
-/// Which differences are taken of T frames: all pairs at most s apart.
+/// The differences of T frames: all pairs at most s apart.
 ///
 /// The order is gap-major: for every gap i = 1..s, for every start t = 0..T-1-i.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl DifferenceSet {
     /// The differences themselves: frame features `[B, T, D]` to `[B, L, D]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `frames` is not `[B, T, D]`.
+    /// [`Error::Shape`] if `frames` is not `[B, T, D]`.
     pub fn forward(self, frames: &Tensor) -> Result<Tensor> {
         let size = frames.size();
         if size.len() != 3 || size[1] != self.frames {

@@ -18,7 +18,7 @@ pub struct EncoderConfig {
     pub width: i64,
     /// Number of layers.
     pub layers: i64,
-    /// Attention heads a layer; a divisor of `width`.
+    /// Attention heads per layer; a divisor of `width`.
     pub heads: i64,
     /// Hidden width of a layer's feed-forward network.
     pub ffn_dim: i64,
@@ -26,9 +26,9 @@ pub struct EncoderConfig {
     pub activation: Activation,
     /// The position of the layer norms.
     pub norm: NormOrder,
-    /// Probability of dropping, in training.
+    /// Dropout probability, in training.
     pub dropout: f64,
-    /// Whether attention and feed-forward network start by adding nothing.
+    /// Whether attention and feed-forward network start with zero output.
     pub identity: bool,
 }
 
@@ -40,10 +40,10 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder whose first layer lies at `path`, each further one N at `path.layers.N`.
+    /// An encoder with its first layer at `path`, each further one N at `path.layers.N`.
     ///
     /// # Errors
-    /// [`crate::Error::Layers`] where `heads` does not divide the width, or a parameter cannot be
+    /// [`crate::Error::Layers`] if `heads` does not divide the width, or a parameter cannot be
     /// allocated.
     pub fn new(path: &Path<'_>, config: &EncoderConfig) -> Result<Self> {
         let layers = (0..config.layers)
@@ -55,7 +55,7 @@ impl Encoder {
         Ok(Self { layers })
     }
 
-    /// Maps `[B, L, D]` to the same shape; `train` turns dropout on.
+    /// Maps `[B, L, D]` to the same shape; `train` enables dropout.
     ///
     /// # Errors
     /// [`crate::Error::Layers`] for tokens of another shape.

@@ -1,27 +1,27 @@
-//! What can go wrong, with what was expected and what was found.
+//! The errors of this crate, with the expected and the actual value.
 
 /// The errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A tensor of the wrong shape was handed in.
+    /// A tensor of the wrong shape was passed in.
     #[error("{op}: expected {expected}, got {got:?}")]
     Shape {
-        /// The operation that refused.
+        /// The operation.
         op: &'static str,
-        /// The shape it takes.
+        /// The expected shape.
         expected: String,
-        /// The shape it was given.
+        /// The given shape.
         got: Vec<i64>,
     },
-    /// A configuration that describes no block.
+    /// An invalid configuration.
     #[error("motion.{field} is {got}; expected {expected}")]
     Config {
         /// The field.
         field: &'static str,
-        /// What it may hold.
+        /// The allowed values.
         expected: String,
-        /// What it holds.
+        /// The given value.
         got: String,
     },
     /// A layer could not be built, or was given a tensor that does not fit.
@@ -32,7 +32,7 @@ pub enum Error {
     Torch(#[from] layers::tch::TchError),
 }
 
-/// Refuses a field.
+/// The error for a field.
 pub(crate) fn invalid(
     field: &'static str,
     expected: impl Into<String>,

@@ -14,5 +14,5 @@ pub use error::Error;
 
 pub use layers::{Activation, NormOrder, tch};
 
-/// What every fallible function of this crate returns.
+/// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

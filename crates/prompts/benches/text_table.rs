@@ -1,7 +1,7 @@
-//! The text paths against each other on the shapes of HMDB-51, UCF-101 and Kinetics-400, as a
-//! Markdown table: every path takes its turn in every round, so that a busy machine slows all
-//! alike. Medians of seconds, their ratios, and the peak memory of a step in a process of its
-//! own. A shape takes as many rounds as a minute holds, at least one and at most ROUNDS.
+//! Compares the text paths at the shapes of HMDB-51, UCF-101 and Kinetics-400, as a Markdown
+//! table: every path runs in every round, so that a busy machine slows all alike. Medians of
+//! seconds, their ratios, and the peak memory of a step in a separate process. A shape runs as
+//! many rounds as fit into a minute, at least one and at most ROUNDS.
 //!
 //! `cargo bench -p prompts --bench text_table [-- ROUNDS [MOST_SEQUENCES]]`
 #![allow(clippy::expect_used)]
@@ -20,9 +20,9 @@ struct Contender {
     name: &'static str,
     path: TextPath,
     kind: Kind,
-    /// The most sequences, K x B, that it is asked to encode: above, one step takes minutes.
+    /// The most sequences, K x B, that it encodes: above, one step takes minutes.
     most: i64,
-    /// Steps a round.
+    /// Steps per round.
     repeats: usize,
 }
 
@@ -68,7 +68,7 @@ const fn contender(
 
 /// Sequences, K x B, above which a shape is not warmed.
 const WARMED: i64 = 101;
-/// Seconds after which a shape takes no further round.
+/// Seconds after which a shape runs no further round.
 const ENOUGH: u64 = 60;
 
 /// The steps whose memory is measured: contender, K, B.
@@ -170,7 +170,7 @@ fn seconds_table(rounds: usize, most: i64) {
 }
 
 fn memory_table(most: i64) {
-    println!("\nPeak memory of one such step, weights included, in a process of its own.\n");
+    println!("\nPeak memory of one such step, weights included, in a separate process.\n");
     println!("| K | B | path | peak GiB |");
     println!("|---|---|---|---|");
     let program = std::env::current_exe().expect("a path");
@@ -194,7 +194,7 @@ fn memory_table(most: i64) {
     }
 }
 
-/// The most memory, in GiB, that this process has held after one step.
+/// The peak memory, in GiB, of this process after one step.
 fn memory(of: &Contender, classes: usize, batch: i64) -> String {
     let clip: ClipModel = support::tower(of.kind);
     let encoder = support::encoder(&clip, classes, of.path);

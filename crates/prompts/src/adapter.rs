@@ -1,4 +1,4 @@
-//! The motion adapter: what a video's motion adds to its prompt vectors, Eq. 7.
+//! The motion adapter: the residual that a video's motion adds to its prompt vectors, Eq. 7.
 
 use layers::{Activation, FeedForward, Linear, LinearInit};
 use serde::{Deserialize, Serialize};
@@ -7,19 +7,19 @@ use tch::nn::Path;
 
 use crate::{Error, Result};
 
-/// The width of the motion features over that of the adapter's bottleneck.
+/// The ratio of the motion features' width to that of the bottleneck.
 const REDUCTION: i64 = 16;
 
-/// Every switch of the adapter.
+/// The configuration of the adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdapterConfig {
     /// Width of the bottleneck; a sixteenth of the motion features' if absent.
     #[serde(default)]
     pub bottleneck: Option<i64>,
-    /// Whether the second map starts at zero, so that the prompts start as their words.
+    /// Whether the second map starts at zero, so that the residual starts at zero.
     pub zero_init: bool,
-    /// Whether no gradient flows back into the motion features.
+    /// Whether gradients into the motion features are stopped.
     pub detach: bool,
 }
 
@@ -33,7 +33,7 @@ impl AdapterConfig {
         }
     }
 
-    /// The variant that starts silent.
+    /// The variant whose residual starts at zero.
     pub fn best() -> Self {
         Self {
             zero_init: true,
@@ -51,10 +51,10 @@ pub struct MotionAdapter {
 
 impl MotionAdapter {
     /// An adapter from motion features of width `joint` (D) to prompt vectors of `width` (W),
-    /// its maps at `path.ad1` and `path.ad2`.
+    /// with its maps at `path.ad1` and `path.ad2`.
     ///
     /// # Errors
-    /// [`Error::Config`] where a width is out of range; [`Error::Layers`] where a parameter cannot
+    /// [`Error::Config`] if a width is out of range; [`Error::Layers`] if a parameter cannot
     /// be allocated.
     pub fn new(path: &Path<'_>, config: &AdapterConfig, joint: i64, width: i64) -> Result<Self> {
         let bottleneck = config.bottleneck.unwrap_or((joint / REDUCTION).max(1));
@@ -89,7 +89,7 @@ impl MotionAdapter {
     /// prompt vector of its video.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `motion` is not `[B, D]`.
+    /// [`Error::Shape`] if `motion` is not `[B, D]`.
     pub fn forward(&self, motion: &Tensor) -> Result<Tensor> {
         let joint = self.network.linear1.weight.size()[1];
         let size = motion.size();

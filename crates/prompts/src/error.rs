@@ -1,38 +1,38 @@
-//! What can go wrong, with what was expected and what was found.
+//! The errors of this crate, with the expected and the actual value.
 
 /// The errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A tensor of the wrong shape was handed in.
+    /// A tensor of the wrong shape was passed in.
     #[error("{op}: expected {expected}, got {got:?}")]
     Shape {
-        /// The operation that refused.
+        /// The operation.
         op: &'static str,
-        /// The shape it takes.
+        /// The expected shape.
         expected: String,
-        /// The shape it was given.
+        /// The given shape.
         got: Vec<i64>,
     },
-    /// A configuration that describes nothing that can be run.
+    /// An invalid configuration.
     #[error("prompts.{field} is {got}; expected {expected}")]
     Config {
         /// The field.
         field: &'static str,
-        /// What it may hold.
+        /// The allowed values.
         expected: String,
-        /// What it holds.
+        /// The given value.
         got: String,
     },
-    /// A template has not exactly one place for the label.
+    /// A template does not have exactly one placeholder for the label.
     #[error("template {template:?}: expected one {{}} for the label, got {got}")]
     Template {
         /// The template.
         template: String,
-        /// How many places it has.
+        /// The number of placeholders.
         got: usize,
     },
-    /// There is no class to encode.
+    /// There are no classes to encode.
     #[error("labels: expected at least 1, got 0")]
     NoClasses,
     /// A label's tokens do not fit between the prompt vectors and the end of the context.

@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 
 use crate::{Error, Result, Tokenize};
 
-/// The most prompt vectors.
+/// The maximum number of prompt vectors.
 const MOST: i64 = 16;
 
 /// P_1..P_H.
@@ -20,7 +20,7 @@ impl PromptLearner {
     /// have exactly `count` (H, 1 to 16) tokens.
     ///
     /// # Errors
-    /// [`Error::Config`] where `count` is out of range; [`Error::TokenCount`] where `words`
+    /// [`Error::Config`] if `count` is out of range; [`Error::TokenCount`] if `words`
     /// have another number of tokens.
     pub fn from_words(
         path: &Path<'_>,
@@ -68,7 +68,7 @@ impl PromptLearner {
     /// P_i(video) = P_i + r(video): residuals `[B, W]` of the motion adapter to `[B, H, W]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `residual` is not `[B, W]`.
+    /// [`Error::Shape`] if `residual` is not `[B, W]`.
     pub fn conditioned(&self, residual: &Tensor) -> Result<Tensor> {
         let width = self.vectors.size()[1];
         let size = residual.size();
@@ -83,7 +83,7 @@ impl PromptLearner {
     }
 }
 
-/// The words the paper starts H vectors from; `None` where it names none.
+/// The paper's initial words for H vectors; `None` if it gives none.
 pub fn paper_words(count: i64) -> Option<&'static str> {
     match count {
         3 => Some("human action of"),
@@ -93,7 +93,7 @@ pub fn paper_words(count: i64) -> Option<&'static str> {
     }
 }
 
-/// Refuses a number of prompt vectors out of range.
+/// Checks the number of prompt vectors.
 pub(crate) fn check_count(count: i64) -> Result<()> {
     match (1..=MOST).contains(&count) {
         true => Ok(()),

@@ -16,5 +16,5 @@ pub use tokens::{ClassTokens, Tokenize};
 
 pub use tch;
 
-/// What every fallible function of this crate returns.
+/// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,4 +1,4 @@
-//! Hand-made prompts: a sentence with a place for the label, tokenised whole.
+//! Hand-crafted prompts: a sentence with a placeholder for the label, tokenised whole.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ impl Template {
         Self("a common human action of {}.".into())
     }
 
-    /// A template of one's own.
+    /// A custom template.
     ///
     /// # Errors
     /// [`Error::Template`] unless it holds `{}` exactly once.
@@ -47,10 +47,10 @@ impl Template {
 
     /// The sentence's token ids for every label: \[SOS\] tokens \[EOS\], padded to `context`.
     ///
-    /// A sentence that is too long is cut and keeps its \[EOS\].
+    /// A sentence that is too long is truncated and keeps its \[EOS\].
     ///
     /// # Errors
-    /// [`Error::NoClasses`] without labels; [`Error::Config`] where `context` holds no token.
+    /// [`Error::NoClasses`] without labels; [`Error::Config`] if `context` has no room for a token.
     pub fn sentences<S: AsRef<str>>(
         &self,
         labels: &[S],
@@ -111,11 +111,11 @@ impl From<Template> for String {
     }
 }
 
-/// One sentence a label.
+/// One sentence per label.
 #[derive(Debug)]
 pub struct Sentences {
     /// Token ids, `[K, context]`.
     pub ids: Tensor,
-    /// The labels whose sentence had to be cut.
+    /// The labels whose sentence was truncated.
     pub truncated: Vec<String>,
 }

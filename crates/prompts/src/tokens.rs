@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 
-/// Words to the token ids a text tower was trained with.
+/// Maps words to the token ids that a text tower was trained with.
 pub trait Tokenize: Send + Sync {
     /// The ids of `text`, without start and end of text. Text never yields special tokens.
     fn tokens(&self, text: &str) -> Vec<i64>;
@@ -30,7 +30,7 @@ impl Tokenize for clip_backbone::Tokenizer {
 
 /// The classes of one task, tokenised for learned prompts (Eq. 7).
 ///
-/// A label and the full stop behind it are tokenised apart.
+/// A label and the full stop after it are tokenised separately.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassTokens {
     classes: Vec<Class>,
@@ -102,7 +102,7 @@ impl ClassTokens {
         self.classes.iter().map(|class| class.label.as_str())
     }
 
-    /// Tokens a video costs when its prompt is carried once: \[SOS\], `prompts` vectors, and
+    /// Tokens per video if its prompt is encoded once: \[SOS\], `prompts` vectors, and
     /// CLASS "." \[EOS\] of every class.
     pub fn packed_tokens(&self, prompts: i64) -> usize {
         let suffixes: usize = self.classes.iter().map(|c| c.tokens.len() + 2).sum();
@@ -114,7 +114,7 @@ impl ClassTokens {
         self.start
     }
 
-    /// Every class's tokens behind the prompt vectors, CLASS "." \[EOS\], all fitting into
+    /// Every class's tokens after the prompt vectors, CLASS "." \[EOS\], all fitting into
     /// `context` with `prompts` vectors before them.
     pub(crate) fn suffixes(&self, prompts: i64, context: i64) -> Result<Vec<Vec<i64>>> {
         let most = context - 3 - prompts;

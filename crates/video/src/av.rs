@@ -23,11 +23,11 @@ pub(super) use self::{
     picture::Picture,
 };
 
-/// No single allocation of FFmpeg may be larger, in bytes. The largest honest one is an
+/// The largest single allocation of FFmpeg, in bytes. The largest legitimate one is an
 /// index of hours or a picture of some 100 megapixels.
 const LARGEST_ALLOCATION: usize = 1 << 30;
 
-/// Settings that FFmpeg keeps for the whole process.
+/// FFmpeg's process-wide settings.
 fn initialise() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -39,10 +39,10 @@ fn initialise() {
     });
 }
 
-/// FFmpeg's words for one of its error numbers.
+/// FFmpeg's message for an error number.
 fn words(code: c_int) -> String {
     match ffmpeg_next::Error::from(code) {
-        // A number of the system's, for which ffmpeg-next has no words.
+        // A system error number, for which ffmpeg-next has no message.
         ffmpeg_next::Error::Other { errno } => std::io::Error::from_raw_os_error(errno).to_string(),
         known => known.to_string(),
     }

@@ -2,7 +2,7 @@
 //!
 //! Motion JPEG in an AVI file: the encoder is part of libavcodec itself, so every build has
 //! it, and it codes each frame by itself at a fixed quantiser. Equal frames therefore stay
-//! equal, wherever in a clip they stand, and a clip played backwards has the same frames.
+//! equal wherever they are in a clip, and a clip played backwards has the same frames.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::{Error, Frame};
 
 /// The largest side written, in pixels.
 const MAX_SIDE: usize = 4096;
-/// The quantiser: 1 is the finest; 2 is not told from the source by eye.
+/// The quantiser: 1 is the finest; 2 is visually lossless.
 const QUANTISER: i32 = 2;
 /// libavcodec counts quantisers in units of this (`FF_QP2LAMBDA`).
 const LAMBDA: i32 = 118;
@@ -22,7 +22,7 @@ const LAMBDA: i32 = 118;
 /// Writes `frames` at `rate` frames a second to `path`, whole or not at all.
 ///
 /// The same frames give the same bytes, as long as FFmpeg is the same. Index and time of the
-/// frames are not looked at; their order counts.
+/// frames are ignored; only their order matters.
 ///
 /// # Errors
 /// [`Error::Frames`] for a rate that is not 1 to 1000, and where there is no frame, or one differs in
@@ -201,7 +201,7 @@ mod tests {
         }
     }
 
-    /// Every frame of a file, as libavcodec hands it out, in RGB.
+    /// Every frame of a file, as decoded by libavcodec, in RGB.
     fn decoded(path: &Path) -> Vec<Vec<u8>> {
         let mut file = format::input(path).unwrap();
         let parameters = file.stream(0).unwrap().parameters();

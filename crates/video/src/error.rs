@@ -1,11 +1,11 @@
-//! What can be wrong with a video file.
+//! The errors of this crate, with the file.
 
 use std::{io, path::PathBuf};
 
-/// Why a video gave no frames, or not the ones asked for. Every variant names the file.
+/// Why a video gave no frames, or not the requested ones. Every variant names the file.
 ///
-/// File names are shown quoted and escaped: they are as little to be trusted as what the
-/// file holds.
+/// File names are shown quoted and escaped: they are as untrusted as the file's
+/// content.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -15,7 +15,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// The file is there, but this user may not read it.
+    /// The file exists, but this user may not read it.
     #[error("{path:?}: no permission to read it")]
     Forbidden {
         /// The file.
@@ -44,16 +44,16 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The bytes look like no media file at all.
+    /// The content matches no known media format.
     #[error("{path:?}: not a video (its content matches no known format)")]
     NotAVideo {
         /// The file.
         path: PathBuf,
     },
-    /// A format that is recognised and not opened: playlists and scripts, which name other
+    /// A format that is recognised but not opened: playlists and scripts, which name other
     /// files, pictures, subtitles, and containers outside [`FORMATS`](super::FORMATS).
     #[error("{path:?}: its content is {format:?}, which is not opened as a video")]
     Refused {
@@ -69,21 +69,21 @@ pub enum Error {
         path: PathBuf,
         /// FFmpeg's name of the format.
         format: String,
-        /// What FFmpeg said.
+        /// FFmpeg's message.
         reason: String,
     },
-    /// There is sound, and no moving picture.
-    #[error("{path:?}: sound only, no video stream")]
+    /// There is an audio stream, but no video stream.
+    #[error("{path:?}: audio only, no video stream")]
     AudioOnly {
         /// The file.
         path: PathBuf,
     },
-    /// A container without a moving picture or sound.
+    /// A container without a video or audio stream.
     #[error("{path:?}: no video stream among its {streams} streams")]
     NoVideo {
         /// The file.
         path: PathBuf,
-        /// How many streams there are.
+        /// The number of streams.
         streams: usize,
     },
     /// This FFmpeg has no decoder for the stream.
@@ -101,11 +101,11 @@ pub enum Error {
         path: PathBuf,
         /// FFmpeg's name of the decoder.
         codec: String,
-        /// What FFmpeg said.
+        /// FFmpeg's message.
         reason: String,
     },
-    /// The stream is there, and not one frame of it decodes.
-    #[error("{path:?}: nothing decodes ({packets} packets, {corrupt} of them refused)")]
+    /// Not one frame of the stream decodes.
+    #[error("{path:?}: no frame decodes ({packets} packets, {corrupt} of them refused)")]
     NothingDecodes {
         /// The file.
         path: PathBuf,
@@ -129,14 +129,14 @@ pub enum Error {
         /// The share that is allowed.
         allowed: f64,
     },
-    /// A frame beyond the last one was asked for.
-    #[error("{path:?}: frame {index} was asked for, but only {count} frames decode")]
+    /// A frame beyond the last one was requested.
+    #[error("{path:?}: frame {index} was requested, but only {count} frames decode")]
     NoSuchFrame {
         /// The file.
         path: PathBuf,
-        /// The frame asked for, counted from 0.
+        /// The requested frame, counted from 0.
         index: usize,
-        /// How many frames decode.
+        /// The number of frames that decode.
         count: usize,
     },
     /// The picture is larger than [`Limits::max_pixels`](super::Limits) allows.
@@ -156,28 +156,28 @@ pub enum Error {
     TooMany {
         /// The file.
         path: PathBuf,
-        /// What there is too much of.
+        /// The limited quantity.
         what: &'static str,
         /// The limit.
         max: u64,
     },
-    /// FFmpeg could not allocate what the file claims to need.
+    /// FFmpeg could not allocate the memory that the file claims to need.
     #[error("{path:?}: it asks for more memory than is allowed")]
     Memory {
         /// The file.
         path: PathBuf,
     },
-    /// Frames that make no video.
+    /// Frames that cannot be encoded.
     #[error("{path:?}: expected {expected}, got {got}")]
     Frames {
         /// The file to be written.
         path: PathBuf,
         /// The sizes, number or rate needed.
         expected: String,
-        /// Those given.
+        /// The given values.
         got: String,
     },
-    /// FFmpeg did not encode.
+    /// FFmpeg failed to encode.
     #[error("{path:?}: {reason}")]
     Encode {
         /// The file to be written.
@@ -185,7 +185,7 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
-    /// The system did not let the file be written.
+    /// The file could not be written.
     #[error(transparent)]
     Write(#[from] disk::Error),
     /// A picture that decodes, but cannot be turned into RGB.
@@ -195,7 +195,7 @@ pub enum Error {
         path: PathBuf,
         /// The frame, counted from 0.
         index: usize,
-        /// What was wrong.
+        /// FFmpeg's message.
         reason: String,
     },
 }

@@ -1,9 +1,9 @@
-//! A decoded picture: what decoding hands to the transforms.
+//! A decoded picture, the input of the transforms.
 
 /// One decoded frame, 8-bit RGB, rows from top to bottom, no padding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
-    /// Place of the frame in the file, counted in decoding output order from 0.
+    /// Index of the frame in the file, in decoder output order from 0.
     pub index: usize,
     /// Presentation time in seconds.
     pub time: f64,

@@ -1,6 +1,6 @@
-//! How much a file may ask for.
+//! Limits on a file's resource usage.
 
-/// Limits that keep a file from taking all memory or all time.
+/// Limits that keep a file from using unbounded memory or time.
 ///
 /// [`Limits::default`] is meant for files that a user names: hours of video pass. For
 /// files from strangers lower `max_packets`, `max_frames` and `max_total_pixels`.
@@ -16,12 +16,12 @@ pub struct Limits {
     pub max_frames: usize,
     /// Pixels of all decoded pictures together.
     pub max_total_pixels: u64,
-    /// Bytes of the frames that one call returns or hands over.
+    /// Bytes of the frames that one call returns or passes on.
     pub max_returned_bytes: u64,
-    /// Bytes that are read to find out what a file holds.
+    /// Bytes that are read to detect a file's format.
     pub probe_size: usize,
-    /// Share of a stream's packets, 0 to 1, that may be damaged before the whole stream is
-    /// taken for damaged.
+    /// Fraction of a stream's packets, 0 to 1, that may be damaged before the whole stream
+    /// is considered damaged.
     pub max_corrupt: f64,
 }
 

@@ -1,4 +1,4 @@
-//! Turning pictures upright.
+//! Orientation of pictures.
 
 /// How stored pixels become the picture as it is shown: one of the eight ways to lay a
 /// rectangle on itself. First rows and columns swap places, then the flips.
@@ -6,9 +6,9 @@
 pub struct Orientation {
     /// Rows become columns: the shown width is the stored height.
     pub transpose: bool,
-    /// Left and right change places, after the transposition.
+    /// Left and right are swapped, after the transposition.
     pub flip_x: bool,
-    /// Top and bottom change places, after the transposition.
+    /// Top and bottom are swapped, after the transposition.
     pub flip_y: bool,
 }
 
@@ -16,8 +16,8 @@ impl Orientation {
     /// From the nine numbers of a container's display matrix
     /// `[a b u; c d v; x y w]`, which sends a pixel (x, y) to (ax + cy, bx + dy).
     ///
-    /// An angle between the right angles is taken to the nearest one; a matrix that keeps
-    /// nothing (all zeros) turns nothing.
+    /// An angle is rounded to the nearest right angle; a matrix of all zeros
+    /// is the identity.
     pub(super) fn from_matrix(matrix: [i32; 9]) -> Self {
         let [a, b, _, c, d, ..] = matrix.map(i64::from);
         let transpose = b.abs() + c.abs() > a.abs() + d.abs();

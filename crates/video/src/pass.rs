@@ -1,5 +1,5 @@
-//! One run through a video, from its first packet on: what every other way to the frames
-//! is measured against.
+//! One sequential decode of a video, from its first packet on: the reference for every other
+//! way to the frames.
 
 use std::{collections::VecDeque, path::Path};
 
@@ -12,10 +12,10 @@ use super::{
 use crate::Frame;
 use pixels::{Rows as _, whole};
 
-/// Errors in a row after which a decoder is not asked again for what it holds.
+/// Consecutive errors after which a decoder is no longer drained.
 const ERRORS_IN_A_ROW: usize = 100;
 
-/// A decoder on its way through a file.
+/// A decoder reading a file.
 pub(super) struct Pass<'a> {
     path: &'a Path,
     limits: &'a Limits,
@@ -35,14 +35,14 @@ pub(super) struct Pass<'a> {
 enum State {
     /// The next packet is to be read.
     Reading,
-    /// All packets are with the decoder.
+    /// All packets have been sent.
     Draining,
     /// Nothing is left.
     Ended,
 }
 
 impl<'a> Pass<'a> {
-    /// Begins at the first packet.
+    /// Starts at the first packet.
     pub(super) fn new(
         path: &'a Path,
         limits: &'a Limits,
@@ -68,7 +68,7 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// The same, of these units alone: of all that is on the tape, nothing else is decoded.
+    /// The same for only these units: no other unit on the tape is decoded.
     pub(super) fn of(
         path: &'a Path,
         limits: &'a Limits,
@@ -85,7 +85,7 @@ impl<'a> Pass<'a> {
     ///
     /// # Errors
     /// A limit; a failing disk; and, at the end of the stream, that too much of it was
-    /// damaged, or that nothing decoded.
+    /// damaged, or that no frame decoded.
     pub(super) fn next(&mut self) -> Result<Option<usize>, Error> {
         loop {
             if self.state == State::Ended {
@@ -99,7 +99,7 @@ impl<'a> Pass<'a> {
                     self.errors = 0;
                     return self.take().map(Some);
                 }
-                // Trying again is how FFmpeg gets past the place.
+                // Retrying lets FFmpeg get past the place.
                 Received::Damaged if self.errors < ERRORS_IN_A_ROW => {
                     self.errors += 1;
                     self.count.corrupt_packets += 1;
@@ -144,7 +144,7 @@ impl<'a> Pass<'a> {
         self.picture.width() as u64 * self.picture.height() as u64 * 3
     }
 
-    /// Refuses to hand out more than the limits allow.
+    /// Checks the returned bytes against the limits.
     pub(super) fn check_returned(&self, bytes: u64) -> Result<(), Error> {
         let max = self.limits.max_returned_bytes;
         if bytes <= max {
@@ -153,12 +153,12 @@ impl<'a> Pass<'a> {
         let path = self.path.to_path_buf();
         Err(Error::TooMany {
             path,
-            what: "bytes of frames asked for",
+            what: "bytes of requested frames",
             max,
         })
     }
 
-    /// When the current picture, the frame of this index, is shown: seconds from the start.
+    /// The time of the current picture, the frame of this index, in seconds from the start.
     pub(super) fn seconds(&self, index: usize) -> f64 {
         self.claims.seconds(self.picture.time(), index)
     }
@@ -168,17 +168,17 @@ impl<'a> Pass<'a> {
         (self.picture.time(), self.picture.role())
     }
 
-    /// Whether all decoded as it should so far.
+    /// Whether no error has occurred so far.
     pub(super) fn is_whole(&self) -> bool {
         self.count.corrupt_packets + self.count.damaged_frames == 0
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub(super) fn count(&self) -> FrameCount {
         self.count
     }
 
-    /// Hands the decoder a packet, or the end.
+    /// Sends the decoder a packet, or the end.
     fn feed(&mut self) -> Result<(), Error> {
         let sent = match &mut self.units {
             None => match self.tape.next(self.path, self.limits)? {
@@ -233,7 +233,7 @@ impl<'a> Pass<'a> {
         Ok(self.count.frames - 1)
     }
 
-    /// Passes judgement on the whole stream.
+    /// Checks the whole stream.
     fn end(&mut self) -> Result<Option<usize>, Error> {
         self.state = State::Ended;
         let FrameCount {

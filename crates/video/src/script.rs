@@ -1,9 +1,9 @@
-//! What the packets of a stream say of its pictures, without decoding one: which are needed
+//! The pictures of a stream as stated by its packets, without decoding: which are needed
 //! for which, and in which order they come out.
 //!
-//! It is read of MPEG-4 part 2 and H.264, whose headers say it in their first bytes, and of
-//! codecs that code each picture by itself. That a whole decode gives just these pictures is
-//! for [`Video::verify`](super::Video::verify) to find out.
+//! Supported are MPEG-4 part 2 and H.264, whose headers state it in their first bytes, and
+//! codecs that code each picture by itself. [`Video::verify`](super::Video::verify) checks that
+//! a whole decode gives exactly these pictures.
 
 mod h264;
 mod mpeg4;
@@ -18,41 +18,41 @@ pub(super) struct Script {
     /// The units in the order in which their pictures come out.
     pub(super) order: Vec<usize>,
     pub(super) known_by: KnownBy,
-    /// So many units, from the first on, set up what the decoder remembers of a stream.
+    /// The number of units, from the first on, that set up the decoder's state.
     head: usize,
 }
 
 /// One coded picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unit {
-    /// The number of its packet.
+    /// The index of its packet.
     pub(super) packet: usize,
-    /// Its bytes of that packet.
+    /// Its byte range in that packet.
     pub(super) bytes: Range<usize>,
     pub(super) role: Role,
     /// Presentation time, in units of the stream.
     pub(super) time: Option<i64>,
 }
 
-/// What a picture is to others.
+/// The role of a picture in prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Needs none; and what follows it, and is shown after it, needs nothing before it.
+    /// Needs none; pictures that follow it and are shown after it need nothing before it.
     Key,
-    /// Needs what is before it, and is needed.
+    /// Needs earlier pictures, and is needed.
     Reference,
-    /// Nothing needs it.
+    /// Needed by no other.
     Disposable,
 }
 
-/// By what a decoded picture is told from the others.
+/// How a decoded picture is identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KnownBy {
-    /// Its presentation time, which no other has.
+    /// By its unique presentation time.
     Time,
-    /// Its turn, and the kind of picture that the decoder says it is.
+    /// By its order, and the kind of picture that the decoder reports.
     Turn,
-    /// Its turn alone: all are of one kind.
+    /// By its order alone: all are of one kind.
     TurnAlone,
 }
 
@@ -60,7 +60,7 @@ pub(super) enum KnownBy {
 pub(super) enum Coding {
     /// MPEG-4 part 2.
     Mpeg4,
-    /// H.264, with what the container keeps of the decoder's set-up.
+    /// H.264, with the decoder set-up stored in the container.
     H264(Vec<u8>),
     /// Each picture by itself.
     Pictures,
@@ -74,8 +74,8 @@ pub(super) struct Coded<'a> {
 }
 
 impl Script {
-    /// Reads all packets of a stream; `None` where they hold something else than plain
-    /// pictures under one set of parameters.
+    /// Reads all packets of a stream; `None` if they hold anything but plain
+    /// pictures with one set of parameters.
     pub(super) fn read<'a>(
         coding: &Coding,
         packets: impl Iterator<Item = Coded<'a>>,
@@ -112,7 +112,7 @@ impl Script {
             .collect()
     }
 
-    /// What comes out when these units, in the order of packets, are decoded.
+    /// The pictures that come out if these units, in the order of packets, are decoded.
     pub(super) fn outcome(&self, needed: &[usize]) -> Outcome {
         let numbered = self.order.iter().enumerate();
         let pictures = numbered
@@ -125,8 +125,8 @@ impl Script {
         }
     }
 
-    /// Whether a whole decode gave just what the packets promise: these roles, and these
-    /// times where there are any. Where it gave another number of pictures nothing is promised.
+    /// Whether a whole decode gave exactly the stated pictures: these roles, and these
+    /// times if there are any. Also true if the number of pictures differs: then none is stated.
     pub(super) fn agrees(&self, decoded: &[(Option<i64>, Option<Role>)]) -> bool {
         let all: Vec<usize> = (0..self.units.len()).collect();
         let mut outcome = self.outcome(&all);
@@ -159,7 +159,7 @@ impl Script {
     }
 }
 
-/// Pictures that are to come out of a decoder.
+/// Pictures expected from a decoder.
 pub(super) struct Outcome {
     known_by: KnownBy,
     /// Index, time and role.
@@ -167,7 +167,7 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// The index of a picture that came out; `None` where it is none of those to come.
+    /// The index of a picture that came out; `None` if it is not one of those expected.
     pub(super) fn next(&mut self, time: Option<i64>, role: Option<Role>) -> Option<usize> {
         match self.known_by {
             KnownBy::Time => {
@@ -184,7 +184,7 @@ impl Outcome {
     }
 }
 
-/// One picture a packet, shown in order.
+/// One picture per packet, shown in order.
 fn pictures<'a>(packets: impl Iterator<Item = Coded<'a>>) -> Script {
     let units: Vec<Unit> = packets
         .enumerate()
@@ -203,13 +203,13 @@ fn pictures<'a>(packets: impl Iterator<Item = Coded<'a>>) -> Script {
     }
 }
 
-/// Parameters of a stream: those that come again must be those that came first.
+/// Parameters of a stream; repeated ones must equal the first ones.
 #[derive(Default)]
 struct Parameters(Option<Vec<u8>>);
 
 impl Parameters {
-    /// Takes the parameters in a packet; `false` where they are others than before, or come
-    /// in the middle for the first time.
+    /// Takes the parameters in a packet; `false` if they differ from earlier ones, or
+    /// first appear in the middle.
     fn agree(&mut self, first_packet: bool, found: Vec<u8>) -> bool {
         if first_packet {
             self.0 = Some(found);

@@ -1,14 +1,14 @@
-//! The taker of decoded frames.
+//! The receiver of decoded frames.
 
 use pixels::Rows;
 
-/// Takes frames of a clip while they are decoded, so that none need be held that is not used.
+/// Receives frames of a clip while they are decoded, so that unused ones need not be held.
 pub trait FrameSink {
-    /// The frames wanted when so many can be decoded: rising indices below `count`, each once;
-    /// none of none. May be asked again, of another number or the same: what was taken before
-    /// then counts for nothing.
+    /// The wanted frames of `count` decodable ones: ascending unique indices below `count`;
+    /// none if `count` is 0. May be called again, with the same count or another: frames
+    /// received before are then discarded.
     fn choose(&mut self, count: usize) -> Vec<usize>;
 
-    /// Takes the frame of this index, shown at `time` (seconds): those chosen, in their order.
+    /// Receives the frame of this index, shown at `time` (seconds): the chosen ones, in order.
     fn take(&mut self, index: usize, time: f64, picture: &mut dyn Rows);
 }

@@ -1,4 +1,4 @@
-//! The packets of a file, kept while they are few enough.
+//! The packets of a file, kept within a size limit.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use super::{
     av::{Demuxer, Packet},
 };
 
-/// Bytes of packets that are kept. Clips of action data sets take a hundredth of it.
+/// Bytes of packets that are kept. Clips of action data sets need a hundredth of it.
 const KEPT_BYTES: usize = 64 << 20;
 
-/// An open file whose packets can be had again from the first on, until they are too many.
+/// An open file whose packets can be reread from the first on, until they exceed the limit.
 pub(super) struct Tape {
     demuxer: Demuxer,
     packets: Vec<Packet>,
@@ -37,13 +37,13 @@ impl Tape {
         &self.demuxer
     }
 
-    /// Goes back to the first packet; `false` where that is gone.
+    /// Goes back to the first packet; `false` if that is gone.
     pub(super) fn rewind(&mut self) -> bool {
         self.at = 0;
         !self.cut
     }
 
-    /// All packets, read up to the end; `None` where they are too many to be kept.
+    /// All packets, read up to the end; `None` if they exceed the limit.
     /// Afterwards the first packet is the next, as it was before.
     pub(super) fn packets(
         &mut self,
@@ -56,7 +56,7 @@ impl Tape {
         Ok(self.ended.then_some(&self.packets))
     }
 
-    /// The packet of this number, where it is kept.
+    /// The packet of this index, if it is kept.
     pub(super) fn packet(&mut self, number: usize) -> Option<&mut Packet> {
         self.packets.get_mut(number).filter(|_| !self.cut)
     }

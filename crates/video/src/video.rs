@@ -20,8 +20,8 @@ use pixels::{Rows, whole};
 /// An open video file.
 ///
 /// The frame of index i is the i-th that a full sequential decode by FFmpeg puts out,
-/// counted from 0. Pictures that an edit list hides are none. Not the container's header
-/// nor its timestamps have a say.
+/// counted from 0. Pictures that an edit list hides do not count. Neither the container's
+/// header nor its timestamps are considered.
 pub struct Video {
     path: PathBuf,
     limits: Limits,
@@ -32,7 +32,7 @@ pub struct Video {
     decoded: usize,
 }
 
-/// What the header says. Only a full decode tells what is true of it.
+/// The header's claims. Only a full decode verifies them.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Header {
@@ -44,13 +44,13 @@ pub struct Header {
     pub width: usize,
     /// Height as shown, in pixels; 0 where the header does not say.
     pub height: usize,
-    /// Number of frames, where one is claimed.
+    /// Number of frames, if one is claimed.
     pub frames: Option<usize>,
-    /// How the stored pixels are turned to be shown.
+    /// How the stored pixels are oriented for display.
     pub orientation: Orientation,
 }
 
-/// What decodes of a stream.
+/// Counts of a decoded stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameCount {
     /// Frames that a full sequential decode puts out.
@@ -59,36 +59,36 @@ pub struct FrameCount {
     pub packets: usize,
     /// Packets that the decoder refused.
     pub corrupt_packets: usize,
-    /// Frames among `frames` of which the decoder made up a part.
+    /// Frames among `frames` with concealed errors.
     pub damaged_frames: usize,
 }
 
-/// What [`Video::verify`] found out.
+/// The result of [`Video::verify`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// What decodes of the stream.
+    /// Counts of the decoded stream.
     pub count: FrameCount,
-    /// The number of frames where it may be told to [`Video::frames_of`]: nothing is damaged,
-    /// and the frames are those that the packets promise.
+    /// The number of frames, if it may be passed to [`Video::frames_of`]: nothing is damaged,
+    /// and the frames are those stated by the packets.
     pub known: Option<usize>,
 }
 
-/// Frames chosen by the number of frames there are.
+/// Frames chosen by the total number of frames.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// What decodes of the stream.
+    /// Counts of the decoded stream.
     pub count: FrameCount,
     /// The frames chosen, in the order in which they were chosen.
     pub frames: Vec<Frame>,
 }
 
 impl Video {
-    /// Opens a file. Its kind is told from its content, never from its name, and nothing
-    /// but this file is opened.
+    /// Opens a file. Its format is detected from its content, never from its name, and only
+    /// this file is opened.
     ///
     /// # Errors
     /// A file that is missing, may not be read, is a folder, a pipe or a device, is empty,
-    /// or fails to be read; content that is no video, or of a format that is refused; a
+    /// or fails to be read; content that is not a video, or of a refused format; a
     /// damaged header; no video stream; no decoder for it; more streams or pixels than
     /// `limits` allow.
     pub fn open(path: &Path, limits: &Limits) -> Result<Self, Error> {
@@ -120,7 +120,7 @@ impl Video {
         &self.header
     }
 
-    /// Packets that all calls so far have handed to a decoder: what they cost.
+    /// Packets that all calls so far have sent to a decoder: their cost.
     #[must_use]
     pub fn packets_decoded(&self) -> usize {
         self.decoded
@@ -129,7 +129,7 @@ impl Video {
     /// Decodes everything and counts the frames.
     ///
     /// # Errors
-    /// A stream of which nothing decodes, or of which more is damaged than the limits
+    /// A stream of which no frame decodes, or of which more is damaged than the limits
     /// allow; a limit; a failing disk.
     pub fn count_frames(&mut self) -> Result<FrameCount, Error> {
         let mut pass = self.pass()?;
@@ -139,8 +139,8 @@ impl Video {
         Ok(count)
     }
 
-    /// Decodes everything, and finds out whether the frames are those that the packets
-    /// promise: then [`frames_of`](Self::frames_of) may be told their number.
+    /// Decodes everything, and checks whether the frames are those stated by the packets:
+    /// then their number may be passed to [`frames_of`](Self::frames_of).
     ///
     /// # Errors
     /// As [`count_frames`](Self::count_frames).
@@ -161,9 +161,9 @@ impl Video {
         })
     }
 
-    /// As [`frames`](Self::frames), of a video of which [`verify`](Self::verify) has found
-    /// that its number of frames may be known. What leads to none of the frames wanted is not
-    /// decoded: other groups of pictures, and pictures that no other needs.
+    /// As [`frames`](Self::frames), for a video whose number of frames [`verify`](Self::verify)
+    /// has confirmed. Pictures that no wanted frame needs are not decoded: other groups of
+    /// pictures, and pictures that no other needs.
     ///
     /// # Errors
     /// As [`frames`](Self::frames).
@@ -173,7 +173,7 @@ impl Video {
         Ok(kept.in_order())
     }
 
-    /// As [`frames_of`](Self::frames_of), to be looked at while they are decoded.
+    /// As [`frames_of`](Self::frames_of), for access while they are decoded.
     ///
     /// # Errors
     /// As [`frames`](Self::frames).
@@ -188,17 +188,17 @@ impl Video {
         {
             return Ok(());
         }
-        // Whatever is odd is left to the plain way, with its errors.
+        // Unusual cases are left to the sequential decode, with its errors.
         let indices = sink.choose(known);
         self.plain(&indices, sink)
     }
 
-    /// The frames of the given indices, in the order given; an index may come again.
+    /// The frames of the given indices, in the order given; an index may be repeated.
     /// Decoding stops at the last one that is wanted.
     ///
     /// # Errors
-    /// An index that no frame has; a stream of which nothing decodes; a limit; a failing
-    /// disk. That too much of the stream is damaged is known, and said, only where decoding
+    /// An index beyond the last frame; a stream of which no frame decodes; a limit; a failing
+    /// disk. Too much damage in the stream is detected, and reported, only if decoding
     /// reached its end.
     pub fn frames(&mut self, indices: &[usize]) -> Result<Vec<Frame>, Error> {
         let mut kept = Kept::new(|_| indices.to_vec());
@@ -207,13 +207,13 @@ impl Video {
         Ok(kept.in_order())
     }
 
-    /// The frames that `choose` wants, when told how many there are: at least one. It may be
-    /// asked twice, first with a guess, of which only the exact answer is kept. Decodes the
-    /// file once where the guess was right, which it most often is, and up to the last frame
-    /// wanted again where it was not.
+    /// The frames that `choose` wants, given their number, at least one. It may be called
+    /// twice, first with an estimate; only the frames for the exact number are kept. Decodes
+    /// the file once if the estimate was right, which it usually is, otherwise again up to the
+    /// last wanted frame.
     ///
     /// # Errors
-    /// As [`count_frames`](Self::count_frames), and a chosen index that no frame has.
+    /// As [`count_frames`](Self::count_frames), and a chosen index beyond the last frame.
     pub fn sample(&mut self, choose: impl Fn(usize) -> Vec<usize>) -> Result<Sample, Error> {
         let mut kept = Kept::new(choose);
         let count = self.show(&mut kept)?;
@@ -223,7 +223,7 @@ impl Video {
         })
     }
 
-    /// As [`sample`](Self::sample), to be looked at while they are decoded.
+    /// As [`sample`](Self::sample), for access while they are decoded.
     ///
     /// # Errors
     /// As [`sample`](Self::sample).
@@ -252,9 +252,9 @@ impl Video {
         Ok(count)
     }
 
-    /// When each frame should be shown, in seconds from the start, rising: what the packets
-    /// promise. Reads the file once and decodes nothing, so that a video of hours can be
-    /// planned; only a decode tells whether each promise is kept.
+    /// When each frame should be shown, in ascending seconds from the start, as stated by the
+    /// packets. Reads the file once and decodes nothing, so that a video of hours can be
+    /// planned; only a decode verifies the times.
     ///
     /// # Errors
     /// A limit; a failing disk.
@@ -271,11 +271,11 @@ impl Video {
         Ok(times)
     }
 
-    /// Hands a frame for each of `times` (seconds, rising) to `each`, in one decode: the first
+    /// Passes a frame for each of `times` (seconds, ascending) to `each`, in one decode: the first
     /// frame shown then or later, or the last one after its end. One frame is held at a time.
     ///
     /// # Errors
-    /// As [`count_frames`](Self::count_frames); what is wrong with the whole stream is said
+    /// As [`count_frames`](Self::count_frames); errors of the whole stream are reported
     /// after its last frame.
     pub fn frames_at(
         &mut self,
@@ -304,12 +304,12 @@ impl Video {
         Ok(count)
     }
 
-    /// Hands every frame to `each`, in order, until that breaks off. This is the plain
-    /// sequential decode that all else is exact against.
+    /// Passes every frame to `each`, in order, until that stops. This is the plain
+    /// sequential decode, the reference for all other ways.
     ///
     /// # Errors
-    /// As [`count_frames`](Self::count_frames); what is wrong with the whole stream is
-    /// said after its last frame.
+    /// As [`count_frames`](Self::count_frames); errors of the whole stream are
+    /// reported after its last frame.
     pub fn for_each_frame(
         &mut self,
         mut each: impl FnMut(Frame) -> ControlFlow<()>,
@@ -323,7 +323,7 @@ impl Video {
         Ok(())
     }
 
-    /// What the packets promise; `None` where that cannot be read of them.
+    /// The pictures stated by the packets; `None` if they cannot be read from them.
     fn script(&mut self) -> Result<Option<Script>, Error> {
         let Some(coding) = self.tape.demuxer().coding() else {
             return Ok(None);
@@ -341,7 +341,7 @@ impl Video {
         Ok(Script::read(&coding, coded))
     }
 
-    /// Hands over the frames of these indices, and decodes up to the last of them.
+    /// Passes on the frames of these indices, and decodes up to the last of them.
     fn plain(&mut self, indices: &[usize], sink: &mut dyn FrameSink) -> Result<(), Error> {
         let Some(&last) = indices.iter().max() else {
             return Ok(());
@@ -362,8 +362,8 @@ impl Video {
         Ok(())
     }
 
-    /// The same, by decoding only what leads to the frames; `false` where something else came
-    /// out than was promised, or where that would be no less than the plain way.
+    /// The same, by decoding only the pictures the frames need; `false` if the output differs
+    /// from the stated pictures, or if that would not save any decoding.
     fn planned(
         &mut self,
         script: &Script,
@@ -386,7 +386,7 @@ impl Video {
             let Some(_) = pass.next()? else { break };
             let (time, role) = pass.picture();
             let index = expected.next(time, role).filter(|_| pass.is_whole());
-            // Frames are handed over in rising order.
+            // Frames are passed on in ascending order.
             let Some(index) = index.filter(|&index| Some(index) > before) else {
                 return Ok(false);
             };
@@ -406,13 +406,13 @@ impl Video {
         }
     }
 
-    /// A run from the first packet on.
+    /// A pass from the first packet on.
     fn pass(&mut self) -> Result<Pass<'_>, Error> {
         self.rewind()?;
         Pass::new(&self.path, &self.limits, &mut self.tape)
     }
 
-    /// Back to the first packet. Where that is gone the file is opened anew: a container
+    /// Back to the first packet. If that is gone, the file is reopened: a container
     /// that FFmpeg rewound does not always give what it gave at first.
     fn rewind(&mut self) -> Result<(), Error> {
         if !self.tape.rewind() {
@@ -442,7 +442,7 @@ impl Wanted {
         self.times.is_empty()
     }
 
-    /// Hands over the current picture of `pass`, where it is wanted.
+    /// Passes on the current picture of `pass`, if it is wanted.
     fn hand_over(
         &mut self,
         index: usize,

@@ -1,7 +1,7 @@
 //! The usual layout, 8-bit YUV 4:2:0, to RGB.
 //!
 //! FFmpeg's own conversion is either exact and slow or fast with chroma repeated; nearly
-//! every video has this layout, so it gets a path of its own. Chroma lies in the middle of
+//! every video has this layout, so it has a separate path. Chroma lies in the middle of
 //! its four pixels and is interpolated linearly, as FFmpeg's bilinear scaler has it.
 
 use std::ops::Range;
@@ -11,9 +11,9 @@ use pixels::{Rows, Stripe};
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
-/// Bits behind the point of a coefficient.
+/// Fraction bits of a coefficient.
 const COEFFICIENT_BITS: u32 = 13;
-/// Luma and chroma are kept 16 times as fine, see `spread`.
+/// Luma and chroma are scaled by 16, see `spread`.
 const FINE: i16 = 16;
 /// Of a product of both.
 const SHIFT: u32 = COEFFICIENT_BITS + FINE.trailing_zeros();
@@ -29,7 +29,7 @@ pub(super) struct Planes<'a> {
     pub(super) planes: [(&'a [u8], usize); 3],
 }
 
-/// How YUV means colours.
+/// The mapping from YUV to RGB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Matrix {
     luma: i16,
@@ -42,7 +42,7 @@ pub(super) struct Matrix {
 
 impl Matrix {
     /// From FFmpeg's four numbers (Cr to red, Cb to blue, Cb and Cr from green, for the
-    /// limited range, 16 bits behind the point).
+    /// limited range, 16 fraction bits).
     pub(super) fn new([red_cr, blue_cb, green_cb, green_cr]: [i32; 4], full_range: bool) -> Self {
         let one = 1i64 << 16;
         // Limited: luma 16..=235 and chroma 16..=240 stand for 0..=255 and -128..=127.
@@ -67,7 +67,7 @@ impl Matrix {
     }
 }
 
-/// Converts pictures, keeping its buffers from one to the next.
+/// Converts pictures, reusing its buffers between calls.
 #[derive(Default)]
 pub(super) struct Converter {
     plain: Plain,
@@ -76,7 +76,7 @@ pub(super) struct Converter {
 }
 
 impl Converter {
-    /// The picture, whose rows are converted when they are asked for.
+    /// The picture, with rows converted on demand.
     pub(super) fn picture<'a>(&'a mut self, planes: Planes<'a>, matrix: Matrix) -> Picture<'a> {
         #[cfg(target_arch = "x86_64")]
         self.wide.forget();
@@ -88,7 +88,7 @@ impl Converter {
     }
 }
 
-/// A picture whose rows are converted when they are asked for.
+/// A picture with rows converted on demand.
 pub(super) struct Picture<'a> {
     planes: Planes<'a>,
     matrix: Matrix,
@@ -110,11 +110,11 @@ impl Rows for Picture<'_> {
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
         if pixels::avx512::is_available() {
-            // SAFETY: the processor has been asked.
+            // SAFETY: the processor supports it.
             return unsafe { self.converter.wide.rows(planes, matrix, rows, columns) };
         } else if std::arch::is_x86_feature_detected!("avx2") {
             // Compiled for wider vectors the same code takes half the time.
-            // SAFETY: the processor has been asked.
+            // SAFETY: the processor supports it.
             unsafe { plain.rows_avx2(planes, matrix, rows) };
             return plain.stripe(planes.width, columns);
         }
@@ -123,7 +123,7 @@ impl Rows for Picture<'_> {
     }
 }
 
-/// Rows at work, one pixel after the other.
+/// Row buffers, one pixel after the other.
 #[derive(Default)]
 struct Plain {
     blended: Vec<i16>,
@@ -142,7 +142,7 @@ impl Plain {
         self.rows(picture, matrix, rows);
     }
 
-    /// Makes whole rows of the picture.
+    /// Computes whole rows of the picture.
     #[inline(always)]
     fn rows(&mut self, picture: &Planes<'_>, matrix: Matrix, rows: Range<usize>) {
         let Planes {
@@ -172,7 +172,7 @@ impl Plain {
         }
     }
 
-    /// The rows made last, from the first of `columns` on.
+    /// The rows computed last, from the first of `columns` on.
     fn stripe(&self, width: usize, columns: Range<usize>) -> Stripe<'_> {
         Stripe {
             rgb: &self.rgb[columns.start * 3..],
@@ -212,7 +212,7 @@ fn byte(value: i32) -> u8 {
     (value >> SHIFT).clamp(0, 255) as u8
 }
 
-/// Of a picture of this height the row of chroma that is nearest to row `y`, and the next nearest.
+/// For a picture of this height, the row of chroma nearest to row `y`, and the next nearest.
 fn nearest(height: usize, y: usize) -> [usize; 2] {
     let near = y / 2;
     let far = if y.is_multiple_of(2) {
@@ -228,7 +228,7 @@ fn lines((plane, stride): (&[u8], usize), rows: [usize; 2], width: usize) -> [&[
     rows.map(|row| &plane[row * stride..][..width.div_ceil(2)])
 }
 
-/// Chroma at its own columns, 4 times as fine, 0 for gray.
+/// Chroma at its own columns, scaled by 4, 0 for gray.
 #[inline(always)]
 fn blend([near, far]: [&[u8]; 2], out: &mut Vec<i16>) {
     let both = near.iter().zip(far);
@@ -236,7 +236,7 @@ fn blend([near, far]: [&[u8]; 2], out: &mut Vec<i16>) {
     out.extend(both.map(|(&near, &far)| 3 * i16::from(near) + i16::from(far) - 4 * 128));
 }
 
-/// Blended chroma at twice the columns, 16 times as fine.
+/// Blended chroma at twice the columns, scaled by 16.
 #[inline(always)]
 fn spread(blended: &[i16], out: &mut Vec<i16>) {
     let columns = blended.len();

@@ -14,7 +14,7 @@ const MAX_JSON: u64 = 64 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fields<'a> {
     path: &'a Path,
-    /// Where in the file the object stands, with a final dot; empty for the outermost.
+    /// The object's path in the file, with a final dot; empty for the outermost.
     at: &'a str,
     map: &'a Map<String, Value>,
 }
@@ -39,7 +39,7 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let metadata = std::fs::metadata(path).map_err(|e| fault("look at", e))?;
     let malformed = |reason: String| Error::Malformed {
         path: path.into(),
-        item: "the whole".into(),
+        item: "the file".into(),
         reason,
     };
     if !metadata.is_file() {
@@ -68,7 +68,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The object in field `name`, which lies at `at` in the file; `None` where it is absent.
+    /// The object in field `name`, at path `at` in the file; `None` if it is absent.
     pub(crate) fn object(&self, name: &str, at: &'a str) -> Result<Option<Self>> {
         match self.present(name) {
             None => Ok(None),
@@ -81,7 +81,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The same object, with its place in the file for messages.
+    /// The same object, with its path in the file for messages.
     pub(crate) fn below(self, at: &'a str) -> Self {
         Self { at, ..self }
     }
@@ -137,7 +137,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Three numbers, one a colour channel; a single one stands for all.
+    /// Three numbers, one per colour channel; a single one applies to all.
     pub(crate) fn channels(&self, name: &str, default: [f32; 3]) -> Result<[f32; 3]> {
         let Some(value) = self.present(name) else {
             return Ok(default);

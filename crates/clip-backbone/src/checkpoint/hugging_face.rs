@@ -151,7 +151,7 @@ fn activation(section: &Fields<'_>) -> Result<Activation> {
 }
 
 impl Error {
-    /// A configuration error as one of the file it was read from.
+    /// Attributes a configuration error to the file it was read from.
     pub(super) fn in_file(self, path: &Path) -> Self {
         match self {
             Self::Config {

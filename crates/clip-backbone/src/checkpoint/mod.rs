@@ -40,18 +40,18 @@ pub(crate) const FOLDERS: [(&str, &[&str]); 2] = [
     ),
 ];
 
-/// The width of an attention head in OpenAI's models, whose files do not say it.
+/// The width of an attention head in OpenAI's models, whose files do not state it.
 const OPENAI_HEAD_WIDTH: i64 = 64;
 
 /// A checkpoint that has been opened and found consistent; no tensor is read yet.
 ///
 /// Known layouts:
 /// - a folder of Hugging Face's: `config.json` and `model.safetensors` or `pytorch_model.bin`,
-///   either in one piece or in several with an index;
+///   either in one file or in several with an index;
 /// - a folder of `open_clip`'s: `open_clip_config.json` and `open_clip_model.safetensors` or
 ///   `open_clip_pytorch_model.bin`;
 /// - OpenAI's own `.pt`, a TorchScript archive;
-/// - a bare safetensors file or state dict, with a [`Config`] handed in;
+/// - a bare safetensors file or state dict, with a given [`Config`];
 /// - any of these folders on a hub, by its id.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -65,18 +65,18 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a folder, a file that says its own shape, as OpenAI's `.pt` does, or what the
-    /// hub has under an id such as `openai/clip-vit-base-patch16`.
+    /// Opens a folder, a file that states its own shape, as OpenAI's `.pt` does, or the
+    /// hub's repository with an id such as `openai/clip-vit-base-patch16`.
     ///
-    /// What exists as a path is a path. An id may end in `@revision`; the hub is the one that
+    /// An existing path takes precedence. An id may end in `@revision`; the hub is the one that
     /// the environment describes.
     ///
     /// # Errors
-    /// [`Error::NoCheckpoint`] where there is none; [`Error::Hub`] for an id that is
+    /// [`Error::NoCheckpoint`] if there is none; [`Error::Hub`] for an id that is
     /// neither cached nor can be fetched; [`Error::Unsupported`] for another architecture;
     /// [`Error::ConfigFile`], [`Error::Malformed`] and [`Error::Io`] for files that are wrong,
-    /// damaged or unreadable; [`Error::Parameters`] where weights and configuration do not
-    /// belong together.
+    /// damaged or unreadable; [`Error::Parameters`] if weights and configuration do not
+    /// match.
     pub fn open(place: impl AsRef<Path>) -> Result<Self> {
         let place = place.as_ref();
         if place.is_dir() {
@@ -91,7 +91,7 @@ impl Checkpoint {
         Self::open_file(place, None)
     }
 
-    /// Opens what `hub` has under `id`.
+    /// Opens the repository `id` of `hub`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -100,9 +100,9 @@ impl Checkpoint {
         Self::open_folder(&hub.snapshot(id, &hub::CLIP)?)
     }
 
-    /// Opens bare weights of the shape `config`, a preset for one.
+    /// Opens bare weights of the shape `config`, such as a preset.
     ///
-    /// Preprocessing is OpenAI's, for such a file says nothing of it; names may be Hugging
+    /// Preprocessing is OpenAI's, since such a file does not state it; names may be Hugging
     /// Face's or OpenAI's.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl Checkpoint {
         Self::open_file(file.as_ref(), Some(config))
     }
 
-    /// Takes tensors of the shape `config` that `file` holds beside other things; names may be
+    /// Takes tensors of the shape `config` from a `file` that also holds others; names may be
     /// Hugging Face's or OpenAI's. Preprocessing is OpenAI's.
     ///
     /// # Errors
@@ -134,16 +134,16 @@ impl Checkpoint {
         &self.config
     }
 
-    /// How frames are prepared for it.
+    /// The preprocessing of its frames.
     pub fn preprocess(&self) -> &Preprocess {
         &self.preprocess
     }
 
-    /// The tokenizer that the checkpoint brings, or else OpenAI's from the per-user data
+    /// The checkpoint's own tokenizer, or else OpenAI's from the per-user data
     /// folder, [`Tokenizer::default_path`].
     ///
     /// # Errors
-    /// [`Error::NoTokenizer`] where neither is there; [`Error::Malformed`] where the vocabulary
+    /// [`Error::NoTokenizer`] if neither exists; [`Error::Malformed`] if the vocabulary
     /// is damaged or larger than the model's.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let folder = match self.place.is_dir() {
@@ -159,7 +159,7 @@ impl Checkpoint {
         self.tokenizer_from(&path)
     }
 
-    /// A tokenizer from a vocabulary named by hand; see [`Tokenizer::open`].
+    /// A tokenizer from a given vocabulary; see [`Tokenizer::open`].
     ///
     /// # Errors
     /// As [`tokenizer`](Self::tokenizer).
@@ -179,7 +179,7 @@ impl Checkpoint {
     /// The SHA-256 of the weight files, one after another, in hexadecimal. Read once.
     ///
     /// # Errors
-    /// [`Error::Io`] where a file cannot be read.
+    /// [`Error::Io`] if a file cannot be read.
     pub fn sha256(&self) -> Result<&str> {
         if let Some(known) = self.sha256.get() {
             return Ok(known);
@@ -196,7 +196,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Precision`] for fp16 on the CPU and for anything but fp32, bf16 and fp16;
-    /// [`Error::Torch`] where memory is short.
+    /// [`Error::Torch`] if out of memory.
     pub fn load(&self, usage: Usage, device: Device, kind: Kind) -> Result<ClipModel> {
         let computes = match kind {
             Kind::Float | Kind::BFloat16 => true,
@@ -339,8 +339,8 @@ fn open_weights(path: &Path) -> Result<(BTreeMap<String, StoredTensor>, bool)> {
         }
         _ => Ok(()),
     };
-    // What a file is, its first bytes say; its name may be anything. A short file or none is
-    // left to the reader that its name asks for.
+    // The first bytes determine the format; the name may be anything. A short or missing file
+    // is left to the reader that its name suggests.
     let is_torch = match read {
         Ok(()) if first != [0; 2] => first == *b"PK" || first == [0x80, 0x02],
         _ => false,
@@ -356,7 +356,7 @@ fn open_weights(path: &Path) -> Result<(BTreeMap<String, StoredTensor>, bool)> {
     Ok((tensors, file.is_scripted()))
 }
 
-/// The state dict in what was saved: itself, or an entry of a training checkpoint.
+/// The state dict in the saved object: itself, or an entry of a training checkpoint.
 fn state_dict(root: Value<'_>) -> Value<'_> {
     ["state_dict", "model_state_dict", "model"]
         .into_iter()
@@ -365,7 +365,7 @@ fn state_dict(root: Value<'_>) -> Value<'_> {
         .unwrap_or(root)
 }
 
-/// The files an index names, each a plain name in the index's folder.
+/// The files that an index lists, each a plain name in the index's folder.
 pub(crate) fn shards(index: &Path) -> Result<Vec<PathBuf>> {
     let value = read_json(index)?;
     let root = Fields::of(index, &value)?;
@@ -391,7 +391,7 @@ pub(crate) fn shards(index: &Path) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// Refuses a checkpoint whose parameters are not exactly those of `config`.
+/// Checks that a checkpoint's parameters are exactly those of `config`.
 fn compare(path: &Path, config: &Config, named: &Named) -> Result<()> {
     let mut rest: BTreeSet<&str> = named.tensors.keys().map(String::as_str).collect();
     let (mut missing, mut wrong) = (Vec::new(), Vec::new());
@@ -496,7 +496,7 @@ fn openai_config(path: &Path, named: &Named) -> Result<Config> {
     Ok(config)
 }
 
-/// Hands a file's bytes to `update`, piece by piece.
+/// Passes a file's bytes to `update`, in chunks.
 fn hash_file(path: &Path, mut update: impl FnMut(&[u8])) -> Result<()> {
     let fault = |source| Error::Io {
         op: "read",

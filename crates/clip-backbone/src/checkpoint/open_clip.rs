@@ -11,7 +11,7 @@ use crate::preprocess::{Preprocess, side};
 use layers::Activation;
 use pixels::{Filter, Geometry, Resize};
 
-/// Options that change what the image tower computes, or leave it alone.
+/// Options of the image tower that are read or have no effect on it.
 const VISION_READ: &[&str] = &[
     "layers",
     "width",
@@ -61,7 +61,7 @@ const TEXT_READ: &[&str] = &[
 pub(super) fn read(path: &Path) -> Result<(Config, Preprocess)> {
     let value = read_json(path)?;
     let root = Fields::of(path, &value)?;
-    // Older files, and those inside the library, hold the model's section alone.
+    // Older files, and those inside the library, hold only the model's section.
     let model = root.object("model_cfg", "model_cfg.")?.unwrap_or(root);
     let vision = model
         .object("vision_cfg", "model_cfg.vision_cfg.")?
@@ -141,7 +141,7 @@ fn text_config(text: &Fields<'_>, quick_gelu: bool) -> Result<TextConfig> {
     })
 }
 
-/// Refuses options beyond `read`, unless they are off, or `fixed` to the only value built here.
+/// Refuses options beyond `read`, unless off or `fixed` to the only supported value.
 fn refuse_variants(section: &Fields<'_>, read: &[&str], fixed: &[(&str, &str)]) -> Result<()> {
     for name in section.names() {
         let Some(value) = section.present(name) else {
@@ -210,7 +210,7 @@ fn preprocess(section: &Fields<'_>, image_size: i64) -> Result<Preprocess> {
         return Err(section.unsupported("mode", &format!("the colour mode {mode}")));
     }
     let filter = match section.text("interpolation")?.unwrap_or("bicubic") {
-        // `random` concerns training only.
+        // `random` affects training only.
         "bicubic" | "random" => Filter::Bicubic,
         "bilinear" => Filter::Bilinear,
         other => return Err(section.wrong("interpolation", "bicubic or bilinear", other)),

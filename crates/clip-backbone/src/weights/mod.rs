@@ -1,7 +1,7 @@
-//! Weight files, and the names under which the towers find their parameters.
+//! Weight files, and the parameter names used by the towers.
 //!
 //! [`open_safetensors`] and [`TorchFile`] read the two kinds of file; both give
-//! [`StoredTensor`]s, which know where their numbers lie and read them when asked.
+//! [`StoredTensor`]s, which know the location of their data and read it on demand.
 
 pub(crate) mod naming;
 pub mod pickle;

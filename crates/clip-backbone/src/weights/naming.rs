@@ -1,4 +1,4 @@
-//! From the names of every layout to Hugging Face's.
+//! Maps the names of every layout to Hugging Face's.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::StoredTensor;
 use crate::{Error, Result};
 
-/// What a checkpoint carries beside parameters: constants that the configuration implies.
+/// Checkpoint entries that are not parameters: constants implied by the configuration.
 const IGNORED: [&str; 6] = [
     "text_model.embeddings.position_ids",
     "vision_model.embeddings.position_ids",
@@ -18,7 +18,7 @@ const IGNORED: [&str; 6] = [
     "attn_mask",
 ];
 
-/// Names that give away an architecture which is not built here.
+/// Names that indicate an unsupported architecture.
 const FOREIGN: [(&str, &str); 10] = [
     ("visual.layer1.", "a ModifiedResNet image tower"),
     ("visual.attnpool", "a ModifiedResNet image tower"),
@@ -42,7 +42,7 @@ const FOREIGN: [(&str, &str); 10] = [
 #[derive(Debug)]
 pub(crate) struct Named {
     pub(crate) tensors: BTreeMap<String, StoredTensor>,
-    /// Names that mean nothing here, as the file spells them.
+    /// Unknown names, as the file spells them.
     pub(crate) unknown: Vec<String>,
     /// Whether the file's own names are `visual.…`, OpenAI's and `open_clip`'s.
     pub(crate) openai: bool,
@@ -51,7 +51,7 @@ pub(crate) struct Named {
 /// Gives every tensor of the file `path` its name.
 ///
 /// # Errors
-/// [`Error::Unsupported`] where a name belongs to an architecture that is not built here.
+/// [`Error::Unsupported`] if a name belongs to an unsupported architecture.
 pub(crate) fn name_all(path: &Path, raw: BTreeMap<String, StoredTensor>) -> Result<Named> {
     // Data-parallel training puts a prefix before every name.
     let wrapped = !raw.is_empty() && raw.keys().all(|name| name.starts_with("module."));
@@ -121,10 +121,10 @@ fn plain(name: &str, tensor: &StoredTensor) -> StoredTensor {
     }
 }
 
-/// What a tensor of OpenAI's or `open_clip`'s names is called by Hugging Face.
+/// Maps one of OpenAI's or `open_clip`'s names to Hugging Face's.
 fn from_openai(name: &str, tensor: &StoredTensor) -> Option<Vec<(String, StoredTensor)>> {
     let one = |name: &str| Some(vec![(name.to_owned(), tensor.clone())]);
-    // open_clip's models with a text tower of their own keep it below `text.`.
+    // open_clip's models with a separate text tower keep it below `text.`.
     let name = name.strip_prefix("text.").unwrap_or(name);
     match name {
         "logit_scale" => {

@@ -3,8 +3,8 @@
 //! A pickle is a program for a small stack machine that may name any Python function and call
 //! it. This reader interprets only the instructions that `torch.save` and `torch.jit.save`
 //! write, and knows only the names a checkpoint of tensors needs; every other name is an
-//! error. Nothing is ever called: a tensor becomes a [`TensorSpec`] that says where its
-//! numbers lie. The objects live in one flat list and refer to each other by index, so that
+//! error. Nothing is ever called: a tensor becomes a [`TensorSpec`] with the location of its
+//! data. The objects are kept in one flat list and refer to each other by index, so that
 //! neither deep nesting nor repeated references cost more than the pickle's own length.
 
 use std::collections::HashMap;
@@ -13,25 +13,25 @@ use tch::Kind;
 
 /// The longest pickle read, in bytes: a state dict of ten thousand tensors takes about 2 MB.
 pub const MAX_BYTES: usize = 64 << 20;
-/// The most instructions followed.
+/// The most instructions interpreted.
 pub const MAX_INSTRUCTIONS: usize = 1 << 22;
 /// The most dimensions of a tensor.
 const MAX_RANK: usize = 8;
 
-/// Why a pickle was refused.
+/// The fault of a refused pickle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("byte {at}: {reason}")]
 pub struct PickleError {
-    /// Where in the pickle, in bytes.
+    /// The offset in the pickle, in bytes.
     pub at: usize,
-    /// What was met there.
+    /// The fault.
     pub reason: String,
 }
 
-/// A tensor as a pickle describes it; its numbers lie elsewhere in the archive.
+/// A tensor as described by a pickle; its data is elsewhere in the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorSpec {
-    /// The name of the storage that holds the numbers.
+    /// The name of the storage that holds the data.
     pub storage: String,
     /// The storage's element type.
     pub kind: Kind,
@@ -59,13 +59,13 @@ pub struct Value<'a> {
     id: Id,
 }
 
-/// What a [`Value`] is.
+/// The type of a [`Value`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Form<'a> {
     /// Python's `None`.
     None,
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
     /// An integer.
     Int(i64),
@@ -86,7 +86,7 @@ pub enum Form<'a> {
         /// The class, `__torch__.…`.
         class: &'a str,
     },
-    /// A name that stands for itself, a data type for one.
+    /// A bare name, such as a data type.
     Name(&'a str),
 }
 
@@ -94,7 +94,7 @@ impl Pickle {
     /// Reads the pickle at the start of `bytes`.
     ///
     /// # Errors
-    /// [`PickleError`] with the byte at which the pickle ends early, goes beyond a limit, uses
+    /// [`PickleError`] with the byte at which the pickle ends early, exceeds a limit, uses
     /// an instruction unknown to this reader or names anything but tensors and plain values.
     pub fn parse(bytes: &[u8]) -> Result<Self, PickleError> {
         if bytes.len() > MAX_BYTES {
@@ -116,7 +116,7 @@ impl Pickle {
 }
 
 impl<'a> Value<'a> {
-    /// What this object is.
+    /// The type of this object.
     pub fn form(self) -> Form<'a> {
         match self.node() {
             Node::None => Form::None,
@@ -135,7 +135,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Keys and values of a dict, names and values of an object's attributes; else nothing.
+    /// Keys and values of a dict, names and values of an object's attributes; otherwise none.
     pub fn entries(self) -> impl Iterator<Item = (Value<'a>, Value<'a>)> {
         let id = match self.node() {
             Node::Object {
@@ -156,7 +156,7 @@ impl<'a> Value<'a> {
             .map(move |&(key, value)| (at(key), at(value)))
     }
 
-    /// The elements of a list or a tuple; else nothing.
+    /// The elements of a list or a tuple; otherwise none.
     pub fn items(self) -> impl Iterator<Item = Value<'a>> {
         let items: &'a [Id] = match self.node() {
             Node::List(items) | Node::Tuple(items) => items,
@@ -223,7 +223,7 @@ enum Global {
     Size,
     /// `torch.device`: kept as a name.
     Device,
-    /// A data type, `torch.float32` for one.
+    /// A data type, such as `torch.float32`.
     DataType(String),
     /// TorchScript's marks of a list's element type: the first argument itself.
     TypeMark(String),
@@ -288,9 +288,9 @@ fn storage_kind(name: &str) -> Option<Kind> {
 /// The stack machine.
 struct Machine<'a> {
     bytes: &'a [u8],
-    /// Where the next instruction or argument begins.
+    /// The offset of the next instruction or argument.
     next: usize,
-    /// Where the present instruction began, for messages.
+    /// The offset of the current instruction, for messages.
     at: usize,
     nodes: Vec<Node>,
     stack: Vec<Id>,
@@ -330,7 +330,7 @@ impl<'a> Machine<'a> {
         Err(self.fault(format!("more than {MAX_INSTRUCTIONS} instructions")))
     }
 
-    /// Follows one instruction; names in the comments are those of Python's `pickletools`.
+    /// Interprets one instruction; names in the comments are those of Python's `pickletools`.
     fn step(&mut self, instruction: u8) -> Step<()> {
         match instruction {
             // PROTO
@@ -486,13 +486,13 @@ impl<'a> Machine<'a> {
         let id = self.pop()?;
         let parts = self.tuple(id)?.to_vec();
         let &[mark, kind, key, _device, length] = parts.as_slice() else {
-            return Err(self.fault("a persistent id that is no storage"));
+            return Err(self.fault("a persistent id that is not a storage"));
         };
         if !matches!(self.node(mark), Node::Text(text) if text == "storage") {
-            return Err(self.fault("a persistent id that is no storage"));
+            return Err(self.fault("a persistent id that is not a storage"));
         }
         let Node::Global(Global::Storage(kind)) = self.node(kind) else {
-            return Err(self.fault("a storage of no known type"));
+            return Err(self.fault("a storage of unknown type"));
         };
         let (kind, length) = (*kind, self.int(length)?);
         let Node::Text(storage) = self.node(key) else {
@@ -509,24 +509,24 @@ impl<'a> Machine<'a> {
         })
     }
 
-    /// A call, of which only the known ones mean anything.
+    /// A call; only the known ones are accepted.
     fn reduce(&mut self) -> Step<()> {
         let arguments = self.pop()?;
         let callee = self.pop()?;
         let arguments = self.tuple(arguments)?.to_vec();
         let Node::Global(global) = self.node(callee) else {
-            return Err(self.fault("a call of something that is no function"));
+            return Err(self.fault("a call of something that is not a function"));
         };
         match global.clone() {
             Global::OrderedDict => {
                 let mut pairs = Vec::new();
                 if let Some(&list) = arguments.first() {
                     let Node::List(items) = self.node(list) else {
-                        return Err(self.fault("an OrderedDict of no list"));
+                        return Err(self.fault("an OrderedDict of something that is not a list"));
                     };
                     for &item in items {
                         let &[key, value] = self.tuple(item)? else {
-                            return Err(self.fault("an OrderedDict of no pairs"));
+                            return Err(self.fault("an OrderedDict of items that are not pairs"));
                         };
                         pairs.push((key, value));
                     }
@@ -592,7 +592,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// An object of a TorchScript class; nothing else is made this way in a checkpoint.
+    /// An object of a TorchScript class; no other is created this way in a checkpoint.
     fn new_object(&mut self) -> Step<()> {
         let arguments = self.pop()?;
         let class = self.pop()?;
@@ -606,11 +606,11 @@ impl<'a> Machine<'a> {
                 let reason = format!("an object of {}", global.spelling());
                 Err(self.fault(reason))
             }
-            _ => Err(self.fault("an object of no class")),
+            _ => Err(self.fault("an object without a class")),
         }
     }
 
-    /// Attributes: kept for an object, passed over for a dict (a state dict's `_metadata`).
+    /// Attributes: kept for an object, skipped for a dict (a state dict's `_metadata`).
     fn build(&mut self) -> Step<()> {
         let state = self.pop()?;
         let target = self.top()?;
@@ -640,7 +640,7 @@ impl<'a> Machine<'a> {
                 list.extend_from_slice(items);
                 Ok(())
             }
-            _ => Err(self.fault("items for something that is no list")),
+            _ => Err(self.fault("items for something that is not a list")),
         }
     }
 
@@ -651,7 +651,7 @@ impl<'a> Machine<'a> {
                 dict.extend_from_slice(pairs);
                 Ok(())
             }
-            _ => Err(self.fault("entries for something that is no dict")),
+            _ => Err(self.fault("entries for something that is not a dict")),
         }
     }
 
@@ -682,7 +682,7 @@ impl<'a> Machine<'a> {
     }
 
     fn push(&mut self, node: Node) -> Step<()> {
-        // Each instruction makes one object at most, so this cannot overflow.
+        // Each instruction creates at most one object, so this cannot overflow.
         let id = self.nodes.len() as Id;
         self.nodes.push(node);
         self.stack.push(id);
@@ -715,7 +715,7 @@ impl<'a> Machine<'a> {
         let id = self.pop()?;
         match self.node(id) {
             Node::Text(text) => Ok(text.clone()),
-            _ => Err(self.fault("a name that is no string")),
+            _ => Err(self.fault("a name that is not a string")),
         }
     }
 
@@ -800,8 +800,8 @@ impl<'a> Machine<'a> {
 }
 
 impl TensorSpec {
-    /// Whether every element lies in the storage, and none is counted often enough to make
-    /// the tensor larger than it.
+    /// Whether every element is in the storage, and the tensor is not larger than the storage
+    /// through repeated elements.
     fn fits(&self) -> bool {
         if self.shape.len() != self.strides.len() || self.shape.len() > MAX_RANK {
             return false;

@@ -9,10 +9,10 @@ use tch::Kind;
 use super::stored::{Mapped, StoredTensor, row_major};
 use crate::{Error, Result};
 
-/// The tensors of a safetensors file, by name. The numbers are read when asked for.
+/// The tensors of a safetensors file, by name. The data is read on demand.
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be opened; [`Error::Malformed`] for a header that is cut
+/// [`Error::Io`] if the file cannot be opened; [`Error::Malformed`] for a header that is cut
 /// off, too large, not JSON, or whose tensors overlap, leave holes or reach beyond the file.
 pub fn open_safetensors(path: &Path) -> Result<BTreeMap<String, StoredTensor>> {
     let file = Mapped::open(path)?;

@@ -1,5 +1,5 @@
-//! Tensors that lie in a file, read when they are asked for.
-#![allow(unsafe_code)] // Tensors that view a memory map for the time of one copy.
+//! Tensors in a file, read on demand.
+#![allow(unsafe_code)] // Tensors that view a memory map during one copy.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ impl Mapped {
     }
 }
 
-/// A tensor in a file: where it lies, and its shape.
+/// A tensor in a file: its location and shape.
 #[derive(Debug, Clone)]
 pub struct StoredTensor {
     file: Arc<Mapped>,
@@ -51,8 +51,8 @@ pub struct StoredTensor {
 }
 
 impl StoredTensor {
-    /// A view of `bytes` of the file, beginning at element `offset`; `None` where an element
-    /// would lie outside them.
+    /// A view of `bytes` of the file, beginning at element `offset`; `None` if an element
+    /// would be outside them.
     pub(crate) fn new(
         file: &Arc<Mapped>,
         bytes: Range<usize>,
@@ -87,7 +87,7 @@ impl StoredTensor {
         &self.shape
     }
 
-    /// The file it lies in.
+    /// The file that holds it.
     pub fn path(&self) -> &Path {
         self.file.path()
     }
@@ -95,7 +95,7 @@ impl StoredTensor {
     /// The tensor on `device` in precision `kind`, row by row.
     ///
     /// # Errors
-    /// [`Error::Torch`] where memory is short.
+    /// [`Error::Torch`] if out of memory.
     pub fn read(&self, device: Device, kind: Kind) -> Result<Tensor> {
         let mut tensor = Tensor::f_empty(&self.shape, (kind, device))?;
         self.write(&mut tensor, None)?;
@@ -105,7 +105,7 @@ impl StoredTensor {
     /// Writes the numbers, times `factor` if there is one, to `to`, a tensor of this shape.
     ///
     /// # Errors
-    /// [`Error::Torch`] where memory is short.
+    /// [`Error::Torch`] if out of memory.
     pub(crate) fn write(&self, to: &mut Tensor, factor: Option<f64>) -> Result<()> {
         let size = self.kind.elt_size_in_bytes();
         let span = self.span().unwrap_or(0);
@@ -118,7 +118,7 @@ impl StoredTensor {
             let _ = to.f_zero_()?;
             return Ok(());
         }
-        // Nothing handed out may see the map: `view` is copied from and dropped here.
+        // No returned tensor may refer to the map: `view` is copied from and dropped here.
         let view = if bytes.as_ptr().addr().is_multiple_of(size) {
             // SAFETY: `bytes` holds every element that shape and strides reach (`span`), is
             // aligned, outlives `view`, and is not written: `view` is only copied from.
@@ -176,7 +176,7 @@ impl StoredTensor {
         scalar
     }
 
-    /// Elements from the first to the last, or `None` where that overflows.
+    /// Elements from the first to the last, or `None` if that overflows.
     fn span(&self) -> Option<usize> {
         if self.shape.contains(&0) {
             return Some(0);

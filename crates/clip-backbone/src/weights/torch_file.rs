@@ -14,25 +14,25 @@ use crate::{Error, Result};
 
 /// The most files in an archive.
 const MAX_ENTRIES: usize = 1 << 17;
-/// How deep modules may be nested.
+/// The maximum nesting depth of modules.
 const MAX_DEPTH: usize = 32;
 
-/// What `torch.save` or `torch.jit.save` wrote: one object, and tensors beside it.
+/// An archive of `torch.save` or `torch.jit.save`: one object and its tensors.
 #[derive(Debug)]
 pub struct TorchFile {
     path: PathBuf,
     file: Arc<Mapped>,
     pickle: Pickle,
-    /// Where in the file each storage lies.
+    /// The position of each storage in the file.
     storages: HashMap<String, Range<usize>>,
     scripted: bool,
 }
 
 impl TorchFile {
-    /// Opens the archive and reads its object, but no tensor. Nothing in it is run.
+    /// Opens the archive and reads its object, but no tensor. No code in it is run.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be opened; [`Error::Malformed`] where it is no such
+    /// [`Error::Io`] if the file cannot be opened; [`Error::Malformed`] if it is not such an
     /// archive, is cut off, or its pickle names anything but tensors and plain values.
     pub fn open(path: &Path) -> Result<Self> {
         let file = Mapped::open(path)?;
@@ -63,7 +63,7 @@ impl TorchFile {
                 |e: zip::result::ZipError| malformed(&format!("zip entry {index}"), e.to_string());
             let entry = archive.by_index_raw(index).map_err(zip_error)?;
             let name = entry.name().map_err(zip_error)?.into_owned();
-            // torch compresses program text alone; it is passed over. Everything else is stored
+            // torch compresses only program text, which is skipped. Everything else is stored
             // as it is, so that a small archive cannot become a large one.
             if name.contains("/code/") {
                 continue;
@@ -80,7 +80,7 @@ impl TorchFile {
             let range =
                 range().ok_or_else(|| malformed(&name, "reaches beyond the file".into()))?;
             if entries.insert(name.clone(), range).is_some() {
-                return Err(malformed(&name, "is there twice".into()));
+                return Err(malformed(&name, "appears twice".into()));
             }
         }
 
@@ -89,7 +89,7 @@ impl TorchFile {
             .filter_map(|name| name.strip_suffix("/data.pkl"))
             .filter(|folder| !folder.contains('/'));
         let (Some(folder), None) = (roots.next(), roots.next()) else {
-            return Err(malformed("data.pkl", "there is not exactly one".into()));
+            return Err(malformed("data.pkl", "expected exactly one".into()));
         };
         let folder = folder.to_owned();
         let slice = |name: &str| {
@@ -136,23 +136,23 @@ impl TorchFile {
 
     /// The tensors below `value`, named as PyTorch names a state dict's: keys joined by dots.
     ///
-    /// Values of other types are passed over.
+    /// Values of other types are skipped.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for a tensor whose storage is missing or too short, and where
+    /// [`Error::Malformed`] for a tensor whose storage is missing or too short, and if
     /// modules are nested too deeply.
     pub fn tensors(&self, value: Value<'_>) -> Result<BTreeMap<String, StoredTensor>> {
         let mut found = BTreeMap::new();
-        // Objects that are shared would be visited once for each path to them.
+        // Shared objects would be visited once for each path to them.
         let mut budget = super::pickle::MAX_INSTRUCTIONS;
         self.gather(value, "", 0, &mut budget, &mut found)?;
         Ok(found)
     }
 
-    /// The one tensor `spec` describes; `name` stands in messages.
+    /// The tensor that `spec` describes; `name` is used in messages.
     ///
     /// # Errors
-    /// [`Error::Malformed`] where its storage is missing or too short.
+    /// [`Error::Malformed`] if its storage is missing or too short.
     pub fn tensor(&self, name: &str, spec: &TensorSpec) -> Result<StoredTensor> {
         let malformed = |reason: String| Error::Malformed {
             path: self.path.clone(),

@@ -195,8 +195,8 @@ fn parameters_that_do_not_belong() {
     });
     let message = got.as_ref().unwrap_err().to_string();
     for part in [
-        "1 parameters are missing: vision_model.post_layernorm.bias [64]",
-        "2 parameters belong to nothing: vision_model.surplus, nonsense",
+        "1 missing parameters: vision_model.post_layernorm.bias [64]",
+        "2 unexpected parameters: vision_model.surplus, nonsense",
         "text_projection.weight is [64, 32] and should be [32, 64]",
     ] {
         assert!(message.contains(part), "{message}");

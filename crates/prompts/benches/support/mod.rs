@@ -1,5 +1,5 @@
 //! One training step of the text side: ViT-B/16's text tower with generated weights, H = 5,
-//! labels as long as those of the paper's data sets.
+//! label lengths as in the paper's data sets.
 #![allow(dead_code, unreachable_pub, unsafe_code, clippy::expect_used)]
 
 #[path = "../../tests/support/mod.rs"]
@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 /// H
 pub const VECTORS: i64 = 5;
 
-/// Keeps glibc from giving large blocks back to the system after every use: outputs above
+/// Keeps glibc from returning large blocks to the system after every use: outputs above
 /// 32 MB would otherwise be mapped and faulted in again on every call.
 pub fn keep_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -30,7 +30,7 @@ pub fn tower(kind: Kind) -> ClipModel {
     generated::clip(&generated::b16_text_config(), kind)
 }
 
-/// K classes whose labels have as many tokens together as those of HMDB-51, UCF-101 and
+/// K classes whose labels have as many tokens in total as those of HMDB-51, UCF-101 and
 /// Kinetics-400: packed at H = 5 a video costs 182, 420 and 1,750 tokens.
 pub fn classes(count: usize) -> ClassTokens {
     let total = match count {
@@ -39,7 +39,7 @@ pub fn classes(count: usize) -> ClassTokens {
         400 => 944,
         _ => 2 * count,
     };
-    // As label lists are: many short ones, few of twice the mean and more.
+    // As in real label lists: many short ones, few of twice the mean and more.
     let mean = total / count;
     let mut lengths: Vec<usize> = (0..count)
         .map(|class| match class % 8 {

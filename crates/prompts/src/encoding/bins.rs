@@ -11,7 +11,7 @@ pub(super) struct Bins {
 }
 
 impl Bins {
-    /// A bin of its own for every class, as high as the longest suffix.
+    /// A separate bin for every class, as high as the longest suffix.
     pub(super) fn single(lengths: &[usize]) -> Self {
         Self {
             rows: longest(lengths),

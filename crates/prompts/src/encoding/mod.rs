@@ -1,8 +1,8 @@
 //! Text features of prompts that differ from video to video: `[B, H, W]` to `[B, K, D]`.
 //!
-//! Literally, each video costs K sequences of 77 tokens. The text tower is causal, so what
-//! stands behind a sequence's \[EOS\] is never read, and \[SOS\] P_1..P_H, which stands before
-//! every class, need be carried once a video. Both savings are exact.
+//! Literally, each video costs K sequences of 77 tokens. The text tower is causal, so tokens
+//! after a sequence's \[EOS\] are never read, and \[SOS\] P_1..P_H, the common prefix of
+//! all classes, is computed once per video. Both savings are exact.
 
 mod bins;
 mod packed;
@@ -25,23 +25,23 @@ use crate::{ClassTokens, Error, Result};
 pub enum TextPath {
     /// Every sequence at the full context, through every block: the reference.
     Literal,
-    /// Sequences cut behind the longest \[EOS\].
+    /// Sequences cut after the longest \[EOS\].
     CutAtEos,
-    /// \[SOS\] P_1..P_H once a video, and padded class suffixes that attend to it.
+    /// \[SOS\] P_1..P_H once per video, and padded class suffixes that attend to it.
     SharedPrefix,
-    /// The same with suffixes packed instead of padded, and only the \[EOS\] rows carried
-    /// through the last block.
+    /// The same with suffixes packed instead of padded, and only the \[EOS\] rows computed
+    /// in the last block.
     Packed,
 }
 
-/// The encoding's switches; none of them changes a number.
+/// Options of the encoding; none of them changes the results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextEncoding {
     /// How the features are computed.
     pub path: TextPath,
-    /// The most pairs of video and class in flight. A batch with more is encoded piece by
-    /// piece and, in training, computed a second time in the backward pass.
+    /// The most pairs of video and class at once. A larger batch is encoded in
+    /// pieces and, in training, recomputed in the backward pass.
     pub chunk: usize,
 }
 
@@ -101,12 +101,12 @@ impl Form {
 }
 
 impl TextEncoder {
-    /// Lays `classes` out behind `prompts` (H) vectors.
+    /// Lays out `classes` after `prompts` (H) vectors.
     ///
-    /// The tower must be frozen: what it makes of the classes alone is computed here and kept.
+    /// The tower must be frozen: its activations of the classes alone are computed here and kept.
     ///
     /// # Errors
-    /// [`Error::Config`] where H or the chunk is out of range; [`Error::LabelLength`] for the
+    /// [`Error::Config`] if H or the chunk is out of range; [`Error::LabelLength`] for the
     /// first label that does not fit; [`Error::Backbone`] for a token id the tower does not
     /// know.
     pub fn new(
@@ -155,7 +155,7 @@ impl TextEncoder {
     /// normalised: `[B, K, D]`, or `[K, D]`. `tower` is the one the encoder was made for.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `prompts` or the tower do not fit.
+    /// [`Error::Shape`] if `prompts` or the tower do not fit.
     pub fn encode<'a>(&'a self, tower: &'a TextTower, prompts: &Tensor) -> Result<EncodedText<'a>> {
         let (h, width) = (self.prompts, self.width);
         let size = prompts.size();
@@ -214,7 +214,7 @@ impl TextEncoder {
         })
     }
 
-    /// The pieces a batch is encoded in: for each range of videos, each group of classes.
+    /// The pieces of a batch: for each range of videos, each group of classes.
     fn passes(&self, videos: i64) -> Vec<Vec<Pass>> {
         let largest = self.groups.iter().map(|g| g.classes).max().unwrap_or(1);
         let step = (self.chunk / largest).max(1);
@@ -276,11 +276,11 @@ impl TextEncoder {
     }
 }
 
-/// What gradients are multiplied by on their way through a tower of fp16 (Micikevicius et al.,
-/// 2018, "Mixed Precision Training"): else the smallest would be none.
+/// The loss scale for gradients through an fp16 tower (Micikevicius et al.,
+/// 2018, "Mixed Precision Training"), so that small ones do not underflow.
 const FP16_GRADIENTS: f64 = 1024.0;
 
-/// `x` itself, whose gradient is multiplied by `factor`.
+/// `x` unchanged, with its gradient multiplied by `factor`.
 fn gradient_times(x: &Tensor, factor: f64) -> Tensor {
     let still = x.detach();
     let nothing = x - &still;
@@ -312,7 +312,7 @@ impl Pass {
     }
 }
 
-/// Text features, and how their gradient reaches the prompt vectors.
+/// Text features, and the path of their gradient to the prompt vectors.
 #[derive(Debug)]
 #[must_use]
 pub struct EncodedText<'a> {
@@ -326,23 +326,23 @@ struct Recompute<'a> {
     encoder: &'a TextEncoder,
     tower: &'a TextTower,
     passes: Vec<Vec<Pass>>,
-    /// `[B, H, W]`, part of the graph that made them.
+    /// `[B, H, W]`, part of the graph that computed them.
     prompts: Tensor,
     /// `[B, K, D]`, a leaf.
     features: Tensor,
 }
 
 impl EncodedText<'_> {
-    /// Whether [`backward`](Self::backward) will compute the features a second time.
+    /// Whether [`backward`](Self::backward) will recompute the features.
     pub fn recomputes(&self) -> bool {
         self.recompute.is_some()
     }
 
     /// Adds the gradient of `loss`, a scalar made of the features and anything else, to every
-    /// leaf below it. Takes the place of `loss.backward()`.
+    /// leaf below it. Replaces `loss.backward()`.
     ///
     /// # Errors
-    /// [`Error::Torch`] where libtorch refuses, as for a loss that is no scalar.
+    /// [`Error::Torch`] if libtorch fails, as for a loss that is not a scalar.
     pub fn backward(self, loss: &Tensor) -> Result<()> {
         let Some(Recompute {
             encoder,

@@ -1,4 +1,4 @@
-//! The prefix once a video, the class suffixes behind it.
+//! The prefix once per video, followed by the class suffixes.
 //!
 //! All rows of a batch form one matrix: first \[SOS\] P_1..P_H of every video, then the
 //! suffixes of every video in bins of equal height. Norms, projections and feed-forward
@@ -12,11 +12,11 @@ use tch::{Device, Kind, Tensor};
 use super::bins::Bins;
 use crate::Result;
 
-/// Which rows pass through the last block.
+/// The rows computed in the last block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LastBlock {
     AllRows,
-    /// Nothing but the \[EOS\] rows is read behind it, so the others need keys and values only.
+    /// Only the \[EOS\] rows are read after it, so the others need only keys and values.
     EndRows,
 }
 
@@ -27,16 +27,16 @@ pub(super) struct Packed {
     start: Tensor,
     /// The positions of P_1..P_H, `[H, W]`.
     prompt_positions: Tensor,
-    /// The suffixes' embeddings with positions, zero between them, `[G R, W]`.
+    /// The suffixes' embeddings with positions, zero in empty rows, `[G R, W]`.
     rows: Tensor,
-    /// Queries, keys and values of these rows in the first block, which know nothing of the
-    /// video yet: `[G R, 3 W]`. Absent where the first block is also the last.
+    /// Queries, keys and values of these rows in the first block, which do not depend on the
+    /// video: `[G R, 3 W]`. Absent if the first block is also the last.
     first: Option<Tensor>,
     /// G
     bins: i64,
-    /// R, rows a bin.
+    /// R, rows per bin.
     height: i64,
-    /// 0 where a row sees a key, -inf where not: `[G, 1, R, 1 + H + R]`.
+    /// 0 if a row attends to a key, otherwise -inf: `[G, 1, R, 1 + H + R]`.
     mask: Tensor,
     /// `[1 + H, 1 + H]`
     prefix_mask: Tensor,
@@ -48,9 +48,9 @@ pub(super) struct Packed {
 /// The \[EOS\] rows, padded to the same number in every bin.
 #[derive(Debug)]
 struct EndSlots {
-    /// C, slots a bin.
+    /// C, slots per bin.
     per_bin: i64,
-    /// The class in each slot, `[G C]`; any in an empty one.
+    /// The class in each slot, `[G C]`; arbitrary in an empty one.
     class_of: Tensor,
     /// The slot of each class, `[k]`.
     slot_of: Tensor,
@@ -277,7 +277,7 @@ impl Shape {
         .unbind(0)
     }
 
-    /// Keys, or values, of every bin behind those of the video's prefix:
+    /// Keys, or values, of every bin after those of the video's prefix:
     /// `[b G h, 1 + H + R, d]`.
     fn keys(&self, prefix: &Tensor, suffix: &Tensor) -> Tensor {
         let shared = prefix.unsqueeze(1).expand(
@@ -308,7 +308,7 @@ impl Shape {
     }
 }
 
-/// Where everything lies, in plain numbers.
+/// The layout, in plain numbers.
 #[derive(Debug)]
 struct Layout {
     /// Token id of each row, 0 in an empty one. `[G R]`
@@ -317,7 +317,7 @@ struct Layout {
     positions: Vec<i64>,
     /// 1 where a row holds a token. `[G R]`
     occupied: Vec<i64>,
-    /// What each row of its bin sees. `[G R]`
+    /// The rows of its bin that each row attends to. `[G R]`
     row_sees: Vec<Sees>,
     /// The row of each class's \[EOS\]. `[k]`
     end_rows: Vec<i64>,
@@ -326,11 +326,11 @@ struct Layout {
     class_of_slot: Vec<i64>,
     /// `[k]`
     slot_of_class: Vec<i64>,
-    /// What each slot sees of its bin. `[G C]`
+    /// The rows of its bin that each slot attends to. `[G C]`
     slot_sees: Vec<Sees>,
 }
 
-/// Keys one query sees: the prefix, and the rows `first .. first + count` of its bin.
+/// Keys that one query attends to: the prefix, and the rows `first .. first + count` of its bin.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sees {
     prefix: usize,
@@ -345,7 +345,7 @@ impl Layout {
             packing.bins.len() * packing.rows,
             packing.bins.len() * slots_per_bin,
         );
-        // A row or slot without a token sees the prefix, so that its softmax is finite.
+        // A row or slot without a token attends to the prefix, so that its softmax is finite.
         let nothing = Sees {
             prefix,
             ..Sees::default()
@@ -392,7 +392,7 @@ impl Layout {
     }
 }
 
-/// Makes masks of what queries see.
+/// Builds attention masks.
 struct Visible {
     bins: usize,
     /// 1 + H + R

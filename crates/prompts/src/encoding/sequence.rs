@@ -1,4 +1,4 @@
-//! Every class as a sequence of its own.
+//! Every class as a separate sequence.
 
 use clip_backbone::{Mask, TextTower};
 use tch::{Kind, Tensor};

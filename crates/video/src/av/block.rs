@@ -4,7 +4,7 @@ use std::{ffi::c_int, ptr};
 
 use ffmpeg_next::ffi;
 
-/// Bytes that decoders may read and write behind a plane, and what its start is a multiple of.
+/// Bytes that decoders may read and write after a plane, and the alignment of its start.
 const BESIDE: usize = 128;
 
 /// Gives each picture of the usual layout one block of memory, taken from those that earlier ones
@@ -26,8 +26,8 @@ impl Blocks {
         }
     }
 
-    /// Gives `frame`, whose size is set, a block, and answers as a decoder expects; `None` where
-    /// FFmpeg's own way is to be taken.
+    /// Gives `frame`, whose size is set, a block, and returns the code a decoder expects; `None`
+    /// if FFmpeg's default allocation is to be used.
     ///
     /// # Safety
     /// FFmpeg asks for memory of this frame on behalf of this decoder.
@@ -89,10 +89,10 @@ impl Drop for Blocks {
     }
 }
 
-/// Where the planes of a picture lie in its block.
+/// Positions of the planes of a picture in its block.
 #[derive(Debug, PartialEq, Eq)]
 struct Layout {
-    /// First byte and bytes from row to row, of luma and of either difference.
+    /// First byte and row stride, of luma and of either chroma plane.
     planes: [(usize, c_int); 3],
     size: usize,
 }

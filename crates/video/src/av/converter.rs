@@ -13,12 +13,12 @@ const LIMITED: i32 = ffi::AVColorRange::AVCOL_RANGE_MPEG as i32;
 const FULL: i32 = ffi::AVColorRange::AVCOL_RANGE_JPEG as i32;
 
 /// Converts pictures to 8-bit RGB at their own size, with the matrix and range that each
-/// states (BT.601 where it states none, as FFmpeg does).
+/// states (BT.601 if it states none, as FFmpeg does).
 #[derive(Default)]
 pub(crate) struct Converter {
     scaler: Option<Scaler>,
     usual: yuv420::Converter,
-    /// Rows with room to spare at their ends: FFmpeg writes in whole vectors.
+    /// Rows with padding at their ends: FFmpeg writes in whole vectors.
     rows: Vec<u8>,
 }
 
@@ -70,9 +70,9 @@ impl Converter {
 
 /// A picture as it is shown.
 pub(crate) enum Shown<'a> {
-    /// In the usual layout: converted row by row, when asked.
+    /// In the usual layout: converted row by row, on demand.
     Upright(yuv420::Picture<'a>),
-    /// All else, `size` being width and height.
+    /// Any other layout; `size` is width and height.
     Turned { rgb: Vec<u8>, size: (usize, usize) },
 }
 
@@ -99,7 +99,7 @@ impl Rows for Shown<'_> {
     }
 }
 
-/// All that a conversion depends on.
+/// All parameters of a conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Source {
     width: usize,
@@ -153,7 +153,7 @@ impl Scaler {
         Ok(scaler)
     }
 
-    /// Tells the matrix and, where the picture states one, the range.
+    /// Sets the matrix and, if the picture states one, the range.
     fn set_colour(&self) {
         let mut tables = [ptr::null_mut::<c_int>(); 2];
         let [
@@ -180,14 +180,14 @@ impl Scaler {
             if known < 0 {
                 return;
             }
-            // Some layouts are of full range by themselves (gray, the JPEG kinds): that
-            // stands where the picture states nothing.
+            // Some layouts imply full range (gray, the JPEG kinds): that
+            // applies if the picture states nothing.
             if self.source.range == LIMITED {
                 from_range = 0;
             } else if self.source.range == FULL {
                 from_range = 1;
             }
-            // RGB sources have no matrix to be told: FFmpeg says so, and goes on without.
+            // RGB sources have no matrix to set: FFmpeg reports that, and continues without.
             ffi::sws_setColorspaceDetails(
                 self.context,
                 ffi::sws_getCoefficients(self.source.matrix),

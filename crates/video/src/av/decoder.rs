@@ -7,23 +7,23 @@ use ffmpeg_next::ffi;
 use super::{Demuxer, Packet, Picture, block::Blocks, words};
 use crate::{Error, Limits};
 
-/// What became of a packet that was handed to the decoder.
+/// The result of sending a packet to the decoder.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// It is the decoder's now.
+    /// Accepted.
     Taken,
-    /// The decoder found it undecodable.
+    /// Undecodable.
     Refused,
 }
 
-/// What the decoder gave.
+/// The result of receiving from the decoder.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     /// A picture.
     Picture,
-    /// Nothing until the next packet.
+    /// None until the next packet.
     Hungry,
-    /// Nothing any more.
+    /// None any more.
     End,
     /// An error instead of a picture.
     Damaged,
@@ -39,7 +39,7 @@ pub(crate) struct Decoder {
 // FFmpeg ties it to none; `guard` is ours and read between calls only.
 unsafe impl Send for Decoder {}
 
-/// What `take_buffer` needs to know and leaves behind.
+/// State shared with `take_buffer`.
 struct Guard {
     max_pixels: u64,
     too_large: Option<(c_int, c_int)>,
@@ -90,7 +90,7 @@ impl Decoder {
         }
     }
 
-    /// Hands over a packet.
+    /// Sends a packet.
     pub(crate) fn send(&mut self, packet: &Packet) -> Sent {
         // SAFETY: both are valid; FFmpeg takes its own reference to the bytes.
         match unsafe { ffi::avcodec_send_packet(self.context, packet.as_ptr()) } {
@@ -99,14 +99,14 @@ impl Decoder {
         }
     }
 
-    /// Says that no packet will follow, so that held-back pictures come out.
+    /// Signals that no packet will follow, so that held-back pictures come out.
     pub(crate) fn send_end(&mut self) {
-        // SAFETY: a null packet is how the end is said. The answer is an error only where it
-        // was said before.
+        // SAFETY: a null packet signals the end. The result is an error only if it
+        // was signalled before.
         unsafe { ffi::avcodec_send_packet(self.context, ptr::null()) };
     }
 
-    /// Takes the next picture, where there is one.
+    /// Receives the next picture, if there is one.
     pub(crate) fn receive(&mut self, picture: &mut Picture) -> Received {
         // SAFETY: both are valid; FFmpeg clears the picture first.
         match unsafe { ffi::avcodec_receive_frame(self.context, picture.as_mut_ptr()) } {
@@ -117,7 +117,7 @@ impl Decoder {
         }
     }
 
-    /// Width and height of a picture that was refused for its size, once one was.
+    /// Width and height of a picture that was refused for its size, if any.
     pub(crate) fn too_large(&self) -> Option<(usize, usize)> {
         // SAFETY: ours from `new` to `drop`; FFmpeg touches it only inside the calls above.
         let (width, height) = unsafe { (*self.guard).too_large }?;

@@ -32,12 +32,12 @@ pub(crate) struct Demuxer {
 // changes.
 unsafe impl Send for Demuxer {}
 
-/// What the container says of its video stream. None of it is verified.
+/// The container's metadata of its video stream. None of it is verified.
 #[derive(Clone, Debug)]
 pub(crate) struct Claims {
-    /// Width in pixels as stored, 0 where unknown.
+    /// Width in pixels as stored, 0 if unknown.
     pub(crate) width: usize,
-    /// Height in pixels as stored, 0 where unknown.
+    /// Height in pixels as stored, 0 if unknown.
     pub(crate) height: usize,
     /// Number of frames.
     pub(crate) frames: Option<usize>,
@@ -47,10 +47,10 @@ pub(crate) struct Claims {
     pub(crate) time_unit: f64,
     /// Time of the first picture, in units.
     pub(crate) start: i64,
-    /// Seconds from one picture to the next, 0 where unknown.
+    /// Seconds from one picture to the next, 0 if unknown.
     pub(crate) frame_seconds: f64,
-    /// Whether each packet states its time. AVI states a rate only; what FFmpeg then makes
-    /// up for pictures that are not in order is not in order either.
+    /// Whether each packet states its time. AVI states only a rate; the times that FFmpeg then
+    /// derives for pictures that are not in order are not in order either.
     pub(crate) timed: bool,
 }
 
@@ -68,8 +68,8 @@ impl Claims {
 }
 
 impl Demuxer {
-    /// Finds out what `file` holds. `path` is for errors only: neither the name nor its
-    /// ending have a say.
+    /// Detects the content of `file`. `path` is for errors only: neither the name nor its
+    /// extension is considered.
     pub(crate) fn open(path: &Path, file: File, limits: &Limits) -> Result<Self, Error> {
         initialise();
         let memory = || Error::Memory {
@@ -129,7 +129,7 @@ impl Demuxer {
             match code {
                 0.. if packet.stream() == self.stream => return Ok(true),
                 0.. => {}
-                // Nothing right now: only the limit above ends that for good.
+                // Nothing right now: only the limit above ends this.
                 code if code == ffi::AVERROR(ffi::EAGAIN) => {}
                 // The end, or a place from which FFmpeg cannot go on: what decoded so far
                 // is the video.
@@ -138,7 +138,7 @@ impl Demuxer {
         }
     }
 
-    /// What the container says of the stream.
+    /// The container's metadata of the stream.
     pub(crate) fn claims(&self) -> Claims {
         let stream = self.stream();
         // SAFETY: each stream has parameters.
@@ -177,7 +177,7 @@ impl Demuxer {
             .into_owned()
     }
 
-    /// How the stream is coded, where that is known well enough to read its packets.
+    /// How the stream is coded, if known well enough to read its packets.
     pub(crate) fn coding(&self) -> Option<Coding> {
         // SAFETY: each stream has parameters, whose set-up is so long; the codec is FFmpeg's
         // own, its number is read as a number, and descriptors are static.
@@ -240,8 +240,8 @@ impl Demuxer {
         Ok(())
     }
 
-    /// Takes the video stream that a player would show: the default one, then the largest,
-    /// then the first. Cover pictures of sound files are none.
+    /// Chooses the video stream that a player would show: the default one, then the largest,
+    /// then the first. Cover pictures of audio files do not count.
     fn choose_stream(&mut self, path: &Path) -> Result<(), Error> {
         let streams = self.streams();
         let kind = |stream: &ffi::AVStream| {
@@ -409,12 +409,12 @@ fn open(
 fn find_streams(mut input: Input, limits: &Limits) -> Result<Input, c_int> {
     if is_mpeg4_in_avi(&input) {
         // FFmpeg would parse the header of every picture to make up the presentation times that
-        // AVI has none of, see `Claims::timed`, and to mark keys, for which nobody asks. It advises
+        // AVI has none of, see `Claims::timed`, and to mark keys, which are not used. It advises
         // to have it infer nothing then (NOFILLIN); but the rate is inferred, too.
         // SAFETY: an open container of ours.
         unsafe { (*input.as_mut_ptr()).flags |= ffi::AVFMT_FLAG_NOPARSE as c_int };
     }
-    // A size that is refused later is not worth a look now.
+    // A size that is refused later need not be probed now.
     let max_pixels = limits.max_pixels.min(i32::MAX as u64).to_string();
     let max_pixels = CString::new(max_pixels).unwrap_or_default();
     // SAFETY: one dictionary a stream, as FFmpeg expects, freed after the call.
@@ -438,7 +438,7 @@ fn find_streams(mut input: Input, limits: &Limits) -> Result<Input, c_int> {
     if code < 0 { Err(code) } else { Ok(input) }
 }
 
-/// Whether it is an AVI with pictures of MPEG-4 and of nothing else.
+/// Whether it is an AVI whose video is all MPEG-4.
 fn is_mpeg4_in_avi(input: &Input) -> bool {
     input.format().name() == "avi"
         && input.streams().all(|stream| {
@@ -455,7 +455,7 @@ fn is_mpeg4_in_avi(input: &Input) -> bool {
         })
 }
 
-/// Called by containers that want to open another file: none may.
+/// Called by containers that try to open another file: always refused.
 unsafe extern "C" fn open_nothing(
     _: *mut ffi::AVFormatContext,
     _: *mut *mut ffi::AVIOContext,

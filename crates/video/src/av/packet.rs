@@ -16,7 +16,7 @@ impl Packet {
         Self(ffmpeg_next::Packet::empty())
     }
 
-    /// Which stream it belongs to.
+    /// The index of its stream.
     pub(super) fn stream(&self) -> i32 {
         self.get().stream_index
     }
@@ -39,12 +39,12 @@ impl Packet {
         self.0.pts()
     }
 
-    /// Whether its picture is shown: an edit list hides none of it.
+    /// Whether its picture is shown, that is, not hidden by an edit list.
     pub(crate) fn is_shown(&self) -> bool {
         self.get().flags & ffi::AV_PKT_FLAG_DISCARD as i32 == 0
     }
 
-    /// Whether it is whole, shown, and changes nothing of how the stream is decoded.
+    /// Whether it is complete, shown, and does not change how the stream is decoded.
     pub(crate) fn is_plain(&self) -> bool {
         let bad = ffi::AV_PKT_FLAG_CORRUPT as i32 | ffi::AV_PKT_FLAG_DISCARD as i32;
         let changes = [
@@ -60,8 +60,8 @@ impl Packet {
             })
     }
 
-    /// Shows the packet to `each` as if it held nothing but a part of its bytes, of this time;
-    /// `None` where there is no such part.
+    /// Passes the packet to `each` as if it held only a part of its bytes, with this time;
+    /// `None` if there is no such part.
     pub(crate) fn part<T>(
         &mut self,
         bytes: Range<usize>,
@@ -72,8 +72,8 @@ impl Packet {
         let (data, size) = (part.as_ptr().cast_mut(), i32::try_from(part.len()).ok()?);
         let packet = self.get_mut();
         let whole = (packet.data, packet.size, packet.pts);
-        // The part lies inside the bytes that the packet owns; behind it lie more of them, or the
-        // padding that FFmpeg wants there.
+        // The part is inside the bytes that the packet owns, followed by more of them or by the
+        // padding that FFmpeg requires.
         (packet.data, packet.size, packet.pts) = (data, size, time.unwrap_or(i64::MIN));
         let answer = each(self);
         let packet = self.get_mut();
@@ -81,7 +81,7 @@ impl Packet {
         Some(answer)
     }
 
-    /// Bytes it takes, with what FFmpeg keeps beside them.
+    /// Bytes it occupies, including FFmpeg's overhead.
     pub(crate) fn size(&self) -> usize {
         self.bytes().len() + 256
     }
@@ -95,7 +95,7 @@ impl Packet {
         self.0.as_ptr()
     }
 
-    /// Lets go of the bytes.
+    /// Releases the bytes.
     pub(super) fn clear(&mut self) {
         // SAFETY: a valid packet of ours.
         unsafe { ffi::av_packet_unref(self.as_mut_ptr()) };

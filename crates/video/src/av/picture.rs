@@ -14,7 +14,7 @@ pub(crate) struct Picture(*mut ffi::AVFrame);
 unsafe impl Send for Picture {}
 
 impl Picture {
-    /// An empty picture; `None` without memory.
+    /// An empty picture; `None` if out of memory.
     pub(crate) fn new() -> Option<Self> {
         // SAFETY: allocates; null is handled.
         let frame = unsafe { ffi::av_frame_alloc() };
@@ -32,7 +32,7 @@ impl Picture {
     }
 
     /// The presentation time that came with its packet, in units of the stream's time base;
-    /// where none came, FFmpeg's best guess.
+    /// if none came, FFmpeg's best guess.
     pub(crate) fn time(&self) -> Option<i64> {
         let frame = self.get();
         [frame.pts, frame.best_effort_timestamp]
@@ -40,8 +40,8 @@ impl Picture {
             .find(|&time| time != i64::MIN)
     }
 
-    /// How it was coded; `None` of pictures made of fields, of which decoders remember more
-    /// than the pictures themselves.
+    /// How it was coded; `None` for pictures made of fields, of which decoders keep more
+    /// state than the pictures themselves.
     pub(crate) fn role(&self) -> Option<Role> {
         // SAFETY: a valid frame, looked at and left to its owner.
         let frame = ManuallyDrop::new(unsafe { ffmpeg_next::frame::Video::wrap(self.0) });
@@ -57,12 +57,12 @@ impl Picture {
         }
     }
 
-    /// Whether an edit list keeps the picture from being shown.
+    /// Whether an edit list hides the picture.
     pub(crate) fn is_discarded(&self) -> bool {
         self.get().flags & ffi::AV_FRAME_FLAG_DISCARD as i32 != 0
     }
 
-    /// Whether the decoder had to make up parts of it.
+    /// Whether the decoder had to conceal errors in it.
     pub(crate) fn is_damaged(&self) -> bool {
         let frame = self.get();
         frame.decode_error_flags != 0 || frame.flags & ffi::AV_FRAME_FLAG_CORRUPT as i32 != 0
@@ -106,7 +106,7 @@ impl Picture {
         (frame.data.as_ptr().cast(), frame.linesize.as_ptr())
     }
 
-    /// The planes of a picture in 8-bit YUV 4:2:0, and whether that layout by itself is of
+    /// The planes of a picture in 8-bit YUV 4:2:0, and whether that layout implies
     /// full range; `None` for other layouts.
     pub(super) fn yuv420(&self) -> Option<(Planes<'_>, bool)> {
         let full_range = match self.format() {

@@ -1,4 +1,4 @@
-//! Which format a file is of, told by its content.
+//! Detection of a file's format by its content.
 
 use std::{
     ffi::CStr,
@@ -14,7 +14,7 @@ use crate::{Error, FORMATS, Limits};
 /// One of FFmpeg's own formats, which live as long as the process.
 type Format = *const ffi::AVInputFormat;
 
-/// The format of `file` and the file, to be read from its start; refuses all formats that are not
+/// The format of `file`, and the file rewound to its start; refuses all formats that are not
 /// on the list.
 pub(super) fn recognise(
     path: &Path,
@@ -43,8 +43,8 @@ pub(super) fn format_name(format: Format) -> String {
         .into_owned()
 }
 
-/// The format of a file that begins as AVI does. [`probe`] would find it too, but it asks some 350
-/// formats, and clips of action data sets are short enough for that to be felt.
+/// The format of a file that begins as AVI does. [`probe`] would find it too, but it tries some
+/// 350 formats, which is noticeable for the short clips of action data sets.
 fn avi(file: &mut (impl Read + Seek)) -> io::Result<Option<Format>> {
     let mut head = [0; 12];
     let read = file.read_exact(&mut head);
@@ -61,7 +61,7 @@ fn avi(file: &mut (impl Read + Seek)) -> io::Result<Option<Format>> {
     Ok((!format.is_null()).then_some(format))
 }
 
-/// Asks FFmpeg, and refuses all that is not on the list.
+/// Probes with FFmpeg, and refuses all formats that are not on the list.
 fn probe(path: &Path, io: &mut StreamIo, limits: &Limits) -> Result<Format, Error> {
     let mut format = ptr::null();
     let size = u32::try_from(limits.probe_size)

@@ -1,12 +1,12 @@
-//! H.264: one picture a packet, known by its presentation time.
+//! H.264: one picture per packet, identified by its presentation time.
 
 use super::{Coded, KnownBy, Parameters, Role, Script, Unit};
 
 const SLICE: u8 = 1;
 const KEY_SLICE: u8 = 5;
 
-/// `extra` is the container's set-up of the decoder: where it begins with 1, lengths stand
-/// before the parts of a packet, else start codes.
+/// `extra` is the container's set-up of the decoder: if it begins with 1, lengths
+/// precede the parts of a packet, otherwise start codes.
 pub(super) fn read<'a>(extra: &[u8], packets: impl Iterator<Item = Coded<'a>>) -> Option<Script> {
     let length_bytes = match extra {
         [1, _, _, _, lengths, ..] => Some(usize::from(lengths & 3) + 1),
@@ -52,7 +52,7 @@ pub(super) fn read<'a>(extra: &[u8], packets: impl Iterator<Item = Coded<'a>>) -
     })
 }
 
-/// What is in a packet.
+/// The content of a packet.
 #[derive(Default)]
 struct Found {
     slices: usize,
@@ -63,7 +63,7 @@ struct Found {
 }
 
 impl Found {
-    /// Takes a part; `None` where it is an unusual one.
+    /// Takes a part; `None` if it is an unusual one.
     fn see(&mut self, part: &[u8]) -> Option<()> {
         let header = *part.first()?;
         match header & 31 {
@@ -74,7 +74,7 @@ impl Found {
             }
             // Of the sequence, of the picture.
             7 | 8 => self.parameters.extend_from_slice(part),
-            // Remarks, delimiters, filling.
+            // Supplemental information, delimiters, filler.
             6 | 9 | 12 => {}
             _ => return None,
         }
@@ -116,7 +116,7 @@ fn by_start_code(bytes: &[u8]) -> Vec<&[u8]> {
         .collect()
 }
 
-/// Zeros before the next start code belong to no part.
+/// Zeros before the next start code are not part of any unit.
 fn without_zeros(part: &[u8]) -> &[u8] {
     let end = part.iter().rposition(|byte| *byte != 0);
     part.get(..end.map_or(0, |last| last + 1))

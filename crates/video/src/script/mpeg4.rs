@@ -1,10 +1,10 @@
-//! MPEG-4 part 2: one picture (VOP) a packet; or, in "packed" streams, two, and later one that
+//! MPEG-4 part 2: one picture (VOP) per packet; or, in "packed" streams, two, and later one that
 //! is not coded. The decoder takes one picture a packet, and keeps the other for the next.
 
 use super::{Coded, KnownBy, Parameters, Role, Script, Unit};
 
-/// Where a picture is kept, a packet that is no longer than this holds none: its turn is that
-/// of the kept one.
+/// While a picture is kept, a packet no longer than this holds none, and the kept one
+/// is output.
 const NOT_CODED: usize = 19;
 const PICTURE: u8 = 0xb6;
 /// The time code of a group: not a parameter, it differs from group to group.
@@ -37,8 +37,8 @@ pub(super) fn read<'a>(packets: impl Iterator<Item = Coded<'a>>) -> Option<Scrip
         };
         match (pictures.as_slice(), kept) {
             ([_], true) if end <= NOT_CODED => kept = false,
-            // Nothing comes out in its turn. Who took packets for frames, as headers do, would
-            // get other frames than those of a whole decode.
+            // It outputs nothing. Counting packets as frames, as headers do, would give
+            // other frames than a whole decode.
             ([_], false) if end <= NOT_CODED => return None,
             ([start], false) => units.push(unit(*start, 0..end)?),
             ([start], true) => {
@@ -77,7 +77,7 @@ pub(super) fn read<'a>(packets: impl Iterator<Item = Coded<'a>>) -> Option<Scrip
     })
 }
 
-/// References come out when the next one is there, the others at once.
+/// References come out when the next one arrives, the others at once.
 pub(super) fn order(units: &[Unit]) -> Vec<usize> {
     let mut order = Vec::with_capacity(units.len());
     let mut held = None;
@@ -92,7 +92,7 @@ pub(super) fn order(units: &[Unit]) -> Vec<usize> {
 }
 
 struct Sections {
-    /// Where pictures begin.
+    /// Positions where pictures begin.
     pictures: Vec<usize>,
     /// All sections before the first picture but time codes.
     set_up: Vec<u8>,

@@ -13,33 +13,33 @@ use std::ops::Range;
 use super::{FINE, Matrix, Planes, SHIFT, nearest};
 use pixels::Stripe;
 
-/// Pixels made at once.
+/// Pixels computed at once.
 const PIXELS: usize = 64;
-/// Half of them: two share a colour difference.
+/// Half of them: two share a chroma sample.
 const HALF: usize = PIXELS / 2;
 
 const FINE_BITS: u32 = FINE.trailing_zeros();
 
-/// Rows at work.
+/// Row buffers.
 #[derive(Default)]
 pub(super) struct Converter {
     /// Two neighbouring rows of chroma, the even one and the odd one.
     chroma: [Chroma; 2],
-    /// First pixel and groups of pixels that they were made for.
+    /// First pixel and groups of pixels that they were computed for.
     made_for: (usize, usize),
     words: Vec<i16>,
     rgb: Vec<u8>,
 }
 
 impl Converter {
-    /// What was made of one picture is of no use to the next.
+    /// Discards the rows of the previous picture.
     pub(super) fn forget(&mut self) {
         for chroma in &mut self.chroma {
             chroma.row = None;
         }
     }
 
-    /// Some rows and columns of a picture; all of them are of one, until [`forget`](Self::forget).
+    /// Some rows and columns of a picture, the same one until [`forget`](Self::forget).
     #[target_feature(enable = "avx512bw,avx512vbmi,avx512vnni")]
     pub(super) fn rows(
         &mut self,
@@ -97,8 +97,8 @@ struct Chroma {
     planes: [Vec<Group>; 2],
 }
 
-/// Of 64 pixels, the share of a row of chroma in theirs: as the far one, and as the near one less
-/// what stands for gray. Their sum is what [`super::spread`] makes of [`super::blend`].
+/// For 64 pixels, the contribution of a row of chroma: as the far one, and as the near one less
+/// the value of gray. Their sum equals [`super::spread`] of [`super::blend`].
 #[derive(Clone)]
 #[repr(align(64))]
 struct Group {
@@ -107,10 +107,10 @@ struct Group {
     near: [[i16; HALF]; 2],
 }
 
-/// Makes `groups` of a row of chroma, from `start` on. `words` is room to work in.
+/// Computes `groups` of a row of chroma, from `start` on. `words` is scratch space.
 #[target_feature(enable = "avx512bw")]
 fn spread(row: &[u8], start: usize, groups: usize, words: &mut Vec<i16>, made: &mut Vec<Group>) {
-    // One word before the first and one behind the last, and room for whole registers.
+    // One word before the first and one after the last, and room for whole registers.
     words.resize((groups + 1) * HALF + 2, 0);
     let from = start.saturating_sub(1);
     let end = row.len().min(start + groups * HALF + 1);
@@ -124,7 +124,7 @@ fn spread(row: &[u8], start: usize, groups: usize, words: &mut Vec<i16>, made: &
             _mm512_storeu_si512(place.as_mut_ptr().cast(), bytes);
         }
     }
-    // Beyond the picture its last column goes on.
+    // Beyond the picture its last column is repeated.
     if start == 0 {
         words[0] = words[1];
     }
@@ -163,9 +163,9 @@ fn three_times(words: __m512i) -> __m512i {
     _mm512_add_epi16(words, _mm512_add_epi16(words, words))
 }
 
-/// A matrix as pairs of factors: of luma, and of a colour difference.
+/// A matrix as pairs of factors: of luma, and of a chroma component.
 struct Factors {
-    /// What every sum begins with: a half, less the black of luma.
+    /// The initial value of every sum: a half, less the black level of luma.
     start: i32,
     red: [i16; 2],
     blue: [i16; 2],
@@ -192,7 +192,7 @@ impl Factors {
         let inside = u64::MAX >> (PIXELS - luma.len().min(PIXELS));
         // SAFETY: the mask has a bit for the bytes of `luma` alone.
         let luma = unsafe { _mm512_maskz_loadu_epi8(inside, luma.as_ptr().cast()) };
-        // Bytes of words, 16 times as fine.
+        // Bytes to words, scaled by 16.
         let byte = _mm512_set1_epi16(0xff * FINE);
         let lights = [
             _mm512_and_si512(_mm512_slli_epi16::<FINE_BITS>(luma), byte),
@@ -259,7 +259,7 @@ fn add(sums: [__m512i; 2], pairs: [__m512i; 2], [first, second]: [i16; 2]) -> [_
     ]
 }
 
-/// Sums without the bits behind the point, in the order from before they were unpacked.
+/// Sums without the fraction bits, in the order from before they were unpacked.
 #[inline]
 #[target_feature(enable = "avx512bw")]
 fn words(sums: [__m512i; 2]) -> __m512i {
@@ -269,7 +269,7 @@ fn words(sums: [__m512i; 2]) -> __m512i {
     )
 }
 
-/// Where the bytes of 64 pixels' RGB lie among those of their colour.
+/// Positions of the RGB bytes of 64 pixels among those of their colour.
 const PLACES: [[u8; 64]; 3] = {
     let mut places = [[0; 64]; 3];
     let mut byte = 0;
