@@ -128,9 +128,6 @@ pub enum Error {
         /// The device.
         device: tch::Device,
     },
-    /// A file that cannot be mapped.
-    #[error(transparent)]
-    Disk(#[from] disk::Error),
     /// A picture that cannot be resized.
     #[error(transparent)]
     Picture(#[from] pixels::Error),

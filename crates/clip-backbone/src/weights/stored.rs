@@ -1,14 +1,15 @@
 //! Tensors in a file, read on demand.
 #![allow(unsafe_code)] // Tensors that view a memory map during one copy.
 
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::Result;
 use crate::parameters::place;
+use crate::{Error, Result};
 
 /// A file's bytes, mapped.
 #[derive(Debug)]
@@ -20,7 +21,18 @@ pub(crate) struct Mapped {
 impl Mapped {
     /// Maps a regular file.
     pub(crate) fn open(path: &Path) -> Result<Arc<Self>> {
-        let map = disk::Mapped::open(path)?;
+        let map = disk::Mapped::open(path).map_err(|error| match error.reason.kind() {
+            ErrorKind::InvalidInput => Error::Malformed {
+                path: path.into(),
+                item: "the whole".into(),
+                reason: "not a regular file".into(),
+            },
+            _ => Error::Io {
+                op: "map",
+                path: path.into(),
+                source: error.reason,
+            },
+        })?;
         // Loading reads everything, once.
         map.prefetch();
         Ok(Arc::new(Self {
