@@ -32,7 +32,7 @@ pub fn write_clip(path: &Path, frames: &[Frame], rate: u32) -> Result<(), Error>
     if !(1..=1000).contains(&rate) {
         return Err(Error::Frames {
             path: path.into(),
-            expected: "1 to 1000 frames a second".into(),
+            expected: "a frame rate of 1 to 1000 per second".into(),
             got: rate.to_string(),
         });
     }
@@ -283,7 +283,9 @@ mod tests {
         assert!(refused(&[], 10).contains("at least one frame"));
         assert!(refused(&[frame(8, 8, 0), frame(8, 9, 0)], 10).contains("8 x 9"));
         assert!(refused(&[frame(8, 8, 0)], 0).contains("frame rate"));
-        let missing = folder.path().join("absent/a.avi");
-        assert!(write_clip(&missing, &[frame(8, 8, 0)], 10).is_err());
+        // A file where a folder would have to be made.
+        std::fs::write(folder.path().join("taken"), "").unwrap();
+        let below = folder.path().join("taken/a.avi");
+        assert!(write_clip(&below, &[frame(8, 8, 0)], 10).is_err());
     }
 }
