@@ -113,7 +113,7 @@ impl Config {
     /// top.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Syntax`], [`Error::UnknownKey`] with the nearest known key,
+    /// [`Error::Disk`], [`Error::Syntax`], [`Error::UnknownKey`] with the nearest known key,
     /// and [`Error::Value`] for a value of the wrong kind or out of range.
     pub fn read(file: Option<&Path>, settings: &[String]) -> Result<Checked> {
         Self::read_changed(file, Change::none(), settings)

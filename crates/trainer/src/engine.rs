@@ -47,7 +47,7 @@ pub struct Task<'a> {
 /// another description is refused, so that two runs are never mixed.
 ///
 /// # Errors
-/// [`Error::NotFinite`] for a loss or gradient that is not finite, [`Error::File`] if the
+/// [`Error::NotFinite`] for a loss or gradient that is not finite, [`Error::Disk`] if the
 /// disk is full (the last checkpoint is intact), and any error of the model or the clips.
 pub fn train<R>(task: &mut Task<'_>, run: &R, same: fn(&R, &R) -> bool) -> Result<Ended<()>>
 where

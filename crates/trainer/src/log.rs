@@ -58,7 +58,7 @@ impl RunLog {
     /// step `done`: later lines, written by a killed run, are dropped.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::Disk`].
     pub fn open(folder: &Path, done: u64, steps: u64, quiet: bool) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
         let path = folder.join("log.jsonl");
@@ -93,7 +93,7 @@ impl RunLog {
     /// Records one step over `clips` clips.
     ///
     /// # Errors
-    /// [`Error::File`], e.g. if the disk is full.
+    /// [`Error::Disk`], e.g. if the disk is full.
     pub fn step(&mut self, record: &StepRecord, clips: usize) -> Result<()> {
         self.lines
             .write_all(line(record)?.as_bytes())
@@ -127,7 +127,7 @@ impl RunLog {
     /// Writes what is buffered; called with every checkpoint.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::Disk`].
     pub fn sync(&mut self) -> Result<()> {
         self.events.flush()?;
         self.lines
@@ -155,7 +155,7 @@ pub fn progress_bar(length: u64, template: &str) -> ProgressBar {
 /// is dropped.
 ///
 /// # Errors
-/// [`Error::File`]; [`Error::Syntax`] for a broken line before the last.
+/// [`Error::Disk`]; [`Error::Syntax`] for a broken line before the last.
 pub fn read_steps(path: &Path) -> Result<Vec<StepRecord>> {
     if !path.exists() {
         return Ok(Vec::new());

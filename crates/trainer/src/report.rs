@@ -42,7 +42,7 @@ impl FinishedRun {
     /// Reads `folder/config.toml` and every `folder/*/result.json`.
     ///
     /// # Errors
-    /// [`Error::File`] where a file cannot be read; [`Error::NoResult`] where no trial has
+    /// [`Error::Disk`] where a file cannot be read; [`Error::NoResult`] where no trial has
     /// finished.
     pub fn read(folder: &Path) -> Result<Self> {
         let config = folder.join("config.toml");
@@ -112,7 +112,7 @@ fn certainty(clip: &ClipScore) -> f32 {
 /// Writes a page to `path`, whole or not at all.
 ///
 /// # Errors
-/// [`Error::File`].
+/// [`Error::Disk`].
 pub fn write(path: &Path, page: &str) -> Result<()> {
     Ok(disk::write(path, page.as_bytes())?)
 }

@@ -26,7 +26,7 @@ impl Events {
     /// continues after step `done`: values of later steps in earlier files are invalidated.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::Disk`].
     pub fn create(folder: &Path, done: u64) -> Result<Self> {
         let now = since_epoch();
         let name = format!(
@@ -59,7 +59,7 @@ impl Events {
     /// Adds `value` to the curve `tag` at `step`.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::Disk`].
     pub fn scalar(&mut self, tag: &str, step: u64, value: f32) -> Result<()> {
         let mut point = Message::default();
         point.bytes(1, tag.as_bytes());
@@ -76,7 +76,7 @@ impl Events {
     /// Flushes buffered data to the system.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::Disk`].
     pub fn flush(&mut self) -> Result<()> {
         self.file
             .flush()
