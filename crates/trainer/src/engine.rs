@@ -160,7 +160,7 @@ fn step(
     if positions.is_empty() {
         return Err(Error::mismatch(
             format!("clips of step {}", done + 1),
-            "at least 1 that can be decoded",
+            "at least 1 decodable",
             format!("none of {}", drawn.left_out.join(", ")),
         ));
     }

@@ -240,7 +240,7 @@ impl LiveScorer<'_> {
         if scored.is_empty() {
             let reason = skipped.values().next().cloned().unwrap_or_default();
             return Err(Error::mismatch(
-                "test clips that can be decoded",
+                "decodable test clips",
                 "at least 1",
                 reason,
             ));

@@ -57,11 +57,7 @@ pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> 
     for trial in &mut trials {
         clips.leave_out_undecodable(trial);
         if trial.tests.iter().all(|test| test.clips.is_empty()) {
-            return Err(Error::mismatch(
-                "test clips",
-                "at least 1 that can be decoded",
-                0,
-            ));
+            return Err(Error::mismatch("test clips", "at least 1 decodable", 0));
         }
     }
     let mut results = Vec::with_capacity(trials.len());

@@ -102,12 +102,7 @@ impl FeatureReader {
             return Err(fail(format!("no view {view}, there are {}", layout.views)));
         }
         self.shard(position)
-            .ok_or_else(|| {
-                fail(format!(
-                    "no position {position}, there are {}",
-                    layout.clips
-                ))
-            })?
+            .ok_or_else(|| fail(format!("no clip {position}, there are {}", layout.clips)))?
             .copy(position, view * size..(view + 1) * size, out)
     }
 
