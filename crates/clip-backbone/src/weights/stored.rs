@@ -28,7 +28,7 @@ impl Mapped {
                 reason: "not a regular file".into(),
             },
             _ => Error::Io {
-                op: "map",
+                op: "read",
                 path: path.into(),
                 source: error.reason,
             },

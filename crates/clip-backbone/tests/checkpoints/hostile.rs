@@ -404,7 +404,7 @@ fn pickles() {
             b"\x80\x02}(Nu.".to_vec(),
             "without a value",
         ),
-        ("items for a dict", b"\x80\x02}Na.".to_vec(), "no list"),
+        ("items for a dict", b"\x80\x02}Na.".to_vec(), "not a list"),
         ("entries for a list", b"\x80\x02]NNs.".to_vec(), "no dict"),
         (
             "attributes for a list",
@@ -838,7 +838,7 @@ fn configurations() {
         Checkpoint::open(&place),
         "Io",
         "gone.safetensors",
-        "look at",
+        "cannot read",
     );
     fs::write(
         &index,
