@@ -310,7 +310,7 @@ fn what_cannot_be_had_says_what_to_do() {
     other.retain(|file| file.name == "README.md");
     refused(
         &hub_at(&serve(other).base, &cache),
-        &[ID, "no CLIP checkpoint", "config.json"],
+        &[ID, "does not contain a CLIP checkpoint", "config.json"],
     );
     // Answers that would name folders and files of their own choosing.
     let hostile = Server::start(|_, _| Reply::ok("{\"sha\":\"../../x\",\"siblings\":[]}"));
