@@ -181,7 +181,7 @@ fn wrong_arguments_are_said_before_anything_is_loaded() {
         (
             &["a.mp4", "--labels", "a", "--window", "0s"],
             2,
-            "above zero",
+            "expected a positive time",
         ),
         (
             &[
