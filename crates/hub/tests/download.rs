@@ -307,7 +307,7 @@ fn an_observer_sees_the_transfer_from_its_start_to_its_end() {
     };
     assert_eq!(seen.first().unwrap(), &format!("the file: {start:?}"));
     assert_eq!(
-        seen.iter().filter(|line| line.contains("continuing")).count(),
+        seen.iter().filter(|line| line.contains("resuming")).count(),
         1
     );
     let end = [

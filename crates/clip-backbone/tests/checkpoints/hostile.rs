@@ -405,7 +405,11 @@ fn pickles() {
             "without a value",
         ),
         ("items for a dict", b"\x80\x02}Na.".to_vec(), "not a list"),
-        ("entries for a list", b"\x80\x02]NNs.".to_vec(), "not a dict"),
+        (
+            "entries for a list",
+            b"\x80\x02]NNs.".to_vec(),
+            "not a dict",
+        ),
         (
             "attributes for a list",
             b"\x80\x02]}b.".to_vec(),
