@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::http::{Response, header};
+use ureq::http::{Response, Uri, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body};
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, Body, RequestBuilder};
 
 use crate::progress::{Observer, lines};
 use crate::{Error, Result};
@@ -117,31 +118,20 @@ impl Client {
     /// # Errors
     /// [`Error::Unreachable`] and [`Error::Status`].
     pub fn text(&self, url: &str, accept: &str, authorization: Option<&str>) -> Result<Text> {
-        let mut failures = self.failures(url);
-        loop {
-            let outcome = self.get(url, authorization, &[(header::ACCEPT, accept)]);
-            let reason = match outcome {
-                Ok(mut response) => match response.status().as_u16() {
-                    200 => {
-                        let at = ureq::ResponseExt::get_uri(&response).to_string();
-                        let body = response.body_mut().with_config().limit(TEXT_LIMIT);
-                        match body.read_to_string() {
-                            Ok(body) => return Ok(Text { body, url: at }),
-                            Err(e) => e.to_string(),
-                        }
-                    }
-                    status if is_transient(status) => format!("status {status}"),
-                    status => {
-                        return Err(Error::Status {
-                            url: url.into(),
-                            status,
-                        });
-                    }
-                },
-                Err(e) => self.retriable(url, &e)?,
+        self.retry(url, |_| {
+            let request = self.agent(url).get(url).header(header::ACCEPT, accept);
+            let mut response = match call(request, url, authorization)? {
+                Ok(response) => response,
+                Err(reason) => return Ok(Err(reason)),
             };
-            failures.add(&reason)?;
-        }
+            if response.status() != 200 {
+                return Err(status_error(url, &response));
+            }
+            let url = ureq::ResponseExt::get_uri(&response).to_string();
+            let body = response.body_mut().with_config().limit(TEXT_LIMIT);
+            let body = body.read_to_string().map_err(|e| e.to_string());
+            Ok(body.map(|body| Text { body, url }))
+        })
     }
 
     /// The headers at `url`, redirects not followed.
@@ -149,65 +139,35 @@ impl Client {
     /// # Errors
     /// [`Error::Unreachable`].
     pub fn head(&self, url: &str, authorization: Option<&str>) -> Result<Head> {
-        let mut failures = self.failures(url);
-        loop {
-            let mut request = self
-                .agent(url)
-                .head(url)
-                .config()
-                .max_redirects(0)
-                .max_redirects_will_error(false)
-                .build()
-                .header(header::ACCEPT_ENCODING, "identity");
-            if let Some(value) = authorization {
-                request = request.header(header::AUTHORIZATION, value);
-            }
-            let reason = match request.call() {
-                Ok(response) => match response.status().as_u16() {
-                    status if is_transient(status) => format!("status {status}"),
-                    status => {
-                        let headers = response.headers().clone();
-                        return Ok(Head { status, headers });
-                    }
-                },
-                Err(e) => self.retriable(url, &e)?,
-            };
-            failures.add(&reason)?;
-        }
+        self.retry(url, |_| {
+            let request = self.agent(url).head(url).config().max_redirects(0);
+            let request = request.max_redirects_will_error(false).build();
+            let response = call(request, url, authorization)?;
+            Ok(response.map(|response| Head {
+                status: response.status().as_u16(),
+                headers: response.into_parts().0.headers,
+            }))
+        })
     }
 
-    pub(crate) fn get(
+    /// Repeats `attempt`, with pauses, until it succeeds or has failed too often in a row. It may
+    /// set the count of its failures back.
+    pub(crate) fn retry<T>(
         &self,
         url: &str,
-        authorization: Option<&str>,
-        headers: &[(header::HeaderName, &str)],
-    ) -> std::result::Result<Response<Body>, ureq::Error> {
-        let mut request = self
-            .agent(url)
-            .get(url)
-            .header(header::ACCEPT_ENCODING, "identity");
-        if let Some(value) = authorization {
-            request = request.header(header::AUTHORIZATION, value);
-        }
-        for (name, value) in headers {
-            request = request.header(name, *value);
-        }
-        request.call()
-    }
-
-    /// The failure in words, unless it is permanent.
-    pub(crate) fn retriable(&self, url: &str, error: &ureq::Error) -> Result<String> {
-        match is_final(error) {
-            true => Err(unreachable(url, &error.to_string())),
-            false => Ok(error.to_string()),
-        }
-    }
-
-    pub(crate) fn failures<'a>(&self, url: &'a str) -> Failures<'a> {
-        Failures {
-            url,
-            patience: self.patience,
-            count: 0,
+        mut attempt: impl FnMut(&mut u32) -> Result<Attempt<T>>,
+    ) -> Result<T> {
+        let mut failures = 0;
+        loop {
+            let reason = match attempt(&mut failures)? {
+                Ok(done) => return Ok(done),
+                Err(reason) => reason,
+            };
+            failures += 1;
+            if failures >= self.patience.attempts {
+                return Err(unreachable(url, reason));
+            }
+            std::thread::sleep(self.patience.pause * 2u32.saturating_pow(failures - 1));
         }
     }
 
@@ -216,10 +176,11 @@ impl Client {
     }
 
     /// The agent for `url`: local servers are reached without a proxy.
-    fn agent(&self, url: &str) -> &Agent {
-        match ["localhost", "127.0.0.1", "[::1]"].contains(&host_of(url)) {
-            true => &self.direct,
-            false => &self.through_proxy,
+    pub(crate) fn agent(&self, url: &str) -> &Agent {
+        let uri = url.parse::<Uri>().ok();
+        match uri.as_ref().and_then(Uri::host) {
+            Some("localhost" | "127.0.0.1" | "[::1]") => &self.direct,
+            _ => &self.through_proxy,
         }
     }
 }
@@ -232,45 +193,48 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Counts consecutive failures, and pauses between them.
-pub(crate) struct Failures<'a> {
-    url: &'a str,
-    patience: Patience,
-    count: u32,
+/// The result of one attempt, or the reason for another.
+pub(crate) type Attempt<T> = std::result::Result<T, String>;
+
+/// Sends `request`. An error is permanent.
+pub(crate) fn call(
+    request: RequestBuilder<WithoutBody>,
+    url: &str,
+    authorization: Option<&str>,
+) -> Result<Attempt<Response<Body>>> {
+    let mut request = request.header(header::ACCEPT_ENCODING, "identity");
+    if let Some(value) = authorization {
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    match request.call() {
+        Ok(response) => Ok(match response.status().as_u16() {
+            status @ (408 | 425 | 429 | 500 | 502 | 503 | 504) => Err(format!("status {status}")),
+            _ => Ok(response),
+        }),
+        Err(e) if is_permanent(&e) => Err(unreachable(url, e.to_string())),
+        Err(e) => Ok(Err(e.to_string())),
+    }
 }
 
-impl Failures<'_> {
-    pub(crate) fn forget(&mut self) {
-        self.count = 0;
-    }
-
-    pub(crate) fn add(&mut self, reason: &str) -> Result<()> {
-        self.count += 1;
-        if self.count >= self.patience.attempts {
-            return Err(unreachable(self.url, reason));
-        }
-        std::thread::sleep(self.patience.pause * 2u32.saturating_pow(self.count - 1));
-        Ok(())
-    }
-}
-
-fn unreachable(url: &str, reason: &str) -> Error {
+fn unreachable(url: &str, reason: String) -> Error {
     Error::Unreachable {
         url: url.into(),
-        reason: reason.into(),
+        reason,
     }
 }
 
-/// Statuses that may be transient.
-pub(crate) fn is_transient(status: u16) -> bool {
-    matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
+pub(crate) fn status_error(url: &str, response: &Response<Body>) -> Error {
+    Error::Status {
+        url: url.into(),
+        status: response.status().as_u16(),
+    }
 }
 
-/// Failures that are permanent.
-fn is_final(error: &ureq::Error) -> bool {
+/// Failures that every attempt would meet.
+fn is_permanent(error: &ureq::Error) -> bool {
     use ureq::Error as E;
     if let E::Io(e) = error {
-        // A host name that does not resolve has no error kind of its own.
+        // A host name without an address is an error without a kind of its own.
         return e.kind() == std::io::ErrorKind::ConnectionRefused
             || e.to_string().contains("lookup address");
     }
@@ -278,19 +242,6 @@ fn is_final(error: &ureq::Error) -> bool {
         error,
         E::HostNotFound | E::BadUri(_) | E::Tls(_) | E::Rustls(_) | E::InvalidProxyUrl | E::Http(_)
     )
-}
-
-/// The host of an address, without port and user.
-fn host_of(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    }
 }
 
 /// The certificates to trust: the file that the environment names, the system's bundle,
@@ -325,21 +276,4 @@ fn trusted() -> RootCerts {
         }
     }
     RootCerts::WebPki
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts() {
-        for (url, host) in [
-            ("http://127.0.0.1:8080/a", "127.0.0.1"),
-            ("https://me:secret@example.org/a@b", "example.org"),
-            ("http://[::1]:80/", "[::1]"),
-            ("http://localhost", "localhost"),
-        ] {
-            assert_eq!(host_of(url), host);
-        }
-    }
 }

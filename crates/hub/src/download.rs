@@ -13,7 +13,7 @@ use ureq::Body;
 use ureq::http::{Response, header};
 
 use crate::cache::{lock_file, make_folder, sync_folder};
-use crate::client::{Client, is_transient};
+use crate::client::{Attempt, Client, call, status_error};
 use crate::hash::{Hashing, git_blob, sha256_of};
 use crate::progress::{Event, Observer, bytes};
 use crate::{Error, Result};
@@ -44,26 +44,16 @@ pub struct Wanted<'a> {
     pub label: &'a str,
 }
 
-/// A fetched file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetched {
-    /// The SHA-256 of its content.
-    pub sha256: String,
-    /// Its size.
-    pub bytes: u64,
-    /// How many bytes were left by an earlier run.
-    pub resumed: u64,
-}
-
 impl Client {
-    /// Fetches `wanted` to `target`, continuing an interrupted run.
+    /// Fetches `wanted` to `target`, continuing an interrupted run, and gives the SHA-256 of its
+    /// content.
     ///
     /// If two processes want the same target, the second waits and finds it complete.
     ///
     /// # Errors
-    /// [`Error::Content`] where what came breaks the promise (nothing of it is kept),
+    /// [`Error::Content`] if the size or hash is not the expected one (nothing of it is kept),
     /// [`Error::Unreachable`] and [`Error::Status`] from the server, [`Error::Io`] from the disk.
-    pub fn file(&self, wanted: &Wanted<'_>, target: &Path) -> Result<Fetched> {
+    pub fn file(&self, wanted: &Wanted<'_>, target: &Path) -> Result<String> {
         let folder = target.parent().unwrap_or(Path::new("."));
         make_folder(folder)?;
         let mut observe = self.observer(wanted.label);
@@ -71,44 +61,44 @@ impl Client {
         name.push(".incomplete");
         let part = target.with_file_name(name);
         let mut partial = Partial::open(&part, &mut observe)?;
-        if let Some(fetched) = present(wanted, target)? {
+        if let Some(sha256) = present(wanted, target)? {
             let _ = fs::remove_file(&part);
-            observe(Event::Note(&format!(
-                "{} already downloaded",
-                bytes(fetched.bytes)
-            )));
-            return Ok(fetched);
+            observe(Event::Note("already downloaded"));
+            return Ok(sha256);
         }
-        let left = partial.length;
-        let mut resumed = left;
+        let mut resumed = partial.length > 0;
         observe(Event::Start {
             total: wanted.bytes,
-            here: left,
+            here: partial.length,
         });
-        let mut failures = self.failures(wanted.url);
         loop {
-            let before = partial.length;
-            if let Transfer::Broken(reason) = self.transfer(wanted, &mut partial, &mut observe)? {
-                if partial.length > before {
-                    failures.forget();
+            self.retry(wanted.url, |failures| {
+                let before = partial.length;
+                let attempt = self.transfer(wanted, &mut partial, &mut observe)?;
+                if let Err(reason) = &attempt {
+                    if partial.length > before {
+                        *failures = 0;
+                    }
+                    let next = match partial.length {
+                        0 => "retrying".to_owned(),
+                        length => format!("resuming at {}", bytes(length)),
+                    };
+                    observe(Event::Note(&format!("{reason}; {next}")));
                 }
-                failures.add(&reason)?;
-                let next = match partial.length {
-                    0 => "retrying".to_owned(),
-                    length => format!("resuming at {}", bytes(length)),
-                };
-                observe(Event::Note(&format!("{reason}; {next}")));
-                continue;
-            }
+                Ok(attempt)
+            })?;
             let sha256 = partial.digest();
-            if let Some((expected, got)) = wanted.promise.broken_by(&sha256, &part)? {
-                partial.restart()?;
-                observe(Event::At(0));
-                if resumed > 0 {
-                    // The part left by an earlier run may be wrong: retry once from the start.
-                    resumed = 0;
-                    continue;
-                }
+            let Some((expected, got)) = wanted.promise.broken_by(&sha256, &part)? else {
+                partial.file.sync_all().map_err(Error::io("sync", &part))?;
+                fs::rename(&part, target).map_err(Error::io("rename to", target))?;
+                sync_folder(folder);
+                observe(Event::Done);
+                return Ok(sha256);
+            };
+            partial.restart()?;
+            observe(Event::At(0));
+            // The part left by an earlier run may be wrong: retry once from the start.
+            if !std::mem::take(&mut resumed) {
                 let _ = fs::remove_file(&part);
                 return Err(Error::Content {
                     what: wanted.url.into(),
@@ -116,15 +106,6 @@ impl Client {
                     got,
                 });
             }
-            partial.file.sync_all().map_err(Error::io("sync", &part))?;
-            fs::rename(&part, target).map_err(Error::io("rename to", target))?;
-            sync_folder(folder);
-            observe(Event::Done);
-            return Ok(Fetched {
-                sha256,
-                bytes: partial.length,
-                resumed: left,
-            });
         }
     }
 
@@ -134,20 +115,19 @@ impl Client {
         wanted: &Wanted<'_>,
         partial: &mut Partial,
         observe: &mut Observer,
-    ) -> Result<Transfer> {
+    ) -> Result<Attempt<()>> {
         let url = wanted.url;
         let offset = partial.length;
-        if offset > 0 && wanted.bytes == Some(offset) {
-            return Ok(Transfer::Done);
+        let mut request = self.agent(url).get(url);
+        if offset > 0 {
+            if wanted.bytes == Some(offset) {
+                return Ok(Ok(()));
+            }
+            request = request.header(header::RANGE, format!("bytes={offset}-"));
         }
-        let range = format!("bytes={offset}-");
-        let ranged: &[(header::HeaderName, &str)] = match offset {
-            0 => &[],
-            _ => &[(header::RANGE, &range)],
-        };
-        let mut response = match self.get(url, wanted.authorization, ranged) {
+        let mut response = match call(request, url, wanted.authorization)? {
             Ok(response) => response,
-            Err(e) => return self.retriable(url, &e).map(Transfer::Broken),
+            Err(reason) => return Ok(Err(reason)),
         };
         match response.status().as_u16() {
             206 if offset > 0 && range_start(&response) == Some(offset) => {}
@@ -157,17 +137,9 @@ impl Client {
             206 | 416 if offset > 0 => {
                 partial.restart()?;
                 observe(Event::At(0));
-                return Ok(Transfer::Broken("the server cannot resume".into()));
+                return Ok(Err("the server cannot resume".into()));
             }
-            status if is_transient(status) => {
-                return Ok(Transfer::Broken(format!("status {status}")));
-            }
-            status => {
-                return Err(Error::Status {
-                    url: url.into(),
-                    status,
-                });
-            }
+            _ => return Err(status_error(url, &response)),
         }
         observe(Event::At(partial.length));
         let length = text_of(&response, header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
@@ -202,21 +174,14 @@ impl Client {
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Ok(Transfer::Broken(e.to_string())),
+                Err(e) => return Ok(Err(e.to_string())),
             }
         }
-        Ok(
-            match expected.is_none_or(|expected| expected == partial.length) {
-                true => Transfer::Done,
-                false => Transfer::Broken("the connection was cut".into()),
-            },
-        )
+        Ok(match expected {
+            Some(expected) if expected != partial.length => Err("the connection was cut".into()),
+            _ => Ok(()),
+        })
     }
-}
-
-enum Transfer {
-    Done,
-    Broken(String),
 }
 
 /// The bytes received so far, and their running hash.
@@ -291,24 +256,16 @@ impl Promise {
     }
 }
 
-/// The file at the target, if it has the expected hash.
-fn present(wanted: &Wanted<'_>, target: &Path) -> Result<Option<Fetched>> {
-    let Ok(metadata) = fs::metadata(target) else {
-        return Ok(None);
-    };
-    if wanted.promise == Promise::Nothing
-        || !metadata.is_file()
-        || wanted.bytes.is_some_and(|bytes| bytes != metadata.len())
-    {
+/// The SHA-256 of the file at the target, if it is the expected one.
+fn present(wanted: &Wanted<'_>, target: &Path) -> Result<Option<String>> {
+    let same_size = |file: &fs::Metadata| wanted.bytes.is_none_or(|bytes| bytes == file.len());
+    let there = fs::metadata(target).is_ok_and(|file| file.is_file() && same_size(&file));
+    if !there || wanted.promise == Promise::Nothing {
         return Ok(None);
     }
     let sha256 = sha256_of(target)?;
     let broken = wanted.promise.broken_by(&sha256, target)?;
-    Ok(broken.is_none().then_some(Fetched {
-        sha256,
-        bytes: metadata.len(),
-        resumed: 0,
-    }))
+    Ok(broken.is_none().then_some(sha256))
 }
 
 #[cfg(unix)]

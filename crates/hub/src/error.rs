@@ -35,12 +35,12 @@ pub enum Error {
         /// The HTTP status.
         status: u16,
     },
-    /// A response in an unexpected format.
-    #[error("{url}: {reason}")]
+    /// A response, or a fetched index of shards, in an unexpected format.
+    #[error("{from}: {reason}")]
     Answer {
-        /// The requested URL.
-        url: String,
-        /// The fault in the response.
+        /// The requested URL, or the index's path.
+        from: String,
+        /// The fault.
         reason: String,
     },
     /// Fetched content does not match its expected size or hash.
@@ -62,14 +62,6 @@ pub enum Error {
         expected: String,
         /// The hash of its content.
         got: String,
-    },
-    /// The index of sharded weights does not name its shards.
-    #[error("{}: {reason}", path.display())]
-    Index {
-        /// The index file.
-        path: PathBuf,
-        /// The fault.
-        reason: String,
     },
     /// Not a valid repository id.
     #[error("{0:?} is not an id of the form org/name[@revision]")]

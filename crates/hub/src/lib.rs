@@ -13,7 +13,7 @@ mod settings;
 
 pub use cache::Cached;
 pub use client::{Client, Head, Patience, Text};
-pub use download::{Fetched, Promise, Wanted};
+pub use download::{Promise, Wanted};
 pub use error::Error;
 pub use hash::sha256_of;
 pub use id::Id;

@@ -34,13 +34,11 @@ impl Hub {
     /// [`Error::Damaged`] for a file whose content does not have the hash that names it.
     pub fn cached(&self, id: &Id, wanted: &Selection) -> Result<Option<PathBuf>> {
         let place = Place::new(&self.cache, id);
-        let folder = place
-            .commit(id.revision())
-            .map(|commit| place.snapshot(&commit));
-        let Some((folder, files)) = folder.and_then(|folder| {
-            let files = wanted.whole(&folder)?;
-            Some((folder, files))
-        }) else {
+        let Some(commit) = place.commit(id.revision()) else {
+            return Ok(None);
+        };
+        let folder = place.snapshot(&commit);
+        let Some(files) = wanted.whole(&folder) else {
             return Ok(None);
         };
         files.iter().try_for_each(|file| verify(file))?;
@@ -54,7 +52,7 @@ impl Hub {
     /// [`Error::Offline`] for a repository that is not cached then; [`Error::Fetch`] where the
     /// hub cannot be asked; [`Error::Repository`] where it has no such files;
     /// [`Error::Content`] for a file whose hash is not the hub's, of which nothing is kept;
-    /// [`Error::Answer`] and [`Error::Index`] for answers that cannot be used.
+    /// [`Error::Answer`] for answers that cannot be used.
     pub fn fetch(&self, id: &Id, wanted: &Selection) -> Result<PathBuf> {
         if self.offline {
             return self.cached(id, wanted)?.ok_or_else(|| Error::Offline {
@@ -106,7 +104,7 @@ impl Hub {
         let answer = self
             .client
             .text(&url, "application/json", bearer.as_deref())?;
-        let wrong = |reason: String| Error::Answer { url, reason };
+        let wrong = |reason: String| Error::Answer { from: url, reason };
         let listing: Listing = match serde_json::from_str(&answer.body) {
             Ok(listing) => listing,
             Err(e) => return Err(wrong(e.to_string())),
@@ -171,7 +169,7 @@ impl Hub {
             let hash = etag.to_ascii_lowercase();
             if !(is_hex(&hash, 64) || is_hex(&hash, 40)) {
                 let reason = format!("the hub returned no hash to verify with (etag {etag:?})");
-                return Err(Error::Answer { url, reason });
+                return Err(Error::Answer { from: url, reason });
             }
             return Ok(Promised {
                 bytes: head.get(size).and_then(|value| value.parse().ok()),
@@ -180,7 +178,7 @@ impl Hub {
             });
         }
         Err(Error::Answer {
-            url,
+            from: url,
             reason: "too many redirects".into(),
         })
     }

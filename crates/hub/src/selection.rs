@@ -54,29 +54,17 @@ pub const CLIP: Selection = Selection {
 };
 
 impl Selection {
-    /// The configuration and the weights of the first layout for which `has` finds both.
-    pub(crate) fn layout(
-        &self,
-        has: impl Fn(&str) -> bool,
-    ) -> Option<(&'static str, &'static str)> {
-        self.layouts.iter().find_map(|(config, weights)| {
+    /// The files of the first layout whose configuration and weights `has` finds, in the order in
+    /// which they are fetched. The weights come last, so that errors in small files show first.
+    pub(crate) fn files(&self, has: impl Fn(&str) -> bool) -> Option<Vec<&'static str>> {
+        let (config, weights) = self.layouts.iter().find_map(|(config, weights)| {
             let weights = weights.iter().find(|name| has(name))?;
             has(config).then_some((*config, *weights))
-        })
-    }
-
-    /// The files `has` finds in the order in which they are fetched, the weights last, so that
-    /// errors in small files show first.
-    pub(crate) fn files(&self, has: impl Fn(&str) -> bool) -> Option<Vec<&'static str>> {
-        let (config, weights) = self.layout(&has)?;
+        })?;
         let companions = self.companions.iter().copied().filter(|name| has(name));
-        Some(
-            [config]
-                .into_iter()
-                .chain(companions)
-                .chain([weights])
-                .collect(),
-        )
+        let mut files = vec![config];
+        files.extend(companions.chain([weights]));
+        Some(files)
     }
 
     /// The layouts, for messages.
@@ -111,8 +99,8 @@ pub(crate) fn shards(path: &Path) -> Result<BTreeSet<String>> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let wrong = |reason: String| Error::Index {
-        path: path.into(),
+    let wrong = |reason: String| Error::Answer {
+        from: path.display().to_string(),
         reason,
     };
     let length = fs::metadata(path).map_err(Error::io("read", path))?.len();
@@ -179,7 +167,7 @@ mod tests {
         }
         for text in ["", "{}", r#"{"weight_map": {"a": 1}}"#] {
             let error = read(text).unwrap_err();
-            assert!(matches!(error, Error::Index { .. }), "{text}: {error}");
+            assert!(matches!(error, Error::Answer { .. }), "{text}: {error}");
         }
     }
 }

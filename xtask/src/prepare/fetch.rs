@@ -89,8 +89,8 @@ pub(super) fn download(
                 authorization: None,
                 label: &file.name,
             };
-            let fetched = place.client.file(&wanted, &target)?;
-            eprintln!("{}: sha256 {}", file.name, fetched.sha256);
+            let sha256 = place.client.file(&wanted, &target)?;
+            eprintln!("{}: sha256 {sha256}", file.name);
         }
         paths.push(target);
     }

@@ -450,11 +450,8 @@ fn from_zip(
         authorization: None,
         label: &format!("libtorch {VERSION}"),
     };
-    let fetched = client.file(&wanted, &path)?;
-    eprintln!(
-        "sha256 {} (none is published to compare with)",
-        fetched.sha256
-    );
+    let sha256 = client.file(&wanted, &path)?;
+    eprintln!("sha256 {sha256} (none is published to compare with)");
     let files = unpack(&path, into, "unpacking libtorch", |name| {
         let rest = name.strip_prefix("libtorch/")?;
         let keep = rest == "build-version"
@@ -467,13 +464,7 @@ fn from_zip(
         .into_iter()
         .filter(|file| !is_header(&file.path))
         .collect();
-    Ok((
-        vec![Source {
-            file,
-            sha256: fetched.sha256,
-        }],
-        libraries,
-    ))
+    Ok((vec![Source { file, sha256 }], libraries))
 }
 
 #[cfg(test)]
