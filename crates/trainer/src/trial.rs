@@ -234,3 +234,31 @@ pub fn training_classes(trial: &Trial, dataset: &Dataset, shuffle: bool) -> Vec<
     }
     classes
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn a_split_is_found_by_its_number_or_counted() {
+        let name = |names: &[&str], number| {
+            let empty = Manifest::new("own", "", Vec::new(), Vec::new()).unwrap();
+            let manifest = names.iter().try_fold(empty, |manifest, name| {
+                manifest.with_split(Split {
+                    name: (*name).into(),
+                    train: Vec::new(),
+                    test: Vec::new(),
+                })
+            });
+            split_name(&manifest.unwrap(), number)
+        };
+        assert_eq!(name(&["1", "3"], 3), "3");
+        assert_eq!(name(&["1", "3"], 2), "2", "there is none");
+        assert_eq!(name(&["val"], 2), "val");
+        assert_eq!(name(&["val", "test"], 1), "val");
+        assert_eq!(name(&["val", "test"], 2), "test");
+        assert_eq!(name(&["val", "test"], 3), "3", "there is none");
+    }
+}
