@@ -91,7 +91,7 @@ fn main() {
     seconds.sort_by(f64::total_cmp);
     println!(
         "ViT-B/16 {kind:?} B={batch} T={frames} pieces={pieces} recompute={recompute}: \
-         {:.1} M trained, {:.2} s a step (median of {steps}), peak {:.2} GiB, of which {before:.2} \
+         {:.1} M trained, {:.2} s per step (median of {steps}), peak {:.2} GiB, of which {before:.2} \
          weights and optimiser",
         count as f64 / 1e6,
         seconds.get(seconds.len() / 2).copied().unwrap_or_default(),

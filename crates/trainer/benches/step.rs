@@ -50,7 +50,7 @@ fn main() {
         labels.len(),
         tch::get_num_threads()
     );
-    println!("| B | precision | path | seconds a step | text side alone | share outside it |");
+    println!("| B | precision | path | seconds per step | text side alone | share outside it |");
     println!("|---|---|---|---|---|---|");
     for (batch, path, kinds) in [
         (4, TextPath::Literal, &[Kind::Float][..]),
