@@ -72,7 +72,7 @@ fn classes_of_one_clip_and_of_many_and_a_broken_video() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     for words in [
         "classes have 2 to 9 clips",
-        "left out: PushUps/broken.avi",
+        "skipped: PushUps/broken.avi",
         "checkpoint: ",
         "report: ",
     ] {
@@ -181,7 +181,7 @@ fn a_class_that_comes_later_leaves_the_others_as_they_were() {
             "put the new clips there first",
         ],
     );
-    refused(add("Archery"), &["knows 'Archery' already"]);
+    refused(add("Archery"), &["already has class 'Archery'"]);
     let mut elsewhere = add("HighJump");
     elsewhere.args(["--device", "cuda:99"]);
     refused(elsewhere, &["device is cuda:99", "cargo xtask doctor"]);
@@ -221,5 +221,5 @@ fn a_class_that_comes_later_leaves_the_others_as_they_were() {
     fs::remove_dir_all(place.path("videos/YoYo")).unwrap();
     let mut again = on("add-class", &place.path("run"));
     again.arg("HighJump").arg("--out").arg(place.path("third"));
-    refused(again, &["'YoYo' is gone"]);
+    refused(again, &["'YoYo' is missing"]);
 }

@@ -252,7 +252,7 @@ fn checkpoints_that_are_damaged_or_none() {
     refused(predict, &["cannot use the checkpoint", "config.json"]);
     let mut eval = trainer(&["eval", "-q"]);
     eval.arg(place.path("ucf"));
-    refused(eval, &["is no run", "seed-*"]);
+    refused(eval, &["is not a run folder", "seed-*"]);
     let mut report = trainer(&["report"]);
     report.arg(place.path("ucf"));
     refused(report, &["cannot read", "config.toml"]);

@@ -95,7 +95,7 @@ pub mod paper_counter {
 }
 
 /// The actual trainable parameters and operations.
-pub mod honest {
+pub mod actual {
     use super::{
         Attention, Config, Cost, SifConfig, Temperature, TextConfig, VisionConfig, attention,
         encoder_layer, linear, tokens,
@@ -264,11 +264,11 @@ mod tests {
     #[test]
     fn the_honest_figures_are_those_of_the_towers() {
         let config = Config::vit_b_16();
-        assert_eq!(giga(honest::frame(&config.vision, 512)), 17.563);
-        assert_eq!(giga(honest::class(&config.text, 512)), 2.980);
+        assert_eq!(giga(actual::frame(&config.vision, 512)), 17.563);
+        assert_eq!(giga(actual::class(&config.text, 512)), 2.980);
         for set in DatasetShape::PAPER {
-            let literal = set.classes * honest::class(&config.text, 512);
-            let packed = honest::packed_text(&config.text, 512, set.classes, set.packed_tokens);
+            let literal = set.classes * actual::class(&config.text, 512);
+            let packed = actual::packed_text(&config.text, 512, set.classes, set.packed_tokens);
             assert!(packed * 15 < literal, "{}: {packed} {literal}", set.name);
         }
     }
@@ -277,7 +277,7 @@ mod tests {
     fn trained_parameters_are_as_published() {
         let config = Config::vit_b_16();
         let paper = SifConfig::preset(Preset::Paper);
-        let count = |model: &SifConfig| honest::trained(model, &config, 51).parameters;
+        let count = |model: &SifConfig| actual::trained(model, &config, 51).parameters;
         let no_mcb = Ablation {
             mmb: true,
             map: true,

@@ -172,7 +172,7 @@ fn trained_parameters_are_as_published_and_as_counted() {
             .map(|parameter| parameter.numel() as i64)
             .sum();
         assert_eq!(trained, published);
-        let counted = cost::honest::trained(&config, clip.config(), 51).parameters;
+        let counted = cost::actual::trained(&config, clip.config(), 51).parameters;
         assert_eq!(counted, published);
     }
 }

@@ -1,6 +1,6 @@
-//! Time and peak memory of fine-tuning a ViT-B/16 of random weights as ActionCLIP, in a process
-//! of its own: `cargo bench -p trainer --bench fine_tuning -- B T PIECES (fp32|bf16)
-//! (recompute|keep) [STEPS]`. Optimizer and its state are part of it, decoding is not.
+//! Time and peak memory of fine-tuning ActionCLIP with a ViT-B/16 of random weights, in a separate
+//! process: `cargo bench -p trainer --bench fine_tuning -- B T PIECES (fp32|bf16)
+//! (recompute|keep) [STEPS]`. Includes the optimiser and its state, but not decoding.
 #![allow(clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use optim::{Method, Optimizer, Parameter};
 use tch::{Device, Kind, Tensor};
 use trainer::runtime::{keep_freed_memory, peak_memory};
 
-/// Stands in for CLIP's tokenizer: the work depends on the number of words alone.
+/// Replaces CLIP's tokenizer: the cost depends only on the number of words.
 struct Words;
 
 impl Tokenize for Words {
@@ -91,8 +91,8 @@ fn main() {
     seconds.sort_by(f64::total_cmp);
     println!(
         "ViT-B/16 {kind:?} B={batch} T={frames} pieces={pieces} recompute={recompute}: \
-         {:.1} M trained, {:.2} s a step (median of {steps}), peak {:.2} GiB, of it {before:.2} \
-         weights and optimizer",
+         {:.1} M trained, {:.2} s per step (median of {steps}), peak {:.2} GiB, of which {before:.2} \
+         weights and optimiser",
         count as f64 / 1e6,
         seconds.get(seconds.len() / 2).copied().unwrap_or_default(),
         gib(),

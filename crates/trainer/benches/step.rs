@@ -1,7 +1,7 @@
 //! A whole few-shot step, cached features to updated parameters, on HMDB-51's shapes, as a
 //! Markdown table: K = 51, T = 8, D = 512, ViT-B/16's text tower with generated weights,
-//! AdamW, preset `best`. The text side alone takes its turn beside it, forward and backward
-//! for as many prompts: what a step takes longer is not spent in the text tower.
+//! AdamW, preset `best`. In turn, the text side alone, forward and backward for the same
+//! prompts: the difference is the time outside the text tower.
 //!
 //! `cargo bench -p trainer --bench step [-- ROUNDS]`
 #![allow(clippy::expect_used, clippy::unwrap_used)]
@@ -50,7 +50,7 @@ fn main() {
         labels.len(),
         tch::get_num_threads()
     );
-    println!("| B | precision | path | seconds a step | text side alone | share outside it |");
+    println!("| B | precision | path | seconds per step | text side alone | share outside it |");
     println!("|---|---|---|---|---|---|");
     for (batch, path, kinds) in [
         (4, TextPath::Literal, &[Kind::Float][..]),

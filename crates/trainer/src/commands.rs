@@ -1,4 +1,4 @@
-//! One file a command.
+//! One file per command.
 
 mod check_videos;
 mod config;
@@ -47,7 +47,7 @@ enum Command {
     Pretrain(pretrain::Arguments),
 }
 
-/// Runs the command that was asked for.
+/// Runs the given command.
 pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     let Some(command) = arguments.command else {
         return run(Arguments::parse_from(["trainer", "demo"]));
@@ -69,8 +69,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     }
 }
 
-/// Ctrl-C, termination and hang-up: once asks for a checkpoint and an orderly end, twice ends at
-/// once.
+/// Ctrl-C, SIGTERM and SIGHUP: the first stops after a checkpoint, the second immediately.
 fn install_interrupt() -> Result<Interrupt> {
     let interrupt = Interrupt::default();
     let asked = interrupt.clone();
@@ -78,14 +77,14 @@ fn install_interrupt() -> Result<Interrupt> {
         if asked.ask() {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after a checkpoint; once more stops at once");
+        eprintln!("\nstopping after a checkpoint; again to stop immediately");
     };
-    ctrlc::set_handler(handler).context("Ctrl-C cannot be handled")?;
+    ctrlc::set_handler(handler).context("cannot handle Ctrl-C")?;
     Ok(interrupt)
 }
 
-/// The end of a command that was stopped.
+/// Reports a stopped command.
 fn stopped() -> u8 {
-    eprintln!("stopped; the same command goes on");
+    eprintln!("stopped; the same command resumes");
     exit::INTERRUPTED
 }

@@ -1,6 +1,6 @@
 //! The configuration of a run: defaults in code, then a TOML file, then `--set key=value`.
 //!
-//! The system and its preset decide the defaults, so they are looked for first. A key that does not exist is an
+//! The system and its preset determine the defaults, so they are read first. An unknown key is an
 //! error that names the nearest one. Only a [`Checked`] configuration can be run.
 
 mod sections;
@@ -18,7 +18,7 @@ pub use sections::{
     Backbone, Data, Model, Protocol, ProtocolKind, Source, StartHead, System, Train, Unsplit,
 };
 
-/// Everything that decides a run's result.
+/// Everything that determines a run's result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -26,7 +26,7 @@ pub struct Config {
     pub name: String,
     /// Seed of every random choice but the few-shot draw.
     pub seed: u64,
-    /// Threads libtorch computes with; results are the same only for the same number.
+    /// libtorch threads; results are reproducible only with the same number.
     pub threads: usize,
     /// `cpu` or `cuda:N`. There is no fallback.
     pub device: String,
@@ -36,13 +36,13 @@ pub struct Config {
     pub backbone: Backbone,
     /// The evaluation protocol.
     pub protocol: Protocol,
-    /// What stands on the backbone.
+    /// The model on the backbone.
     pub model: Model,
-    /// How it is trained.
+    /// The training.
     pub train: Train,
 }
 
-/// A configuration whose every value is in range.
+/// A configuration with every value in range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked(Config);
 
@@ -54,11 +54,11 @@ impl std::ops::Deref for Checked {
     }
 }
 
-/// A change of the defaults that is made in code, as a row of the paper is.
+/// A change of the defaults in code, such as a row of the paper.
 pub struct Change<'a> {
-    /// The system and the preset that the defaults are of, where no setting names another.
+    /// System and preset of the defaults, unless a setting names others.
     pub base: Option<(System, Preset)>,
-    /// What is changed in them.
+    /// Changes the defaults.
     pub apply: &'a dyn Fn(&mut Config),
 }
 
@@ -72,11 +72,10 @@ impl Change<'_> {
 }
 
 impl Checked {
-    /// The model to build on a backbone of the shape `backbone`, whose weights need not be read
-    /// for it.
+    /// The model for a backbone of shape `backbone`, whose weights are not needed.
     ///
     /// # Errors
-    /// [`Error::Value`] with the key of what cannot stand on it.
+    /// [`Error::Value`] with the key that does not match the backbone.
     pub fn model_on(&self, backbone: &clip_backbone::Config) -> Result<ModelConfig> {
         let model = self.model.build(self.data.frames);
         self.model.located(model.check_on(backbone))?;
@@ -109,17 +108,17 @@ impl Config {
         }
     }
 
-    /// Reads `file` (none: defaults alone) and lays `settings`, each `dotted.key=value`, on
-    /// top.
+    /// Reads `file` (none: the defaults) and applies `settings`, each `dotted.key=value`, over
+    /// it.
     ///
     /// # Errors
     /// [`Error::Disk`], [`Error::Syntax`], [`Error::UnknownKey`] with the nearest known key,
-    /// and [`Error::Value`] for a value of the wrong kind or out of range.
+    /// and [`Error::Value`] for a value of the wrong type or out of range.
     pub fn read(file: Option<&Path>, settings: &[String]) -> Result<Checked> {
         Self::read_changed(file, Change::none(), settings)
     }
 
-    /// As [`read`](Self::read), with a change made between the file and the settings.
+    /// As [`read`](Self::read), with `change` applied between the file and the settings.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -136,7 +135,7 @@ impl Config {
         text::resolve(&layers, change, &text::Layer::settings(settings)?)?.check()
     }
 
-    /// As [`read`](Self::read), of TOML text that `origin` names.
+    /// As [`read`](Self::read), from TOML text named `origin` in errors.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -145,10 +144,10 @@ impl Config {
         text::resolve(&[file], Change::none(), &text::Layer::settings(settings)?)?.check()
     }
 
-    /// The configuration as TOML, every key spelled out that has a value.
+    /// The configuration as TOML, with every key that has a value.
     ///
     /// # Errors
-    /// [`Error::Syntax`] where a value has no TOML form.
+    /// [`Error::Syntax`] if a value has no TOML form.
     pub fn to_toml(&self) -> Result<String> {
         text::to_toml(self)
     }
@@ -170,11 +169,11 @@ impl Config {
         if self.backbone.precision == Precision::Fp16 {
             let refused = |expected| Err(value("backbone.precision", expected, "fp16"));
             if self.device == "cpu" {
-                return refused("fp32 or bf16 with device = cpu: fp16 is a GPU's");
+                return refused("fp32 or bf16 with device = cpu; fp16 needs a GPU");
             }
             if self.model.system == System::ActionClip {
                 return refused(
-                    "fp32 or bf16 with model.system = action-clip, whose backbone learns",
+                    "fp32 or bf16 with model.system = action-clip, whose backbone is trained",
                 );
             }
         }
@@ -198,7 +197,7 @@ fn at_least(key: &str, got: usize, least: usize) -> Result<()> {
 }
 
 fn within(key: &str, got: f64, low: f64, high: f64) -> Result<()> {
-    // A value that is no number lies in no range.
+    // NaN is in no range.
     if !(low..=high).contains(&got) {
         return Err(value(key, &format!("{low} to {high}"), got));
     }
@@ -256,7 +255,7 @@ mod tests {
         assert_eq!(Precision::Bf16.on(tch::Device::Cpu), Precision::Bf16);
         let learns = [fp16, "device=cuda:0", "model.system=action-clip"];
         let error = set(&learns).unwrap_err().to_string();
-        assert!(error.contains("backbone learns"), "{error}");
+        assert!(error.contains("backbone is trained"), "{error}");
     }
 
     #[test]

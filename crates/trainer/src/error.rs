@@ -1,4 +1,4 @@
-//! What can go wrong, with what was expected and what was found.
+//! The errors of this crate, with the expected and the actual value.
 
 use std::path::{Path, PathBuf};
 
@@ -9,63 +9,63 @@ pub enum Error {
     /// A file could not be read, written, synced or renamed.
     #[error(transparent)]
     Disk(#[from] disk::Error),
-    /// A configuration key that does not exist.
+    /// An unknown configuration key.
     #[error("config: unknown key `{key}` in {origin}{}", suggestion(nearest.as_deref()))]
     UnknownKey {
         /// The key, dotted.
         key: String,
         /// The file or option that names it.
         origin: String,
-        /// The key that was probably meant.
+        /// The nearest known key.
         nearest: Option<String>,
     },
-    /// A configuration value that cannot be used.
+    /// An invalid configuration value.
     #[error("config: {key} is {got}; expected {expected}")]
     Value {
         /// The key, dotted.
         key: String,
-        /// What it may hold.
+        /// The expected value.
         expected: String,
-        /// What it holds.
+        /// The actual value.
         got: String,
     },
-    /// Text that is not TOML, JSON or `key=value`.
+    /// Malformed TOML, JSON or `key=value`.
     #[error("{origin}: {reason}")]
     Syntax {
         /// The file or option.
         origin: String,
-        /// What the parser says.
+        /// The parser's message.
         reason: String,
     },
-    /// A checkpoint that does not verify or does not fit.
+    /// A checkpoint that is damaged or does not match.
     #[error("checkpoint {path}: {reason}")]
     Checkpoint {
         /// The checkpoint's folder.
         path: PathBuf,
-        /// What was expected and what was found.
+        /// The expected and the actual value.
         reason: String,
     },
-    /// The loss or a gradient is no longer a number.
+    /// The loss or a gradient is not finite.
     #[error(
         "step {step}: the {what} is {value}; the last good checkpoint is kept. \
-         A smaller train.learning_rate or a train.clip_norm helps as a rule"
+         A smaller train.learning_rate or a train.clip_norm usually helps"
     )]
     NotFinite {
-        /// The step that was tried.
+        /// The failed step.
         step: u64,
         /// `loss` or `gradient norm`.
         what: &'static str,
-        /// What it became.
+        /// Its value.
         value: f64,
     },
-    /// Lengths, counts or classes that do not fit each other.
+    /// Lengths, counts or classes that do not match.
     #[error("{what}: expected {expected}, got {got}")]
     Mismatch {
-        /// The thing measured.
+        /// The quantity.
         what: String,
-        /// What it should be.
+        /// The expected value.
         expected: String,
-        /// What it is.
+        /// The actual value.
         got: String,
     },
     /// A folder without a finished run.
@@ -73,7 +73,7 @@ pub enum Error {
     NoResult {
         /// The folder or the result's file.
         path: PathBuf,
-        /// What is missing or wrong.
+        /// The missing or invalid part.
         reason: String,
     },
     /// A curve that cannot be drawn.
@@ -81,10 +81,10 @@ pub enum Error {
     Picture {
         /// The curve.
         what: String,
-        /// What the library says.
+        /// The library's message.
         reason: String,
     },
-    /// The videos or their lists.
+    /// The data set.
     #[error(transparent)]
     Data(#[from] data::Error),
     /// A picture.
@@ -102,25 +102,25 @@ pub enum Error {
     /// The optimiser.
     #[error(transparent)]
     Optim(#[from] optim::Error),
-    /// The model refused.
+    /// The model.
     #[error(transparent)]
     Model(#[from] models::Error),
-    /// The backbone refused.
+    /// The backbone.
     #[error(transparent)]
     Backbone(#[from] clip_backbone::Error),
-    /// libtorch refused an operation.
+    /// A libtorch operation failed, usually for lack of memory.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
 }
 
 impl Error {
-    /// Names the operation and the file of an input or output error.
+    /// Adds operation and path to an I/O error.
     pub(crate) fn file(op: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let named = disk::Error::of(op, path);
         move |error| Self::Disk(named(error))
     }
 
-    /// A value that does not fit.
+    /// [`Error::Mismatch`] from anything printable.
     pub(crate) fn mismatch(
         what: impl Into<String>,
         expected: impl ToString,

@@ -1,5 +1,5 @@
-//! The table of the demo: every row of the ablation on the scenes, at several numbers of
-//! training clips a class.
+//! The table of the demo: every row of the ablation on the scenes, for several numbers of
+//! training clips per class.
 
 use std::path::{Path, PathBuf};
 
@@ -15,39 +15,39 @@ use demo::video_set::Recipe;
 /// Width of the rows' names.
 const NAMES: usize = 18;
 
-/// Label smoothing of `best`: without it the loss is nothing after 25 of the updates, and what the
-/// larger models learn by heart on the way there costs accuracy.
+/// Label smoothing of `best`: without it the loss is near zero after 25 updates, and the larger
+/// models lose accuracy by overfitting.
 const SMOOTHING: f64 = 0.1;
 
-/// What prompts start as: three words, each one token of the backbone's vocabulary.
+/// Initial words of the prompts, each one token of the backbone's vocabulary.
 const WORDS: &str = "action of a";
 
-/// What the demo runs.
+/// Options of the demo.
 #[derive(Debug, Clone)]
 pub struct Experiment {
-    /// The folder of videos; made where it is not there.
+    /// The folder of videos; created if missing.
     pub videos: PathBuf,
-    /// The backbone, made by [`demo::pretrain`].
+    /// The backbone, from [`demo::pretrain`].
     pub backbone: PathBuf,
     /// The scenes.
     pub recipe: Recipe,
-    /// Where results, features and the report go.
+    /// Folder for results, features and the report.
     pub out: PathBuf,
-    /// Training clips a class, a column each.
+    /// Training clips per class, one column each.
     pub shots: Vec<usize>,
-    /// Draws a cell is the mean of.
+    /// Draws per cell.
     pub seeds: u64,
-    /// Updates a training.
+    /// Updates per training.
     pub steps: u64,
-    /// Threads of libtorch.
+    /// libtorch threads.
     pub threads: usize,
-    /// Learning rate of the rows after the paper.
+    /// Learning rate of preset `paper`.
     pub paper_rate: f64,
-    /// Learning rate of the last row.
+    /// Learning rate of preset `best`.
     pub best_rate: f64,
 }
 
-/// What came out.
+/// The results.
 #[derive(Debug)]
 pub struct Table {
     shots: Vec<usize>,
@@ -61,17 +61,17 @@ pub struct Table {
 struct TableRow {
     name: &'static str,
     paper: Vec<f64>,
-    /// Empty where there is nothing that the presets differ in.
+    /// Empty if the presets do not differ.
     best: Vec<f64>,
 }
 
-/// Trains and tests every cell; those that are there already are read. `watch` hears of each
-/// cell: its row, its shots, how many of how many are done.
+/// Trains and tests every cell; finished cells are read. `watch` is called for each cell with its
+/// row, its shots, the number of finished cells and of all cells.
 ///
-/// The videos have to be there: see [`demo::video_set::make`].
+/// The videos must exist: see [`demo::video_set::make`].
 ///
 /// # Errors
-/// Whatever a cell meets.
+/// The first error of a cell.
 pub fn run(
     options: &Experiment,
     interrupt: &Interrupt,
@@ -115,7 +115,7 @@ pub fn run(
 fn columns(row: &Row, options: &Experiment) -> Vec<(Preset, usize)> {
     let of = |preset| options.shots.iter().map(move |&shots| (preset, shots));
     match row.parts {
-        // Nothing is trained, so the number of clips changes nothing.
+        // Nothing is trained, so the number of clips has no effect.
         Parts::Clip => options
             .shots
             .iter()
@@ -149,7 +149,7 @@ fn config(
     config.protocol.shots = shots;
     config.protocol.seeds = (0..options.seeds).collect();
     config.model.row = *row;
-    // The paper's words were never in a caption; these open every fifth of them.
+    // No caption has the paper's words; a fifth of them begin with these.
     let prompts = &mut config.model.sif.prompts;
     prompts.vectors = 3;
     prompts.init_words = Some(WORDS.into());
@@ -165,8 +165,8 @@ fn config(
     Ok(config)
 }
 
-/// A folder name that no other options share: results of another backbone, other scenes or
-/// other settings are never taken for these.
+/// A folder name unique to these options, so that results of another backbone, other scenes or
+/// other settings are not reused.
 fn key(options: &Experiment) -> Result<String> {
     let recipe = serde_json::to_string(&options.recipe).map_err(|error| Error::Syntax {
         origin: "recipe of the demo".into(),

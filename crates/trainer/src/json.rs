@@ -18,7 +18,7 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     })
 }
 
-/// Writes a JSON file, whole or not at all.
+/// Writes a JSON file atomically.
 ///
 /// # Errors
 /// [`Error::Disk`].

@@ -20,5 +20,5 @@ pub mod trial;
 
 pub use error::Error;
 
-/// What every fallible function of this crate returns.
+/// `Result` with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;

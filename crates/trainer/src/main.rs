@@ -8,7 +8,7 @@ fn main() {
     trainer::runtime::keep_freed_memory();
     let arguments = commands::Arguments::parse();
     let code = commands::run(arguments).unwrap_or_else(|error| {
-        // The whole chain in one block, once.
+        // The whole error chain on one line.
         eprintln!("error: {error:#}");
         if let Some(remedy) = commands::remedy(&error) {
             eprintln!("help: {remedy}");

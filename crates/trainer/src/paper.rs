@@ -1,7 +1,7 @@
 //! The papers' tables as grids of runs, each cell with the published number beside it.
 //!
-//! The rows of the ablation and their few-shot numbers are [`models::Row::ALL`]; everything else
-//! that the papers print is one line of `paper/lines.rs`.
+//! The rows of the ablation and their few-shot numbers are [`models::Row::ALL`]; every other row
+//! of the papers is one line of `paper/lines.rs`.
 
 mod lines;
 
@@ -22,7 +22,7 @@ pub enum Table {
     Table1,
     /// The words that learned prompts are initialised from.
     Table2,
-    /// 5 shots a class on Kinetics-400.
+    /// 5 shots per class on Kinetics-400.
     Table4,
     /// Few-shot HMDB-51 and UCF-101.
     Table5,
@@ -34,7 +34,7 @@ pub enum Table {
     Table8,
     /// Ablations: blocks, frames, prompt length, temporal step.
     Fig3,
-    /// The published rows of ActionCLIP; for another data set each of its heads beside Seeing in
+    /// The published rows of ActionCLIP; on another data set each of its heads and Seeing in
     /// Flowing.
     #[value(name = "actionclip")]
     ActionClip,
@@ -43,7 +43,7 @@ pub enum Table {
     ActionClipZeroShot,
 }
 
-/// The data sets that the papers report.
+/// The data sets with published numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Reported {
     /// HMDB-51.
@@ -54,33 +54,33 @@ pub enum Reported {
     Kinetics400,
     /// Charades.
     Charades,
-    /// Another one: the grid is run, and there are no numbers beside it.
+    /// Any other, without published numbers.
     Other,
 }
 
-/// The two ways of testing on a data set that was not trained on. Their deviations differ
-/// much: lists are of all classes, halves of easy and hard ones.
+/// The two protocols for testing on another data set than the training set. Their deviations
+/// differ much: lists have all classes, halves easy or hard ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transfer {
-    /// Each official test list; of a training split only its own list.
+    /// Each official test list; for a training split only its own list.
     Lists,
     /// Ten draws of half of the classes.
     Halves,
 }
 
-/// One cell: a run, and what the paper says of it.
+/// One cell: a run and its published number.
 #[derive(Clone)]
 pub struct Cell {
     /// The row's name.
     pub row: String,
     /// The column's name.
     pub column: String,
-    /// The paper's top-1 in per cent (on Charades its mAP), where it has one.
+    /// The paper's top-1 in per cent (mAP on Charades), if published.
     pub paper: Option<f64>,
-    /// What the paper prints beside it.
+    /// The paper's text beside it, such as the deviation.
     pub more: &'static str,
     line: Line,
-    /// The data set tested on.
+    /// The test data set.
     dataset: Reported,
     way: Way,
 }
@@ -112,7 +112,7 @@ pub fn cells(table: Table, dataset: Reported) -> Vec<Cell> {
 }
 
 impl Cell {
-    /// Every cell that has a published number, and every one for other data sets.
+    /// Every cell with a published number, and every cell for other data sets.
     pub fn all() -> impl Iterator<Item = Self> {
         let tables = Table::value_variants().iter();
         let all = tables.flat_map(|table| {
@@ -122,10 +122,10 @@ impl Cell {
         all.filter(|cell| cell.paper.is_some() || cell.dataset == Reported::Other)
     }
 
-    /// The cell of that [`name`](Self::name).
+    /// The cell with this [`name`](Self::name).
     ///
     /// # Errors
-    /// [`Error::Value`] where there is none.
+    /// [`Error::Value`] if there is none.
     pub fn named(name: &str) -> Result<Self> {
         let mut parts = name.splitn(3, '/');
         let mut part = || parts.next().unwrap_or_default();
@@ -154,7 +154,7 @@ impl Cell {
         format!("{}/{}/{}", name(table), name(dataset), self.folder())
     }
 
-    /// A name for the folder of the cell's training. Both ways of testing elsewhere share one.
+    /// The folder name of the cell's training, shared by both transfer protocols.
     pub fn folder(&self) -> String {
         let column = match self.way {
             Way::Transfer(_) => "transfer",
@@ -163,7 +163,7 @@ impl Cell {
         slug(&format!("{column}-{}", self.row))
     }
 
-    /// How another data set is tested than the one trained on, where one is.
+    /// The transfer protocol, if the test data set is not the training set.
     pub fn transfer(&self) -> Option<Transfer> {
         match self.way {
             Way::Transfer(way) => Some(way),
@@ -171,12 +171,12 @@ impl Cell {
         }
     }
 
-    /// Whether it is a mean over the official splits, where there are several.
+    /// Whether it is a mean over the official splits, if there are several.
     pub fn every_split(&self) -> bool {
         !matches!(self.way, Way::FewShot(_))
     }
 
-    /// The cell's configuration under `preset`: laid on top of `file`, `settings` on top of it.
+    /// The cell's configuration with `preset`: overrides `file`, overridden by `settings`.
     ///
     /// # Errors
     /// As [`Config::read`].

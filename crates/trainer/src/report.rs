@@ -1,6 +1,6 @@
-//! One self-contained HTML page about finished runs: figures, curves, the confusion matrix,
-//! the classes, the clearest and the worst clips, the configuration. It opens without a
-//! network and reads in light and dark.
+//! One self-contained HTML page about finished runs: accuracy, curves, confusion matrix,
+//! classes, the most confident correct and wrong predictions, configuration. It opens without a
+//! network and has a light and a dark theme.
 
 mod curves;
 mod film;
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 
 pub use film::FilmStrips;
 
-/// Clips shown of each kind.
+/// Clips shown per kind.
 const CLIPS: usize = 6;
 
 /// A finished run, read from its folder.
@@ -32,9 +32,9 @@ pub struct FinishedRun {
 /// One trial of a run.
 #[derive(Debug)]
 pub struct FinishedTrial {
-    /// What it gave.
+    /// Its result.
     pub result: TrialResult,
-    /// Its training, step by step; empty where nothing was trained.
+    /// Its training steps; empty if nothing was trained.
     pub steps: Vec<StepRecord>,
 }
 
@@ -42,7 +42,7 @@ impl FinishedRun {
     /// Reads `folder/config.toml` and every `folder/*/result.json`.
     ///
     /// # Errors
-    /// [`Error::Disk`] where a file cannot be read; [`Error::NoResult`] where no trial has
+    /// [`Error::Disk`] if a file cannot be read; [`Error::NoResult`] if no trial has
     /// finished.
     pub fn read(folder: &Path) -> Result<Self> {
         let config = folder.join("config.toml");
@@ -77,10 +77,10 @@ impl FinishedRun {
         })
     }
 
-    /// The clips of the first trial's last test that are worth a look.
+    /// The most confident predictions of the first trial's last test.
     fn remarkable(&self) -> Option<Remarkable<'_>> {
         let test = self.trials.first()?.result.tests.last()?;
-        let surest = |clips: &mut Vec<&ClipScore>| {
+        let most_confident = |clips: &mut Vec<&ClipScore>| {
             clips.sort_by(|a, b| certainty(b).total_cmp(&certainty(a)));
             clips.truncate(CLIPS);
         };
@@ -88,13 +88,13 @@ impl FinishedRun {
             .clips
             .iter()
             .partition(|clip| guess(clip) == Some(clip.label));
-        surest(&mut right);
-        surest(&mut wrong);
+        most_confident(&mut right);
+        most_confident(&mut wrong);
         Some(Remarkable { test, right, wrong })
     }
 }
 
-/// Clips of one test: the surest right and the surest wrong answers.
+/// Clips of one test: the most confident correct and wrong predictions.
 struct Remarkable<'a> {
     test: &'a Outcome,
     right: Vec<&'a ClipScore>,
@@ -109,7 +109,7 @@ fn certainty(clip: &ClipScore) -> f32 {
     clip.top.first().map_or(0.0, |(_, score)| *score)
 }
 
-/// Writes a page to `path`, whole or not at all.
+/// Writes a page to `path` atomically.
 ///
 /// # Errors
 /// [`Error::Disk`].
@@ -117,18 +117,18 @@ pub fn write(path: &Path, page: &str) -> Result<()> {
     Ok(disk::write(path, page.as_bytes())?)
 }
 
-/// The page about `runs`, with film strips where `strips` finds the videos.
+/// The page about `runs`, with film strips if `strips` finds the videos.
 ///
 /// # Errors
-/// [`Error::Picture`] where a curve cannot be drawn.
+/// [`Error::Picture`] if a curve cannot be drawn.
 pub fn html(runs: &[FinishedRun], strips: &[Option<FilmStrips>]) -> Result<String> {
     page::html("", runs, strips)
 }
 
-/// As [`html`], below `intro`: HTML about all of the runs.
+/// As [`html`], after `intro`: HTML about all runs.
 ///
 /// # Errors
-/// [`Error::Picture`] where a curve cannot be drawn.
+/// [`Error::Picture`] if a curve cannot be drawn.
 pub fn html_below(
     intro: &str,
     runs: &[FinishedRun],
@@ -186,7 +186,7 @@ mod tests {
             "<td>66.7</td>",
             "run/2.avi",
             "<svg",
-            "Surest wrong answers",
+            "Most confident wrong predictions",
             "<li>run/3.avi <span class=\"dim\">the file is &lt;empty&gt;",
         ] {
             assert!(page.contains(said), "{said} is missing");

@@ -43,7 +43,7 @@ fn the_demo_stops_when_asked_goes_on_and_ends_with_table_and_report() {
     assert!(stop.unwrap().success());
     let said: Vec<String> = lines.map(Result::unwrap).collect();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said:?}");
-    assert!(said.iter().any(|line| line.contains("goes on")), "{said:?}");
+    assert!(said.iter().any(|line| line.contains("resumes")), "{said:?}");
     assert!(!folder.path().join("out/report.html").exists());
 
     let whole = demo(folder.path()).output().unwrap();

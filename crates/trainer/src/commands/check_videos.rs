@@ -1,4 +1,4 @@
-//! `trainer check-videos`: decode every video once, before training meets a bad one.
+//! `trainer check-videos`: decode every video once, before training.
 
 use std::path::PathBuf;
 
@@ -12,26 +12,26 @@ use trainer::config;
 use super::exit;
 use super::settings::Settings;
 
-/// Decode every video of a data set from beginning to end, and list the bad ones.
+/// Decode every video of a data set completely and list the bad ones.
 ///
-/// Bad is what is missing, empty, undecodable, truncated (less than three quarters of the
-/// frames that its header states decode) or short (fewer frames than data.frames). The list is
-/// what data.skip takes; in a prepared folder it is skip.txt there, which is then used without
-/// being named, and the number of frames that decode goes into the manifest. What was checked
-/// is kept beside the list, so the same command goes on where it stopped.
+/// A video is bad if it is missing, empty, undecodable, truncated (fewer than three quarters of
+/// the frames in its header can be decoded) or short (fewer frames than data.frames). The list
+/// is for data.skip_list; in a prepared folder it is skip.txt, which is used automatically, and
+/// the frame counts are added to the manifest. Checked videos are recorded beside the list, so
+/// the same command resumes where it stopped.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     settings: Settings,
 
-    /// Where the list goes [default: skip.txt, in a prepared folder or here].
+    /// The list [default: skip.txt, in the prepared folder or the working directory].
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let config = arguments.settings.resolve()?;
-    // What is missing is what this is to find out.
+    // Missing videos are reported, not refused.
     let data = config::Data {
         allow_missing: true,
         ..config.data.clone()
@@ -86,10 +86,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         return Ok(exit::DONE);
     }
     if arguments.out.is_some() || dataset.prepared.is_none() {
-        eprintln!(
-            "leave them out with --set data.skip_list={}",
-            list.display()
-        );
+        eprintln!("skip them with --set data.skip_list={}", list.display());
     }
     Ok(exit::PARTIAL)
 }

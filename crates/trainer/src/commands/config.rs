@@ -1,4 +1,4 @@
-//! `trainer config`: the papers' rows, and a configuration with every key spelled out.
+//! `trainer config`: the papers' rows, or a configuration with every key.
 
 use std::io::Write as _;
 
@@ -11,12 +11,12 @@ use super::settings::Settings;
 
 /// Print the papers' rows with their published numbers, or a configuration.
 ///
-/// Without arguments: the name of every row, with the paper's top-1 in per cent (on Charades its
-/// mAP); `other` stands for any data set without published numbers. With a row, a file or keys:
-/// the configuration they make, as TOML with every key.
+/// Without arguments: the name of every row with the paper's top-1 in per cent (mAP on
+/// Charades); `other` is any data set without published numbers. With a row, a file or keys: the
+/// resulting configuration, as TOML with every key.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// A row, as --row takes it.
+    /// A row, as for --row.
     name: Option<String>,
 
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<u8> {
     Ok(exit::DONE)
 }
 
-/// The command of a row, and what is published of it, as comments.
+/// The row's command and published numbers, as comments.
 fn head(cell: &Cell) -> String {
     let (name, paper) = (cell.name(), published(cell));
     format!(

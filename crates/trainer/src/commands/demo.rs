@@ -12,11 +12,11 @@ use trainer::report::FinishedRun;
 
 use super::{exit, report};
 
-/// Run the built-in experiment: ten motions that no single frame can tell apart.
+/// Run the built-in experiment: ten motions that single frames cannot distinguish.
 ///
-/// Draws and encodes its videos, trains every row of the ablation on 2, 4, 8 and 16 clips a
-/// class, and ends with a table and the path of an HTML report. Needs no download. The same
-/// command again goes on where it stopped.
+/// Draws and encodes its videos, trains every row of the ablation on 2, 4, 8 and 16 clips per
+/// class, and prints a table and the path of an HTML report. Needs no download. The same command
+/// resumes where it stopped.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Folder of the videos [default: seeing-in-flowing/demo in the user's cache].
@@ -32,25 +32,25 @@ pub(crate) struct Arguments {
     /// Seed of the scenes.
     #[arg(long, default_value_t = 0)]
     scenes: u64,
-    /// Training clips a class, a column each.
+    /// Training clips per class, one column each.
     #[arg(long, value_delimiter = ',', default_values_t = [2, 4, 8, 16])]
     shots: Vec<usize>,
-    /// Test clips a class.
+    /// Test clips per class.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=999))]
     test_clips: u16,
-    /// Draws of training clips that each number is the mean of.
+    /// Draws of training clips to average over.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
-    /// Updates a training.
+    /// Updates per training.
     #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
-    /// Learning rate of the rows after the paper (SGD).
+    /// Learning rate of preset paper (SGD).
     #[arg(long, default_value_t = 0.02)]
     paper_rate: f64,
-    /// Learning rate of the last row (AdamW).
+    /// Learning rate of preset best (AdamW).
     #[arg(long, default_value_t = 0.001)]
     best_rate: f64,
-    /// Threads of libtorch.
+    /// libtorch threads.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
 }
@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     };
     if !options.backbone.join("model.safetensors").is_file() {
         bail!(
-            "no backbone in {}; make one with `trainer pretrain --out DIR` and name it with \
+            "no backbone in {}; make one with `trainer pretrain --out DIR` and give it as \
              --backbone DIR",
             options.backbone.display()
         );
@@ -86,9 +86,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let ended = experiment::run(&options, &interrupt, |row, shots, done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
-        bar.set_message(format!("{row}, {shots} clips a class"));
+        bar.set_message(format!("{row}, {shots} clips per class"));
         if bar.is_hidden() {
-            eprintln!("{done}/{all} {row}, {shots} clips a class");
+            eprintln!("{done}/{all} {row}, {shots} clips per class");
         }
     })?;
     bar.finish_and_clear();
@@ -111,14 +111,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     Ok(exit::DONE)
 }
 
-/// How the table is to be read.
+/// How to read the table.
 const READING: &str = "\
-Ten motions in pairs, each the other played backwards: both clips of a pair
-have the same frames. Chance is 10 %. What does not see the order of frames
-(CLIP, the probe, Baseline and Baseline + MCB in paper) gives both the same
-answer and cannot exceed 50 %. k: training clips a class.";
+Ten motions in pairs, one the reverse of the other: both clips of a pair have
+the same frames. Chance is 10 %. Models that ignore the order of frames (CLIP,
+the probe, Baseline and Baseline + MCB in paper) give both the same answer and
+cannot exceed 50 %. k: training clips per class.";
 
-/// The backbone that the workspace this was built from brings along.
+/// The backbone in the workspace this was built from.
 fn committed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/demo/backbone")
 }
@@ -132,7 +132,7 @@ fn make_videos(options: &Experiment) -> Result<()> {
     bar.finish_and_clear();
     let place = options.videos.display();
     match made {
-        Made::Found => eprintln!("videos: {place}, as they were"),
+        Made::Found => eprintln!("videos: {place}, already there"),
         Made::Written => eprintln!("videos: {place}, drawn and encoded"),
     }
     Ok(())

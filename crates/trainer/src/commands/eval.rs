@@ -14,18 +14,18 @@ use super::summary::summary;
 
 /// Test trained checkpoints, on their own data or on another data set with its own labels.
 ///
-/// The configuration is the checkpoint's; --set and the named options change it, so
-/// --set protocol.views=4x3 looks twelve times, and --root with --lists and --dataset goes to
-/// other videos.
+/// The configuration is the checkpoint's, changed by --set and the named options:
+/// --set protocol.views=4x3 tests twelve views, and --root with --lists and --dataset tests other
+/// videos.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// A run's folder: one seed, or all of its seeds.
+    /// A run's folder, or that of one of its seeds.
     run: PathBuf,
 
     #[command(flatten)]
     settings: Settings,
 
-    /// Where results go; RUN/eval unless given.
+    /// Folder for results; by default RUN/eval.
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -49,10 +49,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         let mut config = Config::clone(&*Config::parse("checkpoint", &toml, &overrides)?);
         let names = |key: &str| overrides.iter().any(|setting| setting.starts_with(key));
         if names("data.root=") && !names("data.lists=") {
-            // Lists of the videos trained on say nothing of others.
+            // The lists of the training videos do not apply to others.
             config.data.lists = None;
         }
-        // What the training started from need not be there any more.
+        // The training's starting point may no longer exist.
         config.train.start_from = None;
         let config = config.check()?;
         let session = match &mut session {
@@ -68,11 +68,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         }
     }
     print!("{}", summary(&results));
-    eprintln!("results below {}", out.display());
+    eprintln!("results in {}", out.display());
     Ok(exit::DONE)
 }
 
-/// The folder itself where it holds checkpoints, else its `seed-*` folders in order.
+/// The folder itself if it has checkpoints, else its `seed-*` folders in order.
 pub(crate) fn seeds(run: &Path) -> Result<Vec<PathBuf>> {
     if run.join("checkpoints").is_dir() {
         return Ok(vec![run.to_path_buf()]);
@@ -90,7 +90,7 @@ pub(crate) fn seeds(run: &Path) -> Result<Vec<PathBuf>> {
     found.sort();
     if found.is_empty() {
         bail!(
-            "{} is no run: it holds neither checkpoints/ nor seed-* folders",
+            "{} is not a run folder: it has neither checkpoints/ nor seed-* folders",
             run.display()
         );
     }

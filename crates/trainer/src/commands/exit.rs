@@ -1,12 +1,12 @@
 //! Exit codes that scripts can rely on.
 
-/// Everything asked for was done.
+/// Everything was done.
 pub(crate) const DONE: u8 = 0;
 /// Some of several inputs failed; the results of the others were printed.
 pub(crate) const PARTIAL: u8 = 1;
-/// Wrong arguments, as clap has it.
+/// Wrong arguments, as in clap.
 pub(crate) const USAGE: u8 = 2;
 /// Nothing could be done.
 pub(crate) const FAILED: u8 = 3;
-/// Stopped by Ctrl-C after a checkpoint; the same command goes on.
+/// Stopped by Ctrl-C after a checkpoint; the same command resumes.
 pub(crate) const INTERRUPTED: u8 = 130;

@@ -10,16 +10,16 @@ use trainer::trial::trials;
 use super::exit;
 use super::settings::Settings;
 
-/// Compute and keep the frame features that a configuration's training and tests need.
+/// Compute and cache the frame features that a configuration's training and tests need.
 ///
-/// Training does so by itself; this spreads the work over several processes. What is kept
-/// already is not computed again.
+/// Training does this itself; this command can split the work over several processes. Cached
+/// features are not computed again.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     settings: Settings,
 
-    /// This process's share of the work: i/n, i from 0.
+    /// This process's part of the work: i/n, i from 0.
     #[arg(long, value_name = "I/N", default_value = "0/1")]
     shard: String,
 }
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             done.skipped.len()
         );
         for (position, reason) in &done.skipped {
-            eprintln!("left out: {}: {reason}", session.dataset.id(*position));
+            eprintln!("skipped: {}: {reason}", session.dataset.id(*position));
             code = exit::PARTIAL;
         }
         if let Some(rates) = done.rates() {
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 done.waiting.as_secs_f64()
             );
             eprintln!(
-                "{name}: while at work the tower did {:.1} clips/s, {} decoding workers {:.1}",
+                "{name}: while busy, the tower processed {:.1} clips/s, {} decoding workers {:.1}",
                 rates.tower, done.workers, rates.decoding
             );
         }

@@ -1,4 +1,4 @@
-//! `trainer fit`: one's own actions from a folder of class folders.
+//! `trainer fit`: train on a folder of class folders; `trainer add-class`.
 
 use std::path::{Path, PathBuf};
 
@@ -14,11 +14,10 @@ use super::report;
 use super::settings::setting;
 use super::summary::summary;
 
-/// Train on your own actions: a folder with one folder of clips a class.
+/// Train on your own actions: a folder with one folder of clips per class.
 ///
-/// Five clips a class are enough to begin. One clip in five is held out for the test. What
-/// cannot be decoded is left out and named. The run's folder holds one checkpoint that predict
-/// takes.
+/// Five clips per class are enough to begin. One clip in five is held out for testing.
+/// Undecodable clips are skipped and listed. The run's folder has one checkpoint, for predict.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The folder of class folders.
@@ -28,11 +27,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH")]
     weights: PathBuf,
 
-    /// The run's folder; runs/FOLDER unless given.
+    /// The run's folder; by default runs/FOLDER.
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Sets one key, such as train.min_steps=1000. Repeatable.
+    /// Sets a key, such as train.min_steps=1000. Repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 
@@ -41,11 +40,11 @@ pub(crate) struct Arguments {
     quiet: bool,
 }
 
-/// Add a class to a run that fit has made.
+/// Add a class to a run of fit.
 ///
-/// Put its clips into a new folder beside the other classes first. Training goes on from the
-/// run's parameters with all classes together, so that the others are not forgotten: their
-/// clips are still needed, and the features of all are computed anew.
+/// First put its clips into a new folder beside the other classes. Training continues from the
+/// run's parameters with all classes, so that none is forgotten: all clips are still needed, and
+/// their features are computed again.
 #[derive(Debug, Args)]
 pub(crate) struct AddClass {
     /// The run's folder.
@@ -54,11 +53,11 @@ pub(crate) struct AddClass {
     /// The new class folder's name.
     class: String,
 
-    /// The new run's folder; RUN-CLASS unless given.
+    /// The new run's folder; by default RUN-CLASS.
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// cpu or cuda:N; what the run was made on unless given.
+    /// cpu or cuda:N; by default the run's.
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
 
@@ -90,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         "train.save_every=100".into(),
         setting("name", &name),
         setting("data.root", &root.display().to_string()),
-        // Whole, so that eval and add-class find them from anywhere.
+        // Absolute, so that eval and add-class find them from any folder.
         setting(
             "data.cache",
             &std::path::absolute(&out)?
@@ -108,10 +107,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
 pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
     let seed = arguments.run.join("seed-0");
     let loaded = recogniser::newest::<Record>(&seed)?
-        .with_context(|| format!("{} is no run of fit", arguments.run.display()))?;
+        .with_context(|| format!("{} is not a run of fit", arguments.run.display()))?;
     let record = &loaded.state;
     if record.classes.contains(&arguments.class) {
-        bail!("the run knows '{}' already", arguments.class);
+        bail!("the run already has class '{}'", arguments.class);
     }
     let out = arguments.out.clone().unwrap_or_else(|| {
         let mut name = arguments.run.file_name().unwrap_or_default().to_os_string();
@@ -147,7 +146,7 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
         .iter()
         .find(|class| !names.contains(&class.as_str()))
     {
-        bail!("the folder of '{lost}' is gone: without its clips it would be forgotten");
+        bail!("the folder of class '{lost}' is missing: without its clips the class is forgotten");
     }
     session.start_from(&loaded)?;
     finish(&session, &out)

@@ -1,9 +1,9 @@
-//! `trainer info`: parameters and operations, as the paper counts them and as they are.
+//! `trainer info`: parameters and operations, as the paper counts them and actual.
 
 use anyhow::Result;
 use clap::Args;
 use clip_backbone::Config;
-use models::cost::{DatasetShape, honest, paper_counter};
+use models::cost::{DatasetShape, actual, paper_counter};
 use models::{Ablation, Preset, SifConfig};
 
 use super::exit;
@@ -12,7 +12,7 @@ use super::exit;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {}
 
-/// What the paper's Table 3 prints for CLIP: operations in G, parameters in M.
+/// CLIP's operations in the paper's Table 3, in G.
 const PAPER_CLIP: [&str; 3] = ["459.470", "555.366", "1135.759"];
 
 pub(crate) fn run(_arguments: &Arguments) -> Result<u8> {
@@ -20,8 +20,7 @@ pub(crate) fn run(_arguments: &Arguments) -> Result<u8> {
     let (t, d) = (8, config.joint_width);
     println!("ViT-B/16, T = 8, s = 4, H = 5; G: 1e9 multiply-adds for one video");
     println!();
-    println!("As the paper's counter saw it (Table 3; it misses attention and counts the");
-    println!("image tower four times)");
+    println!("As the paper counts (Table 3: no attention, the image tower four times)");
     println!(
         "{:<14} {:<10} {:>10} {:>10} {:>12}",
         "data set", "model", "G", "paper G", "M params"
@@ -50,16 +49,16 @@ pub(crate) fn run(_arguments: &Arguments) -> Result<u8> {
     println!("0.0629 G at s = 4 where the paper prints +0.029 to +0.034, which fits s = 1");
     println!("(0.0315 G).");
     println!();
-    println!("As it is (attention counted; text: every class at 77 tokens, or packed");
-    println!("behind a shared prefix, which gives the same numbers)");
+    println!("Actual (with attention; text: every class at 77 tokens, or packed after a shared");
+    println!("prefix, with the same result)");
     println!(
         "{:<14} {:<16} {:>9} {:>9} {:>10} {:>9}",
         "data set", "model", "frames G", "text 77 G", "packed G", "trained M"
     );
     for set in DatasetShape::PAPER {
-        let frames = t * honest::frame(&config.vision, d);
-        let literal = set.classes * honest::class(&config.text, d);
-        let packed = honest::packed_text(&config.text, d, set.classes, set.packed_tokens);
+        let frames = t * actual::frame(&config.vision, d);
+        let literal = set.classes * actual::class(&config.text, d);
+        let packed = actual::packed_text(&config.text, d, set.classes, set.packed_tokens);
         for (name, preset, ablation) in [
             ("paper, Baseline", Preset::Paper, Some(Ablation::BASELINE)),
             ("paper", Preset::Paper, None),
@@ -70,7 +69,7 @@ pub(crate) fn run(_arguments: &Arguments) -> Result<u8> {
                 Some(ablation) => model.ablated(ablation),
                 None => model,
             };
-            let trained = honest::trained(&model, &config, set.classes);
+            let trained = actual::trained(&model, &config, set.classes);
             println!(
                 "{:<14} {:<16} {:>9.2} {:>9.2} {:>10.3} {:>9.3}",
                 set.name,

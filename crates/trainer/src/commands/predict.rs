@@ -14,12 +14,12 @@ use trainer::runtime;
 
 use super::exit;
 
-/// Name the action in each video, among labels of your choice.
+/// Recognise the action in each video, among given labels.
 ///
 /// Prints a table on a terminal, tab-separated lines (video, rank, score, label) into a pipe, or
-/// one JSON object a video with --json. With --window it goes through long videos and names the
-/// action of each window; the lines are then video, start, end, rank, score, label. Exit codes: 0 every video answered, 1 some not, 2 wrong
-/// arguments, 3 none answered.
+/// one JSON object per video with --json. With --window each window of a video is answered; the
+/// lines are then video, start, end, rank, score, label. Exit codes: 0 every video answered,
+/// 1 some not, 2 wrong arguments, 3 none answered.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Video files, in any format FFmpeg reads.
@@ -30,51 +30,51 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "A,B,C")]
     labels: Option<String>,
 
-    /// A file with one class a line.
+    /// A file with one class per line.
     #[arg(long, value_name = "FILE", conflicts_with = "labels")]
     labels_file: Option<PathBuf>,
 
-    /// A trained run's folder, which brings its own labels and number of frames; or a CLIP
-    /// checkpoint: a folder, a file, or a hub id.
+    /// A trained run's folder, with its own labels and number of frames; or a CLIP checkpoint: a
+    /// folder, a file, or a hub id.
     #[arg(long, value_name = "PATH_OR_ID", default_value = recogniser::DEFAULT_CHECKPOINT)]
     checkpoint: String,
 
-    /// Where a trained run's backbone lies now, if not where it lay in training.
+    /// A trained run's backbone, if it was moved after training.
     #[arg(long, value_name = "PATH_OR_ID")]
     backbone: Option<PathBuf>,
 
-    /// A sentence with {} where the class goes; several are averaged. A path to a file with one
-    /// a line is read.
+    /// A hand-crafted prompt with {} for the class, or a file with one per line; several are
+    /// averaged.
     #[arg(long, value_name = "TEXT", default_value = recogniser::DEFAULT_TEMPLATE)]
     templates: Vec<String>,
 
-    /// Answer for each window of this length, such as 2s, 500ms or 1.5m: a timeline. A video
-    /// shorter than that is one window.
+    /// Answer for each window of this length, such as 2s, 500ms or 1.5m: a timeline. A shorter
+    /// video is one window.
     #[arg(long, value_name = "TIME")]
     window: Option<Span>,
 
-    /// From the start of one window to that of the next; without it windows lie side by side.
+    /// Time from the start of a window to that of the next; by default the window's length.
     #[arg(long, value_name = "TIME", requires = "window")]
     stride: Option<Span>,
 
-    /// How many frames to look at, evenly over the video or the window; 8, or what a run was
-    /// trained on.
+    /// Frames per video or window, evenly spaced; by default 8, or the number a run was trained
+    /// on.
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
     frames: Option<u16>,
 
-    /// How many classes to print: 5 of a video, 1 of a window unless given.
+    /// Number of classes to print; by default 5 per video, 1 per window.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     top: Option<u16>,
 
-    /// One JSON object a video, a line each.
+    /// One JSON object per video, one per line.
     #[arg(long)]
     json: bool,
 
-    /// Where to compute: auto, cpu, cuda or cuda:N.
+    /// auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: runtime::DeviceChoice,
 
-    /// The backbone's precision; fp32, or what a run was trained in.
+    /// The backbone's precision; by default fp32, or the run's.
     #[arg(long)]
     precision: Option<Precision>,
 }
@@ -102,7 +102,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         return answer_all(&arguments, &run.bind(labels.as_ref())?, frames, asked);
     }
     let Some(labels) = labels else {
-        eprintln!("error: nothing to choose from: give --labels, --labels-file or a trained run");
+        eprintln!("error: no labels: give --labels, --labels-file or a trained run");
         return Ok(exit::USAGE);
     };
     let templates = recogniser::templates(&arguments.templates)?;
@@ -120,7 +120,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
 /// A video and its clip.
 type Decoded = (PathBuf, recogniser::Result<ClipPixels>);
 
-/// What is answered.
+/// The inputs to answer.
 enum Asked<C> {
     /// Whole videos, decoded ahead.
     Whole(C),
@@ -129,7 +129,7 @@ enum Asked<C> {
 }
 
 impl Asked<()> {
-    /// Whole videos are decoded from now on.
+    /// Starts decoding, if whole videos are answered.
     fn start(
         arguments: &Arguments,
         geometry: Geometry,
@@ -196,7 +196,7 @@ fn print_all(
         });
         match flow {
             Ok(()) => {}
-            // The reader has seen enough.
+            // The reader closed the pipe.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return Ok(exit::DONE);
             }
@@ -216,7 +216,7 @@ fn print_all(
     })
 }
 
-/// A bar where a person waits for several videos or many windows; elsewhere nothing.
+/// A bar on a terminal, for several videos or for windows; hidden otherwise.
 fn progress_bar(arguments: &Arguments) -> ProgressBar {
     let windows = arguments.window.is_some();
     let long = (windows || arguments.videos.len() > 1) && io::stderr().is_terminal();
@@ -237,7 +237,7 @@ fn progress_bar(arguments: &Arguments) -> ProgressBar {
     bar
 }
 
-/// Writes answers in the form that was asked for.
+/// Writes answers in the requested form.
 struct Printer {
     out: io::Stdout,
     form: Form,

@@ -22,19 +22,19 @@ pub(crate) struct Arguments {
     /// Updates.
     #[arg(long, default_value_t = Options::default().steps)]
     steps: u64,
-    /// Pictures a batch.
+    /// Pictures per batch.
     #[arg(long, default_value_t = Options::default().batch)]
     batch: usize,
     /// Highest learning rate.
     #[arg(long, default_value_t = Options::default().rate)]
     rate: f64,
-    /// Threads of libtorch; pictures are drawn on another one. Another number gives other
-    /// roundings, and so other weights.
+    /// libtorch threads; pictures are drawn on another one. Their number affects rounding, and so
+    /// the weights.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=256))]
     threads: i32,
 }
 
-/// Seed of the stills that the result is measured on.
+/// Seed of the stills for measuring the result.
 const MEASURED: u64 = 1_000;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 step.loss,
                 100.0 * step.accuracy
             );
-            // A bar that is not drawn would swallow it.
+            // A hidden bar prints nothing.
             match bar.is_hidden() {
                 true => eprintln!("{line}"),
                 false => bar.println(line),

@@ -1,10 +1,10 @@
-//! The commands of this workspace that mend what a library reports.
+//! Hints: the command that fixes an error of a library.
 
 use std::error::Error;
 
 use clip_backbone::hub;
 
-/// What to do about `error`, where a command helps.
+/// The hint for `error`, if a command helps.
 pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
     match error.chain().find_map(of_backbone)? {
         clip_backbone::Error::Hub(
@@ -12,7 +12,7 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
         ) => {
             let command = format!("cargo xtask download-clip {id}");
             Some(format!(
-                "run `{command}` where there is a network, or name a folder"
+                "run `{command}` with a network connection, or give a folder"
             ))
         }
         clip_backbone::Error::NoTokenizer { .. } => {
@@ -22,7 +22,7 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
     }
 }
 
-/// The backbone's error, which the errors of the crates above it show as their own.
+/// The backbone's error, which other crates' errors wrap transparently.
 fn of_backbone<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a clip_backbone::Error> {
     let of_clips = |error: &'a clips::Error| match error {
         clips::Error::Backbone(error) => Some(error),

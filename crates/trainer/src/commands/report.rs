@@ -12,15 +12,15 @@ use super::exit;
 
 /// Write finished runs as one self-contained HTML page.
 ///
-/// Figures, curves, the confusion matrix, every class, the surest right and wrong clips as
-/// film strips, and the configuration. It opens without a network.
+/// Accuracy, curves, confusion matrix, classes, the most confident correct and wrong predictions
+/// as film strips, and the configuration. It opens without a network.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Folders of finished runs.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
 
-    /// The page; report.html in the first run's folder unless given.
+    /// The page; by default report.html in the first run's folder.
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     Ok(exit::DONE)
 }
 
-/// Writes the page of one run into its folder, and says where.
+/// Writes the page of one run into its folder and returns its path.
 pub(crate) fn beside(folder: &Path) -> Result<PathBuf> {
     let out = page_of(folder);
     write(&[FinishedRun::read(folder)?], &out)?;
@@ -64,7 +64,7 @@ pub(crate) fn write_below(intro: &str, runs: &[FinishedRun], out: &Path) -> Resu
     Ok(trainer::report::write(out, &page)?)
 }
 
-/// The videos of a run, where its data set is still there.
+/// The videos of a run, if its data set still exists.
 fn strips(run: &FinishedRun) -> Option<FilmStrips> {
     let config = Config::parse("config.toml", &run.config, &[]).ok()?;
     let dataset = match config.data.read() {

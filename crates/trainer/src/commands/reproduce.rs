@@ -21,7 +21,7 @@ use super::settings::{Settings, setting};
 /// Run the grid of one table of the paper, and print its numbers beside the paper's.
 ///
 /// Closed-set cells are means over the official splits, few-shot ones over draws of split 1.
-/// Finished cells are not run again: the same command goes on where it stopped. --set changes
+/// Finished cells are not run again: the same command resumes where it stopped. --set changes
 /// keys of every cell, such as protocol.seeds=[0,1,2] or protocol.split=1.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     settings: Settings,
 
-    /// Whose numbers of the paper to print: the data set tested on.
+    /// The test data set, whose published numbers are printed.
     #[arg(long, value_enum, default_value_t = Reported::Other)]
     paper: Reported,
 
@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "paper", value_parser = ["paper", "best", "both"])]
     preset: String,
 
-    /// Tables 6 and 7: the folder of videos tested on.
+    /// Tables 6 and 7: the folder of test videos.
     #[arg(long, value_name = "DIR")]
     test_root: Option<PathBuf>,
 
@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Format::names()))]
     test_dataset: Option<String>,
 
-    /// Where the cells' folders go.
+    /// Folder for the cells' runs.
     #[arg(long, short, value_name = "DIR", default_value = "runs/reproduce")]
     out: PathBuf,
 }
@@ -84,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     }
     for cell in &grid {
         for &preset in &presets {
-            // Presets are Seeing in Flowing's; without training they change nothing.
+            // Presets apply to Seeing in Flowing only; without training they change nothing.
             let config = runner.config(cell, preset, 1)?;
             let indifferent = config.model.system == System::ActionClip
                 || !matches!(config.model.row.parts, Parts::Blocks(_));
@@ -92,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 continue;
             }
             let Ended::Done(results) = runner.cell(cell, preset)? else {
-                eprintln!("stopped; the same command goes on");
+                eprintln!("stopped; the same command resumes");
                 return Ok(exit::INTERRUPTED);
             };
             print_cell(arguments.table, cell, preset, &results);
@@ -109,12 +109,12 @@ struct Runner<'a> {
     interrupt: Interrupt,
     /// The data set trained on.
     here: Option<Session>,
-    /// The data set tested on, where that is another.
+    /// The test data set, if it is another.
     there: Option<Session>,
 }
 
 impl Runner<'_> {
-    /// The cell's configuration on an official split, unless --set names another.
+    /// The cell's configuration on official split `split`, unless --set names another.
     fn config(&self, cell: &Cell, preset: Preset, split: usize) -> Result<Checked> {
         let mut keys = vec![
             setting("name", &format!("{} {preset}", cell.folder())),
@@ -125,10 +125,10 @@ impl Runner<'_> {
         Ok(cell.configure(preset, settings.file(), &keys)?)
     }
 
-    /// All results of a cell: over its seeds, and its splits where it is a mean over them.
+    /// All results of a cell: over its seeds, and over its splits if it is a mean of them.
     fn cell(&mut self, cell: &Cell, preset: Preset) -> Result<Ended<Vec<TrialResult>>> {
         let config = self.config(cell, preset, 1)?;
-        // --set protocol.split=N asks for that one alone.
+        // --set protocol.split=N selects that one alone.
         let asked = self.config(cell, preset, 2)?.protocol.split == config.protocol.split;
         let free = cell.every_split() && !asked;
         let splits = self
@@ -159,8 +159,8 @@ impl Runner<'_> {
         Ok(Ended::Done(results))
     }
 
-    /// Trains on one data set and tests on another: on `every_list`, where the one trained on
-    /// has no splits to go with them, else on that of the same number.
+    /// Trains on one data set and tests on another: on every list if `every_list`, for a training
+    /// set with a single split, else on the list with the split's number.
     fn transfer(
         &mut self,
         way: Transfer,
@@ -218,7 +218,7 @@ impl Runner<'_> {
         open(&mut self.here, config, &self.interrupt, self.arguments)
     }
 
-    /// The session of the data set tested on: a cell's configuration with `keys`.
+    /// The session of the test data set: a cell's configuration with `keys`.
     fn open_there(&mut self, toml: &str, mut keys: Vec<String>) -> Result<&mut Session> {
         for (key, path) in [
             ("data.root", &self.arguments.test_root),
@@ -234,7 +234,7 @@ impl Runner<'_> {
         let mut config = Config::clone(&*Config::parse("cell", toml, &keys)?);
         config.train.start_from = None;
         if self.arguments.test_lists.is_none() {
-            // Those of the other data set say nothing here.
+            // The training set's lists do not apply here.
             config.data.lists = None;
         }
         let config = config.check()?;
@@ -242,7 +242,7 @@ impl Runner<'_> {
     }
 }
 
-/// A session of `config` in place of `session`, whose data set and backbone it shares.
+/// Replaces `session` by one of `config` that shares its data set and backbone.
 fn open<'a>(
     session: &'a mut Option<Session>,
     config: Checked,
@@ -256,7 +256,7 @@ fn open<'a>(
     Ok(session.insert(opened))
 }
 
-/// What the numbers above them are of: each protocol once, with its seeds and columns.
+/// The protocols of the numbers above, each once, with its seeds and columns.
 #[derive(Default)]
 struct Footnotes {
     notes: Vec<Footnote>,

@@ -1,4 +1,4 @@
-//! Options that every command with a configuration shares.
+//! Options shared by every command with a configuration.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "NAME")]
     pub(crate) row: Option<String>,
 
-    /// Sets one key, such as train.learning_rate=1e-3; wins over file and row. Repeatable.
+    /// Sets a key, such as train.learning_rate=1e-3; overrides file and row. Repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 
@@ -47,7 +47,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The checked configuration. A row is that of the preset `paper` where no key says another.
+    /// The checked configuration. A row has preset `paper` unless a key names another.
     pub(crate) fn resolve(&self) -> Result<Checked> {
         let (file, overrides) = (self.file(), self.overrides());
         Ok(match self.cell()? {
@@ -56,7 +56,7 @@ impl Settings {
         })
     }
 
-    /// The row that is named with `--row`.
+    /// The row given with `--row`.
     pub(crate) fn cell(&self) -> Result<Option<Cell>> {
         Ok(self.row.as_deref().map(Cell::named).transpose()?)
     }
@@ -79,13 +79,13 @@ impl Settings {
         all
     }
 
-    /// The file named with `--config`.
+    /// The file given with `--config`.
     pub(crate) fn file(&self) -> Option<&std::path::Path> {
         self.config.as_deref()
     }
 }
 
-/// `key="value"`, quoted so that no value is taken for a number or a list.
+/// `key="value"`, quoted so that it is not parsed as a number or list.
 pub(crate) fn setting(key: &str, value: &str) -> String {
     let quoted = serde_json::Value::from(value).to_string();
     format!("{key}={quoted}")

@@ -1,11 +1,11 @@
-//! What a run gave, as lines of at most 80 columns.
+//! A run's results, in at most 80 columns.
 
 use std::fmt::Write as _;
 
 use trainer::metrics::{Spread, harmonic_mean};
 use trainer::run::TrialResult;
 
-/// A table of a run's trials: one line a test, mean over seeds.
+/// A table of a run's trials: one line per test, mean over seeds.
 pub(crate) fn summary(results: &[TrialResult]) -> String {
     let mut text = String::new();
     let Some(first) = results.first() else {
@@ -59,7 +59,7 @@ pub(crate) fn summary(results: &[TrialResult]) -> String {
         if let Some(mean) = Spread::new(&means) {
             let _ = writeln!(
                 text,
-                "{:<8} mAP {}; accuracy is of each clip's first class",
+                "{:<8} mAP {}; accuracy counts each clip's first class",
                 test.test,
                 spread(&mean)
             );
@@ -81,7 +81,7 @@ pub(crate) fn summary(results: &[TrialResult]) -> String {
         }
     }
     for (id, reason) in &first.skipped {
-        let _ = writeln!(text, "left out: {id}: {reason}");
+        let _ = writeln!(text, "skipped: {id}: {reason}");
     }
     text
 }

@@ -13,15 +13,14 @@ use super::summary::summary;
 
 /// Train and test every seed of a configuration.
 ///
-/// Features are computed first where they are not kept yet. The same command again goes on
-/// where it stopped; finished seeds are not repeated. Ctrl-C writes a checkpoint and stops;
-/// twice stops at once.
+/// Features that are not cached are computed first. The same command resumes where it stopped;
+/// finished seeds are not repeated. Ctrl-C stops after a checkpoint, a second one immediately.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     settings: Settings,
 
-    /// The run's folder; runs/NAME unless given.
+    /// The run's folder; by default runs/NAME.
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -43,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     match run::run(&session, &folder)? {
         Ended::Done(results) => {
             print!("{}", summary(&results));
-            eprintln!("results below {}", folder.display());
+            eprintln!("results in {}", folder.display());
             Ok(exit::DONE)
         }
         Ended::Stopped => Ok(super::stopped()),

@@ -1,6 +1,6 @@
 //! The sections of a configuration, each with its defaults and ranges.
 //!
-//! A key that is absent has its default, so that a checkpoint of an earlier version loads.
+//! A missing key has its default, so that a checkpoint of an earlier version loads.
 
 use std::path::PathBuf;
 
@@ -28,54 +28,54 @@ pub enum System {
     ActionClip,
 }
 
-/// Where training and tests take their clips from.
+/// The source of training and test clips.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
-    /// Features of the frozen image tower, computed once and kept.
+    /// Features of the frozen image tower, computed once and cached.
     #[default]
     Features,
     /// The videos, decoded and augmented anew in every epoch.
     Video,
 }
 
-/// What becomes of the head that a run starts from.
+/// The use of the temporal head that a run starts from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StartHead {
-    /// It goes on learning; the model has to have the same one.
+    /// Training continues from it; the model must have the same head.
     #[default]
     Keep,
-    /// The run has a new one.
+    /// The run has a new head.
     Drop,
 }
 
-/// What becomes of videos that bring no split of their own.
+/// The use of videos without a split.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unsplit {
-    /// They are refused where a split is needed.
+    /// An error if a split is needed.
     #[default]
     Refuse,
-    /// One recording in five is held out of each class, as `trainer fit` does.
+    /// One recording in five is held out of each class, as in `trainer fit`.
     HoldOut,
     /// All of them are tested.
     Test,
 }
 
-/// What is trained on what and tested on what.
+/// The evaluation protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProtocolKind {
     /// The whole training list.
     ClosedSet,
-    /// A few clips a class.
+    /// A few clips per class.
     FewShot,
     /// Nothing is trained; tested on all classes of the split.
     ZeroShot,
     /// Nothing is trained; each seed draws half of the classes.
     ZeroShotHalves,
-    /// 16 shots of half the classes, tested on both halves apart.
+    /// 16 shots of half the classes, tested on each half.
     BaseToNovel,
 }
 
@@ -91,9 +91,9 @@ pub struct Data {
     pub lists: Option<PathBuf>,
     /// A list of videos that cannot be decoded, as `check-videos` writes it.
     pub skip_list: Option<PathBuf>,
-    /// Leave out listed clips that are not there, and say how many, instead of refusing.
+    /// Skip and count missing clips of the lists instead of failing.
     pub allow_missing: bool,
-    /// What becomes of videos that bring no split: `refuse`, `hold-out`, or `test` all.
+    /// The use of videos without a split: `refuse`, `hold-out`, or `test` all.
     pub unsplit: Unsplit,
     /// Whether symbolic links may lead out of the root.
     pub follow_links: bool,
@@ -101,16 +101,16 @@ pub struct Data {
     pub class_names: NameStyle,
     /// The folder of cached features.
     pub cache: PathBuf,
-    /// What cached features are stored as: `f16`, or `f32`, just as they were computed.
+    /// The format of cached features: `f16`, or `f32`, as computed.
     pub cache_precision: Storage,
-    /// T, frames a video.
+    /// T, frames per video.
     pub frames: usize,
-    /// Kept features, or the videos themselves.
+    /// Cached features, or the videos themselves.
     pub source: Source,
-    /// Cached training views a video: the first is the test view, the others are random
-    /// frames under `augment`.
+    /// Cached training views per video: the first is the test view, the others have random
+    /// frames and `augment`.
     pub train_views: usize,
-    /// What is done to the frames of training views.
+    /// The augmentation of training views.
     pub augment: Augment,
 }
 
@@ -120,11 +120,11 @@ pub struct Data {
 pub struct Backbone {
     /// The checkpoint: a folder or a file of a known layout.
     pub weights: Option<PathBuf>,
-    /// The precision both towers compute in.
+    /// The precision of both towers.
     pub precision: Precision,
 }
 
-/// What is trained on what and tested on what.
+/// The evaluation protocol.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Protocol {
@@ -132,47 +132,47 @@ pub struct Protocol {
     pub name: ProtocolKind,
     /// The official split, 1 to 3.
     pub split: usize,
-    /// Training clips a class; few-shot and base-to-novel.
+    /// Training clips per class; few-shot and base-to-novel.
     pub shots: usize,
     /// Seeds of the draws; the result is a mean over them.
     pub seeds: Vec<u64>,
     /// A published list of training clips instead of a draw, or a folder of such lists under
-    /// their published names: `train1_few_shot_16.txt` for few-shot, where seeds then vary
-    /// the training alone; `fs_base_s1_train.txt`, `base_val.txt` and `novel_val.txt` for
-    /// base-to-novel, where seed n takes list n.
+    /// their published names: `train1_few_shot_16.txt` for few-shot, where seeds then affect
+    /// training only; `fs_base_s1_train.txt`, `base_val.txt` and `novel_val.txt` for
+    /// base-to-novel, where seed n uses list n.
     pub draws: Option<PathBuf>,
     /// Views of a test video.
     pub views: Views,
-    /// Show clips of small classes more often, so that all classes are seen alike.
+    /// Repeat clips of small classes, so that all classes are seen equally often.
     pub balance: bool,
-    /// Shuffle the training labels: a check that has to end at chance.
+    /// Shuffle the training labels: a sanity check that must end at chance.
     pub shuffle_labels: bool,
 }
 
-/// What stands on the backbone.
+/// The model on the backbone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// Which system; it decides the defaults of `data` and `train`, too.
+    /// The system, which also determines the defaults of `data` and `train`.
     #[serde(default)]
     pub system: System,
-    /// Where the defaults of Seeing in Flowing come from.
+    /// The preset with the defaults of Seeing in Flowing.
     pub preset: Preset,
-    /// The row of the paper's tables: which blocks of Seeing in Flowing there are.
+    /// The row of the paper's tables: the blocks of Seeing in Flowing in use.
     pub row: Row,
-    /// Every switch of the blocks; the row leaves out those that it does not have.
+    /// Every option of the blocks; those of blocks outside the row are ignored.
     #[serde(with = "without_frames")]
     pub sif: SifConfig,
-    /// Every switch of ActionCLIP.
+    /// Every option of ActionCLIP.
     #[serde(default = "ActionClipConfig::published", with = "without_frames")]
     pub action_clip: ActionClipConfig,
 }
 
-/// How the model is trained.
+/// The training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Train {
-    /// The update.
+    /// The optimiser.
     pub optimizer: MethodName,
     /// The learning rate after warm-up.
     pub learning_rate: f64,
@@ -180,15 +180,15 @@ pub struct Train {
     pub momentum: f64,
     /// AdamW's second beta.
     pub beta2: f64,
-    /// Weight decay; norms, biases and positions have none.
+    /// Weight decay; not applied to norms, biases and positions.
     pub weight_decay: f64,
-    /// B, clips a step. The last batch of an epoch is what is left.
+    /// B, clips per step. The last batch of an epoch is the rest.
     pub batch_size: usize,
-    /// Parts that a batch is computed in, to save memory; the step is the same.
+    /// Micro-batches per batch, to save memory; the step is the same.
     pub micro_batches: usize,
     /// Epochs.
     pub epochs: u64,
-    /// Epochs are added until there are this many steps.
+    /// Epochs are added up to this many steps.
     pub min_steps: u64,
     /// The kind of warm-up.
     pub warm_up: WarmUp,
@@ -196,25 +196,25 @@ pub struct Train {
     pub warm_up_epochs: u64,
     /// The learning rate of a constant warm-up.
     pub warm_up_learning_rate: f64,
-    /// Gradients are scaled down to this norm; 0: never.
+    /// Gradient norms are clipped to this; 0: off.
     pub clip_norm: f64,
-    /// Share of the target spread over all classes.
+    /// Label smoothing: fraction of the target spread over all classes.
     pub label_smoothing: f64,
-    /// α of mixup, which mixes two clips' features and labels by a share from Beta(α, α); 0: never.
+    /// α of mixup of two clips' features and labels, with λ from Beta(α, α); 0: off.
     pub mixup_alpha: f64,
-    /// Decay of the exponential moving average of the weights, which is tested and kept; 0: the
+    /// Decay of the exponential moving average of the weights, which is tested and saved; 0: the
     /// last weights are.
     pub ema_decay: f64,
     /// Steps between checkpoints.
     pub save_every: u64,
     /// Checkpoints kept.
     pub keep_checkpoints: usize,
-    /// A run whose parameters this one starts from, or an official ActionCLIP checkpoint.
+    /// A run or an official ActionCLIP checkpoint to start from.
     pub start_from: Option<PathBuf>,
-    /// Whether ActionCLIP's temporal head is taken from there, too.
+    /// Whether ActionCLIP's temporal head is also loaded from there.
     pub start_head: StartHead,
     /// Whether few-shot training starts from a solved outer residual ([`models::WarmStart`])
-    /// instead of none.
+    /// instead of zero.
     pub warm_start: bool,
 }
 
@@ -274,8 +274,8 @@ impl Model {
         }
     }
 
-    /// Refuses switches that make no model for the frames of `data`, and what the system or the
-    /// row cannot be combined with.
+    /// Rejects options that are invalid for the frames of `data`, or for the system or the
+    /// row.
     pub(super) fn check(&self, data: &Data, protocol: &Protocol, train: &Train) -> Result<()> {
         self.located(self.build(data.frames).check())?;
         match self.system {
@@ -288,7 +288,7 @@ impl Model {
         if train.start_head == StartHead::Drop {
             return Err(value(
                 "train.start_head",
-                "keep with model.system = seeing-in-flowing, which has no head to drop",
+                "keep with model.system = seeing-in-flowing, which has no temporal head",
                 "drop",
             ));
         }
@@ -306,8 +306,8 @@ impl Model {
             ProtocolKind::ClosedSet | ProtocolKind::FewShot => Ok(()),
             other => Err(value(
                 "protocol.name",
-                "closed-set or few-shot with model.row = probe, which knows only the classes that \
-                 it was fitted to",
+                "closed-set or few-shot with model.row = probe, which has only the classes that it \
+                 was fitted to",
                 format!("{other:?}"),
             )),
         }
@@ -317,15 +317,15 @@ impl Model {
         if self.row != Row::FULL {
             return Err(value(
                 "model.row",
-                "full with model.system = action-clip: the rows are Seeing in Flowing's",
+                "full with model.system = action-clip: the rows are for Seeing in Flowing",
                 self.row.key,
             ));
         }
         if data.source == Source::Features {
             return Err(value(
                 "data.source",
-                "video with model.system = action-clip: fine-tuning changes the tower that kept \
-                 features came from",
+                "video with model.system = action-clip: fine-tuning changes the tower of the cached \
+                 features",
                 "features",
             ));
         }
@@ -336,7 +336,7 @@ impl Model {
             if share != 0.0 {
                 return Err(value(
                     key,
-                    "0 with model.system = action-clip: its contrast is one of whole classes",
+                    "0 with model.system = action-clip: its contrastive loss takes whole classes",
                     share,
                 ));
             }
@@ -344,7 +344,7 @@ impl Model {
         Ok(())
     }
 
-    /// The model to build for clips of `frames` frames.
+    /// The model for clips of `frames` frames.
     pub fn build(&self, frames: usize) -> ModelConfig {
         let frames = frames as i64;
         match self.system {
@@ -359,7 +359,7 @@ impl Model {
         }
     }
 
-    /// Names the key of what a model refuses.
+    /// Adds the key to a model's configuration error.
     pub(crate) fn located<T>(&self, built: models::Result<T>) -> Result<T> {
         built.map_err(|error| {
             let section = match self.system {
@@ -466,7 +466,7 @@ impl Train {
 }
 
 impl Data {
-    /// What ActionCLIP is trained on: videos, with its published augmentation.
+    /// ActionCLIP's training data: videos, with its published augmentation.
     pub(super) fn action_clip() -> Self {
         Self {
             source: Source::Video,
@@ -482,8 +482,8 @@ impl Data {
     /// Reads the data set.
     ///
     /// # Errors
-    /// [`Error::Value`] where root or lists are needed and not given, or a prepared root holds
-    /// another data set than asked for; and what reading them meets.
+    /// [`Error::Value`] if root or lists are needed and not given, or a prepared root contains
+    /// another data set than `layout`; and errors of reading them.
     pub fn read(&self) -> Result<Dataset> {
         let root = self
             .root
@@ -556,7 +556,7 @@ impl Protocol {
     }
 }
 
-/// A model's switches without `frames`: those are `data.frames`.
+/// A model's options without `frames`, which is `data.frames`.
 mod without_frames {
     use serde::de::{DeserializeOwned, Error as _};
     use serde::ser::Error as _;

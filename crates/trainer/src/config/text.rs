@@ -31,7 +31,7 @@ impl Layer {
         all.iter().map(|text| Self::setting(text)).collect()
     }
 
-    /// `dotted.key=value`; the value is TOML where it parses as such, else text.
+    /// `dotted.key=value`; the value is TOML if it parses as such, else text.
     fn setting(text: &str) -> Result<Self> {
         let origin = format!("--set {text}");
         let Some((key, value)) = text.split_once('=') else {
@@ -55,8 +55,8 @@ impl Layer {
     }
 }
 
-/// The system's and preset's defaults with the `files`, the `change` and the `settings` laid on
-/// top, the last one winning.
+/// The system's and preset's defaults, overridden by the `files`, the `change` and the
+/// `settings`, in this order.
 pub(super) fn resolve(files: &[Layer], change: Change<'_>, settings: &[Layer]) -> Result<Config> {
     let base = named(files, (System::default(), Preset::Best))?;
     let (system, preset) = named(settings, change.base.unwrap_or(base))?;
@@ -81,7 +81,7 @@ pub(super) fn resolve(files: &[Layer], change: Change<'_>, settings: &[Layer]) -
     from_value(merged)
 }
 
-/// The system and the preset that the last of `layers` names, or those of `base`.
+/// The system and the preset in the last of `layers` that names them, or those of `base`.
 fn named(layers: &[Layer], base: (System, Preset)) -> Result<(System, Preset)> {
     let (mut system, mut preset) = base;
     for layer in layers {
@@ -96,7 +96,7 @@ fn named(layers: &[Layer], base: (System, Preset)) -> Result<(System, Preset)> {
     Ok((system, preset))
 }
 
-/// The configuration as TOML, which has no word for "none": such keys are left out.
+/// The configuration as TOML, without keys that are none, since TOML has no null.
 pub(super) fn to_toml(config: &Config) -> Result<String> {
     fn prune(value: &mut Value) {
         if let Value::Object(section) = value {
@@ -124,7 +124,7 @@ fn malformed(error: impl std::fmt::Display) -> Error {
     }
 }
 
-/// The keys there are, in a whole configuration that holds each of them.
+/// All keys, and a default configuration that has each of them.
 struct Known<'a> {
     defaults: &'a Value,
     keys: Vec<String>,
@@ -165,7 +165,7 @@ fn merge(
             _ => {
                 let absent = target.get(name).is_none();
                 let old = target.get(name).cloned().unwrap_or(Value::Null);
-                // A whole number is a fine value for a key of fractions.
+                // An integer is a valid value for a key of type float.
                 let value = match (&old, value) {
                     (Value::Number(old), Value::Number(new)) if old.is_f64() => {
                         new.as_f64().map_or_else(|| value.clone(), Value::from)
@@ -190,7 +190,7 @@ fn is_unknown(error: &Error) -> bool {
     matches!(error, Error::Value { expected, .. } if expected.starts_with("unknown field"))
 }
 
-/// Checks the kind of one value by reading a whole default configuration with it in place, so
+/// Checks the type of one value by reading a whole default configuration with it in place, so
 /// that the error can name the key.
 fn try_key(defaults: &Value, key: &str, value: &Value) -> Result<()> {
     let mut whole = defaults.clone();
@@ -224,8 +224,8 @@ fn bad(key: &str, got: &Value, expected: String) -> Error {
     }
 }
 
-/// The known key that was probably meant: a last part that is spelled alike, begins alike or
-/// shares a word, better in the same section.
+/// The nearest known key: its last part is spelled or begins alike or shares a word; keys of the
+/// same section are preferred.
 fn nearest(key: &str, known: &[String]) -> Option<String> {
     let split = |key: &str| match key.rsplit_once('.') {
         Some((section, last)) => (section.to_owned(), last.to_owned()),

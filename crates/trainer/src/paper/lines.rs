@@ -1,4 +1,4 @@
-//! The lines of the papers' tables: what each row changes, and the numbers published for it.
+//! The rows of the papers' tables, each with its configuration and published numbers.
 
 use std::rc::Rc;
 
@@ -16,25 +16,25 @@ use crate::config::Config;
 #[derive(Clone)]
 pub(super) struct Line {
     pub(super) table: Table,
-    /// The column's name; those of few-shot and transfer columns follow from the protocol.
+    /// The column's name; few-shot and transfer columns are named by the protocol.
     column: &'static str,
     pub(super) name: String,
     pub(super) model: Model,
-    /// What it changes in the defaults of its model.
+    /// Changes the defaults of its model.
     pub(super) change: Rc<dyn Fn(&mut Config)>,
-    /// Training clips a class, a column each; none: the closed set.
+    /// Training clips per class, one column each; empty: the closed set.
     shots: &'static [usize],
     published: Vec<Published>,
 }
 
-/// What is trained.
+/// The model of a row.
 #[derive(Clone, Copy)]
 pub(super) enum Model {
     Row(Row),
     ActionClip,
 }
 
-/// Top-1 in per cent (on Charades mAP) for each column, and what else is printed.
+/// Top-1 in per cent (mAP on Charades) for each column, and the text beside it.
 #[derive(Clone, Copy)]
 pub(super) struct Published(Reported, pub(super) &'static [f64], pub(super) &'static str);
 
@@ -46,7 +46,7 @@ pub(super) fn all() -> impl Iterator<Item = Line> {
     ablation_lines().chain(lines()).chain(head_lines())
 }
 
-/// Every line but those of the ablation's rows and of ActionCLIP's heads.
+/// Every line except those of the ablation's rows and of ActionCLIP's heads.
 #[rustfmt::skip]
 fn lines() -> Vec<Line> {
     use Published as P;
@@ -66,7 +66,7 @@ fn lines() -> Vec<Line> {
         line(Table2, closed, "a common human action of", FULL, |c| init_words(c, "a common human action of"), &[P(Hmdb51, &[71.5], ""), P(Ucf101, &[93.9], "")]),
         line(Table2, closed, "the common human action of", FULL, |c| init_words(c, "the common human action of"), &[P(Hmdb51, &[71.4], ""), P(Ucf101, &[93.7], "")]),
         line(Table2, closed, "a popular human action of", FULL, |c| init_words(c, "a popular human action of"), &[P(Hmdb51, &[71.5], ""), P(Ucf101, &[93.8], "")]),
-        // The paper does not say which of the two ways of testing its deviation is of.
+        // The paper does not say which of the two protocols its deviation is for.
         line(Table6, "", Row::CLIP.name, CLIP, |_| {}, &[]),
         line(Table6, "", Row::FULL.name, FULL, |_| {}, &[P(Hmdb51, &[50.1; 2], "± 5.4"), P(Ucf101, &[76.4; 2], "± 2.5")]),
         line(Table7, "", Row::CLIP.name, CLIP, |_| {}, &[]),
@@ -75,8 +75,8 @@ fn lines() -> Vec<Line> {
         line(Table8, closed, Row::CLIP.name, CLIP, views_4x3, &[]),
         line(Table8, closed, Row::PROBE.name, Model::Row(Row::PROBE), views_4x3, &[]),
         line(Table8, closed, Row::FULL.name, FULL, views_4x3, &[P(Hmdb51, &[72.9], "top-5 93.2"), P(Ucf101, &[96.3], "top-5 99.3"), P(Kinetics400, &[77.4], "top-5 93.6")]),
-        // Figure 3 is a plot: its numbers cannot be read off. Four frames have differences of at
-        // most three.
+        // Figure 3 is a plot without exact numbers. Four frames have temporal steps of at most
+        // three.
         line(Fig3, "(b) frames", "T = 4", FULL, |c| (c.data.frames, c.model.sif.motion.max_step) = (4, 3), &[]),
         line(Fig3, "(b) frames", "T = 8", FULL, |c| c.data.frames = 8, &[]),
         line(Fig3, "(b) frames", "T = 16", FULL, |c| c.data.frames = 16, &[]),
@@ -125,7 +125,7 @@ fn kinetics(config: &mut Config, frames: usize, parts: usize) {
     bf16_batch(config, 128, parts);
 }
 
-/// The ablation's rows, with the few-shot numbers that stand beside them.
+/// The ablation's rows, with their few-shot numbers.
 fn ablation_lines() -> impl Iterator<Item = Line> {
     Row::ALL.iter().flat_map(|row| {
         let of = |table, column, published: &[Published]| {
@@ -143,7 +143,7 @@ fn ablation_lines() -> impl Iterator<Item = Line> {
     })
 }
 
-/// Every head and every visual prompt of ActionCLIP, and Seeing in Flowing on the same draws.
+/// Every head and visual prompt of ActionCLIP, and Seeing in Flowing on the same draws.
 fn head_lines() -> impl Iterator<Item = Line> {
     let heads = Head::ALL.map(|head| (head.to_string(), head, VisualPrompt::None));
     let shift = (
@@ -202,7 +202,7 @@ fn few_shot(
     }
 }
 
-/// What a cell is trained on and tested on.
+/// The protocol of a cell.
 #[derive(Clone, Copy)]
 pub(super) enum Way {
     FewShot(usize),
@@ -211,7 +211,7 @@ pub(super) enum Way {
 }
 
 impl Line {
-    /// Its columns, in the order of the published figures.
+    /// Its columns, in the order of the published numbers.
     pub(super) fn columns(&self) -> Vec<(String, Way)> {
         let lists = ("test lists".into(), Way::Transfer(Transfer::Lists));
         let halves = ("10 halves".into(), Way::Transfer(Transfer::Halves));
@@ -229,8 +229,8 @@ impl Line {
         self.published.iter().find(|numbers| numbers.0 == dataset)
     }
 
-    /// Whether the table of `dataset` has it. ActionCLIP's batches differ, so that each of its
-    /// rows is one of a single data set; its heads are compared on any other.
+    /// Whether the table of `dataset` has it. Each row of ActionCLIP belongs to a single data
+    /// set, since batches differ; its heads are compared on any other data set.
     pub(super) fn is_for(&self, dataset: Reported) -> bool {
         match (self.table, dataset) {
             (Table::ActionClip, Reported::Other) => self.published.is_empty(),

@@ -7,13 +7,13 @@ use crate::log::StepRecord;
 use crate::{Error, Result};
 
 const SIZE: (u32, u32) = (460, 230);
-/// Legible on white and on black.
+/// Legible on light and dark backgrounds.
 const GREY: RGBColor = RGBColor(128, 128, 128);
 
-/// `pick` of every trial's steps over the steps, one line a trial, lightly smoothed.
+/// `pick` over the steps, one line per trial, lightly smoothed.
 ///
 /// # Errors
-/// [`Error::Picture`] where it cannot be drawn.
+/// [`Error::Picture`] if it cannot be drawn.
 pub(super) fn curve(
     title: &str,
     trials: &[FinishedTrial],
@@ -65,7 +65,7 @@ fn draw(
     let mut chart = ChartBuilder::on(&root)
         .caption(title, ("sans-serif", 14).into_font().color(&GREY))
         .margin(6)
-        // Half of the last label stands beyond the axis.
+        // Half of the last label extends beyond the axis.
         .margin_right(22)
         .x_label_area_size(24)
         .y_label_area_size(52)

@@ -1,4 +1,4 @@
-//! A clip as a row of small pictures.
+//! Film strips: a clip as a row of thumbnails.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use data::Sampling;
 use pixels::{Filter, Geometry, Picture, Resizer};
 use video::{Frame, Limits, Video};
 
-/// Frames a strip.
+/// Frames per strip.
 const FRAMES: usize = 6;
-/// Short side of a picture in pixels.
+/// Short side of a thumbnail in pixels.
 const SIDE: usize = 72;
 const JPEG_QUALITY: u8 = 70;
 
-/// Where a run's videos are.
+/// Paths of a run's videos.
 #[derive(Debug, Default)]
 pub struct FilmStrips {
     paths: HashMap<String, PathBuf>,
@@ -27,8 +27,8 @@ impl FilmStrips {
         Self { paths }
     }
 
-    /// The strip of a clip as data URLs, left to right; none where it cannot be had, for a
-    /// report must not fail because a video has gone.
+    /// The strip of a clip as data URLs, left to right; none if it cannot be made, since a
+    /// report must not fail because of a missing video.
     pub(super) fn pictures(&self, id: &str) -> Option<Vec<String>> {
         strip(self.paths.get(id)?)
     }

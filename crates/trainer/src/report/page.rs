@@ -30,7 +30,7 @@ th{opacity:.7}td:first-child,th:first-child{text-align:left}
 pre{background:var(--soft);padding:1rem;overflow-x:auto;font-size:.85rem}
 svg{max-width:100%}figure{display:inline-block;margin:0}";
 
-/// The page about `runs`, below `intro`.
+/// The page about `runs`, after `intro`.
 pub(super) fn html(
     intro: &str,
     runs: &[FinishedRun],
@@ -103,7 +103,7 @@ fn section(page: &mut String, run: &FinishedRun, strips: Option<&FilmStrips>) ->
     Ok(())
 }
 
-/// One row a test: mean and deviation over the seeds.
+/// One row per test: mean and deviation over the seeds.
 fn figures(page: &mut String, run: &FinishedRun) {
     page.push_str(
         "<h2>Accuracy</h2><div class=\"wide\"><table class=\"figures\"><tr><th>test</th>\
@@ -149,14 +149,14 @@ fn figures(page: &mut String, run: &FinishedRun) {
     if let Some(mean) = Spread::new(&means) {
         let _ = write!(
             page,
-            "<p>Mean average precision {:.1} ± {:.1} %. Clips show several classes: accuracy is \
-             of the first.</p>",
+            "<p>Mean average precision {:.1} ± {:.1} %. Clips have several classes; accuracy \
+             counts the first.</p>",
             mean.mean, mean.deviation
         );
     }
 }
 
-/// The clips that could not be decoded, each once, with the reason.
+/// Undecodable clips, each once, with the reason.
 fn left_out(page: &mut String, run: &FinishedRun) {
     let all: BTreeMap<&str, &str> = run
         .trials
@@ -167,7 +167,7 @@ fn left_out(page: &mut String, run: &FinishedRun) {
     if all.is_empty() {
         return;
     }
-    page.push_str("<h2>Left out</h2><ul>");
+    page.push_str("<h2>Skipped clips</h2><ul>");
     for (id, reason) in all {
         let (id, reason) = (escape(id), escape(reason));
         let _ = write!(page, "<li>{id} <span class=\"dim\">{reason}</span></li>");
@@ -175,7 +175,7 @@ fn left_out(page: &mut String, run: &FinishedRun) {
     page.push_str("</ul>");
 }
 
-/// The confusion counts of one test, added up over the seeds.
+/// The confusion matrix of one test, summed over the seeds.
 fn pooled(run: &FinishedRun, place: usize) -> Vec<Vec<u64>> {
     let mut sum: Vec<Vec<u64>> = Vec::new();
     for trial in &run.trials {
@@ -196,7 +196,7 @@ fn pooled(run: &FinishedRun, place: usize) -> Vec<Vec<u64>> {
     sum
 }
 
-/// A bar a class, the weakest last.
+/// A bar per class, the least accurate last.
 fn classes(page: &mut String, test: &Outcome, confusion: &[Vec<u64>]) {
     let _ = write!(page, "<h2>Classes, {}</h2>", escape(&test.test));
     let mut rows: Vec<(f64, &str)> = confusion
@@ -220,11 +220,11 @@ fn classes(page: &mut String, test: &Outcome, confusion: &[Vec<u64>]) {
     }
 }
 
-/// Rows are true classes, columns answers; the shade is a row's share.
+/// Rows are true classes, columns predictions; the shade is the fraction of the row.
 fn confusion(page: &mut String, test: &Outcome, confusion: &[Vec<u64>]) {
     let _ = write!(
         page,
-        "<h2>Confusion, {}</h2><p class=\"dim\">Rows are the true classes, columns the answers; \
+        "<h2>Confusion matrix, {}</h2><p class=\"dim\">Rows are true classes, columns predictions; \
          counts over all seeds.</p><div class=\"wide\"><table class=\"confusion\"><tr><th></th>",
         escape(&test.test)
     );
@@ -259,8 +259,8 @@ fn confusion(page: &mut String, test: &Outcome, confusion: &[Vec<u64>]) {
 
 fn clips(page: &mut String, remarkable: &Remarkable<'_>, strips: Option<&FilmStrips>) {
     let parts = [
-        ("Surest right answers", &remarkable.right),
-        ("Surest wrong answers", &remarkable.wrong),
+        ("Most confident correct predictions", &remarkable.right),
+        ("Most confident wrong predictions", &remarkable.wrong),
     ];
     for (heading, clips) in parts {
         if clips.is_empty() {
@@ -276,7 +276,7 @@ fn clips(page: &mut String, remarkable: &Remarkable<'_>, strips: Option<&FilmStr
 fn one_clip(page: &mut String, test: &Outcome, clip: &ClipScore, strips: Option<&FilmStrips>) {
     let _ = write!(
         page,
-        "<div class=\"clip\"><div>{} <span class=\"dim\">is {}</span></div><div class=\"strip\">",
+        "<div class=\"clip\"><div>{} <span class=\"dim\">true class: {}</span></div><div class=\"strip\">",
         escape(&clip.id),
         escape(label(test, clip.label))
     );
@@ -312,7 +312,7 @@ fn short(hash: &str) -> &str {
     }
 }
 
-/// Text as HTML shows it.
+/// Escapes text for HTML.
 fn escape(text: &str) -> String {
     text.chars()
         .fold(String::with_capacity(text.len()), |mut out, c| {
