@@ -2,7 +2,7 @@
 //!
 //! Between two operators these spin on their cores, waiting for the next: threads of another
 //! pool would compete with them. On two cores of an EPYC with `avx512_bf16`, twelve blocks of
-//! ViT-B/16 by both kernels took 6 to 12 % longer for eight pictures, and 60 to 90 % longer for one,
+//! ViT-B/16 by both kernels took 7 to 13 % longer for eight pictures, and 62 to 95 % longer for one,
 //! on rayon's threads; threads started for each call cost as much.
 //!
 //! The entry is looked up at run time. libtorch's own `parallel_for` is a template without a symbol,
