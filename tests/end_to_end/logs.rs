@@ -260,7 +260,7 @@ fn ctrl_c_and_a_disk_without_room_leave_a_whole_checkpoint() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", text(&output));
     assert!(
-        text(&output).contains("stopped; the same command goes on"),
+        text(&output).contains("stopped; the same command resumes"),
         "{}",
         text(&output)
     );
