@@ -147,11 +147,13 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
+    #[inline]
     pub(super) fn row(&self, number: usize) -> &'a [Word] {
         &self.words[number * self.stride..][..self.width]
     }
 
     /// `R` rows from `start`.
+    #[inline]
     pub(super) fn some<const R: usize>(&self, start: usize) -> [&'a [Word]; R] {
         let mut rows = [[].as_slice(); R];
         for (number, row) in rows.iter_mut().enumerate() {
@@ -161,6 +163,7 @@ impl<'a> Rows<'a> {
     }
 
     /// `width` words of each row from word `start` on, from row `first` on.
+    #[inline]
     pub(super) fn part(&self, first: usize, start: usize, width: usize) -> Self {
         Self {
             words: &self.words[first * self.stride + start..],
@@ -175,6 +178,7 @@ impl<'a> Rows<'a> {
 /// # Safety
 /// [`super::accepts`] holds for it, it is of `N`'s kind, and nothing writes to it while the slice
 /// is held.
+#[inline]
 pub(super) unsafe fn numbers<N: Number>(tensor: &Tensor) -> &[N] {
     // SAFETY: contiguous numbers of this size on the CPU, held by the tensor.
     unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
@@ -184,12 +188,14 @@ pub(super) unsafe fn numbers<N: Number>(tensor: &Tensor) -> &[N] {
 ///
 /// # Safety
 /// As [`numbers`].
+#[inline]
 pub(super) unsafe fn words<N: Number>(tensor: &Tensor) -> &[Word] {
     // SAFETY: by this function's contract; a word is aligned as a bf16 is.
     words_of(unsafe { numbers::<N>(tensor) })
 }
 
 /// Numbers as words.
+#[inline]
 pub(super) fn words_of<N: Number>(numbers: &[N]) -> &[Word] {
     let words = numbers.len() / N::IN_WORD;
     // SAFETY: the slice holds this many, aligned as a bf16 is, and any bits are a word.
@@ -200,6 +206,7 @@ pub(super) fn words_of<N: Number>(numbers: &[N]) -> &[Word] {
 ///
 /// # Safety
 /// They were such numbers, by [`words`] or [`words_of`].
+#[inline]
 pub(super) unsafe fn sixteens<N: Number>(words: &[Word]) -> &[[N; LANES]] {
     let count = words.len() * N::IN_WORD / LANES;
     // SAFETY: the slice holds this many, aligned as they were.
@@ -208,6 +215,7 @@ pub(super) unsafe fn sixteens<N: Number>(words: &[Word]) -> &[[N; LANES]] {
 
 /// Transposes the first `count` of `rows`, for [`products`] with as many blocks as they
 /// fill: for each word a line for every 16 of them. Their width is a multiple of 16.
+#[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn lay_out(rows: Rows<'_>, count: usize, lines: &mut [Line]) {
     let blocks = count.div_ceil(LANES);
