@@ -16,7 +16,7 @@ pub struct Need {
     met: fn(root: &Path) -> bool,
 }
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 4] = [
     Need {
         module: "needs_shared",
         lacking: "no reference data at SIF_SHARED or ../shared",
@@ -25,11 +25,6 @@ const NEEDS: [Need; 5] = [
                 .map_or_else(|| root.join("../shared"), PathBuf::from)
                 .is_dir()
         },
-    },
-    Need {
-        module: "needs_avx512",
-        lacking: "the processor lacks avx512f, avx512bw, avx512vl or avx512bf16",
-        met: |_| processor::has_bf16(),
     },
     Need {
         module: "needs_avx512_vbmi",
@@ -50,13 +45,6 @@ const NEEDS: [Need; 5] = [
 
 #[cfg(target_arch = "x86_64")]
 mod processor {
-    pub(super) fn has_bf16() -> bool {
-        is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512bf16")
-    }
-
     pub(super) fn has_vbmi() -> bool {
         is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vbmi")
@@ -66,10 +54,6 @@ mod processor {
 
 #[cfg(not(target_arch = "x86_64"))]
 mod processor {
-    pub(super) fn has_bf16() -> bool {
-        false
-    }
-
     pub(super) fn has_vbmi() -> bool {
         false
     }
@@ -132,18 +116,18 @@ mod tests {
 
     #[test]
     fn tests_left_out_are_counted_by_their_need() {
-        let [shared, bf16, vbmi, ..] = &NEEDS;
+        let [shared, vbmi, ffmpeg, ..] = &NEEDS;
         let listed = "needs_shared::clips: test\ntests::needs_avx512_vbmi::rows: test\n\
                       wide::needs_shared::lists: test\nother: test\n";
         let said = |need: &Need| need.skipped(listed);
         let expected = "2 of needs_shared: no reference data at SIF_SHARED or ../shared";
         assert_eq!(said(shared).unwrap(), expected);
         assert!(said(vbmi).unwrap().starts_with("1 of needs_avx512_vbmi: "));
-        assert_eq!(said(bf16), None);
+        assert_eq!(said(ffmpeg), None);
         assert_eq!(filter(&[]), "all()");
         assert_eq!(
-            filter(&[shared, bf16]),
-            "not test(/(^|::)(needs_shared|needs_avx512)::/)"
+            filter(&[shared, ffmpeg]),
+            "not test(/(^|::)(needs_shared|needs_ffmpeg)::/)"
         );
     }
 }

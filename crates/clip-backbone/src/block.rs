@@ -1,6 +1,5 @@
 //! The transformer block that both towers are made of.
 
-use kernels::Epilogue;
 use layers::{
     Activation, LayerNorm, Linear, QUICK_GELU, attend, attend_flat, causal_bias, join_heads,
     split_heads,
@@ -9,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::Result;
 use crate::linear::PackedLinear;
+use crate::packed::Epilogue;
 use crate::parameters::{Builder, Usage};
 
 /// The keys that a query may attend to.
@@ -50,11 +50,7 @@ impl SelfAttention {
     /// `residual` + attention, without gradients.
     fn infer(&self, x: &Tensor, mask: Mask, residual: &Tensor) -> Tensor {
         let qkv = self.qkv.infer(x, Epilogue::Identity);
-        let fused = match mask {
-            Mask::None if kernels::is_preferred() => kernels::attention(&qkv, self.heads),
-            Mask::None | Mask::Causal => None,
-        };
-        let mixed = fused.unwrap_or_else(|| self.mix_all(&qkv, mask));
+        let mixed = self.mix_all(&qkv, mask);
         self.out.infer(&mixed, Epilogue::Add(residual))
     }
 
@@ -253,8 +249,8 @@ pub(crate) struct BlockConfig {
 }
 
 impl Block {
-    /// Maps `[N, L, width]` to the same shape. Without gradients it uses the kernels, or
-    /// oneDNN with prepacked weights.
+    /// Maps `[N, L, width]` to the same shape. Without gradients it uses oneDNN
+    /// with prepacked weights.
     pub fn forward(&self, x: &Tensor, mask: Mask) -> Tensor {
         if self.needs_gradient(x) {
             return self.forward_literal(x, mask);

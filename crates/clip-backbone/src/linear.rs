@@ -3,12 +3,11 @@
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kernels::Epilogue;
 use layers::Linear;
 use tch::Tensor;
 
 use crate::Result;
-use crate::packed::PackedWeight;
+use crate::packed::{Epilogue, PackedWeight};
 use crate::parameters::Builder;
 
 /// A linear map whose weight is packed for inference at first use, once for all shallow
@@ -72,17 +71,12 @@ impl PackedLinear {
         }))
     }
 
-    /// As [`forward`](Linear::forward) without gradients, with `epilogue` fused: by a kernel of
-    /// the crate `kernels` if that is the faster one, else by oneDNN with the packed
-    /// weight.
+    /// As [`forward`](Linear::forward) without gradients, with `epilogue` fused where oneDNN
+    /// multiplies with a packed weight.
     pub(crate) fn infer(&self, x: &Tensor, epilogue: Epilogue<'_>) -> Tensor {
         let bias = self.bias.as_ref();
-        let kernel = || {
-            let preferred = kernels::is_preferred();
-            preferred.then(|| kernels::product(x, &self.weight, bias, epilogue))?
-        };
-        kernel()
-            .or_else(|| self.packed()?.product(x, bias, epilogue))
+        self.packed()
+            .and_then(|packed| packed.product(x, bias, epilogue))
             .unwrap_or_else(|| {
                 let mut plain = self.forward(x);
                 match epilogue {

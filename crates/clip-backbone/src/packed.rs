@@ -9,9 +9,19 @@
 use std::io::{Cursor, Write as _};
 use std::sync::OnceLock;
 
-use kernels::Epilogue;
 use tch::{CModule, Device, IValue, Kind, Tensor};
 use zip::write::{SimpleFileOptions, ZipWriter};
+
+/// An operation applied to a product before it is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Epilogue<'a> {
+    /// None.
+    Identity,
+    /// x σ(x).
+    Silu,
+    /// The sum with a residual of the product's shape.
+    Add(&'a Tensor),
+}
 
 /// A weight in oneDNN's layout, for inference only: no gradient passes.
 #[derive(Debug)]
