@@ -223,3 +223,93 @@ fn a_class_that_comes_later_leaves_the_others_as_they_were() {
     again.arg("HighJump").arg("--out").arg(place.path("third"));
     refused(again, &["'YoYo' is missing"]);
 }
+
+/// Copies the clip `from` of the drawn folder `videos` to `to`.
+fn copy_clip(place: &Place, from: &str, to: &str) {
+    let videos = place.path("videos");
+    fs::create_dir_all(videos.join(to).parent().unwrap()).unwrap();
+    fs::copy(videos.join(from), videos.join(to)).unwrap();
+}
+
+#[test]
+fn an_old_result_never_answers_a_new_question() {
+    let place = Place::new();
+    place.folder("videos", &[3, 3]);
+    let trained = |run: &str| fs::read(place.path(run).join("seed-0/result.json")).unwrap();
+    succeed(fit(&place, &[]));
+    let first = trained("run");
+    let config = fs::read(place.path("run/config.toml")).unwrap();
+
+    let said = text(&run(fit(&place, &[])));
+    assert!(
+        said.contains("nothing has changed since the run in"),
+        "{said}"
+    );
+    assert_eq!(trained("run"), first);
+
+    // Another setting, checkpoint, folder, class or film: key by key, and nothing is written.
+    let expect = |command: Command, words: &[&str]| {
+        refused(command, words);
+        assert_eq!(trained("run"), first);
+        assert_eq!(fs::read(place.path("run/config.toml")).unwrap(), config);
+    };
+    expect(
+        fit(&place, &["train.learning_rate=0.5"]),
+        &[
+            "train.learning_rate: was ",
+            "is 0.5",
+            "--again",
+            "--out DIR",
+        ],
+    );
+    let weights = place.path("backbone/model.safetensors");
+    let original = fs::read(&weights).unwrap();
+    let mut other = original.clone();
+    *other.last_mut().unwrap() ^= 1;
+    fs::write(&weights, other).unwrap();
+    expect(fit(&place, &[]), &["backbone.weights: was ", "SHA-256"]);
+    fs::write(&weights, original).unwrap();
+    place.folder("elsewhere/videos", &[3, 3]);
+    let mut elsewhere = trainer(&["fit", "-q"]);
+    elsewhere.arg(place.path("elsewhere/videos"));
+    elsewhere.arg("--weights").arg(place.backbone());
+    elsewhere.arg("--out").arg(place.path("run"));
+    set(&mut elsewhere, &QUICK);
+    set(&mut elsewhere, &FEW_FRAMES);
+    expect(elsewhere, &["data.root: was "]);
+    let clip = |name: &str| place.path("videos").join(name);
+    fs::rename(clip("Archery/00.avi"), clip("HighJump/moved.avi")).unwrap();
+    expect(
+        fit(&place, &[]),
+        &["class of Archery/00.avi, now HighJump/moved.avi: was Archery, is HighJump"],
+    );
+    fs::rename(clip("HighJump/moved.avi"), clip("Archery/00.avi")).unwrap();
+    copy_clip(&place, "Archery/01.avi", "Archery/00.avi");
+    expect(
+        fit(&place, &[]),
+        &["Archery/00.avi: the file has other content"],
+    );
+    draw(&clip("Archery/00.avi"), 0, 0);
+
+    // More clips and a class: a new run on the features that hold.
+    draw(&clip("PushUps/00.avi"), 2, 0);
+    draw(&clip("PushUps/01.avi"), 2, 1);
+    let mut extract = trainer(&["extract", "-q", "--config"]);
+    extract.arg(place.path("run/config.toml"));
+    let said = succeed(extract);
+    assert!(said.contains("1 computed now, 4 taken over"), "{said}");
+    let said = text(&run(fit(&place, &[])));
+    assert!(said.contains("added 2 clips, class \"PushUps\""), "{said}");
+    assert!(said.contains("the earlier run is now"), "{said}");
+    assert_eq!(trained("run.1"), first);
+    let labels = |run: &str| {
+        let result = json(&place.path(run).join("seed-0/result.json"));
+        result["tests"][0]["labels"].as_array().unwrap().len()
+    };
+    assert_eq!((labels("run.1"), labels("run")), (2, 3));
+
+    let mut again = fit(&place, &["train.learning_rate=0.5"]);
+    again.arg("--again");
+    succeed(again);
+    assert_eq!((labels("run.2"), labels("run")), (3, 3));
+}

@@ -71,6 +71,7 @@ fn main() {
     };
     encode();
 
+    let files = clips::file_identities(&manifest);
     let rounds: usize = rounds.parse().expect("a number");
     let (mut tower, mut decoder, mut both) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds.max(1) {
@@ -80,6 +81,7 @@ fn main() {
         let extractor = Extractor {
             backbone: &backbone,
             manifest: &manifest,
+            files: &files,
             folder: &folder,
             storage: Storage::F16,
             interrupt: &Interrupt::default(),

@@ -1,6 +1,7 @@
 //! Frame features: computed once with the frozen image tower, stored on disk.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use crate::feature_cache::{
 use crate::features::FeatureSet;
 use crate::fingerprint::Fingerprint;
 use crate::interrupt::{Ended, Interrupt};
+use crate::kept_rows::{KeptRows, write_list};
 use crate::pixels::{ClipPixels, to_tensor};
 use crate::read_ahead::Ahead;
 use crate::recipe::Recipe;
@@ -27,6 +29,9 @@ use crate::{Error, Result};
 const FRAMES: usize = 64;
 /// Clips per shard.
 const SHARD: usize = 128;
+/// Fields of the fingerprint that say which clips the features are of.
+const CLIPS: &str = "clips";
+const FILES: &str = "files";
 
 /// Statistics of an extraction.
 #[derive(Debug, Default)]
@@ -35,6 +40,8 @@ pub struct Extraction {
     pub total: usize,
     /// Clips computed now; the others were already stored.
     pub computed: usize,
+    /// Clips taken over from an earlier set that has features of the same files.
+    pub taken_over: usize,
     /// Clips that cannot be decoded, by position, each with the reason.
     pub skipped: BTreeMap<usize, String>,
     /// Elapsed time.
@@ -79,6 +86,8 @@ pub struct Extractor<'a> {
     pub backbone: &'a Backbone,
     /// The videos.
     pub manifest: &'a Manifest,
+    /// The identity of each clip's file, from [`file_identities`](crate::file_identities).
+    pub files: &'a [String],
     /// The folder of all stored features.
     pub folder: &'a Path,
     /// The precision they are stored in.
@@ -92,10 +101,20 @@ pub struct Extractor<'a> {
 /// A subset of a data set's clips, as a manifest of its own.
 struct Part {
     manifest: Manifest,
+    files: Vec<String>,
     positions: Vec<usize>,
     folder: PathBuf,
     layout: FeatureLayout,
     fingerprint: Fingerprint,
+}
+
+impl Part {
+    /// Each of the places with its clip and the identity of its file.
+    fn clips(&self, places: Range<usize>) -> impl Iterator<Item = (usize, &VideoEntry, &str)> {
+        let clips = self.manifest.clips().iter().zip(&self.files);
+        let clips = clips.enumerate().skip(places.start).take(places.len());
+        clips.map(|(place, (clip, file))| (place, clip, file.as_str()))
+    }
 }
 
 impl Extractor<'_> {
@@ -121,22 +140,36 @@ impl Extractor<'_> {
         if pending.is_empty() {
             return Ok(Ended::Done(done));
         }
+        write_list(&part.folder, part.manifest.clips(), &part.files)?;
         let ahead = Ahead::default();
         done.workers = ahead.workers;
-        let places: Vec<usize> = pending
-            .iter()
-            .flat_map(|shard| part.layout.positions(*shard))
-            .collect();
         let began = Instant::now();
+        let kept = KeptRows::beside(&part.folder, &part.fingerprint, &[CLIPS, FILES]);
+        let pending_clips = || {
+            let shards = pending.iter().map(|shard| part.layout.positions(*shard));
+            shards.flat_map(|places| part.clips(places))
+        };
+        let places: Vec<usize> = pending_clips()
+            .filter(|(_, clip, file)| !kept.has(clip, file))
+            .map(|(place, ..)| place)
+            .collect();
+        done.taken_over = pending_clips().count() - places.len();
         // One stream over all shards: decoding continues while one is written.
         let manifest = Arc::new(part.manifest.clone());
         let mut clips = ClipStream::new(manifest, Arc::new(VideoFiles::default()), ahead)?;
         clips.push(&places, recipe)?;
-        for shard in pending {
-            let end = part.layout.positions(shard).end;
-            let Some(rows) = self.shard(&mut clips, end, places.len(), &mut done)? else {
+        for shard in pending.iter().copied() {
+            let shard_places = part.layout.positions(shard);
+            let end = shard_places.end;
+            let Some(mut rows) = self.shard(&mut clips, end, places.len(), &mut done)? else {
                 return Ok(Ended::Stopped);
             };
+            for (position, clip, file) in part.clips(shard_places) {
+                if let Some(features) = kept.row(clip, file)? {
+                    rows.rows.push(Row { position, features });
+                }
+            }
+            rows.rows.sort_by_key(|row| row.position);
             for (place, reason) in &rows.skipped {
                 if let Some(position) = part.positions.get(*place) {
                     done.skipped.insert(*position, reason.clone());
@@ -146,7 +179,8 @@ impl Extractor<'_> {
         }
         done.elapsed = began.elapsed();
         done.decoding = clips.busy();
-        if let (0, Some((position, reason))) = (done.computed, done.skipped.first_key_value()) {
+        let have = done.computed + done.taken_over;
+        if let (0, Some((position, reason))) = (have, done.skipped.first_key_value()) {
             let clip = self.manifest.clips().get(*position);
             return Err(Error::NothingDecodes {
                 of: places.len(),
@@ -237,9 +271,12 @@ impl Extractor<'_> {
             whole.classes().to_vec(),
             clips,
         )?;
+        let file = |position: &usize| self.files.get(*position).cloned();
+        let files: Vec<String> = positions.iter().filter_map(file).collect();
         let identity = &self.backbone.identity;
         let fingerprint = Fingerprint::new()
-            .with("clips", manifest.fingerprint())
+            .with(CLIPS, manifest.fingerprint())
+            .with(FILES, disk::sha256(files.join("\n")))
             .with("weights", &identity.sha256)
             .with("tower precision", identity.precision)
             .with("preprocessing", self.backbone.preprocess.fingerprint())
@@ -258,6 +295,7 @@ impl Extractor<'_> {
         };
         Ok(Part {
             manifest,
+            files,
             positions,
             folder,
             layout,

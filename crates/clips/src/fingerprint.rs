@@ -24,6 +24,13 @@ impl Fingerprint {
         self
     }
 
+    /// The same without some fields.
+    pub(crate) fn without(&self, fields: &[&str]) -> Self {
+        let mut rest = self.clone();
+        rest.0.retain(|field, _| !fields.contains(&field.as_str()));
+        rest
+    }
+
     /// One line for each field in which the stored fingerprint `kept` differs from `self`, the
     /// wanted one.
     #[must_use]

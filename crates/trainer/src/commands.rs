@@ -3,6 +3,7 @@
 mod check_videos;
 mod config;
 mod demo;
+mod earlier;
 mod eval;
 pub(crate) mod exit;
 mod extract;

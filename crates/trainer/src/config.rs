@@ -6,6 +6,7 @@
 mod sections;
 mod text;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use models::{ModelConfig, Preset};
@@ -150,6 +151,32 @@ impl Config {
     /// [`Error::Syntax`] if a value has no TOML form.
     pub fn to_toml(&self) -> Result<String> {
         text::to_toml(self)
+    }
+
+    /// Each key that affects a run's result, dotted, with its value as JSON. Places are not
+    /// among them: what lies there decides, and the run compares that.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] if a value has no JSON form.
+    pub(crate) fn decisive(&self) -> Result<BTreeMap<String, String>> {
+        const OTHERS: [&str; 13] = [
+            "name",
+            "threads",
+            "data.root",
+            "data.lists",
+            "data.skip_list",
+            "data.allow_missing",
+            "data.cache",
+            "backbone.weights",
+            "protocol.seeds",
+            "train.save_every",
+            "train.keep_checkpoints",
+            "train.start_from",
+            "data.follow_links",
+        ];
+        let mut all = text::flat(self)?;
+        all.retain(|key, _| !OTHERS.contains(&key.as_str()));
+        Ok(all)
     }
 
     /// Checks every range.

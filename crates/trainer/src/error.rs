@@ -68,6 +68,14 @@ pub enum Error {
         /// The actual value.
         got: String,
     },
+    /// A folder that holds a run with other inputs than the one asked for.
+    #[error("{} holds another run:\n{}", folder.display(), indented(differences))]
+    OtherRun {
+        /// The run's folder.
+        folder: PathBuf,
+        /// One line per difference.
+        differences: Vec<String>,
+    },
     /// A folder without a finished run.
     #[error("{path}: {reason}")]
     NoResult {
@@ -120,6 +128,13 @@ impl Error {
         move |error| Self::Disk(named(error))
     }
 
+    pub(crate) fn other_run(folder: &Path, differences: Vec<String>) -> Self {
+        Self::OtherRun {
+            folder: folder.into(),
+            differences,
+        }
+    }
+
     /// [`Error::Mismatch`] from anything printable.
     pub(crate) fn mismatch(
         what: impl Into<String>,
@@ -132,6 +147,11 @@ impl Error {
             got: got.to_string(),
         }
     }
+}
+
+fn indented(lines: &[String]) -> String {
+    let lines: Vec<String> = lines.iter().map(|line| format!("  {line}")).collect();
+    lines.join("\n")
 }
 
 fn suggestion(nearest: Option<&str>) -> String {

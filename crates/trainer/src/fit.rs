@@ -15,7 +15,7 @@ pub const HOLD_OUT: &str = "hold-out";
 const SHARE: usize = 5;
 
 /// The name of the split that tests every clip.
-const ALL: &str = "all";
+pub const ALL: &str = "all";
 
 /// Splits a data set without a split as `how` says. One with its own split keeps
 /// it.

@@ -1,10 +1,12 @@
 //! One configured run: its trials trained and tested, each in a folder of its own.
 
+mod inputs;
 mod prepared;
 mod record;
 mod result;
 mod scoring;
 mod session;
+mod set_aside;
 mod training;
 
 use std::path::Path;
@@ -13,6 +15,7 @@ use std::time::Instant;
 use clips::Ended;
 use recogniser::checkpoint::Loaded;
 
+use self::inputs::Inputs;
 use self::prepared::Prepared;
 use self::scoring::score_all;
 use self::training::Training;
@@ -24,19 +27,43 @@ use crate::start::{expect_backbone, trained_of};
 use crate::trial::{Trial, trials};
 use crate::{Error, Result};
 
+pub use inputs::{ClipChanges, Earlier};
 pub use prepared::parts;
 pub use record::Record;
 pub use result::{Outcome, TrainingCost, TrialResult};
 pub use session::Session;
+pub use set_aside::set_aside;
 
 /// The commit this binary was built from.
 pub const REVISION: &str = env!("TRAINER_REVISION");
+
+/// A finished trial's result, in its folder.
+const RESULT: &str = "result.json";
+
+/// Compares the run in `folder` with that of `session`.
+///
+/// # Errors
+/// The description of the run there cannot be read.
+pub fn earlier(session: &Session, folder: &Path) -> Result<Earlier> {
+    Inputs::of(session)?.compare(folder)
+}
+
+/// Whether `folder` has the result of every trial of `session`.
+///
+/// # Errors
+/// As [`trials`].
+pub fn is_finished(session: &Session, folder: &Path) -> Result<bool> {
+    let trials = trials(&session.config.protocol, &session.dataset)?;
+    let has_result = |trial: &Trial| folder.join(&trial.name).join(RESULT).is_file();
+    Ok(trials.iter().all(has_result))
+}
 
 /// Trains and tests every trial below `folder`, continuing an earlier call: finished
 /// trials are read, an unfinished one resumes.
 ///
 /// # Errors
-/// Any error of a trial; those before it have their results.
+/// [`Error::OtherRun`] before anything is written if the folder holds a run with other inputs;
+/// any error of a trial: those before it have their results.
 pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> {
     let mut trials = trials(&session.config.protocol, &session.dataset)?;
     if session.dataset.manifest.split(HOLD_OUT).is_ok() {
@@ -47,6 +74,16 @@ pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> 
         &session.config.model.build(session.config.data.frames),
         session.config.seed,
     )?;
+    let inputs = Inputs::of(session)?;
+    match inputs.compare(folder)? {
+        Earlier::None | Earlier::Same => {}
+        Earlier::OtherClips(changes) => {
+            return Err(Error::other_run(folder, vec![changes.to_string()]));
+        }
+        Earlier::Other(differences) => return Err(Error::other_run(folder, differences)),
+    }
+    inputs.save(folder)?;
+    let inputs = inputs.fingerprint()?;
     disk::write(
         &folder.join("config.toml"),
         session.config.to_toml()?.as_bytes(),
@@ -62,7 +99,13 @@ pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> 
     }
     let mut results = Vec::with_capacity(trials.len());
     for trial in &trials {
-        match run_trial(session, trial, &clips, &folder.join(&trial.name))? {
+        let training = Training {
+            session,
+            trial,
+            clips: &clips,
+            inputs: &inputs,
+        };
+        match run_trial(&training, &folder.join(&trial.name))? {
             Ended::Done(result) => results.push(result),
             Ended::Stopped => return Ok(Ended::Stopped),
         }
@@ -95,7 +138,7 @@ pub fn evaluate_what_is_left(
 ) -> Result<Ended<Vec<TrialResult>>> {
     let protocol = session.protocol();
     evaluate_or_read(session, loaded, folder, |place| {
-        let result: TrialResult = read_json(&place.join("result.json")).ok()?;
+        let result: TrialResult = read_json(&place.join(RESULT)).ok()?;
         let same = result.checkpoint.as_ref() == Some(&loaded.hash)
             && result.backbone == session.backbone.identity.sha256
             && result.protocol == protocol;
@@ -155,42 +198,26 @@ fn evaluate_or_read(
         let skipped = clips.skipped();
         let mut result = TrialResult::of(session, trial, &scored, skipped, &place, started)?;
         result.checkpoint = Some(loaded.hash.clone());
-        write_json(&place.join("result.json"), &result)?;
+        write_json(&place.join(RESULT), &result)?;
         results.push(result);
     }
     Ok(Ended::Done(results))
 }
 
 /// Trains and tests one trial, or reads its result.
-fn run_trial(
-    session: &Session,
-    trial: &Trial,
-    clips: &Prepared,
-    folder: &Path,
-) -> Result<Ended<TrialResult>> {
-    let result_path = folder.join("result.json");
-    let protocol = session.protocol();
-    if result_path.is_file() {
-        let result: TrialResult = read_json(&result_path)?;
-        if result.name == session.config.name
-            && result.protocol == protocol
-            && result.backbone == session.backbone.identity.sha256
-        {
-            return Ok(Ended::Done(result));
-        }
-        return Err(Error::mismatch(
-            format!("result in {}", folder.display()),
-            format!("{}: {protocol}", session.config.name),
-            format!("{}: {}", result.name, result.protocol),
-        ));
-    }
-    let started = Instant::now();
-    let model = session.config.model.build(session.config.data.frames);
-    let training = Training {
+fn run_trial(training: &Training<'_>, folder: &Path) -> Result<Ended<TrialResult>> {
+    let Training {
         session,
         trial,
         clips,
-    };
+        ..
+    } = *training;
+    let result_path = folder.join(RESULT);
+    if result_path.is_file() {
+        return Ok(Ended::Done(read_json(&result_path)?));
+    }
+    let started = Instant::now();
+    let model = session.config.model.build(session.config.data.frames);
     let Ended::Done(trained) = training.train(&model, folder)? else {
         return Ok(Ended::Stopped);
     };

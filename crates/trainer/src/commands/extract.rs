@@ -49,10 +49,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             return Ok(super::stopped());
         };
         println!(
-            "{name}: {} clips x {} views, {} computed now, {} cannot be decoded",
+            "{name}: {} clips x {} views, {} computed now, {} taken over from earlier features, {} cannot be decoded",
             done.total,
             recipe.views(),
             done.computed,
+            done.taken_over,
             done.skipped.len()
         );
         for (position, reason) in &done.skipped {

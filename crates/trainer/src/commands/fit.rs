@@ -6,9 +6,10 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use clips::Ended;
 use trainer::config::{Checked, Config, Unsplit};
-use trainer::run::{self, Record, Session};
+use trainer::run::{self, Earlier, Record, Session};
 use trainer::runtime::device;
 
+use super::earlier::{note_earlier, set_aside};
 use super::exit;
 use super::report;
 use super::settings::setting;
@@ -18,6 +19,10 @@ use super::summary::summary;
 ///
 /// Five clips per class are enough to begin. One clip in five is held out for testing.
 /// Undecodable clips are skipped and listed. The run's folder has one checkpoint, for predict.
+///
+/// The same command again resumes, or prints the result if nothing has changed. After clips or
+/// classes were added or removed, the earlier run becomes DIR.1 and a new one is trained, on the
+/// features that still hold.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The folder of class folders.
@@ -35,6 +40,10 @@ pub(crate) struct Arguments {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 
+    /// Train anew; an earlier run in the folder becomes DIR.1.
+    #[arg(long)]
+    again: bool,
+
     /// No progress on stderr.
     #[arg(long, short)]
     quiet: bool,
@@ -43,8 +52,8 @@ pub(crate) struct Arguments {
 /// Add a class to a run of fit.
 ///
 /// First put its clips into a new folder beside the other classes. Training continues from the
-/// run's parameters with all classes, so that none is forgotten: all clips are still needed, and
-/// their features are computed again.
+/// run's parameters with all classes, so that none is forgotten: all clips are still needed. Only
+/// the features of the new ones are computed.
 #[derive(Debug, Args)]
 pub(crate) struct AddClass {
     /// The run's folder.
@@ -101,6 +110,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     ];
     keys.extend(arguments.settings.clone());
     let session = open(Config::read(None, &keys)?, arguments.quiet)?;
+    match run::earlier(&session, &out)? {
+        Earlier::None => {}
+        Earlier::OtherClips(changes) if !arguments.again => {
+            eprintln!("note: since the run in {}: {changes}", out.display());
+            set_aside(&session, &out)?;
+        }
+        _ => note_earlier(&session, &out, arguments.again)?,
+    }
     finish(&session, &out)
 }
 
@@ -149,6 +166,7 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
         bail!("the folder of class '{lost}' is missing: without its clips the class is forgotten");
     }
     session.start_from(&loaded)?;
+    note_earlier(&session, &out, false)?;
     finish(&session, &out)
 }
 

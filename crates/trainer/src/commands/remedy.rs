@@ -6,6 +6,12 @@ use clip_backbone::hub;
 
 /// The hint for `error`, if a command helps.
 pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
+    if let Some(trainer::Error::OtherRun { .. }) = error.downcast_ref() {
+        return Some(
+            "--again sets that run aside and trains anew; --out DIR keeps it and trains elsewhere"
+                .into(),
+        );
+    }
     match error.chain().find_map(of_backbone)? {
         clip_backbone::Error::Hub(
             hub::Error::Offline { id, .. } | hub::Error::Fetch { id, .. },

@@ -7,6 +7,7 @@ use clap::Args;
 use clips::Ended;
 use trainer::run::{self, Session};
 
+use super::earlier::note_earlier;
 use super::exit;
 use super::settings::Settings;
 use super::summary::summary;
@@ -14,7 +15,7 @@ use super::summary::summary;
 /// Train and test every seed of a configuration.
 ///
 /// Features that are not cached are computed first. The same command resumes where it stopped;
-/// finished seeds are not repeated. Ctrl-C stops after a checkpoint, a second one immediately.
+/// finished seeds are not repeated, and a folder with a run on other inputs is refused. Ctrl-C stops after a checkpoint, a second one immediately.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -23,6 +24,10 @@ pub(crate) struct Arguments {
     /// The run's folder; by default runs/NAME.
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    /// Train anew; an earlier run in the folder becomes DIR.1.
+    #[arg(long)]
+    again: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
@@ -39,6 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     for note in &session.dataset.notes {
         eprintln!("note: {note}");
     }
+    note_earlier(&session, &folder, arguments.again)?;
     match run::run(&session, &folder)? {
         Ended::Done(results) => {
             print!("{}", summary(&results));

@@ -1,5 +1,7 @@
 //! Layers of configuration text, merged key by key.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -107,6 +109,26 @@ pub(super) fn to_toml(config: &Config) -> Result<String> {
     let mut value = to_value(config)?;
     prune(&mut value);
     toml::to_string(&value).map_err(malformed)
+}
+
+/// Each dotted key of `config` that has a value, with the value as JSON.
+pub(super) fn flat(config: &Config) -> Result<BTreeMap<String, String>> {
+    fn collect(prefix: &str, value: &Value, all: &mut BTreeMap<String, String>) {
+        match value {
+            Value::Null => {}
+            Value::Object(section) => {
+                for (name, value) in section {
+                    collect(&join(prefix, name), value, all);
+                }
+            }
+            value => {
+                all.insert(prefix.to_owned(), value.to_string());
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    collect("", &to_value(config)?, &mut all);
+    Ok(all)
 }
 
 fn to_value(config: &Config) -> Result<Value> {

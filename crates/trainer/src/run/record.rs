@@ -5,9 +5,9 @@ use recogniser::Card;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::training::Training;
 use super::{REVISION, Session};
 use crate::config::Config;
-use crate::trial::Trial;
 use crate::{Error, Result};
 
 /// The description of a run in its checkpoints.
@@ -21,7 +21,7 @@ pub struct Record {
     pub classes: Vec<String>,
     /// Seed of the draw and of the training.
     pub seed: u64,
-    /// SHA-256 over ids and classes of the training clips.
+    /// SHA-256 over ids, classes and files of the training clips.
     pub data: String,
     /// SHA-256 over all of the above that affects the result.
     pub fingerprint: String,
@@ -36,26 +36,33 @@ impl Record {
         self.fingerprint == other.fingerprint
     }
 
-    /// The record of a training of `trial` in `session`.
+    /// The record of a training.
     ///
     /// # Errors
     /// [`Error::Syntax`] if a value has no JSON form.
     pub(super) fn of(
-        session: &Session,
-        trial: &Trial,
+        training: &Training<'_>,
         model: &ModelConfig,
         labels: Vec<String>,
         classes: &[i64],
     ) -> Result<Self> {
+        let Training {
+            session,
+            trial,
+            inputs,
+            ..
+        } = *training;
         let Session {
             config,
             backbone,
             dataset,
+            files,
             ..
         } = session;
         let mut hash = Sha256::new();
         for (position, class) in trial.train.iter().zip(classes) {
-            hash.update(format!("{}\t{class}\n", dataset.id(*position)));
+            let file = files.get(*position).map_or("", String::as_str);
+            hash.update(format!("{}\t{class}\t{file}\n", dataset.id(*position)));
             if dataset.is_multi_label() {
                 hash.update(format!("{:?}\n", dataset.classes(*position)));
             }
@@ -64,15 +71,7 @@ impl Record {
         let name = |class: &usize| names.get(*class).map(|name| name.raw().to_owned());
         let data = disk::hex(hash.finalize());
         // Written as text, so that reading a checkpoint back does not round numbers.
-        let decides = (
-            Config::clone(config),
-            model,
-            &labels,
-            &backbone.identity.sha256,
-            trial.seed,
-            &data,
-            session.start.as_ref().map(|start| &start.hash),
-        );
+        let decides = (inputs, model, &labels, trial.seed, &data);
         let text = serde_json::to_string(&decides).map_err(|error| Error::Syntax {
             origin: "run".into(),
             reason: error.to_string(),

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use clip_backbone::Checkpoint;
 use clips::feature_cache::ShareOfWork;
-use clips::{Backbone, Ended, Extraction, Extractor, FeatureSet, Interrupt, Recipe};
+use clips::{
+    Backbone, Ended, Extraction, Extractor, FeatureSet, Interrupt, Recipe, file_identities,
+};
 use data::{Sampling, Views};
 use indicatif::ProgressBar;
 use models::{ModelConfig, VideoTextModel};
@@ -32,6 +34,8 @@ pub struct Session {
     pub interrupt: Interrupt,
     /// Hides the progress on stderr.
     pub quiet: bool,
+    /// The identity of each clip's file.
+    pub(super) files: Rc<[String]>,
     /// The initial parameters of the training.
     pub(super) start: Option<Start>,
 }
@@ -65,9 +69,11 @@ impl Session {
         let backbone = Backbone::new(checkpoint, weights, config.backbone.precision, device)?;
         let dataset = config.data.read()?;
         let dataset = split_unsplit(dataset, config.data.unsplit, config.seed)?;
+        let files = file_identities(&dataset.manifest).into();
         Self::of(
             config,
             Rc::new(backbone),
+            files,
             Rc::new(dataset),
             start,
             interrupt,
@@ -91,12 +97,16 @@ impl Session {
         let start = start_of(&config, self.backbone.config())?;
         let (backbone, dataset) = (self.backbone.clone(), self.dataset.clone());
         let interrupt = self.interrupt.clone();
-        Self::of(config, backbone, dataset, start, interrupt, self.quiet)
+        let files = self.files.clone();
+        Self::of(
+            config, backbone, files, dataset, start, interrupt, self.quiet,
+        )
     }
 
     fn of(
         config: Checked,
         backbone: Rc<Backbone>,
+        files: Rc<[String]>,
         dataset: Rc<Dataset>,
         start: Option<Start>,
         interrupt: Interrupt,
@@ -112,6 +122,7 @@ impl Session {
             dataset,
             interrupt,
             quiet,
+            files,
             start,
         })
     }
@@ -189,6 +200,7 @@ impl Session {
         Extractor {
             backbone: &self.backbone,
             manifest: &self.dataset.manifest,
+            files: &self.files,
             folder: &self.config.data.cache,
             storage: self.config.data.cache_precision,
             interrupt: &self.interrupt,

@@ -26,6 +26,8 @@ pub(super) struct Training<'a> {
     pub(super) session: &'a Session,
     pub(super) trial: &'a Trial,
     pub(super) clips: &'a Prepared,
+    /// The hash of the run's inputs.
+    pub(super) inputs: &'a str,
 }
 
 /// A trained model.
@@ -47,6 +49,7 @@ impl<'a> Training<'a> {
             session,
             trial,
             clips: features,
+            ..
         } = *self;
         let model = session.first_model(config, trial.seed)?;
         let (mut checkpoint, mut cost, mut warm_start) = (None, None, None);
@@ -65,7 +68,7 @@ impl<'a> Training<'a> {
             model.solve(&labels, &Clips::Features(centre), &classes)?;
         }
         if learning == Learning::Steps {
-            let record = Record::of(session, trial, config, labels.clone(), &classes)?;
+            let record = Record::of(self, config, labels.clone(), &classes)?;
             warm_start = self.warm_start(model.as_ref(), &labels, &classes)?;
             let mut clips = self.batches(classes)?;
             let before = read_steps(&folder.join("log.jsonl"))?.len();
@@ -125,6 +128,7 @@ impl<'a> Training<'a> {
             session,
             trial,
             clips: features,
+            ..
         } = *self;
         let asked = session.config.train.warm_start && session.start.is_none();
         let kept = matches!(features, Prepared::Kept { .. });
@@ -149,6 +153,7 @@ impl<'a> Training<'a> {
             session,
             trial,
             clips: features,
+            ..
         } = *self;
         let shown = shown_classes(
             trial,
