@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
-use crate::support::{Place, checkpoint, draw, json, refused, set, succeed, trainer};
+use crate::support::{
+    FEW_FRAMES, Place, QUICK, checkpoint, draw, json, refused, run, set, succeed, text, trainer,
+};
 
 /// A CLIP like the demo's of which one number differs.
 fn other_backbone(place: &Place) -> PathBuf {
@@ -249,6 +251,35 @@ fn checkpoints_that_are_damaged_or_none() {
     let mut report = trainer(&["report"]);
     report.arg(place.path("ucf"));
     refused(report, &["cannot read", "config.toml"]);
+}
+
+#[test]
+fn a_damaged_checkpoint_that_is_skipped_is_a_warning() {
+    let place = Place::new();
+    place.folder("videos", &[3, 3]);
+    let fit = |more: &[&str]| {
+        let mut command = trainer(&["fit"]);
+        command.args(more).arg(place.path("videos"));
+        command.arg("--weights").arg(place.backbone());
+        command.arg("--out").arg(place.path("run"));
+        set(&mut command, &QUICK);
+        set(&mut command, &FEW_FRAMES);
+        set(&mut command, &["train.save_every=1"]);
+        command
+    };
+    succeed(fit(&["-q"]));
+    let damage = || {
+        fs::remove_file(place.path("run/seed-0/result.json")).unwrap();
+        let newest = checkpoint(&place.path("run")).join("trained.safetensors");
+        fs::write(newest, b"damaged").unwrap();
+    };
+    damage();
+    let said = text(&run(fit(&[])));
+    let warned = |line: &str| line.starts_with("warning: ") && line.contains(": skipped: ");
+    assert!(said.lines().any(warned), "{said}");
+    damage();
+    let said = text(&run(fit(&["-q"])));
+    assert!(!said.lines().any(warned), "{said}");
 }
 
 #[test]

@@ -29,6 +29,10 @@ pub(crate) use remedy::remedy;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
+
+    /// More messages on stderr; repeat for diagnostics. RUST_LOG has precedence.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]

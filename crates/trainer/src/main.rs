@@ -1,12 +1,15 @@
 //! The command line: `trainer <command>`.
 
 mod commands;
+mod messages;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 fn main() {
     trainer::runtime::keep_freed_memory();
-    let arguments = commands::Arguments::parse();
+    let matches = commands::Arguments::command().get_matches();
+    let arguments = commands::Arguments::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    messages::install(&matches);
     let code = commands::run(arguments).unwrap_or_else(|error| {
         // The whole error chain on one line.
         eprintln!("error: {error:#}");
