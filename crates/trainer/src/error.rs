@@ -76,6 +76,12 @@ pub enum Error {
         /// One line per difference.
         differences: Vec<String>,
     },
+    /// Another process works in the run's folder.
+    #[error("{}: another process is training there; wait for it, or choose another folder", folder.display())]
+    InUse {
+        /// The run's folder.
+        folder: PathBuf,
+    },
     /// A folder without a finished run.
     #[error("{path}: {reason}")]
     NoResult {

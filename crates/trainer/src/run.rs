@@ -1,6 +1,7 @@
 //! One configured run: its trials trained and tested, each in a folder of its own.
 
 mod inputs;
+mod lock;
 mod prepared;
 mod record;
 mod result;
@@ -16,6 +17,7 @@ use clips::Ended;
 use recogniser::checkpoint::Loaded;
 
 use self::inputs::Inputs;
+use self::lock::lock;
 use self::prepared::Prepared;
 use self::scoring::score_all;
 use self::training::Training;
@@ -62,8 +64,8 @@ pub fn is_finished(session: &Session, folder: &Path) -> Result<bool> {
 /// trials are read, an unfinished one resumes.
 ///
 /// # Errors
-/// [`Error::OtherRun`] before anything is written if the folder holds a run with other inputs;
-/// any error of a trial: those before it have their results.
+/// [`Error::OtherRun`] before anything is written if the folder holds a run with other inputs,
+/// [`Error::InUse`] if another process works in it; any error of a trial: those before it have their results.
 pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> {
     let mut trials = trials(&session.config.protocol, &session.dataset)?;
     if session.dataset.manifest.split(HOLD_OUT).is_ok() {
@@ -82,6 +84,7 @@ pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> 
         }
         Earlier::Other(differences) => return Err(Error::other_run(folder, differences)),
     }
+    let _lock = lock(folder)?;
     inputs.save(folder)?;
     let inputs = inputs.fingerprint()?;
     disk::write(

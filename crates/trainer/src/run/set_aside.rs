@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::lock::lock;
 use crate::{Error, Result};
 
 /// Renames the run in `folder` to `FOLDER.N`, with the first N that is free, and returns its new
@@ -9,8 +10,9 @@ use crate::{Error, Result};
 /// too.
 ///
 /// # Errors
-/// [`Error::Disk`].
+/// [`Error::InUse`] if another process works in it, and [`Error::Disk`].
 pub fn set_aside(folder: &Path, cache: &Path) -> Result<PathBuf> {
+    let _lock = lock(folder)?;
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let place = (1..u32::MAX)
         .map(|number| folder.with_file_name(format!("{name}.{number}")))
