@@ -40,7 +40,7 @@ pub enum Error {
     },
     /// Not enough disk space.
     #[error("{} needs {need} more, but its disk has {free} free", folder.display())]
-    Room {
+    DiskSpace {
         /// The folder to fill.
         folder: PathBuf,
         /// The size still to be written.

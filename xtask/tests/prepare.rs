@@ -352,7 +352,7 @@ fn the_disk_space_is_checked_before_the_download() {
         }
     });
     let error = prepare("ucf101", &sandbox.by_url(&server), &sandbox.tools()).unwrap_err();
-    assert!(matches!(error, Error::Room { .. }), "{error}");
+    assert!(matches!(error, Error::DiskSpace { .. }), "{error}");
     assert!(error.to_string().contains("2000000.0 GB more"), "{error}");
     assert!(
         server
@@ -841,7 +841,7 @@ fn the_disk_space_for_all_shards_is_checked_first() {
     });
     let options = sandbox.val_by_url(&server);
     let error = prepare("kinetics400", &options, &sandbox.tools()).unwrap_err();
-    assert!(matches!(error, Error::Room { .. }), "{error}");
+    assert!(matches!(error, Error::DiskSpace { .. }), "{error}");
     assert!(gets(&server.requests(), ".gz").is_empty());
 }
 

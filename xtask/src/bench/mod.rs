@@ -74,7 +74,7 @@ impl Part {
             Self::Step => "A few-shot step",
             Self::Predict => "Predict, as a whole process",
             Self::Decode => "Decoding",
-            Self::Extract => "Extract, beside its stages alone",
+            Self::Extract => "Extract and its stages alone",
             Self::Commands => "Each command",
         }
     }

@@ -47,8 +47,8 @@ impl Timing {
 struct Running {
     name: String,
     child: Child,
-    orders: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
+    stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
 /// The number of turns.
@@ -78,7 +78,7 @@ pub(super) fn take_turns(mut contenders: Vec<Contender>, turns: Turns) -> Result
         }
         for (one, most) in running.into_iter().zip(&mut peaks) {
             let peak = one.end()?;
-            if most.is_none_or(|most| peak > Some(most)) {
+            if peak > *most {
                 *most = peak;
             }
         }
@@ -107,14 +107,14 @@ impl Running {
             .stderr(Stdio::inherit())
             .spawn()
             .map_err(|error| failed(name, error))?;
-        let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(failed(name, "no pipes"));
         };
         let mut running = Self {
             name: name.clone(),
             child,
-            orders,
-            answers: BufReader::new(answers).lines(),
+            stdin,
+            lines: BufReader::new(stdout).lines(),
         };
         match running.answer()?.as_str() {
             "ready" => Ok(running),
@@ -123,9 +123,9 @@ impl Running {
     }
 
     fn turn(&mut self) -> Result<f64> {
-        self.orders
+        self.stdin
             .write_all(b"\n")
-            .and_then(|()| self.orders.flush())
+            .and_then(|()| self.stdin.flush())
             .map_err(|error| self.failed(error))?;
         let answer = self.answer()?;
         answer
@@ -134,7 +134,7 @@ impl Running {
     }
 
     fn answer(&mut self) -> Result<String> {
-        match self.answers.next() {
+        match self.lines.next() {
             Some(Ok(line)) => Ok(line.trim().to_owned()),
             Some(Err(error)) => Err(self.failed(error)),
             None => {
@@ -145,19 +145,13 @@ impl Running {
     }
 
     /// Ends the process and returns its peak memory.
-    fn end(self) -> Result<Option<f64>> {
-        let Self {
-            name,
-            mut child,
-            orders,
-            ..
-        } = self;
-        let peak = peak(child.id());
-        drop(orders);
-        match child.wait() {
+    fn end(mut self) -> Result<Option<f64>> {
+        let peak = peak(self.child.id());
+        drop(self.stdin);
+        match self.child.wait() {
             Ok(status) if status.success() => Ok(peak),
-            Ok(status) => Err(failed(&name, status)),
-            Err(error) => Err(failed(&name, error)),
+            Ok(status) => Err(failed(&self.name, status)),
+            Err(error) => Err(failed(&self.name, error)),
         }
     }
 

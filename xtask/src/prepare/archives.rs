@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use data::formats::{Archive, Packing};
 
-use super::fetch::{Offered, check_room, download, from_folder};
+use super::fetch::{Offered, check_space, download, from_folder};
 use super::{Options, Tools};
 use crate::archive::{rar, tar, zip};
 use crate::places::{empty_folder, move_to};
@@ -43,7 +43,7 @@ pub(super) fn unpacked(
     let paths = match &options.from {
         Some(folder) => {
             let paths = from_folder(folder, &archives)?;
-            check_room(root, room(&archives, &paths))?;
+            check_space(root, unpacked_size(&archives, &paths))?;
             paths
         }
         None => {
@@ -76,7 +76,7 @@ fn has_loose_files(folder: &Path, archive: &Archive) -> bool {
 }
 
 /// The space for the unpacked files, in bytes.
-fn room(archives: &[&Archive], paths: &[PathBuf]) -> u64 {
+fn unpacked_size(archives: &[&Archive], paths: &[PathBuf]) -> u64 {
     let needs = archives.iter().zip(paths).map(|(archive, path)| {
         let files = match archive.packing {
             Packing::CutTar => pieces(path),

@@ -51,25 +51,24 @@ pub(super) fn from_folder(folder: &Path, archives: &[&Archive]) -> Result<Vec<Pa
 /// A download fails, or the disk is too full, which is checked first.
 pub(super) fn download(tools: &Tools, folder: &Path, offered: &[Offered]) -> Result<Vec<PathBuf>> {
     make_folder(folder)?;
+    let length = |path: PathBuf| fs::metadata(path).map(|metadata| metadata.len()).ok();
     let mut need = 0_u64;
     let mut sizes = Vec::with_capacity(offered.len());
     for file in offered {
-        let target = folder.join(&file.name);
-        let there = fs::metadata(&target).map(|metadata| metadata.len()).ok();
-        let size = match there {
+        let complete = length(folder.join(&file.name));
+        let size = match complete {
             Some(size) => Some(size),
             None => size_of(tools, &file.url)?,
         };
-        let part = folder.join(format!("{}.incomplete", file.name));
-        let partly = fs::metadata(&part).map_or(0, |metadata| metadata.len());
-        let here = there.unwrap_or(partly);
-        let size_known = size.unwrap_or(0);
+        let part = || length(folder.join(format!("{}.incomplete", file.name)));
+        let downloaded = complete.or_else(part).unwrap_or(0);
+        let known = size.unwrap_or(0);
         need = need
-            .saturating_add(size_known.saturating_sub(here))
-            .saturating_add(size_known.saturating_mul(file.unpacked));
+            .saturating_add(known.saturating_sub(downloaded))
+            .saturating_add(known.saturating_mul(file.unpacked));
         sizes.push(size);
     }
-    check_room(folder, need)?;
+    check_space(folder, need)?;
     let mut paths = Vec::with_capacity(offered.len());
     for (file, size) in offered.iter().zip(sizes) {
         let target = folder.join(&file.name);
@@ -92,12 +91,12 @@ pub(super) fn download(tools: &Tools, folder: &Path, offered: &[Offered]) -> Res
 
 /// # Errors
 /// The disk of `folder` has less than `need` free bytes.
-pub(super) fn check_room(folder: &Path, need: u64) -> Result<()> {
+pub(super) fn check_space(folder: &Path, need: u64) -> Result<()> {
     let free = free_space(folder)?;
     if need <= free {
         return Ok(());
     }
-    Err(Error::Room {
+    Err(Error::DiskSpace {
         folder: folder.into(),
         need: bytes(need),
         free: bytes(free),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use data::formats::Shards;
 
 use super::archives::entries;
-use super::fetch::{Offered, check_room, download, size_of};
+use super::fetch::{Offered, check_space, download, size_of};
 use super::{Options, Tools};
 use crate::archive::tar;
 use crate::places::{move_to, write_whole};
@@ -74,7 +74,7 @@ pub(super) fn unpacked(
                 let size = shards
                     .iter()
                     .filter_map(|(_, path)| fs::metadata(path).ok());
-                check_room(root, size.map(|metadata| metadata.len()).sum())?;
+                check_space(root, size.map(|metadata| metadata.len()).sum())?;
                 for (part, shard) in &shards {
                     unpack_shard(root, *part, shard)?;
                 }
@@ -182,7 +182,7 @@ fn download_part(
         sizes.push(size_of(tools, &shard.url)?.unwrap_or(0));
     }
     let largest = sizes.iter().max().copied().unwrap_or(0);
-    check_room(root, sizes.into_iter().fold(largest, u64::saturating_add))?;
+    check_space(root, sizes.into_iter().fold(largest, u64::saturating_add))?;
     let folder = root.join("archives").join(name);
     for shard in offered {
         let paths = download(tools, &folder, std::slice::from_ref(&shard))?;

@@ -156,7 +156,7 @@ fn from_wheels(
     into: &Path,
 ) -> Result<Unpacking> {
     let pins = pins(std::env::consts::OS, std::env::consts::ARCH)?;
-    let mut wheels = match pins {
+    let wheels = match pins {
         Some(pins) if kind == Kind::Cpu => pins.cpu,
         Some(pins) if !pins.cuda.is_empty() => [pins.cpu, pins.cuda].concat(),
         _ => return Err(unsupported(kind, "")),
@@ -173,7 +173,7 @@ fn from_wheels(
         let script = b"INPUT(libtorch_cpu.so)\n";
         write_whole(&into.join("torch/lib/libtorch.so"), script)?;
     }
-    let sources = wheels.drain(..).map(|wheel| Archive {
+    let sources = wheels.into_iter().map(|wheel| Archive {
         file: wheel.file,
         sha256: wheel.sha256,
     });
