@@ -25,7 +25,7 @@ pub enum Error {
     /// A program is missing or failed.
     #[error("{program}: {reason}")]
     Program {
-        /// The program and its first argument.
+        /// The program and its first arguments.
         program: String,
         /// Its exit status or error output.
         reason: String,
@@ -83,7 +83,7 @@ impl Error {
     pub(crate) fn program(command: &Command, reason: impl ToString) -> Self {
         let program = Path::new(command.get_program());
         let mut words = vec![program.file_name().unwrap_or(program.as_os_str())];
-        words.extend(command.get_args().next());
+        words.extend(command.get_args().take(2));
         Self::Program {
             program: words.join(" ".as_ref()).to_string_lossy().into_owned(),
             reason: reason.to_string(),

@@ -57,6 +57,15 @@ impl Sandbox {
         }
     }
 
+    /// Prepares a data set from the folder `from`.
+    fn prepare(&self, name: &str) -> Result<PathBuf, Error> {
+        self.prepare_with(name, &self.from())
+    }
+
+    fn prepare_with(&self, name: &str, options: &Options) -> Result<PathBuf, Error> {
+        prepare(name, options, &self.tools())
+    }
+
     fn from(&self) -> Options {
         Options {
             root: Some(self.path("root")),
@@ -181,7 +190,7 @@ const UCF_LISTS: &str = "UCF101TrainTestSplits-RecognitionTask.zip";
 fn ucf(sandbox: &Sandbox, videos: &[u8], lists: &[u8]) -> Result<PathBuf, Error> {
     sandbox.put(&format!("from/{UCF}"), videos);
     sandbox.put(&format!("from/{UCF_LISTS}"), lists);
-    prepare("ucf101", &sandbox.from(), &sandbox.tools())
+    sandbox.prepare("ucf101")
 }
 
 #[test]
@@ -207,7 +216,7 @@ fn every_public_data_set_has_its_command() {
     assert_eq!(xtask(&["prepare-ucf101", "--part", "val"]).0, Some(2));
     assert_eq!(xtask(&["prepare-folder"]).0, Some(2));
     let sandbox = Sandbox::new();
-    assert!(prepare("folder", &sandbox.from(), &sandbox.tools()).is_err());
+    assert!(sandbox.prepare("folder").is_err());
 }
 
 #[test]
@@ -227,10 +236,7 @@ fn ucf_is_prepared_from_archives_once() {
     // A second run reads and writes nothing.
     fs::remove_dir_all(sandbox.path("from")).unwrap();
     let before = fs::metadata(&path).unwrap().ino();
-    assert_eq!(
-        prepare("ucf101", &sandbox.from(), &sandbox.tools()).unwrap(),
-        path
-    );
+    assert_eq!(sandbox.prepare("ucf101").unwrap(), path);
     assert_eq!(fs::metadata(&path).unwrap().ino(), before);
 }
 
@@ -250,7 +256,7 @@ fn missing_clips_need_an_option_and_no_second_unpacking() {
         allow_missing: true,
         ..sandbox.from()
     };
-    let path = prepare("ucf101", &options, &sandbox.tools()).unwrap();
+    let path = sandbox.prepare_with("ucf101", &options).unwrap();
     assert_eq!(Manifest::load(&path).unwrap().clips().len(), 1);
 }
 
@@ -282,7 +288,9 @@ fn an_interrupted_download_is_resumed() {
         Some(start) if start < 4_000 => reply.cut(1_500),
         _ => reply,
     });
-    let path = prepare("ucf101", &sandbox.by_url(&server), &sandbox.tools()).unwrap();
+    let path = sandbox
+        .prepare_with("ucf101", &sandbox.by_url(&server))
+        .unwrap();
     assert_eq!(Manifest::load(&path).unwrap().clips().len(), 4);
     let requests = server.requests();
     let ranges: Vec<_> = gets(&requests, UCF)
@@ -306,7 +314,9 @@ fn an_interrupted_run_keeps_its_downloads() {
             reply
         }
     });
-    let error = prepare("ucf101", &sandbox.by_url(&refusing), &sandbox.tools()).unwrap_err();
+    let error = sandbox
+        .prepare_with("ucf101", &sandbox.by_url(&refusing))
+        .unwrap_err();
     assert!(
         matches!(error, Error::Hub(hub::Error::Status { status: 404, .. })),
         "{error}"
@@ -314,7 +324,9 @@ fn an_interrupted_run_keeps_its_downloads() {
     assert!(error.to_string().contains(UCF), "{error}");
 
     let server = ucf_server(|_, reply| reply);
-    prepare("ucf101", &sandbox.by_url(&server), &sandbox.tools()).unwrap();
+    sandbox
+        .prepare_with("ucf101", &sandbox.by_url(&server))
+        .unwrap();
     let requests = server.requests();
     assert!(
         gets(&requests, UCF_LISTS).is_empty(),
@@ -332,7 +344,9 @@ fn a_download_of_another_size_is_refused() {
         }
         reply
     });
-    let error = prepare("ucf101", &sandbox.by_url(&server), &sandbox.tools()).unwrap_err();
+    let error = sandbox
+        .prepare_with("ucf101", &sandbox.by_url(&server))
+        .unwrap_err();
     assert!(
         matches!(error, Error::Hub(hub::Error::Content { .. })),
         "{error}"
@@ -351,7 +365,9 @@ fn the_disk_space_is_checked_before_the_download() {
             reply
         }
     });
-    let error = prepare("ucf101", &sandbox.by_url(&server), &sandbox.tools()).unwrap_err();
+    let error = sandbox
+        .prepare_with("ucf101", &sandbox.by_url(&server))
+        .unwrap_err();
     assert!(matches!(error, Error::DiskSpace { .. }), "{error}");
     assert!(error.to_string().contains("2000000.0 GB more"), "{error}");
     assert!(
@@ -383,9 +399,7 @@ fn a_missing_program_for_rar_is_reported_with_its_package() {
 fn all_missing_archives_are_named() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("from")).unwrap();
-    let error = prepare("ucf101", &sandbox.from(), &sandbox.tools())
-        .unwrap_err()
-        .to_string();
+    let error = sandbox.prepare("ucf101").unwrap_err().to_string();
     assert!(error.contains(UCF) && error.contains(UCF_LISTS), "{error}");
 }
 
@@ -437,10 +451,7 @@ fn malicious_archives_write_nothing_outside() {
             "from/part_0.tar.gz",
             &gz(&tar(&[("a_1_2.mp4", b"g"), (name, b"x")])),
         );
-        sandbox.put(
-            "from/val.csv",
-            b"label,youtube_id,time_start,time_end,split\nrun,a,1,2,val\n",
-        );
+        sandbox.put("from/val.csv", ONE_CLIP);
         let error = kinetics(&sandbox, Some(Part::Val)).unwrap_err().to_string();
         assert!(error.contains("outside the folder"), "{name}: {error}");
         assert_nothing_unpacked(&sandbox, name);
@@ -463,10 +474,7 @@ fn links_in_archives_are_refused() {
         assert!(!sandbox.path("root/.unpacking").exists());
 
         sandbox.put("from/part_0.tar", &tar_with_link(kind, "a_1_2.mp4", target));
-        sandbox.put(
-            "from/val.csv",
-            b"label,youtube_id,time_start,time_end,split\nrun,a,1,2,val\n",
-        );
+        sandbox.put("from/val.csv", ONE_CLIP);
         let error = kinetics(&sandbox, Some(Part::Val)).unwrap_err().to_string();
         assert!(error.contains("link"), "{error}");
         assert!(!sandbox.path("root/videos").exists());
@@ -495,10 +503,7 @@ fn damaged_archives_are_named_and_leave_no_file() {
     for length in [0, 5, 100, whole.len() / 2, whole.len() - 20] {
         let sandbox = Sandbox::new();
         sandbox.put("from/part_0.tar.gz", &whole[..length]);
-        sandbox.put(
-            "from/val.csv",
-            b"label,youtube_id,time_start,time_end,split\nrun,a,1,2,val\n",
-        );
+        sandbox.put("from/val.csv", ONE_CLIP);
         let error = kinetics(&sandbox, Some(Part::Val)).unwrap_err().to_string();
         assert!(error.contains("part_0.tar.gz"), "{length}: {error}");
         assert_nothing_unpacked(&sandbox, "cut");
@@ -530,9 +535,7 @@ fn hmdb_is_prepared_from_nested_archives() {
     let (videos, splits) = hmdb_archives(b"not an archive", &lists);
     sandbox.put("from/hmdb51_org.rar", &videos);
     sandbox.put("from/test_train_splits.rar", &splits);
-    let error = prepare("hmdb51", &sandbox.from(), &sandbox.tools())
-        .unwrap_err()
-        .to_string();
+    let error = sandbox.prepare("hmdb51").unwrap_err().to_string();
     assert!(error.contains("run.rar"), "{error}");
     let first = sandbox.path("root/.classes/brush_hair");
     let before = fs::metadata(&first).unwrap().ino();
@@ -540,7 +543,7 @@ fn hmdb_is_prepared_from_nested_archives() {
 
     let (videos, _) = hmdb_archives(&tar(&[("run/a_run_u_0.avi", b"two")]), &lists);
     sandbox.put("from/hmdb51_org.rar", &videos);
-    let path = prepare("hmdb51", &sandbox.from(), &sandbox.tools()).unwrap();
+    let path = sandbox.prepare("hmdb51").unwrap();
     let first = sandbox.path("root/hmdb51/brush_hair");
     assert_eq!(fs::metadata(&first).unwrap().ino(), before);
     let manifest = Manifest::load(&path).unwrap();
@@ -581,17 +584,14 @@ fn charades_is_prepared_from_archives_or_videos() {
     let sandbox = Sandbox::new();
     sandbox.put("from/Charades.zip", &charades_lists());
     sandbox.put("from/Charades_v1_480.zip", &zip(&videos));
-    let path = prepare("charades", &sandbox.from(), &sandbox.tools()).unwrap();
+    let path = sandbox.prepare("charades").unwrap();
     let manifest = Manifest::load(&path).unwrap();
     assert_eq!(manifest.clips()[0].labels, [0, 1]);
     assert!(sandbox.path("root/Charades_v1_480/BBBBB.mp4").is_file());
     assert!(!sandbox.path("root/lists/README.txt").exists());
     assert!(!sandbox.path("root/.unpacking").exists());
     // A second run does nothing.
-    assert_eq!(
-        prepare("charades", &sandbox.from(), &sandbox.tools()).unwrap(),
-        path
-    );
+    assert_eq!(sandbox.prepare("charades").unwrap(), path);
 
     // Unpacked videos are used in place.
     let sandbox = Sandbox::new();
@@ -599,7 +599,7 @@ fn charades_is_prepared_from_archives_or_videos() {
     for (name, content) in videos {
         sandbox.put(&format!("from/{name}"), content);
     }
-    let path = prepare("charades", &sandbox.from(), &sandbox.tools()).unwrap();
+    let path = sandbox.prepare("charades").unwrap();
     let manifest = Manifest::load(&path).unwrap();
     assert!(manifest.root().ends_with("from/Charades_v1_480"));
     assert!(!sandbox.path("root/Charades_v1_480").exists());
@@ -608,7 +608,7 @@ fn charades_is_prepared_from_archives_or_videos() {
     let sandbox = Sandbox::new();
     sandbox.put("from/Charades.zip", &charades_lists());
     sandbox.put("from/Charades_v1_480.zip", &zip(&videos[..1]));
-    assert!(prepare("charades", &sandbox.from(), &sandbox.tools()).is_err());
+    assert!(sandbox.prepare("charades").is_err());
 }
 
 const SSV2: &str = "20bn-something-something-v2";
@@ -641,7 +641,7 @@ fn ssv2() -> (Sandbox, Vec<u8>) {
 #[test]
 fn ssv2_is_prepared_from_the_pieces_of_its_archive() {
     let (sandbox, video) = ssv2();
-    let run = || prepare("ssv2", &sandbox.from(), &sandbox.tools());
+    let run = || sandbox.prepare("ssv2");
     // Without its last piece, the archive is truncated.
     let third = sandbox.path(&format!("from/{SSV2}-02"));
     fs::rename(&third, sandbox.path("third")).unwrap();
@@ -678,7 +678,7 @@ fn ssv2_is_prepared_from_folders_or_zipped_lists() {
     for id in ["11", "2", "3"] {
         sandbox.put(&format!("from/{SSV2}/{id}.webm"), b"video");
     }
-    let manifest = prepare("ssv2", &sandbox.from(), &sandbox.tools()).unwrap();
+    let manifest = sandbox.prepare("ssv2").unwrap();
     let manifest = Manifest::load(&manifest).unwrap();
     assert!(manifest.root().ends_with(format!("from/{SSV2}")));
     assert_eq!(manifest.split("test").unwrap().test.len(), 1);
@@ -687,12 +687,14 @@ fn ssv2_is_prepared_from_folders_or_zipped_lists() {
     // Nothing can be downloaded, not even from a mirror.
     let sandbox = Sandbox::new();
     let server = Server::start(|_, _| Reply::status(404));
-    let error = prepare("ssv2", &sandbox.by_url(&server), &sandbox.tools()).unwrap_err();
+    let error = sandbox
+        .prepare_with("ssv2", &sandbox.by_url(&server))
+        .unwrap_err();
     assert!(error.to_string().contains("registered users"), "{error}");
     assert!(error.to_string().contains("--from"), "{error}");
     assert!(server.requests().is_empty());
     fs::create_dir(sandbox.path("from")).unwrap();
-    let error = prepare("ssv2", &sandbox.from(), &sandbox.tools()).unwrap_err();
+    let error = sandbox.prepare("ssv2").unwrap_err();
     let error = error.to_string();
     assert!(
         error.contains(&format!("{SSV2}-00")) && error.contains("labels.zip"),
@@ -709,9 +711,10 @@ fn kinetics(sandbox: &Sandbox, part: Option<Part>) -> Result<PathBuf, Error> {
         shards,
         ..sandbox.from()
     };
-    prepare("kinetics400", &options, &sandbox.tools())
+    sandbox.prepare_with("kinetics400", &options)
 }
 
+const ONE_CLIP: &[u8] = b"label,youtube_id,time_start,time_end,split\nrun,a,1,2,val\n";
 const VAL: &[u8] = b"label,youtube_id,time_start,time_end,split\n\
     abseiling,aaa,1,11,val\nyoga,b_b,20,30,val\nyoga,gone,3,13,val\n";
 const TRAIN: &[u8] = b"label,youtube_id,time_start,time_end,split\nyoga,ccc,5,15,train\n";
@@ -771,7 +774,7 @@ fn kinetics_is_prepared_from_clips_in_both_layouts() {
         }
         sandbox.put("val.csv", VAL);
         let options = sandbox.own_clips();
-        let path = prepare("kinetics400", &options, &sandbox.tools()).unwrap();
+        let path = sandbox.prepare_with("kinetics400", &options).unwrap();
         let manifest = Manifest::load(&path).unwrap();
         assert_eq!(manifest.clips().len(), 2);
         assert!(manifest.file(&manifest.clips()[0]).is_file());
@@ -802,7 +805,7 @@ fn kinetics_is_downloaded_by_shard_and_resumed() {
     };
     let run = |server: &Server| {
         let options = sandbox.val_by_url(server);
-        prepare("kinetics400", &options, &sandbox.tools())
+        sandbox.prepare_with("kinetics400", &options)
     };
     let error = run(&serve(false)).unwrap_err().to_string();
     assert!(error.contains("part_1.tar.gz answered 404"), "{error}");
@@ -840,7 +843,7 @@ fn the_disk_space_for_all_shards_is_checked_first() {
         _ => Reply::status(500),
     });
     let options = sandbox.val_by_url(&server);
-    let error = prepare("kinetics400", &options, &sandbox.tools()).unwrap_err();
+    let error = sandbox.prepare_with("kinetics400", &options).unwrap_err();
     assert!(matches!(error, Error::DiskSpace { .. }), "{error}");
     assert!(gets(&server.requests(), ".gz").is_empty());
 }
@@ -855,7 +858,7 @@ fn a_shard_list_cannot_name_other_paths() {
         });
         let options = sandbox.val_by_url(&server);
         assert!(
-            prepare("kinetics400", &options, &sandbox.tools()).is_err(),
+            sandbox.prepare_with("kinetics400", &options).is_err(),
             "{line}"
         );
         assert_nothing_unpacked(&sandbox, line);
@@ -977,8 +980,7 @@ mod needs_shared {
             allow_missing: true,
             ..sandbox.from()
         };
-        let manifest =
-            Manifest::load(&prepare("ucf101", &options, &sandbox.tools()).unwrap()).unwrap();
+        let manifest = Manifest::load(&sandbox.prepare_with("ucf101", &options).unwrap()).unwrap();
         assert_eq!((manifest.clips().len(), manifest.classes().len()), (256, 8));
         let split = few_shot(&manifest, manifest.split("1").unwrap(), 16, 0).unwrap();
         assert_eq!((split.train.len(), split.test.len()), (128, 112));
@@ -1009,8 +1011,7 @@ mod needs_shared {
             allow_missing: true,
             ..sandbox.from()
         };
-        let manifest =
-            Manifest::load(&prepare("hmdb51", &options, &sandbox.tools()).unwrap()).unwrap();
+        let manifest = Manifest::load(&sandbox.prepare_with("hmdb51", &options).unwrap()).unwrap();
         assert_eq!((manifest.clips().len(), manifest.classes().len()), (42, 21));
     }
 
@@ -1027,7 +1028,7 @@ mod needs_shared {
         writeln!(csv, "\"arm wrestling\",abcdefghijk,0,10,val,0").unwrap();
         writeln!(csv, "yoga,lost,0,10,val,0").unwrap();
         let options = sandbox.own_clips();
-        let path = prepare("kinetics400", &options, &sandbox.tools()).unwrap();
+        let path = sandbox.prepare_with("kinetics400", &options).unwrap();
         let manifest = Manifest::load(&path).unwrap();
         assert_eq!((manifest.clips().len(), manifest.classes().len()), (1, 1));
         assert!(manifest.file(&manifest.clips()[0]).is_file());

@@ -17,13 +17,17 @@ pub(super) fn describe(root: &Path) -> String {
         .find(|name| flags.split(' ').any(|flag| flag == *name))
         .unwrap_or("unknown");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let memory = proc_field("/proc/meminfo", "MemTotal").unwrap_or_else(|| "unknown".into());
+    let memory = proc_field("/proc/meminfo", "MemTotal")
+        .and_then(|total| total.split(' ').next()?.parse::<f64>().ok())
+        .map_or_else(String::new, |kib| {
+            format!(", {:.0} GiB", kib / f64::from(1 << 20))
+        });
     let load = read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split_whitespace().next().unwrap_or("unknown");
     let root = root.display().to_string();
     let revision = output_of("git", &["-C", &root, "describe", "--always", "--dirty"]);
     format!(
-        "Machine: {processor}, {cores} cores, best vector extension: {extension}, memory {memory}, \
+        "Machine: {processor}, {cores} cores, best vector extension: {extension}{memory}, \
          {} {}. Load at the start: {load}. Revision: {}.\n",
         std::env::consts::OS,
         std::env::consts::ARCH,
