@@ -138,7 +138,10 @@ fn with_clip(
     let clip = options.clip.as_ref().unwrap_or(&reference);
     match clip.exists() {
         true => table(bench, clip),
-        false => Ok("Skipped: --clip was not given and there are no reference data.".into()),
+        false => Ok(format!(
+            "Skipped: {} does not exist; name a video with --clip.",
+            clip.display()
+        )),
     }
 }
 
