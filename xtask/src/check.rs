@@ -1,27 +1,27 @@
-//! `cargo xtask test`: the whole check, the cheapest first.
+//! `cargo xtask test`: all checks, the cheapest first.
 //!
-//! Every step runs even when an earlier one has failed, so that one run tells all. The
-//! last line of stdout is the total over the tests; a step that is no test and fails
-//! counts as one failure.
+//! All steps run, even after a failure. The last line of stdout is the total over the tests; any
+//! other step that fails counts as one failure.
 
 use std::io::{IsTerminal as _, Read, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use console::strip_ansi_codes;
+
 use crate::setup::linking;
 use crate::workspace::{self, cargo, output_of};
 use crate::{Result, hygiene, layering, needs, setup};
 
-/// Tests counted.
+/// Numbers of tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Count {
-    /// Tests that passed.
-    pub passed: u64,
-    /// Tests that failed, and steps that failed without being tests.
-    pub failed: u64,
-    /// Tests that this machine cannot run, or that their authors left out.
-    pub skipped: u64,
+struct Count {
+    passed: u64,
+    /// Failed tests, and other failed steps.
+    failed: u64,
+    /// Tests that cannot run on this machine, and ignored ones.
+    skipped: u64,
 }
 
 impl std::ops::AddAssign for Count {
@@ -42,84 +42,56 @@ impl std::fmt::Display for Count {
     }
 }
 
-/// How a step ended.
+/// The result of a step.
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    Fine,
+    Passed,
     Failed(String),
     Skipped(&'static str),
+    /// Counted tests, and whether the runner succeeded.
     Tests(Count, bool),
 }
 
-/// The project outside this workspace.
+/// A separate project that uses the crates of this workspace.
 const OUTSIDE: &str = "tests/outside";
 
-struct Step {
-    name: &'static str,
-    run: fn(&Path) -> Outcome,
-}
+/// A step and its name.
+type Step = (&'static str, fn(&Path) -> Outcome);
 
 const STEPS: [Step; 9] = [
-    Step {
-        name: "fmt",
-        run: fmt,
-    },
-    Step {
-        name: "layering",
-        run: layers,
-    },
-    Step {
-        name: "hygiene",
-        run: clean,
-    },
-    Step {
-        name: "licences",
-        run: deny,
-    },
-    Step {
-        name: "clippy",
-        run: clippy,
-    },
-    Step {
-        name: "tests",
-        run: tests,
-    },
-    Step {
-        name: "doc tests",
-        run: doc_tests,
-    },
-    Step {
-        name: "outside",
-        run: outside,
-    },
-    Step {
-        name: "rustdoc",
-        run: rustdoc,
-    },
+    ("fmt", fmt),
+    ("layering", layering),
+    ("hygiene", hygiene),
+    ("licences", licences),
+    ("clippy", clippy),
+    ("tests", tests),
+    ("doc tests", doc_tests),
+    ("outside", outside),
+    ("rustdoc", rustdoc),
 ];
 
-/// Runs the whole check; says whether all is well.
+/// Runs all steps and returns whether they succeeded.
 ///
 /// # Errors
-/// Only from the set-up that comes first.
+/// The set-up before them fails.
 pub fn run() -> Result<bool> {
     setup::ensure()?;
     let root = workspace::root();
     let started = Instant::now();
     let mut total = Count::default();
     let mut lines = Vec::new();
-    for step in STEPS {
-        eprintln!("\n== {}", step.name);
-        let began = Instant::now();
-        let outcome = (step.run)(&root);
-        let line = summary(step.name, &outcome, began.elapsed());
+    for (name, step) in STEPS {
+        eprintln!("\n== {name}");
+        let step_started = Instant::now();
+        let outcome = step(&root);
+        let line = summary(name, &outcome, step_started.elapsed());
         eprintln!("{line}");
         lines.push(line);
         total += counted(&outcome);
     }
     eprintln!();
     workspace::print(&lines.join("\n"));
-    for group in left_out(&root) {
+    for group in skipped_groups(&root) {
         workspace::print(&format!("skipped    {group}"));
     }
     workspace::print(&format!("total      {}", seconds(started.elapsed())));
@@ -127,73 +99,71 @@ pub fn run() -> Result<bool> {
     Ok(total.failed == 0)
 }
 
-/// What a step adds to the total.
+/// The contribution of a step to the total.
 fn counted(outcome: &Outcome) -> Count {
-    match outcome {
-        Outcome::Fine | Outcome::Skipped(_) => Count::default(),
-        Outcome::Failed(_) => Count {
-            failed: 1,
-            ..Count::default()
-        },
-        // A runner that fails without a failed test did not get to run them.
-        Outcome::Tests(count, fine) => {
-            let unseen = u64::from(!fine && count.failed == 0);
-            Count {
-                failed: count.failed + unseen,
-                ..*count
-            }
-        }
+    let mut count = match outcome {
+        Outcome::Passed | Outcome::Skipped(_) | Outcome::Failed(_) => Count::default(),
+        Outcome::Tests(count, _) => *count,
+    };
+    // A runner that fails without a failed test, such as one that does not build, counts too.
+    if matches!(outcome, Outcome::Failed(_) | Outcome::Tests(_, false)) {
+        count.failed = count.failed.max(1);
     }
+    count
 }
 
 fn summary(name: &str, outcome: &Outcome, time: Duration) -> String {
-    let time = seconds(time);
-    match outcome {
-        Outcome::Fine => format!("{name:<10} {time:>8}  ok"),
-        Outcome::Failed(why) => format!("{name:<10} {time:>8}  FAILED: {why}"),
-        Outcome::Skipped(why) => format!("{name:<10} {time:>8}  skipped: {why}"),
-        Outcome::Tests(count, true) => format!("{name:<10} {time:>8}  ok: {count}"),
-        Outcome::Tests(count, false) => format!("{name:<10} {time:>8}  FAILED: {count}"),
-    }
+    let result = match outcome {
+        Outcome::Passed => "ok".into(),
+        Outcome::Failed(reason) => format!("FAILED: {reason}"),
+        Outcome::Skipped(reason) => format!("skipped: {reason}"),
+        Outcome::Tests(count, true) => format!("ok: {count}"),
+        Outcome::Tests(count, false) => format!("FAILED: {count}"),
+    };
+    format!("{name:<10} {:>8}  {result}", seconds(time))
 }
 
 fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
+/// `cargo` in `root` with the words of a command line.
+fn cargo_line(root: &Path, line: &str) -> Command {
+    let mut command = cargo(root);
+    command.args(line.split_whitespace());
+    command
+}
+
 fn fmt(root: &Path) -> Outcome {
-    let inside = plain(
-        cargo(root).args(["fmt", "--all", "--", "--check"]),
-        "run `cargo fmt --all`",
-    );
-    match inside {
-        Outcome::Fine => plain(
-            cargo(&root.join(OUTSIDE)).args(["fmt", "--", "--check"]),
+    let mut inside = cargo_line(root, "fmt --all -- --check");
+    match run_step(&mut inside, "run `cargo fmt --all`") {
+        Outcome::Passed => run_step(
+            &mut cargo_line(&root.join(OUTSIDE), "fmt -- --check"),
             "run `cargo fmt` in tests/outside",
         ),
         other => other,
     }
 }
 
-fn layers(root: &Path) -> Outcome {
+fn layering(root: &Path) -> Outcome {
     let found = layering::metadata(root).and_then(|metadata| {
         let mut all = layering::violations(&metadata);
-        all.extend(layering::native_needs_of_xtask(root)?);
+        all.extend(layering::native_dependencies_of_xtask(root)?);
         Ok(all)
     });
-    listed(found, "edges that must not be")
+    report(found, "forbidden dependencies")
 }
 
-fn clean(root: &Path) -> Outcome {
+fn hygiene(root: &Path) -> Outcome {
     if !root.join(".git").exists() {
         return Outcome::Skipped("not a git checkout");
     }
-    listed(hygiene::findings(root), "findings")
+    report(hygiene::findings(root), "findings")
 }
 
-fn listed(found: Result<Vec<String>>, what: &str) -> Outcome {
+fn report(found: Result<Vec<String>>, what: &str) -> Outcome {
     match found {
-        Ok(all) if all.is_empty() => Outcome::Fine,
+        Ok(all) if all.is_empty() => Outcome::Passed,
         Ok(all) => {
             for line in &all {
                 eprintln!("{line}");
@@ -204,130 +174,90 @@ fn listed(found: Result<Vec<String>>, what: &str) -> Outcome {
     }
 }
 
-fn deny(root: &Path) -> Outcome {
+fn licences(root: &Path) -> Outcome {
     if output_of("cargo-deny", &["--version"]).is_none() {
         return Outcome::Skipped("cargo-deny is not installed");
     }
-    // It reads the crates of all systems, of which a build has fetched this one's alone.
-    let fetched = plain(cargo(root).args(["fetch", "--locked", "--quiet"]), "");
-    if !matches!(fetched, Outcome::Fine) {
-        return Outcome::Skipped("the crates of other systems could not be fetched");
+    // cargo-deny reads the crates of all platforms; a build fetches those of this one.
+    let mut fetch = cargo_line(root, "fetch --locked --quiet");
+    if run_step(&mut fetch, "") != Outcome::Passed {
+        return Outcome::Skipped("the crates of other platforms could not be fetched");
     }
-    plain(
-        cargo(root).args(["deny", "--offline", "check", "licenses", "bans", "sources"]),
-        "see deny.toml",
-    )
+    let mut deny = cargo_line(root, "deny --offline check licenses bans sources");
+    run_step(&mut deny, "see deny.toml")
 }
 
 fn clippy(root: &Path) -> Outcome {
-    plain(
-        cargo(root).args([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ]),
-        "warnings are errors",
-    )
+    let mut clippy = cargo_line(root, "clippy --workspace --all-targets -- -D warnings");
+    run_step(&mut clippy, "warnings are errors")
 }
 
 fn tests(root: &Path) -> Outcome {
-    let color = if colored() { "always" } else { "never" };
-    let unmet = needs::unmet(root);
-    let nextest = output_of("cargo-nextest", &["--version"]).is_some();
-    let mut command = cargo(root);
-    if nextest {
-        command.args([
-            "nextest",
-            "run",
-            "--workspace",
-            "--no-fail-fast",
-            "--no-tests=pass",
-            "--run-ignored=all",
-            "--filterset",
-        ]);
-        command.args([&needs::filter(&unmet), "--color", color]);
-    } else {
-        command.args([
-            "test",
-            "--workspace",
-            "--lib",
-            "--bins",
-            "--tests",
-            "--no-fail-fast",
-        ]);
-        command.args(["--color", color, "--", "--include-ignored"]);
-        for need in unmet {
-            command.args(["--skip", &need.path()]);
-        }
-    }
-    let parse = if nextest {
-        parse_nextest
-    } else {
-        parse_libtest
+    let color = match std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        true => "--color always",
+        false => "--color never",
     };
-    counting(&mut command, parse)
+    let unmet = needs::unmet(root);
+    if output_of("cargo-nextest", &["--version"]).is_some() {
+        let options = "--workspace --no-fail-fast --no-tests=pass --run-ignored=all";
+        let mut command = cargo_line(root, &format!("nextest run {options} {color}"));
+        command.args(["--filterset", &needs::filter(&unmet)]);
+        return run_tests(&mut command, "Summary [");
+    }
+    let options = "--workspace --lib --bins --tests --no-fail-fast";
+    let mut command = cargo_line(
+        root,
+        &format!("test {options} {color} -- --include-ignored"),
+    );
+    for need in unmet {
+        command.args(["--skip", &need.path()]);
+    }
+    run_tests(&mut command, LIBTEST)
 }
 
-/// The tests that this machine cannot run, by their need.
-fn left_out(root: &Path) -> Vec<String> {
+/// The tests that cannot run on this machine, grouped by their need.
+fn skipped_groups(root: &Path) -> Vec<String> {
     let unmet = needs::unmet(root);
-    let mut command = cargo(root);
-    command.args(["test", "--workspace", "--lib", "--bins", "--tests"]);
-    command.args(["--quiet", "--", "--list"]);
+    if unmet.is_empty() {
+        return Vec::new();
+    }
+    let line = "test --workspace --lib --bins --tests --quiet -- --list";
+    let mut command = cargo_line(root, line);
     command.args(unmet.iter().map(|need| need.path()));
-    let listed = if unmet.is_empty() {
-        Vec::new()
-    } else {
-        command
-            .output()
-            .map_or_else(|_| Vec::new(), |made| made.stdout)
-    };
-    let listed = String::from_utf8_lossy(&listed);
+    let listed = workspace::output(&mut command).unwrap_or_default();
     let groups = unmet.iter().filter_map(|need| need.skipped(&listed));
     groups.collect()
 }
 
 fn doc_tests(root: &Path) -> Outcome {
-    counting(
-        cargo(root).args(["test", "--workspace", "--doc", "--no-fail-fast"]),
-        parse_libtest,
-    )
+    let mut command = cargo_line(root, "test --workspace --doc --no-fail-fast");
+    run_tests(&mut command, LIBTEST)
 }
 
-/// Builds and runs a project that uses the crates from outside: called from a folder below
-/// which there is no configuration of ours, and told of libtorch as the crates' READMEs say.
+/// Builds and runs a project that uses the crates. It runs in a folder without our cargo
+/// configuration, and gets libtorch as described in the README files of the crates.
 fn outside(root: &Path) -> Outcome {
     let elsewhere = match tempfile::tempdir() {
         Ok(folder) => folder,
         Err(e) => return Outcome::Failed(e.to_string()),
     };
-    let libtorch = match linking::read(root) {
-        Some(written) => written.libtorch,
-        None => return Outcome::Failed("run `cargo xtask setup`".into()),
+    let Some(written) = linking::read(root) else {
+        return Outcome::Failed("run `cargo xtask setup`".into());
     };
-    let mut search = vec![libtorch.join("lib")];
     let variable = match std::env::consts::OS {
         "macos" => "DYLD_LIBRARY_PATH",
         _ => "LD_LIBRARY_PATH",
     };
-    search.extend(
-        std::env::var_os(variable)
-            .iter()
-            .flat_map(std::env::split_paths),
-    );
-    let search = match std::env::join_paths(search) {
-        Ok(search) => search,
-        Err(e) => return Outcome::Failed(e.to_string()),
-    };
-    plain(
-        cargo(elsewhere.path())
-            .args(["run", "--locked", "--manifest-path"])
+    let mut search = written.libtorch.join("lib").into_os_string();
+    if let Some(inherited) = std::env::var_os(variable) {
+        search.push(":");
+        search.push(inherited);
+    }
+    run_step(
+        cargo_line(elsewhere.path(), "run --locked --manifest-path")
             .arg(root.join(OUTSIDE).join("Cargo.toml"))
             .env("CARGO_TARGET_DIR", workspace::target(root).join("outside"))
-            .env("LIBTORCH", libtorch)
+            .env("LIBTORCH", written.libtorch)
             .env(variable, search),
         "see tests/outside",
     )
@@ -335,50 +265,46 @@ fn outside(root: &Path) -> Outcome {
 
 fn rustdoc(root: &Path) -> Outcome {
     let flags = std::env::var("RUSTDOCFLAGS").unwrap_or_default();
-    plain(
-        cargo(root)
-            .args(["doc", "--workspace", "--no-deps"])
-            // Nothing is linked here, so that the search path may be left out.
-            .env("RUSTDOCFLAGS", format!("{flags} -D warnings")),
-        "warnings are errors",
-    )
+    let mut command = cargo_line(root, "doc --workspace --no-deps");
+    // This replaces the run-time search path of libtorch, which is not needed without linking.
+    command.env("RUSTDOCFLAGS", format!("{flags} -D warnings"));
+    run_step(&mut command, "warnings are errors")
 }
 
-fn colored() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
-}
-
-fn plain(command: &mut Command, cure: &str) -> Outcome {
-    match command.stdout(Stdio::from(std::io::stderr())).status() {
-        Ok(status) if status.success() => Outcome::Fine,
-        Ok(_) => Outcome::Failed(cure.into()),
+/// Runs `command`; `fix` describes a failure.
+fn run_step(command: &mut Command, fix: &str) -> Outcome {
+    match command.stdout(std::io::stderr()).status() {
+        Ok(status) if status.success() => Outcome::Passed,
+        Ok(_) => Outcome::Failed(fix.into()),
         Err(e) => Outcome::Failed(e.to_string()),
     }
 }
 
-fn counting(command: &mut Command, parse: fn(&str) -> Count) -> Outcome {
-    match watched(command) {
-        Ok((text, fine)) => Outcome::Tests(parse(&text), fine),
+/// Runs `command` and counts the tests in the lines of its output that start with `prefix`.
+fn run_tests(command: &mut Command, prefix: &str) -> Outcome {
+    match run_and_copy(command) {
+        Ok((text, succeeded)) => Outcome::Tests(count_tests(&text, prefix), succeeded),
         Err(e) => Outcome::Failed(e.to_string()),
     }
 }
 
-/// Runs `command` with its output on our stderr, and keeps a copy.
-fn watched(command: &mut Command) -> std::io::Result<(String, bool)> {
+/// Runs `command` with its output copied to our stderr. Returns the output and whether it
+/// succeeded.
+fn run_and_copy(command: &mut Command) -> std::io::Result<(String, bool)> {
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
     let out = child.stdout.take();
     let err = child.stderr.take();
-    let other = std::thread::spawn(move || err.map(copied).unwrap_or_default());
-    let mut bytes = out.map(copied).unwrap_or_default();
+    let other = std::thread::spawn(move || err.map(copy).unwrap_or_default());
+    let mut bytes = out.map(copy).unwrap_or_default();
     bytes.extend(other.join().unwrap_or_default());
-    let fine = child.wait()?.success();
-    Ok((String::from_utf8_lossy(&bytes).into_owned(), fine))
+    let succeeded = child.wait()?.success();
+    Ok((String::from_utf8_lossy(&bytes).into_owned(), succeeded))
 }
 
-fn copied(mut from: impl Read) -> Vec<u8> {
+fn copy(mut from: impl Read) -> Vec<u8> {
     let mut all = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
@@ -389,85 +315,36 @@ fn copied(mut from: impl Read) -> Vec<u8> {
     all
 }
 
-/// nextest's `Summary [   1.2s] 12 tests run: 11 passed (1 slow), 1 failed, 2 skipped`.
-fn parse_nextest(text: &str) -> Count {
-    let text = without_color(text);
-    let Some(line) = text
-        .lines()
-        .rfind(|line| line.trim_start().starts_with("Summary ["))
-    else {
-        return Count::default();
-    };
-    let results = line.split_once("run:").map_or("", |(_, results)| results);
-    let number = |word: &str| -> u64 {
-        let mut before = "";
-        let mut sum = 0;
-        for part in results
-            .split([' ', ',', '(', ')'])
-            .filter(|part| !part.is_empty())
-        {
-            if part == word {
-                sum += before.parse().unwrap_or(0);
-            }
-            before = part;
-        }
-        sum
-    };
-    // "2 timed out", "1 exec failed"
-    let odd = if results.contains("exec failed") {
-        1
-    } else {
-        0
-    };
-    Count {
-        passed: number("passed"),
-        failed: number("failed").max(odd) + number("timed"),
-        skipped: number("skipped"),
-    }
-}
+/// The start of the summary of a test binary.
+const LIBTEST: &str = "test result:";
 
-/// The test harness's `test result: ok. 3 passed; 0 failed; 1 ignored; …`, one a binary.
-fn parse_libtest(text: &str) -> Count {
-    let text = without_color(text);
+/// Sums the numbers in the summaries of nextest or of the test harness:
+/// `Summary [ 1.2s] 12 tests run: 11 passed (1 slow), 1 failed, 2 skipped`,
+/// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out`.
+fn count_tests(text: &str, prefix: &str) -> Count {
+    let text = strip_ansi_codes(text);
+    let lines = text.lines().map(str::trim_start);
     let mut total = Count::default();
-    for line in text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("test result:"))
-    {
-        for part in line.split(['.', ';']) {
-            let mut words = part.split_whitespace();
-            let (Some(number), Some(word)) = (words.next(), words.next()) else {
-                continue;
-            };
-            let number = number.parse().unwrap_or(0);
-            match word {
-                "passed" => total.passed += number,
-                "failed" => total.failed += number,
-                // Filtered out are the tests of needs that are not met.
-                "ignored" | "filtered" => total.skipped += number,
+    for line in lines.filter(|line| line.starts_with(prefix)) {
+        let words = line.split(|c: char| !c.is_alphanumeric());
+        let mut number: Option<u64> = None;
+        for word in words.filter(|word| !word.is_empty()) {
+            match (word, number) {
+                ("passed", Some(count)) => total.passed += count,
+                // "2 failed, 1 timed out, 1 exec failed"
+                ("failed" | "timed" | "exec", Some(count)) => total.failed += count,
+                // Tests whose need is not met are filtered out.
+                ("skipped" | "ignored" | "filtered", Some(count)) => total.skipped += count,
                 _ => {}
             }
+            number = word.parse().ok();
         }
     }
     total
 }
 
-fn without_color(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, escape)) = rest.split_once("\u{1b}[") {
-        plain.push_str(before);
-        rest = escape
-            .split_once(|c: char| c.is_ascii_alphabetic())
-            .map_or("", |(_, after)| after);
-    }
-    plain.push_str(rest);
-    plain
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn count(passed: u64, failed: u64, skipped: u64) -> Count {
@@ -479,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn nextest_is_read() {
+    fn the_summary_of_nextest_is_counted() {
         for (line, expected) in [
             (
                 "     Summary [   0.003s] 3 tests run: 3 passed, 0 skipped",
@@ -487,8 +364,8 @@ mod tests {
             ),
             (
                 "     Summary [  30.1s] 12/14 tests run: 9 passed (1 slow, 1 flaky), 2 failed, \
-                 1 timed out, 5 skipped",
-                count(9, 3, 5),
+                 1 timed out, 1 exec failed, 5 skipped",
+                count(9, 4, 5),
             ),
             (
                 "     Summary [   0.001s] 0 tests run: 0 passed, 4 skipped",
@@ -496,41 +373,32 @@ mod tests {
             ),
             ("error: could not compile", count(0, 0, 0)),
         ] {
-            assert_eq!(parse_nextest(line), expected, "{line}");
+            assert_eq!(count_tests(line, "Summary ["), expected, "{line}");
             let colored = line.replace("Summary", "\u{1b}[32;1mSummary\u{1b}[0m");
-            assert_eq!(parse_nextest(&colored), expected, "{colored:?}");
+            assert_eq!(count_tests(&colored, "Summary ["), expected, "{colored:?}");
         }
     }
 
     #[test]
-    fn the_harness_is_read_and_summed() {
+    fn the_summaries_of_the_harness_are_added() {
         let text = "test a ... ok\n\
             test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; \
             finished in 0.01s\n\ntest result: \u{1b}[31mFAILED\u{1b}[0m. 1 passed; 2 failed; 0 ignored; 0 measured\n";
-        assert_eq!(parse_libtest(text), count(4, 2, 3));
+        assert_eq!(count_tests(text, LIBTEST), count(4, 2, 3));
     }
 
     #[test]
-    fn a_step_that_fails_is_never_lost_in_the_total() {
-        assert_eq!(counted(&Outcome::Fine), count(0, 0, 0));
-        assert_eq!(counted(&Outcome::Failed("x".into())), count(0, 1, 0));
-        assert_eq!(
-            counted(&Outcome::Tests(count(3, 0, 1), true)),
-            count(3, 0, 1)
-        );
-        assert_eq!(
-            counted(&Outcome::Tests(count(3, 2, 0), false)),
-            count(3, 2, 0)
-        );
-        // The tests did not build.
-        assert_eq!(
-            counted(&Outcome::Tests(count(0, 0, 0), false)),
-            count(0, 1, 0)
-        );
-    }
-
-    #[test]
-    fn the_total_is_one_plain_line() {
+    fn every_failed_step_is_in_the_total() {
+        for (outcome, expected) in [
+            (Outcome::Passed, count(0, 0, 0)),
+            (Outcome::Failed("x".into()), count(0, 1, 0)),
+            (Outcome::Tests(count(3, 0, 1), true), count(3, 0, 1)),
+            (Outcome::Tests(count(3, 2, 0), false), count(3, 2, 0)),
+            // The tests did not build.
+            (Outcome::Tests(count(0, 0, 0), false), count(0, 1, 0)),
+        ] {
+            assert_eq!(counted(&outcome), expected, "{outcome:?}");
+        }
         assert_eq!(count(1, 2, 3).to_string(), "1 passed, 2 failed, 3 skipped");
     }
 }

@@ -1,21 +1,21 @@
-//! `cargo xtask download-clip`: a checkpoint from a hub into the user's Hugging Face cache.
+//! `cargo xtask download-clip`: downloads a CLIP checkpoint to the Hugging Face cache.
 
 use hub::{CLIP, Client, Hub};
 
 use crate::{Result, progress, workspace};
 
-/// The checkpoint that everything here is shown with.
-pub const DEFAULT: &str = "openai/clip-vit-base-patch16";
+/// The checkpoint that the documentation uses.
+const DEFAULT: &str = "openai/clip-vit-base-patch16";
 
-/// What the user may ask of the download.
+/// Options of the download.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// The hub's id of the checkpoint, with a revision where it is not `main`
+    /// Repository id of the checkpoint, with a revision other than `main` if wanted
     #[arg(value_name = "ORG/NAME[@REVISION]", default_value = DEFAULT)]
     pub id: String,
 }
 
-/// Fetches the checkpoint and prints the folder it lies in.
+/// Downloads the checkpoint and prints its folder.
 ///
 /// # Errors
 /// [`Error::Hub`](crate::Error::Hub).

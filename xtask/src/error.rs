@@ -1,121 +1,95 @@
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// What can go wrong in a task, with the path or address it went wrong at.
+/// The errors of this crate, with the path or address.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file system refused.
-    #[error("cannot {op} {}", path.display())]
-    Io {
-        /// What was tried, as a verb: "read", "create".
-        op: &'static str,
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// A file could not be replaced.
+    /// A file system operation failed.
     #[error(transparent)]
     Disk(#[from] disk::Error),
-    /// A download failed, or is not what was promised.
+    /// A download failed or does not match its expected content.
     #[error(transparent)]
     Hub(#[from] hub::Error),
-    /// An archive that is broken, or that would write outside its folder.
-    #[error("{}: {reason}", path.display())]
-    Archive {
-        /// The archive.
-        path: PathBuf,
-        /// What is wrong, with the entry's name.
-        reason: String,
-    },
-    /// The package index does not offer the pinned file.
-    #[error("{index} does not offer {file}")]
-    NotOffered {
-        /// The index asked.
-        index: String,
-        /// The wheel's file name.
-        file: String,
-    },
-    /// A wheel came neither directly nor through pip.
-    #[error("cannot fetch {file}: {direct}; through pip: {pip}")]
-    Wheel {
-        /// The wheel's file name.
-        file: String,
-        /// Why the direct way failed.
-        direct: String,
-        /// Why pip failed.
-        pip: String,
-    },
-    /// A program that is needed failed or is missing.
-    #[error("{program}: {reason}")]
-    Program {
-        /// The program as called.
-        program: String,
-        /// What it said.
-        reason: String,
-    },
-    /// System packages are missing, and may not be installed from here.
-    #[error("missing: {missing}\n{commands}")]
-    System {
-        /// What is missing, in words.
-        missing: String,
-        /// The commands that bring it.
-        commands: String,
-    },
-    /// A libtorch that cannot be used, and cannot be stepped around.
-    #[error("{place}: {reason}")]
-    Libtorch {
-        /// The variable or folder.
-        place: String,
-        /// Why it will not do, and what to do.
-        reason: String,
-    },
-    /// Text that does not read as what it should be.
-    #[error("{what}: {reason}")]
-    Parse {
-        /// The file, address or value.
-        what: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The disk has too little room.
-    #[error("{} needs {need} more, and its disk has {free} free", folder.display())]
-    Room {
-        /// The folder to be filled.
-        folder: PathBuf,
-        /// What is still to come.
-        need: String,
-        /// What is there.
-        free: String,
-    },
-    /// A data set's lists or files are not what they should be.
+    /// The lists or files of a data set are invalid.
     #[error(transparent)]
     Data(#[from] data::Error),
-    /// This system is one that nothing is prepared for.
-    #[error("no libtorch is pinned for {platform}; {cure}")]
-    Platform {
-        /// Operating system and processor.
-        platform: String,
-        /// What to do instead.
-        cure: &'static str,
+    /// An archive, a list, an answer or a value is invalid.
+    #[error("{what}: {reason}")]
+    Invalid {
+        /// The path, address or name.
+        what: String,
+        /// The fault.
+        reason: String,
+    },
+    /// A program is missing or failed.
+    #[error("{program}: {reason}")]
+    Program {
+        /// The program and its first arguments.
+        program: String,
+        /// Its exit status or error output.
+        reason: String,
+    },
+    /// The machine lacks a package or has no usable libtorch.
+    #[error("{what}: {reason}")]
+    Machine {
+        /// The package, folder, variable or platform.
+        what: String,
+        /// The fault and its fix.
+        reason: String,
+    },
+    /// Not enough disk space.
+    #[error("{} needs {need} more, but its disk has {free} free", folder.display())]
+    DiskSpace {
+        /// The folder to fill.
+        folder: PathBuf,
+        /// The size still to be written.
+        need: String,
+        /// The free space.
+        free: String,
     },
 }
 
 impl Error {
-    /// The exit status a script may rely on: 4 for the environment, 1 for the rest.
+    /// The exit status: 4 if the machine lacks something, otherwise 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::System { .. } | Self::Libtorch { .. } | Self::Platform { .. } => 4,
+            Self::Machine { .. } => 4,
             _ => 1,
         }
     }
 
+    /// Adds the operation, such as "cannot read", and the path.
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_path_buf();
-        move |source| Self::Io { op, path, source }
+        let add_context = disk::Error::of(op, path);
+        move |error| Self::Disk(add_context(error))
+    }
+
+    pub(crate) fn invalid(what: impl ToString, reason: impl ToString) -> Self {
+        Self::Invalid {
+            what: what.to_string(),
+            reason: reason.to_string(),
+        }
+    }
+
+    pub(crate) fn machine(what: impl ToString, reason: impl ToString) -> Self {
+        Self::Machine {
+            what: what.to_string(),
+            reason: reason.to_string(),
+        }
+    }
+
+    pub(crate) fn program(command: &Command, reason: impl ToString) -> Self {
+        let program = Path::new(command.get_program());
+        let mut words = vec![program.file_name().unwrap_or(program.as_os_str())];
+        words.extend(command.get_args().take(2));
+        Self::Program {
+            program: words.join(" ".as_ref()).to_string_lossy().into_owned(),
+            reason: reason.to_string(),
+        }
     }
 }
 
-/// A task's outcome.
+/// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

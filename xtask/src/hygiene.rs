@@ -1,31 +1,30 @@
-//! What must not be committed: paths of the machine it was written on, and large files.
+//! Content that must not be committed: paths of one machine, and large files.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::progress::bytes;
+use crate::workspace::output;
 use crate::{Error, Result};
 
-/// Larger files belong beside the repository, not in it.
+/// The size limit of committed files in bytes.
 const LARGEST: u64 = 4_000_000;
 
-/// Folders whose children are people, as beginnings of absolute paths. Put together here
-/// so that this file does not accuse itself.
+/// Prefixes of paths in a home folder, split so that this file is not a finding itself.
 const PRIVATE: [(&str, &str); 3] = [("/ho", "me/"), ("/ro", "ot/"), ("/Us", "ers/")];
 
-/// Names that documentation uses for no one in particular.
-const ANYONE: [&str; 6] = ["me", "you", "user", "USER", "name", "alice"];
+/// Users in examples of the documentation.
+const EXAMPLES: [&str; 6] = ["me", "you", "user", "USER", "name", "alice"];
 
-/// Every finding among the files that git tracks, as `path:line: what`.
-///
-/// # Errors
-/// [`Error::Program`] where git cannot list the files.
-pub fn findings(root: &Path) -> Result<Vec<String>> {
+/// The findings in the files tracked by git, as `path:line: finding`.
+pub(crate) fn findings(root: &Path) -> Result<Vec<String>> {
     let mut all = Vec::new();
-    for file in tracked(root)? {
-        let path = root.join(&file);
-        // A file removed but not yet committed so is no finding.
+    let mut git = Command::new("git");
+    let tracked = output(git.args(["ls-files", "-z"]).current_dir(root))?;
+    for file in tracked.split_terminator('\0') {
+        let path = root.join(file);
+        // A removed file may still be tracked.
         let Ok(metadata) = fs::symlink_metadata(&path) else {
             continue;
         };
@@ -33,59 +32,32 @@ pub fn findings(root: &Path) -> Result<Vec<String>> {
             continue;
         }
         if metadata.len() > LARGEST {
-            all.push(format!(
-                "{file}: {} is too large to commit",
-                bytes(metadata.len())
-            ));
+            let size = bytes(metadata.len());
+            all.push(format!("{file}: {size} is too large to commit"));
             continue;
         }
-        let content = fs::read(&path).map_err(Error::io("read", &path))?;
-        if content.iter().take(8000).any(|byte| *byte == 0) {
+        let content = fs::read(&path).map_err(Error::io("cannot read", &path))?;
+        let is_binary = content.iter().take(8000).any(|byte| *byte == 0);
+        if is_binary {
             continue;
         }
-        let text = String::from_utf8_lossy(&content);
-        for (number, line) in text.lines().enumerate() {
+        for (index, line) in String::from_utf8_lossy(&content).lines().enumerate() {
             if let Some(found) = machine_path(line) {
-                all.push(format!(
-                    "{file}:{}: a path of one machine: {found}",
-                    number + 1
-                ));
+                let number = index + 1;
+                all.push(format!("{file}:{number}: a path of one machine: {found}"));
             }
         }
     }
     Ok(all)
 }
 
-fn tracked(root: &Path) -> Result<Vec<String>> {
-    let failed = |reason: String| Error::Program {
-        program: "git ls-files".into(),
-        reason,
-    };
-    let output = Command::new("git")
-        .args(["ls-files", "-z"])
-        .current_dir(root)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| failed(e.to_string()))?;
-    if !output.status.success() {
-        return Err(failed(
-            String::from_utf8_lossy(&output.stderr).trim().to_string(),
-        ));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout)
-        .split('\0')
-        .filter(|name| !name.is_empty())
-        .map(str::to_string)
-        .collect())
-}
-
-/// The first path in `line` that leads into someone's home.
+/// The first path in `line` that is in a home folder.
 fn machine_path(line: &str) -> Option<String> {
     for (head, tail) in PRIVATE {
         let prefix = format!("{head}{tail}");
         for (at, _) in line.match_indices(&prefix) {
             let before = line.get(..at)?.chars().next_back();
-            // `src/home/x` and `https://host/home/x` are no absolute paths.
+            // `src/home/x` and `https://host/home/x` are not absolute paths.
             if before.is_some_and(|c| c.is_alphanumeric() || "._-~/}$".contains(c)) {
                 continue;
             }
@@ -95,7 +67,7 @@ fn machine_path(line: &str) -> Option<String> {
                 .take_while(|c| c.is_alphanumeric() || "._-".contains(*c))
                 .collect();
             let of_root = prefix.starts_with(PRIVATE[1].0);
-            if !name.is_empty() && (of_root || !ANYONE.contains(&name.as_str())) {
+            if !name.is_empty() && (of_root || !EXAMPLES.contains(&name.as_str())) {
                 return Some(format!("{prefix}{name}"));
             }
         }
@@ -105,11 +77,11 @@ fn machine_path(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn machine_paths_are_found_and_others_are_not() {
+    fn only_paths_of_a_machine_are_found() {
         let home = ["/ho", "me/"].concat();
         let root = ["/ro", "ot/"].concat();
         let users = ["/Us", "ers/"].concat();
@@ -134,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tracked_file_is_named_with_its_line() {
+    fn a_finding_has_its_file_and_line() {
         let folder = tempfile::tempdir().unwrap();
         let git = |arguments: &[&str]| {
             let status = Command::new("git")

@@ -1,96 +1,51 @@
-//! Which crate may depend on which: `docs/ARCHITECTURE.md`'s edges, checked.
+//! The allowed dependencies between crates, as in `docs/ARCHITECTURE.md`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Stdio;
 
 use serde::Deserialize;
 
-use crate::workspace::cargo;
+use crate::workspace::{cargo, output};
 use crate::{Error, Result};
 
 const TESTKIT: &str = "testkit";
 
-/// The crates, each with the crates of the workspace that it may depend on, tests aside.
-const EDGES: [(&str, &[&str]); 19] = [
-    ("random", &[]),
-    ("disk", &[]),
-    ("hub", &["disk"]),
-    ("layers", &[]),
-    ("optim", &[]),
-    (TESTKIT, &[]),
-    ("pixels", &["random"]),
-    ("video", &["disk", "pixels"]),
-    ("data", &["disk", "random"]),
-    ("clip-backbone", &["disk", "hub", "layers", "pixels"]),
-    ("motion", &["layers"]),
-    ("mcb", &["layers"]),
-    ("prompts", &["clip-backbone", "layers"]),
-    (
-        "models",
-        &["clip-backbone", "layers", "mcb", "motion", "prompts"],
-    ),
-    (
-        "clips",
-        &["clip-backbone", "data", "disk", "pixels", "random", "video"],
-    ),
-    (
-        "recogniser",
-        &[
-            "clip-backbone",
-            "clips",
-            "data",
-            "disk",
-            "models",
-            "pixels",
-            "video",
-        ],
-    ),
-    (
-        "demo",
-        &[
-            "clip-backbone",
-            "clips",
-            "data",
-            "disk",
-            "optim",
-            "random",
-            "video",
-        ],
-    ),
-    (
-        "trainer",
-        &[
-            "clip-backbone",
-            "clips",
-            "data",
-            "demo",
-            "disk",
-            "mcb",
-            "models",
-            "motion",
-            "optim",
-            "pixels",
-            "prompts",
-            "random",
-            "recogniser",
-            "video",
-        ],
-    ),
-    ("xtask", &["data", "disk", "hub"]),
-];
+/// The crates, each with the crates of the workspace that it may depend on outside tests.
+const EDGES: &str = "
+    random:
+    disk:
+    hub: disk
+    layers:
+    optim:
+    testkit:
+    pixels: random
+    video: disk pixels
+    data: disk random
+    clip-backbone: disk hub layers pixels
+    motion: layers
+    mcb: layers
+    prompts: clip-backbone layers
+    models: clip-backbone layers mcb motion prompts
+    clips: clip-backbone data disk pixels random video
+    recogniser: clip-backbone clips data disk models pixels video
+    demo: clip-backbone clips data disk optim random video
+    trainer: clip-backbone clips data demo disk mcb models motion optim pixels prompts random \
+        recogniser video
+    xtask: data disk hub
+";
 
-/// Crates without tensors.
+/// The crates that do not depend on libtorch.
 const PLAIN: [&str; 8] = [
     "random", "disk", "hub", "pixels", "video", "data", "xtask", TESTKIT,
 ];
 
-fn allowed(package: &str) -> Option<&'static [&'static str]> {
-    let edges = EDGES.iter().find(|(name, _)| *name == package);
-    edges.map(|(_, allowed)| *allowed)
+/// The crates with their allowed dependencies.
+fn edges() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    let edges = EDGES.lines().filter_map(|line| line.split_once(':'));
+    edges.map(|(name, allowed)| (name.trim(), allowed.split_whitespace().collect()))
 }
 
-/// The parts of `cargo metadata` that say who depends on whom.
+/// The dependencies in the output of `cargo metadata`.
 #[derive(Debug, Deserialize)]
 pub struct Metadata {
     packages: Vec<Package>,
@@ -108,36 +63,20 @@ struct Dependency {
     kind: Option<String>,
 }
 
-/// Reads the workspace's own packages, without touching the network.
+/// Reads the packages of the workspace, without the network.
 ///
 /// # Errors
-/// [`Error::Program`] where cargo fails, [`Error::Parse`] where it answers otherwise.
+/// Cargo fails or prints something unexpected.
 pub fn metadata(root: &Path) -> Result<Metadata> {
-    let text = stdout(
-        root,
-        &[
-            "metadata",
-            "--no-deps",
-            "--format-version",
-            "1",
-            "--offline",
-        ],
-    )?;
-    parse(&text)
+    let line = "metadata --no-deps --format-version 1 --offline";
+    parse(&output(cargo(root).args(line.split(' ')))?)
 }
 
-/// Reads `cargo metadata`'s answer.
-///
-/// # Errors
-/// [`Error::Parse`].
-pub fn parse(text: &str) -> Result<Metadata> {
-    serde_json::from_str(text).map_err(|e| Error::Parse {
-        what: "cargo metadata".into(),
-        reason: e.to_string(),
-    })
+fn parse(text: &str) -> Result<Metadata> {
+    serde_json::from_str(text).map_err(|e| Error::invalid("cargo metadata", e))
 }
 
-/// Every edge that must not be, in words.
+/// The forbidden dependencies, as messages.
 #[must_use]
 pub fn violations(metadata: &Metadata) -> Vec<String> {
     let members: BTreeSet<&str> = metadata
@@ -148,23 +87,21 @@ pub fn violations(metadata: &Metadata) -> Vec<String> {
     let mut all = Vec::new();
     for package in &metadata.packages {
         let name = package.name.as_str();
-        let Some(allowed) = allowed(name) else {
-            all.push(format!(
-                "{name}: not a known crate; say in layering.rs what it may use"
-            ));
+        let Some((_, allowed)) = edges().find(|(known, _)| *known == name) else {
+            all.push(format!("{name}: unknown crate; add it to layering.rs"));
             continue;
         };
         for dependency in &package.dependencies {
             let to = dependency.name.as_str();
             let in_tests = dependency.kind.as_deref() == Some("dev");
-            let fine = match to {
+            let is_allowed = match to {
                 "tch" | "torch-sys" => !PLAIN.contains(&name),
                 "ffmpeg-next" | "ffmpeg-sys-next" => name == "video" || in_tests,
                 TESTKIT => in_tests,
                 _ if !members.contains(to) => true,
                 _ => allowed.contains(&to) || (in_tests && to == name),
             };
-            if !fine {
+            if !is_allowed {
                 let kind = if in_tests { " (in tests)" } else { "" };
                 all.push(format!("{name} must not depend on {to}{kind}"));
             }
@@ -173,61 +110,23 @@ pub fn violations(metadata: &Metadata) -> Vec<String> {
     all
 }
 
-/// What `xtask` itself would need beyond a bare machine, through any of its dependencies.
+/// The dependencies of `xtask`, direct or not, that need a native library, as messages.
 ///
 /// # Errors
-/// [`Error::Program`] where `cargo tree` fails.
-pub fn native_needs_of_xtask(root: &Path) -> Result<Vec<String>> {
-    let tree = stdout(
-        root,
-        &[
-            "tree",
-            "-p",
-            "xtask",
-            "-e",
-            "normal,build",
-            "--prefix",
-            "none",
-            "-f",
-            "{p}",
-            "--offline",
-        ],
-    )?;
-    let heavy = ["torch-sys", "ffmpeg-sys-next", "bindgen", "clang-sys"];
-    let found: BTreeSet<&str> = tree
-        .lines()
-        .filter_map(|line| line.split(' ').next())
-        .collect();
-    Ok(heavy
-        .into_iter()
-        .filter(|name| found.contains(name))
-        .map(|name| format!("xtask must start on a bare machine, and it depends on {name}"))
-        .collect())
-}
-
-fn stdout(root: &Path, arguments: &[&str]) -> Result<String> {
-    let program = || format!("cargo {}", arguments.first().unwrap_or(&""));
-    let output = cargo(root)
-        .args(arguments)
-        .stderr(Stdio::piped())
-        .output()
-        .map_err(|e| Error::Program {
-            program: program(),
-            reason: e.to_string(),
-        })?;
-    if !output.status.success() {
-        let reason = String::from_utf8_lossy(&output.stderr).trim().to_string();
-        return Err(Error::Program {
-            program: program(),
-            reason,
-        });
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+/// `cargo tree` fails.
+pub fn native_dependencies_of_xtask(root: &Path) -> Result<Vec<String>> {
+    let line = "tree -p xtask -e normal,build --prefix none -f {p} --offline";
+    let tree = output(cargo(root).args(line.split(' ')))?;
+    let native = ["torch-sys", "ffmpeg-sys-next", "bindgen", "clang-sys"];
+    let names = tree.lines().filter_map(|line| line.split(' ').next());
+    let found: BTreeSet<&str> = names.filter(|name| native.contains(name)).collect();
+    let message = |name| format!("xtask must run on a bare machine, but depends on {name}");
+    Ok(found.into_iter().map(message).collect())
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::{Value, json};
 
@@ -248,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_edges_wanted_are_fine() {
+    fn allowed_dependencies_pass() {
         let violations = found(&[
             ("clip-backbone", vec![on("tch"), in_tests("testkit")]),
             ("motion", vec![on("layers"), on("tch"), in_tests("testkit")]),
@@ -270,8 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn each_forbidden_edge_is_caught() {
-        let members = || EDGES.map(|(name, _)| (name, Vec::<Value>::new()));
+    fn each_forbidden_dependency_is_found() {
+        let members = || {
+            edges()
+                .map(|(name, _)| (name, Vec::new()))
+                .collect::<Vec<_>>()
+        };
         for (from, edge) in [
             ("motion", on("mcb")),
             ("motion", on("clip-backbone")),
@@ -315,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_crate_asks_for_its_rules() {
+    fn an_unknown_crate_is_reported() {
         assert_eq!(found(&[("surprise", vec![])]).len(), 1);
     }
 }

@@ -1,22 +1,22 @@
-//! What stands around the product: setting a machine up, saying what is wrong with it,
-//! running the whole check, and fetching a checkpoint.
+//! Development tasks: setting up a machine, diagnosing it, checking the workspace, preparing
+//! data sets and benchmarking.
 //!
-//! It needs neither libtorch nor FFmpeg, so that `cargo xtask setup` starts on a bare
-//! machine. Results go to stdout, everything else to stderr.
+//! Depends on neither libtorch nor FFmpeg, so `cargo xtask setup` runs on a bare machine.
+//! Results go to stdout, everything else to stderr.
 
-pub mod archive;
+mod archive;
 pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod doctor;
 pub mod download_clip;
 mod error;
-pub mod hygiene;
+mod hygiene;
 pub mod layering;
 pub mod needs;
-pub mod places;
+mod places;
 pub mod prepare;
-pub mod progress;
+mod progress;
 pub mod registry;
 pub mod setup;
 pub mod workspace;

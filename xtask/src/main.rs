@@ -1,13 +1,13 @@
-//! The workspace's own commands: `cargo xtask setup`, `demo`, `doctor`, `test` and others.
+//! The command line of `cargo xtask`.
 
 use std::process::ExitCode;
 
 use anyhow::Error;
 use clap::{Parser, Subcommand};
-use xtask::prepare::{self, Workplace};
+use xtask::prepare::{self, Tools};
 use xtask::{bench, check, demo, doctor, download_clip, setup, workspace};
 
-/// The workspace's tools around the product: set-up, diagnosis, the whole check, downloads.
+/// Development tasks: set-up, diagnosis, checks, data sets, benchmarks.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask",
@@ -16,7 +16,7 @@ use xtask::{bench, check, demo, doctor, download_clip, setup, workspace};
     max_term_width = 80
 )]
 #[command(
-    after_help = "Exit status: 0 well, 1 failed, 2 wrong arguments, 4 the machine lacks something."
+    after_help = "Exit status: 0 success, 1 failure, 2 invalid arguments, 4 missing from this machine."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -25,45 +25,46 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make this machine ready: system packages, libtorch, link flags, vocabulary
+    /// Set up this machine: system packages, libtorch, link flags, vocabulary
     Setup(setup::Options),
-    /// Run the built-in experiment: set up, build, train, table and report in minutes
+    /// Set up, build and run the built-in experiment: results and a report in minutes
     Demo(demo::Options),
-    /// Say what is there and what is wrong, each with its cure
+    /// Check the installation and suggest fixes
     Doctor(doctor::Options),
-    /// Run the whole check: fmt, layering, hygiene, licences, clippy, tests, docs
+    /// Run all checks: fmt, layering, hygiene, licences, clippy, tests, docs
     Test,
-    /// Measure everything and write one Markdown table, beside the Python stack if asked
+    /// Run the benchmarks and write their tables as Markdown
     Bench(bench::Options),
-    /// Fetch a CLIP checkpoint into the Hugging Face cache, resumable and verified
+    /// Download a CLIP checkpoint to the Hugging Face cache, resumable and verified
     DownloadClip(download_clip::Options),
     #[command(flatten)]
     Prepare(prepare::Prepare),
-    /// Decode every video of a data set and list the bad ones (builds the product)
+    /// Decode every video of a data set and list the bad ones (builds the trainer)
     CheckVideos(prepare::CheckOptions),
 }
 
-/// The exit statuses that `--help` names; clap has its own for wrong arguments.
-const WELL: u8 = 0;
-const FAILED: u8 = 1;
-const LACKS: u8 = 4;
+/// The exit statuses of `--help`, without clap's own for invalid arguments.
+const SUCCESS: u8 = 0;
+const FAILURE: u8 = 1;
+const MISSING: u8 = 4;
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Setup(options) => setup::run(&options).map(|()| WELL),
-        Command::Demo(options) => demo::run(&options),
+        Command::Setup(options) => setup::run(&options).map(|()| SUCCESS),
+        Command::Demo(options) => demo::run(&options).map(|never| match never {}),
         Command::Doctor(options) => {
-            doctor::run(&options).map(|well| if well { WELL } else { LACKS })
+            doctor::run(&options).map(|ok| if ok { SUCCESS } else { MISSING })
         }
-        Command::Test => check::run().map(|well| if well { WELL } else { FAILED }),
-        Command::Bench(options) => bench::run(&options).map(|()| WELL),
-        Command::DownloadClip(options) => download_clip::run(&options).map(|()| WELL),
-        Command::Prepare(command) => command.run(&Workplace::of_user()).map(|manifest| {
-            // The result of a preparation is its manifest.
+        Command::Test => check::run().map(|ok| if ok { SUCCESS } else { FAILURE }),
+        Command::Bench(options) => bench::run(&options).map(|()| SUCCESS),
+        Command::DownloadClip(options) => download_clip::run(&options).map(|()| SUCCESS),
+        Command::Prepare(command) => command.run(&Tools::of_user()).map(|manifest| {
             workspace::print(&manifest.display().to_string());
-            WELL
+            SUCCESS
         }),
-        Command::CheckVideos(options) => prepare::check_videos(&options),
+        Command::CheckVideos(options) => {
+            prepare::check_videos(&options).map(|never| match never {})
+        }
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

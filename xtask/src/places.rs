@@ -1,39 +1,37 @@
-//! The folders shared by all clones of a user, and files written whole or not at all.
+//! Per-user folders, shared by all clones of the workspace, and locks.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
 const NAME: &str = "seeing-in-flowing";
 
-/// The per-user folders, from the environment.
+/// The per-user folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
-    /// What can be fetched again: libtorch, unfinished downloads.
-    pub cache: PathBuf,
-    /// What belongs to the product: the vocabulary.
-    pub data: PathBuf,
-    /// The user's home, for shortening paths.
-    pub home: PathBuf,
+pub(crate) struct Places {
+    /// Files that can be downloaded again: libtorch, unfinished downloads.
+    pub(crate) cache: PathBuf,
+    /// Files that the trainer reads: the vocabulary.
+    pub(crate) data: PathBuf,
+    /// The home folder, for shortening paths.
+    pub(crate) home: PathBuf,
 }
 
 impl Places {
-    /// The folders of the user who runs this.
+    /// The folders of the current user.
     ///
     /// # Errors
-    /// [`Error::Parse`] where there is neither `HOME` nor the XDG variables.
-    pub fn of_user() -> Result<Self> {
+    /// Neither `HOME` nor the XDG variables are set.
+    pub(crate) fn of_user() -> Result<Self> {
         Self::from(|name| std::env::var_os(name))
     }
 
-    /// The folders for an environment given by `var`. A relative XDG path counts as unset,
-    /// as its specification wants.
-    ///
-    /// # Errors
-    /// [`Error::Parse`] where there is neither `HOME` nor the XDG variables.
-    pub fn from(var: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
+    /// The folders for an environment given by `var`. A relative XDG path counts as unset, as the
+    /// XDG specification requires.
+    fn from(var: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
         let home = var("HOME")
             .map(PathBuf::from)
             .filter(|path| path.is_absolute());
@@ -42,9 +40,9 @@ impl Places {
                 .map(PathBuf::from)
                 .filter(|path| path.is_absolute())
                 .or_else(|| home.as_ref().map(|home| home.join(fallback)))
-                .ok_or_else(|| Error::Parse {
-                    what: "HOME".into(),
-                    reason: format!("unset; set it, or {name}, to an absolute path"),
+                .ok_or_else(|| {
+                    let reason = format!("not set; set it or {name} to an absolute path");
+                    Error::invalid("HOME", reason)
                 })
         };
         Ok(Self {
@@ -54,9 +52,8 @@ impl Places {
         })
     }
 
-    /// `path` with the home folder written as `~`.
-    #[must_use]
-    pub fn short(&self, path: &Path) -> String {
+    /// `path` with `~` for the home folder.
+    pub(crate) fn short(&self, path: &Path) -> String {
         match path.strip_prefix(&self.home) {
             Ok(rest) if self.home != Path::new("/") => format!("~/{}", rest.display()),
             _ => path.display().to_string(),
@@ -64,20 +61,46 @@ impl Places {
     }
 }
 
-/// Creates `folder` and everything above it.
-///
-/// # Errors
-/// [`Error::Io`] with the folder.
-pub fn make_folder(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(Error::io("create", folder))
+/// Creates `folder` and its parents.
+pub(crate) fn make_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))
 }
 
-/// Writes `content` to `path` so that a reader sees the old file or the whole new one.
-/// A file that already holds `content` is not touched. Says whether it wrote.
-///
-/// # Errors
-/// [`Error::Disk`] with the path.
-pub fn write_whole(path: &Path, content: &[u8]) -> Result<bool> {
+/// Creates the folder `path`, or empties it.
+pub(crate) fn empty_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("cannot remove", path)(error))
+        }
+        _ => make_folder(path),
+    }
+}
+
+/// Renames `from` to `target` and creates the folder it is in.
+pub(crate) fn move_to(from: &Path, target: &Path) -> Result<()> {
+    let folder = target.parent().unwrap_or(target);
+    make_folder(folder)?;
+    fs::rename(from, target).map_err(Error::io("cannot rename to", target))?;
+    sync_folder(folder);
+    Ok(())
+}
+
+/// The free bytes on the disk of `folder`.
+pub(crate) fn free_space(folder: &Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(folder)
+        .map_err(|error| Error::io("cannot read the free space of", folder)(error.into()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Makes `path` readable and executable by everyone.
+pub(crate) fn make_executable(path: &Path) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .map_err(Error::io("cannot make executable", path))
+}
+
+/// Replaces the file at `path` atomically, unless it already has this `content`. Returns whether
+/// it was written.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<bool> {
     if fs::read(path).is_ok_and(|old| old == content) {
         return Ok(false);
     }
@@ -85,19 +108,15 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<bool> {
     Ok(true)
 }
 
-/// Makes a rename in `folder` last. Not every file system can; then nothing is lost but
-/// the promise.
-pub fn sync_folder(folder: &Path) {
+/// Syncs `folder` after a rename, on file systems that can.
+pub(crate) fn sync_folder(folder: &Path) {
     if let Ok(handle) = File::open(folder) {
         let _ = handle.sync_all();
     }
 }
 
-/// An exclusive lock on `path`, held until dropped. Says so where it has to wait.
-///
-/// # Errors
-/// [`Error::Io`] where the lock file cannot be made or locked.
-pub fn lock(path: &Path) -> Result<File> {
+/// An exclusive lock on `path`, held until dropped.
+pub(crate) fn lock(path: &Path) -> Result<File> {
     if let Some(folder) = path.parent() {
         make_folder(folder)?;
     }
@@ -106,21 +125,33 @@ pub fn lock(path: &Path) -> Result<File> {
         .truncate(false)
         .write(true)
         .open(path)
-        .map_err(Error::io("open", path))?;
+        .map_err(Error::io("cannot open", path))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
-            eprintln!("waiting for another process that holds {}", path.display());
-            file.lock().map_err(Error::io("lock", path))?;
+            eprintln!("waiting for another process to release {}", path.display());
+            file.lock().map_err(Error::io("cannot lock", path))?;
         }
-        Err(fs::TryLockError::Error(source)) => return Err(Error::io("lock", path)(source)),
+        Err(fs::TryLockError::Error(source)) => return Err(Error::io("cannot lock", path)(source)),
     }
     Ok(file)
 }
 
 #[cfg(test)]
+impl Places {
+    /// Folders inside `home`.
+    pub(crate) fn inside(home: &Path) -> Self {
+        Self {
+            cache: home.join("cache"),
+            data: home.join("data"),
+            home: home.into(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

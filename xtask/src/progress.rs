@@ -1,4 +1,4 @@
-//! Progress on stderr: a bar on a terminal, a few plain lines elsewhere.
+//! Progress on stderr: a bar on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use hub::{Event, Observer};
 use indicatif::{ProgressBar, ProgressStyle};
 
-pub use hub::bytes;
+pub(crate) use hub::bytes;
 
-/// Follows the transfer or the work `label`, which is measured in bytes.
-pub fn observe(label: &str) -> Observer {
+/// Follows the transfer or task `label`, measured in bytes.
+pub(crate) fn observe(label: &str) -> Observer {
     let mut lines = hub::lines(label);
     if !std::io::stderr().is_terminal() {
         return lines;
@@ -33,7 +33,7 @@ pub fn observe(label: &str) -> Observer {
         Event::Note(_) => bar.suspend(|| lines(event)),
         Event::Done => {
             bar.finish_and_clear();
-            // The bar has told the rest.
+            // Only the last line: the bar showed the rest.
             lines(Event::At(bar.position()));
             lines(event);
         }

@@ -1,32 +1,36 @@
-//! The workspace this task belongs to, and cargo called in it.
+//! The workspace, and programs run from it.
 
+use std::convert::Infallible;
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::setup::linking;
+use crate::{Error, Result};
 
-/// The folder of the workspace's `Cargo.toml`.
+/// The root folder of the workspace.
 #[must_use]
 pub fn root() -> PathBuf {
-    // Cargo says where the package lies when it runs us; a binary called directly knows
-    // only where it was built.
+    // Set by `cargo run`. A binary started directly knows only the folder it was built in.
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    let root = manifest.parent().unwrap_or(&manifest);
-    root.to_path_buf()
+    manifest.parent().unwrap_or(&manifest).to_path_buf()
 }
 
-/// The folder cargo builds into.
-#[must_use]
-pub fn target(root: &Path) -> PathBuf {
+/// Cargo's target folder.
+pub(crate) fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
 }
 
-/// `cargo` in `root`, without the variables that the outer cargo set for us: a build
-/// started here is then the very build that a plain `cargo build` makes.
-#[must_use]
-pub fn cargo(root: &Path) -> Command {
+/// The reference data, on a machine that has them.
+pub(crate) fn shared(root: &Path) -> PathBuf {
+    std::env::var_os("SIF_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from)
+}
+
+/// `cargo` in `root`, without the variables that the outer cargo set, so that it reuses the
+/// results of a plain `cargo build`.
+pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
@@ -45,24 +49,48 @@ pub fn cargo(root: &Path) -> Command {
     command
 }
 
-/// Prints a result to stdout; a reader that has gone away is no error.
+/// Prints a result to stdout. A closed pipe is not an error.
 pub fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}");
     let _ = out.flush();
 }
 
-/// What `program` prints on stdout, if it exists and succeeds.
-#[must_use]
-pub fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program)
-        .args(arguments)
+/// Runs `command` and returns its stdout.
+///
+/// # Errors
+/// [`Error::Program`] with its exit status and the last lines of its stderr.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
         .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+        .map_err(|e| Error::program(command, e))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = stderr.lines().map(str::trim).collect();
+    let last = lines.get(lines.len().saturating_sub(4)..);
+    Err(match last.unwrap_or_default().join("; ").as_str() {
+        "" => Error::program(command, output.status),
+        reason => Error::program(command, format!("{}: {reason}", output.status)),
+    })
+}
+
+/// The trimmed stdout of `program`, if it exists and succeeds.
+pub(crate) fn output_of(
+    program: impl AsRef<std::ffi::OsStr>,
+    arguments: &[&str],
+) -> Option<String> {
+    let output = output(Command::new(program).args(arguments)).ok()?;
+    Some(output.trim().to_string())
+}
+
+/// Replaces this process with `command`, so that Ctrl-C and the exit status are its own.
+///
+/// # Errors
+/// [`Error::Program`] if it cannot be started.
+pub(crate) fn exec(command: &mut Command) -> Result<Infallible> {
+    let error = command.exec();
+    Err(Error::program(command, error))
 }

@@ -1,4 +1,4 @@
-//! `download-clip` against a hub on this machine.
+//! `download-clip` from a local hub.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
@@ -7,7 +7,6 @@ use disk::sha256;
 use testkit::hub::{HubFile, answer};
 use testkit::server::{Server, content};
 
-/// The real binary, as a user calls it.
 #[test]
 fn the_command_prints_the_folder() {
     let files = ["config.json", "model.safetensors"].map(|name| HubFile {

@@ -1,5 +1,5 @@
-//! Preparing data sets: archives made here, served by a server that cuts, lies and
-//! refuses, unpacked by a stand-in for the programs that read `.rar`.
+//! Preparing data sets from generated archives, a misbehaving server, and a substitute for the
+//! programs that unpack `.rar`.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -22,20 +22,20 @@ use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 use testkit::rar::rar;
 use xtask::Error;
-use xtask::prepare::{Options, Part, ShardOptions, Workplace};
+use xtask::prepare::{Options, Part, ShardOptions, Tools};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-fn prepare(name: &str, options: &Options, place: &Workplace) -> Result<PathBuf, Error> {
-    xtask::prepare::prepare(Format::named(name).unwrap(), options, place)
+fn prepare(name: &str, options: &Options, tools: &Tools) -> Result<PathBuf, Error> {
+    xtask::prepare::prepare(Format::named(name).unwrap(), options, tools)
 }
 
-/// A folder with a stand-in for `bsdtar`, which reads what is a tar whatever its name.
-struct Bench {
+/// A temporary folder with a substitute for `bsdtar` that reads tar files of any name.
+struct Sandbox {
     folder: TempDir,
 }
 
-impl Bench {
+impl Sandbox {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let bin = folder.path().join("bin");
@@ -50,11 +50,20 @@ impl Bench {
         self.folder.path().join(name)
     }
 
-    fn place(&self) -> Workplace {
-        Workplace {
+    fn tools(&self) -> Tools {
+        Tools {
             client: client(),
             programs: self.path("bin").into(),
         }
+    }
+
+    /// Prepares a data set from the folder `from`.
+    fn prepare(&self, name: &str) -> Result<PathBuf, Error> {
+        self.prepare_with(name, &self.from())
+    }
+
+    fn prepare_with(&self, name: &str, options: &Options) -> Result<PathBuf, Error> {
+        prepare(name, options, &self.tools())
     }
 
     fn from(&self) -> Options {
@@ -73,7 +82,7 @@ impl Bench {
         }
     }
 
-    /// Kinetics clips of one's own, with a list of the validation part.
+    /// Existing Kinetics clips, with a list of the validation part.
     fn own_clips(&self) -> Options {
         let shards = ShardOptions {
             val_csv: Some(self.path("val.csv")),
@@ -109,7 +118,7 @@ fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
         let mut header = Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
-        // Written past the checks of the library: hostile names are wanted, too.
+        // Written directly, because the library refuses malicious names.
         let field = &mut header.as_gnu_mut().unwrap().name;
         field[..name.len()].copy_from_slice(name.as_bytes());
         header.set_cksum();
@@ -178,10 +187,10 @@ fn ucf_lists() -> Vec<u8> {
 const UCF: &str = "UCF101.rar";
 const UCF_LISTS: &str = "UCF101TrainTestSplits-RecognitionTask.zip";
 
-fn ucf(bench: &Bench, videos: &[u8], lists: &[u8]) -> Result<PathBuf, Error> {
-    bench.put(&format!("from/{UCF}"), videos);
-    bench.put(&format!("from/{UCF_LISTS}"), lists);
-    prepare("ucf101", &bench.from(), &bench.place())
+fn ucf(sandbox: &Sandbox, videos: &[u8], lists: &[u8]) -> Result<PathBuf, Error> {
+    sandbox.put(&format!("from/{UCF}"), videos);
+    sandbox.put(&format!("from/{UCF_LISTS}"), lists);
+    sandbox.prepare("ucf101")
 }
 
 #[test]
@@ -206,14 +215,14 @@ fn every_public_data_set_has_its_command() {
     }
     assert_eq!(xtask(&["prepare-ucf101", "--part", "val"]).0, Some(2));
     assert_eq!(xtask(&["prepare-folder"]).0, Some(2));
-    let bench = Bench::new();
-    assert!(prepare("folder", &bench.from(), &bench.place()).is_err());
+    let sandbox = Sandbox::new();
+    assert!(sandbox.prepare("folder").is_err());
 }
 
 #[test]
-fn ucf_from_archives_and_not_a_second_time() {
-    let bench = Bench::new();
-    let path = ucf(&bench, &ucf_videos(), &ucf_lists()).unwrap();
+fn ucf_is_prepared_from_archives_once() {
+    let sandbox = Sandbox::new();
+    let path = ucf(&sandbox, &ucf_videos(), &ucf_lists()).unwrap();
     let manifest = Manifest::load(&path).unwrap();
     assert_eq!((manifest.clips().len(), manifest.classes().len()), (4, 2));
     let split = manifest.split("1").unwrap();
@@ -222,37 +231,36 @@ fn ucf_from_archives_and_not_a_second_time() {
         fs::read(manifest.file(&manifest.clips()[0])).unwrap(),
         b"one"
     );
-    assert!(!bench.path("root/.unpacking").exists());
+    assert!(!sandbox.path("root/.unpacking").exists());
 
-    // Nothing is needed any more, and nothing is written.
-    fs::remove_dir_all(bench.path("from")).unwrap();
+    // A second run reads and writes nothing.
+    fs::remove_dir_all(sandbox.path("from")).unwrap();
     let before = fs::metadata(&path).unwrap().ino();
-    assert_eq!(
-        prepare("ucf101", &bench.from(), &bench.place()).unwrap(),
-        path
-    );
+    assert_eq!(sandbox.prepare("ucf101").unwrap(), path);
     assert_eq!(fs::metadata(&path).unwrap().ino(), before);
 }
 
 #[test]
-fn a_partial_copy_needs_the_switch_and_nothing_is_unpacked_again() {
-    let bench = Bench::new();
+fn missing_clips_need_an_option_and_no_second_unpacking() {
+    let sandbox = Sandbox::new();
     let videos = tar(&[("UCF-101/Punch/v_Punch_g08_c01.avi", b"four")]);
-    let error = ucf(&bench, &videos, &ucf_lists()).unwrap_err().to_string();
+    let error = ucf(&sandbox, &videos, &ucf_lists())
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("3 of 4 clips") && error.contains("allow_missing"),
         "{error}"
     );
-    fs::remove_dir_all(bench.path("from")).unwrap();
+    fs::remove_dir_all(sandbox.path("from")).unwrap();
     let options = Options {
         allow_missing: true,
-        ..bench.from()
+        ..sandbox.from()
     };
-    let path = prepare("ucf101", &options, &bench.place()).unwrap();
+    let path = sandbox.prepare_with("ucf101", &options).unwrap();
     assert_eq!(Manifest::load(&path).unwrap().clips().len(), 1);
 }
 
-/// Serves the two archives of UCF-101, as `change` wants it.
+/// Serves the two archives of UCF-101, with replies modified by `change`.
 fn ucf_server(change: impl Fn(&Request, Reply) -> Reply + Send + Sync + 'static) -> Server {
     let (videos, lists) = (ucf_videos(), ucf_lists());
     Server::start(move |request, _| {
@@ -273,14 +281,16 @@ fn gets<'a>(requests: &'a [Request], name: &str) -> Vec<&'a Request> {
 }
 
 #[test]
-fn a_download_that_is_cut_goes_on_where_it_was() {
-    let bench = Bench::new();
+fn an_interrupted_download_is_resumed() {
+    let sandbox = Sandbox::new();
     let server = ucf_server(|request, reply| match request.range() {
         None if request.path == "/UCF101.rar" => reply.cut(2_000),
         Some(start) if start < 4_000 => reply.cut(1_500),
         _ => reply,
     });
-    let path = prepare("ucf101", &bench.by_url(&server), &bench.place()).unwrap();
+    let path = sandbox
+        .prepare_with("ucf101", &sandbox.by_url(&server))
+        .unwrap();
     assert_eq!(Manifest::load(&path).unwrap().clips().len(), 4);
     let requests = server.requests();
     let ranges: Vec<_> = gets(&requests, UCF)
@@ -289,14 +299,14 @@ fn a_download_that_is_cut_goes_on_where_it_was() {
         .collect();
     assert_eq!(ranges, [None, Some(2_000), Some(3_500), Some(5_000)]);
     assert_eq!(
-        fs::read(bench.path("root/archives").join(UCF)).unwrap(),
+        fs::read(sandbox.path("root/archives").join(UCF)).unwrap(),
         ucf_videos()
     );
 }
 
 #[test]
-fn an_interrupted_run_keeps_what_it_has() {
-    let bench = Bench::new();
+fn an_interrupted_run_keeps_its_downloads() {
+    let sandbox = Sandbox::new();
     let refusing = ucf_server(|request, reply| {
         if request.path.ends_with(".rar") && request.method == "GET" {
             Reply::status(404)
@@ -304,7 +314,9 @@ fn an_interrupted_run_keeps_what_it_has() {
             reply
         }
     });
-    let error = prepare("ucf101", &bench.by_url(&refusing), &bench.place()).unwrap_err();
+    let error = sandbox
+        .prepare_with("ucf101", &sandbox.by_url(&refusing))
+        .unwrap_err();
     assert!(
         matches!(error, Error::Hub(hub::Error::Status { status: 404, .. })),
         "{error}"
@@ -312,7 +324,9 @@ fn an_interrupted_run_keeps_what_it_has() {
     assert!(error.to_string().contains(UCF), "{error}");
 
     let server = ucf_server(|_, reply| reply);
-    prepare("ucf101", &bench.by_url(&server), &bench.place()).unwrap();
+    sandbox
+        .prepare_with("ucf101", &sandbox.by_url(&server))
+        .unwrap();
     let requests = server.requests();
     assert!(
         gets(&requests, UCF_LISTS).is_empty(),
@@ -322,26 +336,28 @@ fn an_interrupted_run_keeps_what_it_has() {
 }
 
 #[test]
-fn an_answer_of_another_size_is_refused() {
-    let bench = Bench::new();
+fn a_download_of_another_size_is_refused() {
+    let sandbox = Sandbox::new();
     let server = ucf_server(|request, mut reply| {
         if request.method == "HEAD" {
             reply.body.push(0);
         }
         reply
     });
-    let error = prepare("ucf101", &bench.by_url(&server), &bench.place()).unwrap_err();
+    let error = sandbox
+        .prepare_with("ucf101", &sandbox.by_url(&server))
+        .unwrap_err();
     assert!(
         matches!(error, Error::Hub(hub::Error::Content { .. })),
         "{error}"
     );
-    assert!(!bench.path("root/archives").join(UCF).exists());
-    assert!(!bench.path("root/manifest.json").exists());
+    assert!(!sandbox.path("root/archives").join(UCF).exists());
+    assert!(!sandbox.path("root/manifest.json").exists());
 }
 
 #[test]
-fn a_disk_too_small_is_said_before_the_first_byte() {
-    let bench = Bench::new();
+fn the_disk_space_is_checked_before_the_download() {
+    let sandbox = Sandbox::new();
     let server = ucf_server(|request, reply| {
         if request.method == "HEAD" && request.path.ends_with(UCF) {
             Reply::ok("").header("Content-Length", 1_000_000_000_000_000_u64)
@@ -349,8 +365,10 @@ fn a_disk_too_small_is_said_before_the_first_byte() {
             reply
         }
     });
-    let error = prepare("ucf101", &bench.by_url(&server), &bench.place()).unwrap_err();
-    assert!(matches!(error, Error::Room { .. }), "{error}");
+    let error = sandbox
+        .prepare_with("ucf101", &sandbox.by_url(&server))
+        .unwrap_err();
+    assert!(matches!(error, Error::DiskSpace { .. }), "{error}");
     assert!(error.to_string().contains("2000000.0 GB more"), "{error}");
     assert!(
         server
@@ -361,15 +379,15 @@ fn a_disk_too_small_is_said_before_the_first_byte() {
 }
 
 #[test]
-fn without_a_program_for_rar_the_command_to_get_one_is_said() {
-    let bench = Bench::new();
-    bench.put(&format!("from/{UCF}"), &ucf_videos());
-    bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
-    let place = Workplace {
+fn a_missing_program_for_rar_is_reported_with_its_package() {
+    let sandbox = Sandbox::new();
+    sandbox.put(&format!("from/{UCF}"), &ucf_videos());
+    sandbox.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
+    let tools = Tools {
         client: client(),
         programs: OsString::new(),
     };
-    let error = prepare("ucf101", &bench.from(), &place).unwrap_err();
+    let error = prepare("ucf101", &sandbox.from(), &tools).unwrap_err();
     assert_eq!(error.exit_code(), 4);
     assert!(
         error.to_string().contains("apt install libarchive-tools"),
@@ -378,18 +396,16 @@ fn without_a_program_for_rar_the_command_to_get_one_is_said() {
 }
 
 #[test]
-fn absent_archives_are_all_named() {
-    let bench = Bench::new();
-    fs::create_dir(bench.path("from")).unwrap();
-    let error = prepare("ucf101", &bench.from(), &bench.place())
-        .unwrap_err()
-        .to_string();
+fn all_missing_archives_are_named() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("from")).unwrap();
+    let error = sandbox.prepare("ucf101").unwrap_err().to_string();
     assert!(error.contains(UCF) && error.contains(UCF_LISTS), "{error}");
 }
 
-/// Nothing but the bench's own folders, nothing unpacked, no manifest.
-fn assert_nothing_came(bench: &Bench, name: &str) {
-    for entry in fs::read_dir(bench.folder.path()).unwrap() {
+/// Only the folders of the sandbox, no unpacked file, no manifest.
+fn assert_nothing_unpacked(sandbox: &Sandbox, name: &str) {
+    for entry in fs::read_dir(sandbox.folder.path()).unwrap() {
         let entry = entry.unwrap().file_name();
         assert!(
             ["bin", "from", "root"].contains(&entry.to_str().unwrap()),
@@ -398,14 +414,14 @@ fn assert_nothing_came(bench: &Bench, name: &str) {
     }
     for kept in ["manifest.json", "UCF-101", "hmdb51", "videos", "evil"] {
         assert!(
-            !bench.path("root").join(kept).exists(),
+            !sandbox.path("root").join(kept).exists(),
             "{name}: {kept} is there"
         );
     }
 }
 
 #[test]
-fn hostile_archives_write_nothing_outside() {
+fn malicious_archives_write_nothing_outside() {
     for name in [
         "../evil",
         "UCF-101/../../evil",
@@ -413,91 +429,84 @@ fn hostile_archives_write_nothing_outside() {
         "..\\evil",
         "a\\..\\..\\evil",
     ] {
-        let bench = Bench::new();
+        let sandbox = Sandbox::new();
         let videos = tar(&[("UCF-101/Punch/good.avi", b"g"), (name, b"x")]);
-        let error = ucf(&bench, &videos, &ucf_lists()).unwrap_err().to_string();
-        assert!(error.contains("leaves the folder"), "{name}: {error}");
-        assert_nothing_came(&bench, name);
+        let error = ucf(&sandbox, &videos, &ucf_lists())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("outside the folder"), "{name}: {error}");
+        assert_nothing_unpacked(&sandbox, name);
         assert!(!Path::new("/sif-evil").exists());
 
-        // Of the lists only text files are taken, by their own names: an absolute name
-        // among the others is ignored.
-        if !name.starts_with('/') {
-            let bench = Bench::new();
-            let lists = zip(&[("classInd.txt", b"1 Punch\n"), (name, b"x")]);
-            let error = ucf(&bench, &ucf_videos(), &lists).unwrap_err().to_string();
-            assert!(error.contains("leaves the folder"), "{name}: {error}");
-            assert_nothing_came(&bench, name);
-        }
+        let sandbox = Sandbox::new();
+        let lists = zip(&[("classInd.txt", b"1 Punch\n"), (name, b"x")]);
+        let error = ucf(&sandbox, &ucf_videos(), &lists)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("outside the folder"), "{name}: {error}");
+        assert_nothing_unpacked(&sandbox, name);
 
-        let bench = Bench::new();
-        bench.put(
+        let sandbox = Sandbox::new();
+        sandbox.put(
             "from/part_0.tar.gz",
             &gz(&tar(&[("a_1_2.mp4", b"g"), (name, b"x")])),
         );
-        bench.put(
-            "from/val.csv",
-            b"label,youtube_id,time_start,time_end,split\nrun,a,1,2,val\n",
-        );
-        let error = kinetics(&bench, Some(Part::Val)).unwrap_err().to_string();
-        assert!(error.contains("leaves the folder"), "{name}: {error}");
-        assert_nothing_came(&bench, name);
+        sandbox.put("from/val.csv", ONE_CLIP);
+        let error = kinetics(&sandbox, Some(Part::Val)).unwrap_err().to_string();
+        assert!(error.contains("outside the folder"), "{name}: {error}");
+        assert_nothing_unpacked(&sandbox, name);
     }
 }
 
 #[test]
 fn links_in_archives_are_refused() {
     for kind in [EntryType::Symlink, EntryType::Link] {
-        let bench = Bench::new();
-        bench.put("secret", b"secret");
-        let target = bench.path("secret");
+        let sandbox = Sandbox::new();
+        sandbox.put("secret", b"secret");
+        let target = sandbox.path("secret");
         let target = target.to_str().unwrap();
         let videos = tar_with_link(kind, "UCF-101/Punch/link.avi", target);
-        let error = ucf(&bench, &videos, &ucf_lists()).unwrap_err().to_string();
+        let error = ucf(&sandbox, &videos, &ucf_lists())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("link"), "{error}");
-        assert!(!bench.path("root/UCF-101").exists());
-        assert!(!bench.path("root/.unpacking").exists());
+        assert!(!sandbox.path("root/UCF-101").exists());
+        assert!(!sandbox.path("root/.unpacking").exists());
 
-        bench.put("from/part_0.tar", &tar_with_link(kind, "a_1_2.mp4", target));
-        bench.put(
-            "from/val.csv",
-            b"label,youtube_id,time_start,time_end,split\nrun,a,1,2,val\n",
-        );
-        let error = kinetics(&bench, Some(Part::Val)).unwrap_err().to_string();
+        sandbox.put("from/part_0.tar", &tar_with_link(kind, "a_1_2.mp4", target));
+        sandbox.put("from/val.csv", ONE_CLIP);
+        let error = kinetics(&sandbox, Some(Part::Val)).unwrap_err().to_string();
         assert!(error.contains("link"), "{error}");
-        assert!(!bench.path("root/videos").exists());
-        assert_eq!(fs::read(bench.path("secret")).unwrap(), b"secret");
+        assert!(!sandbox.path("root/videos").exists());
+        assert_eq!(fs::read(sandbox.path("secret")).unwrap(), b"secret");
     }
 }
 
 #[test]
-fn damaged_archives_are_named_and_leave_nothing() {
-    let bench = Bench::new();
-    let error = ucf(&bench, b"this is no archive at all", &ucf_lists())
+fn damaged_archives_are_named_and_leave_no_file() {
+    let sandbox = Sandbox::new();
+    let error = ucf(&sandbox, b"not an archive", &ucf_lists())
         .unwrap_err()
         .to_string();
     assert!(
         error.contains("UCF101.rar") && error.contains("failed"),
         "{error}"
     );
-    assert_nothing_came(&bench, "no archive");
-    // A better copy is all that is needed.
-    ucf(&bench, &ucf_videos(), &ucf_lists()).unwrap();
+    assert_nothing_unpacked(&sandbox, "no archive");
+    // An intact copy succeeds afterwards.
+    ucf(&sandbox, &ucf_videos(), &ucf_lists()).unwrap();
 
     let whole = gz(&tar(&[
         ("a_1_2.mp4", &common::content(9_000)),
         ("b_1_2.mp4", b"x"),
     ]));
     for length in [0, 5, 100, whole.len() / 2, whole.len() - 20] {
-        let bench = Bench::new();
-        bench.put("from/part_0.tar.gz", &whole[..length]);
-        bench.put(
-            "from/val.csv",
-            b"label,youtube_id,time_start,time_end,split\nrun,a,1,2,val\n",
-        );
-        let error = kinetics(&bench, Some(Part::Val)).unwrap_err().to_string();
+        let sandbox = Sandbox::new();
+        sandbox.put("from/part_0.tar.gz", &whole[..length]);
+        sandbox.put("from/val.csv", ONE_CLIP);
+        let error = kinetics(&sandbox, Some(Part::Val)).unwrap_err().to_string();
         assert!(error.contains("part_0.tar.gz"), "{length}: {error}");
-        assert_nothing_came(&bench, "cut");
+        assert_nothing_unpacked(&sandbox, "cut");
     }
 }
 
@@ -510,8 +519,8 @@ fn hmdb_archives(run: &[u8], lists: &[(&str, &[u8])]) -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn hmdb_is_an_archive_of_archives() {
-    let bench = Bench::new();
+fn hmdb_is_prepared_from_nested_archives() {
+    let sandbox = Sandbox::new();
     let lists: [(&str, &[u8]); 2] = [
         (
             "testTrainMulti_7030_splits/brush_hair_test_split1.txt",
@@ -522,22 +531,20 @@ fn hmdb_is_an_archive_of_archives() {
             b"a_run_u_0.avi 2 \n",
         ),
     ];
-    // The second class is damaged: the first stays, and is not unpacked again.
-    let (videos, splits) = hmdb_archives(b"no archive", &lists);
-    bench.put("from/hmdb51_org.rar", &videos);
-    bench.put("from/test_train_splits.rar", &splits);
-    let error = prepare("hmdb51", &bench.from(), &bench.place())
-        .unwrap_err()
-        .to_string();
+    // The second class is damaged: the first is kept and not unpacked again.
+    let (videos, splits) = hmdb_archives(b"not an archive", &lists);
+    sandbox.put("from/hmdb51_org.rar", &videos);
+    sandbox.put("from/test_train_splits.rar", &splits);
+    let error = sandbox.prepare("hmdb51").unwrap_err().to_string();
     assert!(error.contains("run.rar"), "{error}");
-    let first = bench.path("root/.classes/brush_hair");
+    let first = sandbox.path("root/.classes/brush_hair");
     let before = fs::metadata(&first).unwrap().ino();
-    assert!(!bench.path("root/hmdb51").exists());
+    assert!(!sandbox.path("root/hmdb51").exists());
 
     let (videos, _) = hmdb_archives(&tar(&[("run/a_run_u_0.avi", b"two")]), &lists);
-    bench.put("from/hmdb51_org.rar", &videos);
-    let path = prepare("hmdb51", &bench.from(), &bench.place()).unwrap();
-    let first = bench.path("root/hmdb51/brush_hair");
+    sandbox.put("from/hmdb51_org.rar", &videos);
+    let path = sandbox.prepare("hmdb51").unwrap();
+    let first = sandbox.path("root/hmdb51/brush_hair");
     assert_eq!(fs::metadata(&first).unwrap().ino(), before);
     let manifest = Manifest::load(&path).unwrap();
     assert_eq!(manifest.clips().len(), 2);
@@ -546,7 +553,7 @@ fn hmdb_is_an_archive_of_archives() {
         (split.train.as_slice(), split.test.as_slice()),
         (&[0][..], &[1][..])
     );
-    assert!(!bench.path("root/.class").exists() && !bench.path("root/.unpacking").exists());
+    assert!(!sandbox.path("root/.class").exists() && !sandbox.path("root/.unpacking").exists());
 }
 
 fn charades_lists() -> Vec<u8> {
@@ -569,42 +576,39 @@ fn charades_lists() -> Vec<u8> {
 }
 
 #[test]
-fn charades_comes_from_its_archives_or_from_a_folder_of_videos() {
+fn charades_is_prepared_from_archives_or_videos() {
     let videos: [(&str, &[u8]); 2] = [
         ("Charades_v1_480/AAAAA.mp4", b"one"),
         ("Charades_v1_480/BBBBB.mp4", b"two"),
     ];
-    let bench = Bench::new();
-    bench.put("from/Charades.zip", &charades_lists());
-    bench.put("from/Charades_v1_480.zip", &zip(&videos));
-    let path = prepare("charades", &bench.from(), &bench.place()).unwrap();
+    let sandbox = Sandbox::new();
+    sandbox.put("from/Charades.zip", &charades_lists());
+    sandbox.put("from/Charades_v1_480.zip", &zip(&videos));
+    let path = sandbox.prepare("charades").unwrap();
     let manifest = Manifest::load(&path).unwrap();
     assert_eq!(manifest.clips()[0].labels, [0, 1]);
-    assert!(bench.path("root/Charades_v1_480/BBBBB.mp4").is_file());
-    assert!(!bench.path("root/lists/README.txt").exists());
-    assert!(!bench.path("root/.unpacking").exists());
-    // Nothing is left to do.
-    assert_eq!(
-        prepare("charades", &bench.from(), &bench.place()).unwrap(),
-        path
-    );
+    assert!(sandbox.path("root/Charades_v1_480/BBBBB.mp4").is_file());
+    assert!(!sandbox.path("root/lists/README.txt").exists());
+    assert!(!sandbox.path("root/.unpacking").exists());
+    // A second run does nothing.
+    assert_eq!(sandbox.prepare("charades").unwrap(), path);
 
-    // Videos that are unpacked already stay where they are.
-    let bench = Bench::new();
-    bench.put("from/Charades.zip", &charades_lists());
+    // Unpacked videos are used in place.
+    let sandbox = Sandbox::new();
+    sandbox.put("from/Charades.zip", &charades_lists());
     for (name, content) in videos {
-        bench.put(&format!("from/{name}"), content);
+        sandbox.put(&format!("from/{name}"), content);
     }
-    let path = prepare("charades", &bench.from(), &bench.place()).unwrap();
+    let path = sandbox.prepare("charades").unwrap();
     let manifest = Manifest::load(&path).unwrap();
     assert!(manifest.root().ends_with("from/Charades_v1_480"));
-    assert!(!bench.path("root/Charades_v1_480").exists());
+    assert!(!sandbox.path("root/Charades_v1_480").exists());
 
-    // One video short is told.
-    let bench = Bench::new();
-    bench.put("from/Charades.zip", &charades_lists());
-    bench.put("from/Charades_v1_480.zip", &zip(&videos[..1]));
-    assert!(prepare("charades", &bench.from(), &bench.place()).is_err());
+    // A missing video is an error.
+    let sandbox = Sandbox::new();
+    sandbox.put("from/Charades.zip", &charades_lists());
+    sandbox.put("from/Charades_v1_480.zip", &zip(&videos[..1]));
+    assert!(sandbox.prepare("charades").is_err());
 }
 
 const SSV2: &str = "20bn-something-something-v2";
@@ -614,52 +618,52 @@ const SSV2_TRAIN: &[u8] = br#"[{"id": "11", "label": "holding a pen",
 const SSV2_VALIDATION: &[u8] = br#"[{"id": "2", "label": "holding a cup",
     "template": "Holding [something]", "placeholders": ["a cup"]}]"#;
 
-/// A bench with the official lists of Something-Something V2 in `--from`, and the pieces of its
-/// archive, which is cut at odd places.
-fn ssv2() -> (Bench, Vec<u8>) {
-    let bench = Bench::new();
+/// A sandbox with the official lists of Something-Something V2 and the pieces of its archive in
+/// `--from`.
+fn ssv2() -> (Sandbox, Vec<u8>) {
+    let sandbox = Sandbox::new();
     for (name, list) in [
         ("labels", SSV2_LABELS),
         ("train", SSV2_TRAIN),
         ("validation", SSV2_VALIDATION),
     ] {
-        bench.put(&format!("from/something-something-v2-{name}.json"), list);
+        sandbox.put(&format!("from/something-something-v2-{name}.json"), list);
     }
     let video = common::content(30_000);
     let (first, second) = (format!("{SSV2}/11.webm"), format!("{SSV2}/2.webm"));
     let whole = gz(&tar(&[(&first, &video), (&second, b"two")]));
     for (number, piece) in whole.chunks(whole.len() / 3 + 1).enumerate() {
-        bench.put(&format!("from/{SSV2}-{number:02}"), piece);
+        sandbox.put(&format!("from/{SSV2}-{number:02}"), piece);
     }
-    (bench, video)
+    (sandbox, video)
 }
 
 #[test]
-fn ssv2_from_the_pieces_of_its_archive() {
-    let (bench, video) = ssv2();
-    let run = || prepare("ssv2", &bench.from(), &bench.place());
-    // A piece is absent: the archive ends too early.
-    let third = bench.path(&format!("from/{SSV2}-02"));
-    fs::rename(&third, bench.path("third")).unwrap();
+fn ssv2_is_prepared_from_the_pieces_of_its_archive() {
+    let (sandbox, video) = ssv2();
+    let run = || sandbox.prepare("ssv2");
+    // Without its last piece, the archive is truncated.
+    let third = sandbox.path(&format!("from/{SSV2}-02"));
+    fs::rename(&third, sandbox.path("third")).unwrap();
     let error = run().unwrap_err().to_string();
     assert!(error.contains(SSV2), "{error}");
-    assert!(!bench.path("root").join(SSV2).exists());
+    assert!(!sandbox.path("root").join(SSV2).exists());
 
-    fs::rename(bench.path("third"), third).unwrap();
+    fs::rename(sandbox.path("third"), third).unwrap();
     let path = run().unwrap();
     let manifest = Manifest::load(&path).unwrap();
     let clip = &manifest.clips()[manifest.position("11").unwrap()];
     assert_eq!(clip.caption.as_deref(), Some("Holding a pen"));
     assert_eq!(fs::read(manifest.file(clip)).unwrap(), video);
     assert!(manifest.root().ends_with(format!("root/{SSV2}")));
-    assert!(!bench.path("root/.unpacking").exists());
+    assert!(!sandbox.path("root/.unpacking").exists());
     assert_eq!(run().unwrap(), path);
 }
 
 #[test]
-fn ssv2_from_folders_or_with_zipped_lists() {
-    // The other release: lists in an archive, videos unpacked.
-    let bench = Bench::new();
+fn ssv2_is_prepared_from_folders_or_zipped_lists() {
+    // The other release: archived lists, unpacked videos.
+    let sandbox = Sandbox::new();
     let lists = zip(&[
         ("labels/labels.json", SSV2_LABELS),
         ("labels/train.json", SSV2_TRAIN),
@@ -667,28 +671,30 @@ fn ssv2_from_folders_or_with_zipped_lists() {
         ("labels/test.json", br#"[{"id": "3"}]"#),
         ("labels/test-answers.csv", b"3;Holding something\n"),
     ]);
-    bench.put(
+    sandbox.put(
         "from/20bn-something-something-download-package-labels.zip",
         &lists,
     );
     for id in ["11", "2", "3"] {
-        bench.put(&format!("from/{SSV2}/{id}.webm"), b"video");
+        sandbox.put(&format!("from/{SSV2}/{id}.webm"), b"video");
     }
-    let manifest = prepare("ssv2", &bench.from(), &bench.place()).unwrap();
+    let manifest = sandbox.prepare("ssv2").unwrap();
     let manifest = Manifest::load(&manifest).unwrap();
     assert!(manifest.root().ends_with(format!("from/{SSV2}")));
     assert_eq!(manifest.split("test").unwrap().test.len(), 1);
-    assert!(bench.path("root/lists/test-answers.csv").is_file());
+    assert!(sandbox.path("root/lists/test-answers.csv").is_file());
 
     // Nothing can be downloaded, not even from a mirror.
-    let bench = Bench::new();
+    let sandbox = Sandbox::new();
     let server = Server::start(|_, _| Reply::status(404));
-    let error = prepare("ssv2", &bench.by_url(&server), &bench.place()).unwrap_err();
+    let error = sandbox
+        .prepare_with("ssv2", &sandbox.by_url(&server))
+        .unwrap_err();
     assert!(error.to_string().contains("registered users"), "{error}");
     assert!(error.to_string().contains("--from"), "{error}");
     assert!(server.requests().is_empty());
-    fs::create_dir(bench.path("from")).unwrap();
-    let error = prepare("ssv2", &bench.from(), &bench.place()).unwrap_err();
+    fs::create_dir(sandbox.path("from")).unwrap();
+    let error = sandbox.prepare("ssv2").unwrap_err();
     let error = error.to_string();
     assert!(
         error.contains(&format!("{SSV2}-00")) && error.contains("labels.zip"),
@@ -696,40 +702,41 @@ fn ssv2_from_folders_or_with_zipped_lists() {
     );
 }
 
-fn kinetics(bench: &Bench, part: Option<Part>) -> Result<PathBuf, Error> {
+fn kinetics(sandbox: &Sandbox, part: Option<Part>) -> Result<PathBuf, Error> {
     let shards = ShardOptions {
         part,
         ..ShardOptions::default()
     };
     let options = Options {
         shards,
-        ..bench.from()
+        ..sandbox.from()
     };
-    prepare("kinetics400", &options, &bench.place())
+    sandbox.prepare_with("kinetics400", &options)
 }
 
+const ONE_CLIP: &[u8] = b"label,youtube_id,time_start,time_end,split\nrun,a,1,2,val\n";
 const VAL: &[u8] = b"label,youtube_id,time_start,time_end,split\n\
     abseiling,aaa,1,11,val\nyoga,b_b,20,30,val\nyoga,gone,3,13,val\n";
 const TRAIN: &[u8] = b"label,youtube_id,time_start,time_end,split\nyoga,ccc,5,15,train\n";
 
 #[test]
-fn kinetics_from_shards_counts_its_losses() {
-    let bench = Bench::new();
-    bench.put(
+fn kinetics_is_prepared_from_shards() {
+    let sandbox = Sandbox::new();
+    sandbox.put(
         "from/train/part_0.tar.gz",
         &gz(&tar(&[("./ccc_000005_000015.mp4", b"c")])),
     );
-    bench.put(
+    sandbox.put(
         "from/val/part_0.tar",
         &tar(&[("val/aaa_000001_000011.mp4", b"a")]),
     );
-    bench.put(
+    sandbox.put(
         "from/val/part_1.tar",
         &tar(&[("b_b_000020_000030.mp4", b"b")]),
     );
-    bench.put("from/annotations/train.csv", TRAIN);
-    bench.put("from/annotations/val.csv", VAL);
-    let path = kinetics(&bench, None).unwrap();
+    sandbox.put("from/annotations/train.csv", TRAIN);
+    sandbox.put("from/annotations/val.csv", VAL);
+    let path = kinetics(&sandbox, None).unwrap();
     let manifest = Manifest::load(&path).unwrap();
     let ids: Vec<_> = manifest
         .clips()
@@ -753,7 +760,7 @@ fn kinetics_from_shards_counts_its_losses() {
 }
 
 #[test]
-fn kinetics_from_ones_own_clips_in_both_layouts() {
+fn kinetics_is_prepared_from_clips_in_both_layouts() {
     for names in [
         [
             "abseiling/aaa_000001_000011.mp4",
@@ -761,26 +768,26 @@ fn kinetics_from_ones_own_clips_in_both_layouts() {
         ],
         ["aaa_000001_000011.mp4", "b_b_000020_000030.mp4"],
     ] {
-        let bench = Bench::new();
+        let sandbox = Sandbox::new();
         for name in names {
-            bench.put(&format!("from/{name}"), b"clip");
+            sandbox.put(&format!("from/{name}"), b"clip");
         }
-        bench.put("val.csv", VAL);
-        let options = bench.own_clips();
-        let path = prepare("kinetics400", &options, &bench.place()).unwrap();
+        sandbox.put("val.csv", VAL);
+        let options = sandbox.own_clips();
+        let path = sandbox.prepare_with("kinetics400", &options).unwrap();
         let manifest = Manifest::load(&path).unwrap();
         assert_eq!(manifest.clips().len(), 2);
         assert!(manifest.file(&manifest.clips()[0]).is_file());
         assert!(
-            !bench.path("root/videos").exists(),
-            "clips are taken where they lie"
+            !sandbox.path("root/videos").exists(),
+            "clips are used in place"
         );
     }
 }
 
 #[test]
-fn kinetics_downloads_shard_by_shard_and_continues() {
-    let bench = Bench::new();
+fn kinetics_is_downloaded_by_shard_and_resumed() {
+    let sandbox = Sandbox::new();
     let first = gz(&tar(&[("aaa_000001_000011.mp4", b"a")]));
     let second = gz(&tar(&[("b_b_000020_000030.mp4", b"b")]));
     let serve = move |whole: bool| {
@@ -797,19 +804,19 @@ fn kinetics_downloads_shard_by_shard_and_continues() {
         })
     };
     let run = |server: &Server| {
-        let options = bench.val_by_url(server);
-        prepare("kinetics400", &options, &bench.place())
+        let options = sandbox.val_by_url(server);
+        sandbox.prepare_with("kinetics400", &options)
     };
     let error = run(&serve(false)).unwrap_err().to_string();
     assert!(error.contains("part_1.tar.gz answered 404"), "{error}");
     assert!(
-        bench
+        sandbox
             .path("root/videos/val/aaa_000001_000011.mp4")
             .is_file()
     );
     assert!(
-        !bench.path("root/archives/val/part_0.tar.gz").exists(),
-        "its room is given back"
+        !sandbox.path("root/archives/val/part_0.tar.gz").exists(),
+        "an unpacked shard is deleted"
     );
 
     let server = serve(true);
@@ -821,13 +828,13 @@ fn kinetics_downloads_shard_by_shard_and_continues() {
     assert_eq!(
         server.requests().len(),
         requests,
-        "a second run asks nothing"
+        "a second run requests nothing"
     );
 }
 
 #[test]
-fn the_room_for_all_shards_is_looked_at_first() {
-    let bench = Bench::new();
+fn the_disk_space_for_all_shards_is_checked_first() {
+    let sandbox = Sandbox::new();
     let server = Server::start(|request, _| match request.path.as_str() {
         "/val/k400_val_path.txt" => Reply::ok("part_0.tar.gz\npart_1.tar.gz\n"),
         _ if request.method == "HEAD" => {
@@ -835,34 +842,34 @@ fn the_room_for_all_shards_is_looked_at_first() {
         }
         _ => Reply::status(500),
     });
-    let options = bench.val_by_url(&server);
-    let error = prepare("kinetics400", &options, &bench.place()).unwrap_err();
-    assert!(matches!(error, Error::Room { .. }), "{error}");
+    let options = sandbox.val_by_url(&server);
+    let error = sandbox.prepare_with("kinetics400", &options).unwrap_err();
+    assert!(matches!(error, Error::DiskSpace { .. }), "{error}");
     assert!(gets(&server.requests(), ".gz").is_empty());
 }
 
 #[test]
-fn a_shard_list_cannot_name_other_places() {
+fn a_shard_list_cannot_name_other_paths() {
     for line in ["../../evil.tar", "part_0.tar.gz/..", "a b.tar", ".hidden"] {
-        let bench = Bench::new();
+        let sandbox = Sandbox::new();
         let server = Server::start(move |request, _| match request.path.as_str() {
             "/val/k400_val_path.txt" => Reply::ok(format!("http://x.example/{line}\n")),
             _ => Reply::status(404),
         });
-        let options = bench.val_by_url(&server);
+        let options = sandbox.val_by_url(&server);
         assert!(
-            prepare("kinetics400", &options, &bench.place()).is_err(),
+            sandbox.prepare_with("kinetics400", &options).is_err(),
             "{line}"
         );
-        assert_nothing_came(&bench, line);
+        assert_nothing_unpacked(&sandbox, line);
     }
 }
 
 mod needs_unrar {
     use super::*;
 
-    /// A folder with this program of the machine, and what it comes with.
-    fn alone(program: &Path) -> TempDir {
+    /// A folder with only this program of the machine.
+    fn only(program: &Path) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
         let name = program.file_name().unwrap();
         std::os::unix::fs::symlink(program, folder.path().join(name)).unwrap();
@@ -877,69 +884,69 @@ mod needs_unrar {
     #[ignore = "needs a program that unpacks .rar"]
     fn real_rar_archives() {
         let programs = xtask::needs::rar_programs();
-        assert!(!programs.is_empty(), "no unrar, bsdtar, 7z or unar");
+        assert!(!programs.is_empty(), "no program for .rar is installed");
         for (name, program) in programs {
-            let programs = alone(&program);
-            let place = Workplace {
+            let programs = only(&program);
+            let tools = Tools {
                 client: client(),
                 programs: programs.path().into(),
             };
-            let bench = Bench::new();
+            let sandbox = Sandbox::new();
             let videos: [(&str, &[u8]); 2] = [
                 ("UCF-101/Punch/v_Punch_g01_c01.avi", b"three"),
                 ("UCF-101/Punch/v_Punch_g08_c01.avi", b""),
             ];
-            bench.put(&format!("from/{UCF}"), &rar(videos));
-            bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
+            sandbox.put(&format!("from/{UCF}"), &rar(videos));
+            sandbox.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
             let options = Options {
                 allow_missing: true,
-                ..bench.from()
+                ..sandbox.from()
             };
-            let path = prepare("ucf101", &options, &place).unwrap();
+            let path = prepare("ucf101", &options, &tools).unwrap();
             let manifest = Manifest::load(&path).unwrap();
             assert_eq!(manifest.clips().len(), 2, "{name}");
             let content = |clip: usize| fs::read(manifest.file(&manifest.clips()[clip])).unwrap();
             assert_eq!((content(0), content(1)), (b"three".to_vec(), vec![]));
 
-            // Archives in an archive, and the names of HMDB-51.
-            let bench = Bench::new();
+            // Nested archives with the file names of HMDB-51.
+            let sandbox = Sandbox::new();
             let odd = "odd_(name)!_&#;+_run_u_0.avi";
             let class = rar([(format!("run/{odd}").as_str(), b"one".as_slice())]);
-            bench.put("from/hmdb51_org.rar", &rar([("run.rar", class.as_slice())]));
+            sandbox.put("from/hmdb51_org.rar", &rar([("run.rar", class.as_slice())]));
             let list = format!("{odd} 1 \n");
             let lists = rar([("splits/run_test_split1.txt", list.as_bytes())]);
-            bench.put("from/test_train_splits.rar", &lists);
-            let path = prepare("hmdb51", &bench.from(), &place).unwrap();
+            sandbox.put("from/test_train_splits.rar", &lists);
+            let path = prepare("hmdb51", &sandbox.from(), &tools).unwrap();
             let manifest = Manifest::load(&path).unwrap();
             assert_eq!(manifest.clips()[0].path.file_name().unwrap(), odd, "{name}");
 
             for hostile in ["../evil", "UCF-101/../../evil", "/sif-evil"] {
-                let bench = Bench::new();
+                let sandbox = Sandbox::new();
                 let good = ("UCF-101/Punch/good.avi", b"g".as_slice());
-                bench.put(
+                sandbox.put(
                     &format!("from/{UCF}"),
                     &rar([good, (hostile, b"x".as_slice())]),
                 );
-                bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
-                prepare("ucf101", &bench.from(), &place).unwrap_err();
-                assert_nothing_came(&bench, hostile);
+                sandbox.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
+                prepare("ucf101", &sandbox.from(), &tools).unwrap_err();
+                assert_nothing_unpacked(&sandbox, hostile);
                 assert!(!Path::new("/sif-evil").exists());
             }
             let whole = rar(videos);
             for length in [0, 3, 15, 60] {
-                let bench = Bench::new();
-                bench.put(&format!("from/{UCF}"), &whole[..length]);
-                bench.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
-                let error = prepare("ucf101", &bench.from(), &place).unwrap_err();
+                let sandbox = Sandbox::new();
+                sandbox.put(&format!("from/{UCF}"), &whole[..length]);
+                sandbox.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
+                let error = prepare("ucf101", &sandbox.from(), &tools).unwrap_err();
                 assert!(error.to_string().contains(UCF), "{name}, {length}: {error}");
-                assert_nothing_came(&bench, "cut");
+                assert_nothing_unpacked(&sandbox, "cut");
             }
-            eprintln!("real .rar archives through {name}");
+            eprintln!("unpacked with {name}");
         }
     }
 }
 
-/// Everything below `folder` into a tar under `name`.
+/// A tar of `folder` under `name`.
 fn pack(folder: &Path, name: &str) -> Vec<u8> {
     let mut tar = Builder::new(Vec::new());
     tar.append_dir_all(name, folder).unwrap();
@@ -951,9 +958,9 @@ mod needs_shared {
 
     #[test]
     #[ignore = "needs reference data: ../shared or SIF_SHARED"]
-    fn real_ucf_clips_and_a_draw_of_sixteen() {
+    fn real_ucf_clips_and_a_few_shot_split() {
         let shared = testkit::shared();
-        let bench = Bench::new();
+        let sandbox = Sandbox::new();
         let mut lists = Vec::new();
         for entry in fs::read_dir(shared.join("data/lists/ucfTrainTestlist")).unwrap() {
             let entry = entry.unwrap();
@@ -964,17 +971,16 @@ mod needs_shared {
             .iter()
             .map(|(name, content)| (name.as_str(), content.as_slice()))
             .collect();
-        bench.put(&format!("from/{UCF_LISTS}"), &zip(&lists));
-        bench.put(
+        sandbox.put(&format!("from/{UCF_LISTS}"), &zip(&lists));
+        sandbox.put(
             &format!("from/{UCF}"),
             &pack(&shared.join("data/ucf8/UCF-101"), "UCF-101"),
         );
         let options = Options {
             allow_missing: true,
-            ..bench.from()
+            ..sandbox.from()
         };
-        let manifest =
-            Manifest::load(&prepare("ucf101", &options, &bench.place()).unwrap()).unwrap();
+        let manifest = Manifest::load(&sandbox.prepare_with("ucf101", &options).unwrap()).unwrap();
         assert_eq!((manifest.clips().len(), manifest.classes().len()), (256, 8));
         let split = few_shot(&manifest, manifest.split("1").unwrap(), 16, 0).unwrap();
         assert_eq!((split.train.len(), split.test.len()), (128, 112));
@@ -984,7 +990,7 @@ mod needs_shared {
     #[ignore = "needs reference data: ../shared or SIF_SHARED"]
     fn real_hmdb_clips() {
         let shared = testkit::shared();
-        let bench = Bench::new();
+        let sandbox = Sandbox::new();
         let mut classes = Vec::new();
         for entry in fs::read_dir(shared.join("data/hmdb-mini")).unwrap() {
             let entry = entry.unwrap();
@@ -995,18 +1001,17 @@ mod needs_shared {
             .iter()
             .map(|(name, content)| (name.as_str(), content.as_slice()))
             .collect();
-        bench.put("from/hmdb51_org.rar", &tar(&classes));
+        sandbox.put("from/hmdb51_org.rar", &tar(&classes));
         let lists = shared.join("data/lists/testTrainMulti_7030_splits");
-        bench.put(
+        sandbox.put(
             "from/test_train_splits.rar",
             &pack(&lists, "testTrainMulti_7030_splits"),
         );
         let options = Options {
             allow_missing: true,
-            ..bench.from()
+            ..sandbox.from()
         };
-        let manifest =
-            Manifest::load(&prepare("hmdb51", &options, &bench.place()).unwrap()).unwrap();
+        let manifest = Manifest::load(&sandbox.prepare_with("hmdb51", &options).unwrap()).unwrap();
         assert_eq!((manifest.clips().len(), manifest.classes().len()), (42, 21));
     }
 
@@ -1014,16 +1019,16 @@ mod needs_shared {
     #[ignore = "needs reference data: ../shared or SIF_SHARED"]
     fn real_kinetics_like_clips() {
         let shared = testkit::shared();
-        let bench = Bench::new();
-        fs::create_dir_all(bench.path("from/arm wrestling")).unwrap();
-        let clip = bench.path("from/arm wrestling/abcdefghijk_000000_000010.mp4");
+        let sandbox = Sandbox::new();
+        fs::create_dir_all(sandbox.path("from/arm wrestling")).unwrap();
+        let clip = sandbox.path("from/arm wrestling/abcdefghijk_000000_000010.mp4");
         fs::copy(shared.join("data/clips/arm_wrestling.mp4"), clip).unwrap();
-        let mut csv = File::create(bench.path("val.csv")).unwrap();
+        let mut csv = File::create(sandbox.path("val.csv")).unwrap();
         writeln!(csv, "label,youtube_id,time_start,time_end,split,is_cc").unwrap();
         writeln!(csv, "\"arm wrestling\",abcdefghijk,0,10,val,0").unwrap();
         writeln!(csv, "yoga,lost,0,10,val,0").unwrap();
-        let options = bench.own_clips();
-        let path = prepare("kinetics400", &options, &bench.place()).unwrap();
+        let options = sandbox.own_clips();
+        let path = sandbox.prepare_with("kinetics400", &options).unwrap();
         let manifest = Manifest::load(&path).unwrap();
         assert_eq!((manifest.clips().len(), manifest.classes().len()), (1, 1));
         assert!(manifest.file(&manifest.clips()[0]).is_file());

@@ -1,4 +1,4 @@
-//! Wheels from an index on this machine.
+//! Wheels from a local index.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -10,14 +10,16 @@ use disk::sha256;
 use xtask::Error;
 use xtask::registry::{Registry, Wheel};
 
-/// An index that offers one wheel, its page in HTML with a relative link.
+/// An index with one wheel; its page is HTML with a relative link.
 fn index(body: &'static [u8], hash: Option<&str>) -> Server {
     let fragment = hash
         .map(|hash| format!("#sha256={hash}"))
         .unwrap_or_default();
     Server::start(move |request, _| match request.path.as_str() {
-        "/simple/a-b/" => Reply::ok(format!("<a href=\"../../files/a_b-1.whl{fragment}\">a</a>")),
-        "/files/a_b-1.whl" => Reply::ranged(request, body),
+        "/simple/a-b/" => Reply::ok(format!(
+            "<a href=\"../../files/a_b-1-py3-none-any.whl{fragment}\">a</a>"
+        )),
+        "/files/a_b-1-py3-none-any.whl" => Reply::ranged(request, body),
         _ => Reply::status(404),
     })
 }
@@ -26,16 +28,14 @@ const BODY: &[u8] = b"a small wheel";
 
 fn wheel(hash: &str) -> Wheel {
     Wheel {
-        package: "a-b",
-        version: "1",
-        file: "a_b-1.whl",
-        sha256: hash.to_string().leak(),
+        file: "a_b-1-py3-none-any.whl".into(),
+        sha256: hash.into(),
         bytes: BODY.len() as u64,
     }
 }
 
 #[test]
-fn a_wheel_comes_through_the_index() {
+fn a_wheel_is_fetched_from_the_index() {
     let hash = sha256(BODY);
     let folder = tempfile::tempdir().unwrap();
     for offered in [Some(hash.as_str()), None] {
@@ -48,10 +48,10 @@ fn a_wheel_comes_through_the_index() {
 }
 
 #[test]
-fn the_pin_decides_not_the_index() {
+fn a_wheel_other_than_the_pin_is_refused() {
     let hash = sha256(BODY);
     let folder = tempfile::tempdir().unwrap();
-    // The index vouches for another content, or sends one.
+    // The index states the hash of another file, or sends another file.
     let server = index(BODY, Some(&sha256(b"other")));
     let registry = Registry::at(&format!("{}/simple", server.base), client());
     let error = registry.fetch(&wheel(&hash), folder.path()).unwrap_err();
@@ -66,15 +66,15 @@ fn the_pin_decides_not_the_index() {
         matches!(error, Error::Hub(hub::Error::Content { .. })),
         "{error}"
     );
-    // It offers other files only, or no such project.
+    // It has only other files, or no such project.
     let other = Wheel {
-        file: "a_b-2.whl",
+        file: "a_b-2-py3-none-any.whl".into(),
         ..wheel(&hash)
     };
     let error = registry.fetch(&other, folder.path()).unwrap_err();
-    assert!(matches!(error, Error::NotOffered { .. }), "{error}");
+    assert!(matches!(error, Error::Invalid { .. }), "{error}");
     let other = Wheel {
-        package: "c",
+        file: "c-1-py3-none-any.whl".into(),
         ..wheel(&hash)
     };
     let error = registry.fetch(&other, folder.path()).unwrap_err();

@@ -1,4 +1,4 @@
-//! The real workspace: its edges, its cleanliness, and what the doctor says of it.
+//! The workspace itself: its dependencies and the doctor's report.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::process::Command;
@@ -7,22 +7,22 @@ use serde_json::Value;
 use xtask::{layering, workspace};
 
 #[test]
-fn the_crates_depend_on_each_other_as_they_may() {
+fn the_dependencies_between_crates_are_allowed() {
     let metadata = layering::metadata(&workspace::root()).unwrap();
     let violations = layering::violations(&metadata);
     assert!(violations.is_empty(), "{violations:#?}");
 }
 
 #[test]
-fn xtask_starts_on_a_bare_machine() {
-    let needs = layering::native_needs_of_xtask(&workspace::root()).unwrap();
+fn xtask_needs_no_native_library() {
+    let needs = layering::native_dependencies_of_xtask(&workspace::root()).unwrap();
     assert!(needs.is_empty(), "{needs:#?}");
 }
 
 #[test]
-fn the_doctor_speaks_json() {
+fn the_doctor_prints_json() {
     let home = tempfile::tempdir().unwrap();
-    // A home with nothing in it: the findings are about this machine, not about its user.
+    // An empty home, so that the result does not depend on the user.
     let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
         .args(["doctor", "--json"])
         .env("XDG_CACHE_HOME", home.path().join("cache"))
@@ -59,7 +59,7 @@ fn the_doctor_speaks_json() {
     ] {
         let status = of(name)["status"].as_str().unwrap();
         assert!(["ok", "warn", "fail"].contains(&status), "{name}: {status}");
-        assert_eq!(status != "ok", of(name).get("cure").is_some(), "{name}");
+        assert_eq!(status != "ok", of(name).get("fix").is_some(), "{name}");
     }
     assert_eq!(of("vocabulary")["status"], "warn");
     assert_eq!(of("weights")["status"], "warn");
@@ -67,7 +67,7 @@ fn the_doctor_speaks_json() {
 }
 
 #[test]
-fn wrong_arguments_are_told_from_failures() {
+fn invalid_arguments_have_their_own_exit_status() {
     for arguments in [
         &["setup", "--cuda", "--cpu"][..],
         &["setup", "--from", "moon"],

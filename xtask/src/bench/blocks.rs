@@ -1,6 +1,5 @@
-//! The small blocks: criterion measures, its medians are gathered here.
+//! The motion and communication blocks, measured by criterion.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -23,25 +22,21 @@ pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
             .stderr(Stdio::null());
         let (_, peak) = whole_process(command)?;
         for (preset, shape, milliseconds) in medians(&home, name)? {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "| {name} | {preset} | {shape} | {milliseconds:.2} |");
+            text += &format!("| {name} | {preset} | {shape} | {milliseconds:.2} |\n");
         }
         peaks.push(format!("{name} {peak:.2} GiB"));
     }
     let peaks = peaks.join(", ");
-    let _ = writeln!(
-        text,
-        "\nPeak memory of a process that runs all shapes: {peaks}."
-    );
+    text += &format!("\nPeak memory of a process that runs all shapes: {peaks}.\n");
     Ok(text)
 }
 
-/// Function, parameter and median milliseconds of the group whose name begins with `name`.
+/// Function, parameter and median milliseconds in the groups whose name starts with `name`.
 fn medians(home: &Path, name: &str) -> Result<Vec<(String, String, f64)>> {
     let mut found = Vec::new();
     let mut folders = vec![home.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).map_err(Error::io("read", &folder))?;
+        let entries = std::fs::read_dir(&folder).map_err(Error::io("cannot read", &folder))?;
         for entry in entries.flatten() {
             let path = entry.path();
             if path.file_name().is_some_and(|last| last == "new") {
@@ -62,7 +57,7 @@ fn medians(home: &Path, name: &str) -> Result<Vec<(String, String, f64)>> {
     Ok(found)
 }
 
-/// The numbers in a shape, so that B = 4 comes before B = 32.
+/// The numbers in a shape, to sort B = 4 before B = 32.
 fn numbers(shape: &str) -> Vec<u64> {
     shape
         .split(|c: char| !c.is_ascii_digit())
@@ -71,11 +66,8 @@ fn numbers(shape: &str) -> Vec<u64> {
 }
 
 fn json(path: &Path) -> Result<serde_json::Value> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    serde_json::from_slice(&bytes).map_err(|error| Error::Parse {
-        what: path.display().to_string(),
-        reason: error.to_string(),
-    })
+    let bytes = std::fs::read(path).map_err(Error::io("cannot read", path))?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::invalid(path.display(), error))
 }
 
 #[cfg(test)]
@@ -84,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn medians_come_in_the_order_of_their_shapes() {
+    fn medians_are_sorted_by_shape() {
         let folder = tempfile::tempdir().unwrap();
         for (shape, median) in [("B=32", 2e6), ("B=4", 1e6)] {
             let place = folder.path().join("motion block").join(shape).join("new");

@@ -1,8 +1,7 @@
-//! Time and peak memory of each command, as a process of its own, at the paper's shapes:
-//! ViT-B/16, 8 frames, HMDB-51's 51 classes, batches of 32.
+//! Time and peak memory of each command in its own process, at the paper's shapes: ViT-B/16,
+//! 8 frames, HMDB-51's 51 classes, batches of 32.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,74 +10,70 @@ use super::turns::whole_process;
 use super::{Bench, Result};
 use crate::{Error, places, workspace};
 
-/// The class that is added to a finished run.
+/// The class added to a finished run.
 const ADDED: &str = "another";
 
-/// What the commands work on.
-struct Places {
+/// The inputs and outputs of the commands.
+struct Files {
     labels: PathBuf,
     /// `{train,val}/<class>/<clip>`
     split: PathBuf,
     /// `<class>/<clip>`
     own: PathBuf,
-    /// Runs and features; empty at first.
+    /// Runs and features, empty at the start.
     out: PathBuf,
 }
 
 pub(super) fn table(bench: &Bench<'_>, clip: &Path) -> Result<String> {
     let (trainer, weights) = (trainer(bench)?, checkpoint(bench)?);
-    let places = Places::make(bench, clip)?;
+    let files = Files::create(bench, clip)?;
     let mut text = String::from(
         "ViT-B/16 with generated weights, 8 frames, one clip in training and one in test for each \
          of HMDB-51's 51 classes (all the same video: only shapes matter), B = 32 and 4 updates \
-         where something is trained. One process a row.\n\n\
+         for training. One process per row.\n\n\
          | command | precision | seconds | peak GiB |\n|---|---|---|---|\n",
     );
     for precision in ["fp32", "bf16"] {
-        for (name, arguments) in places.commands(&weights, clip, precision) {
+        for (name, arguments) in files.commands(&weights, clip, precision) {
             eprintln!("{precision}: {name}");
             if name.starts_with("add-class") {
-                places.add_class(clip)?;
+                files.add_class(clip)?;
             }
             let mut command = Command::new(&trainer);
             command
                 .args(arguments.0)
-                .current_dir(&places.out)
+                .current_dir(&files.out)
                 .stderr(Stdio::null());
             let (seconds, peak) = whole_process(command)?;
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "| {name} | {precision} | {seconds:.1} | {peak:.2} |");
+            text += &format!("| {name} | {precision} | {seconds:.1} | {peak:.2} |\n");
         }
-        places.remove_class()?;
+        files.remove_class()?;
     }
     Ok(text)
 }
 
-impl Places {
-    fn make(bench: &Bench<'_>, clip: &Path) -> Result<Self> {
+impl Files {
+    fn create(bench: &Bench<'_>, clip: &Path) -> Result<Self> {
         let folder = workspace::target(bench.root).join("bench/hmdb-shapes");
-        let places = Self {
+        let files = Self {
             labels: bench.root.join("datasets/hmdb51-classes.txt"),
             split: folder.join("split"),
             own: folder.join("own"),
             out: folder.join("out"),
         };
-        let names = std::fs::read_to_string(&places.labels);
-        let names = names.map_err(Error::io("read", &places.labels))?;
+        let names = std::fs::read_to_string(&files.labels);
+        let names = names.map_err(Error::io("cannot read", &files.labels))?;
         for name in names.lines() {
             for folder in ["train", "val"] {
-                copy(clip, &places.split.join(folder).join(name), "clip")?;
+                copy(clip, &files.split.join(folder).join(name), "clip")?;
             }
             for number in ["first", "second"] {
-                copy(clip, &places.own.join(name), number)?;
+                copy(clip, &files.own.join(name), number)?;
             }
         }
-        places.remove_class()?;
-        if places.out.exists() {
-            std::fs::remove_dir_all(&places.out).map_err(Error::io("remove", &places.out))?;
-        }
-        places::make_folder(&places.out)?;
-        Ok(places)
+        files.remove_class()?;
+        places::empty_folder(&files.out)?;
+        Ok(files)
     }
 
     fn add_class(&self, clip: &Path) -> Result<()> {
@@ -88,14 +83,13 @@ impl Places {
 
     fn remove_class(&self) -> Result<()> {
         let folder = self.own.join(ADDED);
-        match folder.exists() {
-            true => std::fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder)),
-            false => Ok(()),
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(Error::io("cannot remove", &folder))?;
         }
+        Ok(())
     }
 
-    /// Every command in the order in which each finds what it needs; the cache is one of
-    /// `precision` alone.
+    /// The commands in the order of their dependencies, with a feature cache per precision.
     fn commands(
         &self,
         weights: &Path,
@@ -148,7 +142,7 @@ impl Places {
     }
 }
 
-/// Words of a command line.
+/// The words of a command line.
 #[derive(Clone, Default)]
 struct Arguments(Vec<OsString>);
 
@@ -172,15 +166,15 @@ impl Arguments {
     }
 }
 
-/// Copies the clip into `folder` under `name` and its own ending, where it is not yet.
+/// Copies the clip to `folder` as `name` with its extension, unless that exists.
 fn copy(clip: &Path, folder: &Path, name: &str) -> Result<()> {
     places::make_folder(folder)?;
     let mut target = folder.join(name);
-    if let Some(ending) = clip.extension() {
-        target.set_extension(ending);
+    if let Some(extension) = clip.extension() {
+        target.set_extension(extension);
     }
     if !target.exists() {
-        std::fs::copy(clip, &target).map_err(Error::io("copy to", &target))?;
+        std::fs::copy(clip, &target).map_err(Error::io("cannot copy to", &target))?;
     }
     Ok(())
 }

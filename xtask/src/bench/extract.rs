@@ -1,20 +1,20 @@
-//! `extract` beside its two stages alone: a stage that waits for the other shows here.
+//! `extract`, compared with each of its two stages alone, which shows if one waits for the other.
 
 use super::predict::checkpoint;
 use super::{Bench, Result, reference_data};
 
-/// Clips of a row with ViT-B/16, and with the small encoder.
+/// The clips of a row with ViT-B/16, and with the small encoder.
 const CLIPS: (&str, &str) = ("24", "96");
 
 pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
     let data = reference_data(bench.root);
     let Ok(data) = data.canonicalize() else {
-        return Ok("Skipped: no reference data.".into());
+        return Ok("Skipped: there are no reference data.".into());
     };
     let mut text = String::from(
-        "Clips of UCF-101, 8 frames, one view, a decoding worker a core beside the tower; clips/s, \
-         medians of turns. Alone, a stage has the whole machine.\n\n\
-         | encoder | precision | tower alone | decoding alone | extract | of the slower stage alone |\n\
+        "Clips of UCF-101, 8 frames, one view, a decoding worker per core beside the tower; clips/s, \
+         medians. A stage alone has the whole machine.\n\n\
+         | encoder | precision | tower alone | decoding alone | extract | share of the slower stage |\n\
          |---|---|---|---|---|---|\n",
     );
     let rounds = bench.rounds.to_string();
@@ -38,7 +38,7 @@ pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
         let [videos, lists, weights] = paths.each_ref().map(String::as_str);
         let arguments = [videos, lists, weights, precision, clips, &rounds];
         let row = bench.printed("clips", "extract", &arguments)?;
-        text.push_str(&format!("| {name} {row}"));
+        text += &format!("| {name} {row}");
     }
     Ok(text)
 }

@@ -1,10 +1,9 @@
-//! The image tower: frames a second, beside every token carried through every block, the
-//! Python stack, and the matrix product that limits it.
+//! The image tower: frames per second, compared with a version that carries every token through
+//! every block, with Python, and with the matrix product that limits it.
 
-use std::fmt::Write as _;
 use std::process::Command;
 
-use super::turns::{Contender, Reached, Turns, take_turns};
+use super::turns::{Contender, Timing, Turns, take_turns};
 use super::{Bench, Result};
 
 /// GFLOP of ViT-B/16 for one frame of 224 x 224.
@@ -14,9 +13,9 @@ const PEERS: [(&str, &str); 2] = [("Hugging Face", "hf"), ("open_clip", "open_cl
 pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
     let program = bench.program("clip-backbone", "image_tower")?;
     let mut text = String::from(
-        "ViT-B/16, random weights, frames of 224 x 224, medians; ratios are medians of those of each turn. The share of the peak counts \
-         the operations of the whole tower, also those that ours leaves out.\n\n\
-         | batch | precision | | frames/s | ours against it | share of the product's peak | peak GiB |\n\
+        "ViT-B/16, random weights, frames of 224 x 224, medians; ratios are medians over the turns. \
+         The share of the peak counts all operations of the tower, including those that ours omits.\n\n\
+         | batch | precision | | frames/s | ours relative to it | share of the product's peak | peak GiB |\n\
          |---|---|---|---|---|---|---|\n",
     );
     for precision in ["fp32", "bf16"] {
@@ -27,36 +26,29 @@ pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
                 command
             };
             let mut contenders = vec![
-                contender("product", ours("matmul")),
-                contender("this project", ours("default")),
-                contender("this project, literal", ours("literal")),
+                Contender::new("product", ours("matmul")),
+                Contender::new("this project", ours("default")),
+                Contender::new("this project, literal", ours("literal")),
             ];
             for (name, argument) in PEERS {
                 if let Some(mut command) = bench.peer("image_tower.py") {
                     command.args([argument, precision, &batch.to_string()]);
-                    contenders.push(contender(name, command));
+                    contenders.push(Contender::new(name, command));
                 }
             }
             let turns = Turns {
                 starts: 1,
                 each: bench.rounds,
             };
-            let reached = take_turns(contenders, turns)?;
-            rows(&mut text, precision, batch, &reached);
+            let timings = take_turns(contenders, turns)?;
+            rows(&mut text, precision, batch, &timings);
         }
     }
     Ok(text)
 }
 
-fn contender(name: &str, command: Command) -> Contender {
-    Contender {
-        name: name.to_owned(),
-        command,
-    }
-}
-
-fn rows(text: &mut String, precision: &str, batch: u32, reached: &[Reached]) {
-    let [product, towers @ ..] = reached else {
+fn rows(text: &mut String, precision: &str, batch: u32, timings: &[Timing]) {
+    let [product, towers @ ..] = timings else {
         return;
     };
     let batch_f = f64::from(batch);
@@ -69,12 +61,10 @@ fn rows(text: &mut String, precision: &str, batch: u32, reached: &[Reached]) {
         let peak = tower
             .peak
             .map_or_else(String::new, |peak| format!("{peak:.2}"));
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            text,
-            "| {batch} | {precision} | {} | {frames:.1} | {:.2} | {:.0} % of {limit:.0} GFLOP/s | {peak} |",
+        *text += &format!(
+            "| {batch} | {precision} | {} | {frames:.1} | {:.2} | {:.0} % of {limit:.0} GFLOP/s | {peak} |\n",
             tower.name,
-            tower.by(ours),
+            tower.ratio_to(ours),
             frames * FRAME / limit * 100.0,
         );
     }

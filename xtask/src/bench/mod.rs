@@ -1,8 +1,7 @@
-//! `cargo xtask bench`: every figure of `docs/performance.md`, from one command.
+//! `cargo xtask bench`: the measurements of `docs/performance.md`.
 //!
-//! Each part is a table of its own. Contenders take turns, figures are medians, and what
-//! counts is their ratio within the run. With `--peers` the Python stack does the same work,
-//! from the scripts in `tests/peers`.
+//! Each part is a table. Contenders take turns, the values are medians, and only ratios within one
+//! run are comparable. With `--peers`, the scripts in `tests/peers` do the same work in Python.
 
 mod blocks;
 mod commands;
@@ -18,20 +17,21 @@ use std::process::{Command, Stdio};
 
 use clap::ValueEnum;
 
+use crate::workspace::output;
 use crate::{Error, Result, places, setup, workspace};
 
-/// What is measured, and beside whom.
+/// Options of the benchmarks.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// The parts to run [default: all]
+    /// Parts to run [default: all]
     #[arg(value_enum)]
     pub parts: Vec<Part>,
 
-    /// An interpreter that has the Python stack: torch, transformers, `open_clip`, `cv2`, `av`, `decord`, `torchcodec`
+    /// Python interpreter to compare with, with torch, transformers, `open_clip`, `cv2`, `av`, `decord`, `torchcodec`
     #[arg(long, value_name = "PYTHON")]
     pub peers: Option<PathBuf>,
 
-    /// The video that `predict` and `commands` work on [default: one of the reference data]
+    /// Video for `predict` and `commands` [default: one of the reference data]
     #[arg(long, value_name = "FILE")]
     pub clip: Option<PathBuf>,
 
@@ -39,27 +39,27 @@ pub struct Options {
     #[arg(long, default_value_t = 7)]
     pub rounds: usize,
 
-    /// The Markdown file to write [default: target/bench.md]
+    /// Markdown file to write [default: target/bench.md]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
 
-/// The tables.
+/// A table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Part {
-    /// The image tower at batch 8 and 32, beside the product that limits it
+    /// The image tower at batch 8 and 32, and the matrix product that limits it
     Image,
-    /// The text side of a training step: four paths, two precisions, seconds and memory
+    /// The text side of a training step: seconds and memory of four paths in two precisions
     Text,
     /// The motion modelling block and the communication block
     Blocks,
-    /// A whole few-shot step on cached features, and what of it is the text side
+    /// A few-shot step on cached features, and the share of the text side
     Step,
-    /// `predict` from the start of its process to the answer
+    /// `predict` as a whole process
     Predict,
-    /// Frames out of video files, a core
+    /// Decoding of video files on one core
     Decode,
-    /// `extract`, beside each of its two stages alone
+    /// `extract`, and each of its two stages alone
     Extract,
     /// Time and peak memory of each command at the paper's shapes
     Commands,
@@ -74,31 +74,28 @@ impl Part {
             Self::Step => "A few-shot step",
             Self::Predict => "Predict, as a whole process",
             Self::Decode => "Decoding",
-            Self::Extract => "Extract, beside its stages alone",
+            Self::Extract => "Extract and its stages alone",
             Self::Commands => "Each command",
         }
     }
 }
 
-/// What the parts share.
+/// The common settings of the parts.
 struct Bench<'a> {
     root: &'a Path,
     peers: Option<&'a Path>,
     rounds: usize,
 }
 
-/// Runs the parts and writes their tables, after each what there is so far; the same text
-/// goes to stdout.
+/// Runs the parts and prints their tables, which are also written to a file after each part.
 ///
 /// # Errors
-/// A program that does not build, start or answer; a file that cannot be written.
+/// A program does not build, start or answer, or the file cannot be written.
 pub fn run(options: &Options) -> Result<()> {
     setup::ensure()?;
     let root = workspace::root();
-    let out = options
-        .out
-        .clone()
-        .unwrap_or_else(|| workspace::target(&root).join("bench.md"));
+    let default = workspace::target(&root).join("bench.md");
+    let out = options.out.as_ref().unwrap_or(&default);
     let bench = Bench {
         root: &root,
         peers: options.peers.as_deref(),
@@ -116,68 +113,67 @@ pub fn run(options: &Options) -> Result<()> {
             Part::Image => image::table(&bench)?,
             Part::Text => bench.printed("prompts", "text_table", &[&bench.rounds.to_string()])?,
             Part::Blocks => blocks::table(&bench)?,
-            Part::Predict => match clip(options, &root) {
-                Some(clip) => predict::table(&bench, &clip)?,
-                None => "Skipped: no --clip given, and no reference data.".into(),
-            },
+            Part::Predict => with_clip(options, &bench, predict::table)?,
             Part::Step => bench.printed("trainer", "step", &[&bench.rounds.to_string()])?,
             Part::Decode => decode::table(&bench)?,
             Part::Extract => extract::table(&bench)?,
-            Part::Commands => match clip(options, &root) {
-                Some(clip) => commands::table(&bench, &clip)?,
-                None => "Skipped: no --clip given, and no reference data.".into(),
-            },
+            Part::Commands => with_clip(options, &bench, commands::table)?,
         };
         let section = format!("\n## {}\n\n{}\n", part.title(), table.trim());
         workspace::print(&section);
         text.push_str(&section);
-        places::write_whole(&out, text.as_bytes())?;
+        places::write_whole(out, text.as_bytes())?;
     }
     eprintln!("written: {}", out.display());
     Ok(())
 }
 
-/// Where the reference data lie, on a machine that has them.
-fn reference_data(root: &Path) -> PathBuf {
-    std::env::var_os("SIF_SHARED")
-        .map_or_else(|| root.join("../shared"), PathBuf::from)
-        .join("data")
+/// The table on the given video, or on one of the reference data.
+fn with_clip(
+    options: &Options,
+    bench: &Bench<'_>,
+    table: fn(&Bench<'_>, &Path) -> Result<String>,
+) -> Result<String> {
+    let reference = reference_data(bench.root).join("clips/arm_wrestling.mp4");
+    let clip = options.clip.as_ref().unwrap_or(&reference);
+    match clip.exists() {
+        true => table(bench, clip),
+        false => Ok(format!(
+            "Skipped: {} does not exist; name a video with --clip.",
+            clip.display()
+        )),
+    }
 }
 
-/// The video that was named, or one of the reference data.
-fn clip(options: &Options, root: &Path) -> Option<PathBuf> {
-    let reference = || Some(reference_data(root).join("clips/arm_wrestling.mp4"));
-    let named = options.clip.clone().or_else(reference)?;
-    named.exists().then_some(named)
+fn reference_data(root: &Path) -> PathBuf {
+    workspace::shared(root).join("data")
 }
 
 impl Bench<'_> {
-    /// Builds a package's bench and says where it lies.
+    /// Builds a benchmark of a package and returns its path.
     fn program(&self, package: &str, bench: &str) -> Result<PathBuf> {
         let mut cargo = workspace::cargo(self.root);
         cargo
             .args(["bench", "--quiet", "--no-run", "--message-format=json"])
             .args(["--package", package, "--bench", bench])
             .stderr(Stdio::inherit());
-        let out = output(cargo, package)?;
-        executable(&out, bench).ok_or_else(|| Error::Parse {
-            what: format!("cargo bench --package {package} --bench {bench}"),
-            reason: "names no executable".into(),
+        executable(&output(&mut cargo)?, bench).ok_or_else(|| {
+            let what = format!("cargo bench --package {package} --bench {bench}");
+            Error::invalid(what, "no executable was built")
         })
     }
 
-    /// What a bench prints that makes its own table.
+    /// The table that a benchmark prints.
     fn printed(&self, package: &str, bench: &str, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(self.program(package, bench)?);
         command
             .args(arguments)
             .current_dir(self.root)
-            .stdin(Stdio::null())
             .stderr(Stdio::inherit());
-        output(command, bench)
+        output(&mut command)
     }
 
-    /// A peer's script, to be run by the interpreter that was given.
+    /// A script of `tests/peers`, if there is an interpreter for it.
     fn peer(&self, script: &str) -> Option<Command> {
         let mut command = Command::new(self.peers?);
         command.arg(self.root.join("tests/peers").join(script));
@@ -185,22 +181,7 @@ impl Bench<'_> {
     }
 }
 
-/// What a program prints on stdout.
-fn output(mut command: Command, program: &str) -> Result<String> {
-    let failed = |reason: String| Error::Program {
-        program: program.to_owned(),
-        reason,
-    };
-    let out = command
-        .output()
-        .map_err(|error| failed(error.to_string()))?;
-    if !out.status.success() {
-        return Err(failed(out.status.to_string()));
-    }
-    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
-}
-
-/// The executable that cargo's messages name for `bench`.
+/// The executable of `bench` in cargo's messages.
 fn executable(messages: &str, bench: &str) -> Option<PathBuf> {
     messages
         .lines()
@@ -215,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_executable_is_that_of_the_bench() {
+    fn the_executable_of_the_benchmark_is_found() {
         let messages = r#"{"reason":"compiler-artifact","target":{"name":"lib"},"executable":null}
 {"reason":"compiler-artifact","target":{"name":"decode"},"executable":"/t/decode-1"}
 {"reason":"build-finished","success":true}"#;

@@ -1,22 +1,19 @@
-//! A whole `predict`, from the start of the process to its answer, and what one more clip adds.
+//! `predict` as a whole process, and the time of one more clip.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::turns::{median, whole_process};
-use super::{Bench, Result, output};
+use super::{Bench, Result};
 use crate::places::Places;
 use crate::setup::vocabulary;
-use crate::workspace;
+use crate::workspace::{self, output};
 
-/// Clips of the second command; what it takes longer than the first, one by one, is what a
-/// warm process takes for a clip.
+/// The clips of the second command. Its further time per clip is that of a warm process.
 const MORE: usize = 6;
 
-/// Whoever predicts.
 #[derive(Clone, Copy, PartialEq)]
-enum Who {
+enum Stack {
     Ours,
     Peer,
 }
@@ -25,9 +22,9 @@ pub(super) fn table(bench: &Bench<'_>, clip: &Path) -> Result<String> {
     let checkpoint = checkpoint(bench)?;
     let labels = bench.root.join("datasets/hmdb51-classes.txt");
     let trainer = trainer(bench)?;
-    let command = |who: Who, precision: &str, clips: usize| {
-        let mut command = match who {
-            Who::Ours => {
+    let command = |stack: Stack, precision: &str, clips: usize| {
+        let mut command = match stack {
+            Stack::Ours => {
                 let mut command = Command::new(&trainer);
                 command.stderr(Stdio::null());
                 command.arg("predict").arg("--checkpoint").arg(&checkpoint);
@@ -35,7 +32,7 @@ pub(super) fn table(bench: &Bench<'_>, clip: &Path) -> Result<String> {
                 command.args(["--precision", precision]);
                 Some(command)
             }
-            Who::Peer => bench.peer("predict.py").map(|mut command| {
+            Stack::Peer => bench.peer("predict.py").map(|mut command| {
                 command.arg(&checkpoint).arg(&labels).arg(precision);
                 command
             }),
@@ -45,25 +42,25 @@ pub(super) fn table(bench: &Bench<'_>, clip: &Path) -> Result<String> {
     };
     let mut text = format!(
         "ViT-B/16 with generated weights from a safetensors file of fp32, HMDB-51's 51 labels, \
-         one clip ({}), from the start of the process to the answer; a further clip is the \
-         {MORE} clips' time less the one's, by {}. Medians.\n\n\
-         | precision | | one clip, s | ours against it | a further clip, s | ours against it | peak GiB |\n\
+         one clip ({}), for the whole process; a further clip is the difference to {MORE} clips \
+         divided by {}. Medians.\n\n\
+         | precision | | one clip, s | ours relative to it | a further clip, s | ours relative to it | peak GiB |\n\
          |---|---|---|---|---|---|---|\n",
         clip.file_name().unwrap_or_default().to_string_lossy(),
         MORE - 1,
     );
     let contenders = [
-        ("this project", Who::Ours),
-        ("Hugging Face, PyAV", Who::Peer),
+        ("this project", Stack::Ours),
+        ("Hugging Face, PyAV", Stack::Peer),
     ];
     for precision in ["fp32", "bf16"] {
         let mut cold = [Vec::new(), Vec::new()];
         let mut many = [Vec::new(), Vec::new()];
         let mut peaks = [0.0f64; 2];
         for _ in 0..bench.rounds.max(1) {
-            for (index, (_, who)) in contenders.iter().enumerate() {
+            for (index, (_, stack)) in contenders.iter().enumerate() {
                 for (clips, seconds) in [(1, &mut cold[index]), (MORE, &mut many[index])] {
-                    if let Some(command) = command(*who, precision, clips) {
+                    if let Some(command) = command(*stack, precision, clips) {
                         let (taken, peak) = whole_process(command)?;
                         seconds.push(taken);
                         peaks[index] = peaks[index].max(peak);
@@ -73,14 +70,12 @@ pub(super) fn table(bench: &Bench<'_>, clip: &Path) -> Result<String> {
         }
         let (cold, many) = (cold.map(median), many.map(median));
         let further = [0, 1].map(|i| (many[i] - cold[i]) / (MORE - 1) as f64);
-        for (index, (name, who)) in contenders.iter().enumerate() {
-            if *who == Who::Peer && bench.peers.is_none() {
+        for (index, (name, stack)) in contenders.iter().enumerate() {
+            if *stack == Stack::Peer && bench.peers.is_none() {
                 continue;
             }
-            // Writing to a string does not fail.
-            let _ = writeln!(
-                text,
-                "| {precision} | {name} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
+            text += &format!(
+                "| {precision} | {name} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |\n",
                 cold[index],
                 cold[index] / cold[0],
                 further[index],
@@ -92,31 +87,29 @@ pub(super) fn table(bench: &Bench<'_>, clip: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// The product, built in release mode.
+/// Builds the trainer in release mode and returns its path.
 pub(super) fn trainer(bench: &Bench<'_>) -> Result<PathBuf> {
     let mut cargo = workspace::cargo(bench.root);
     cargo
         .args(["build", "--quiet", "--release", "--package", "trainer"])
         .stderr(Stdio::inherit());
-    output(cargo, "cargo build")?;
+    output(&mut cargo)?;
     Ok(workspace::target(bench.root).join("release/trainer"))
 }
 
-/// A checkpoint of generated weights, made once, with the tokenizer's files where a peer
-/// makes them.
+/// Creates a checkpoint of generated weights once, with the tokenizer files for a peer.
 pub(super) fn checkpoint(bench: &Bench<'_>) -> Result<PathBuf> {
     let folder = workspace::target(bench.root).join("bench/vit-b-16");
     if !folder.join("config.json").exists() {
         let mut command = Command::new(bench.program("clip-backbone", "checkpoint")?);
-        command.arg(&folder);
-        output(command, "checkpoint")?;
+        output(command.arg(&folder))?;
     }
     if let Some(mut command) = bench.peer("predict.py")
         && !folder.join("merges.txt").exists()
     {
         let vocabulary = vocabulary::path(&Places::of_user()?);
         command.arg("tokenizer").arg(vocabulary).arg(&folder);
-        output(command, "predict.py tokenizer")?;
+        output(&mut command)?;
     }
     Ok(folder)
 }

@@ -1,5 +1,5 @@
-//! Contenders that take turns: in every round each works once, so that a machine that grows
-//! busy or hot slows all alike, and ratios within the run hold.
+//! Contenders that take turns, so that a machine that gets busy or hot slows all of them alike and
+//! their ratios stay valid.
 
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -7,34 +7,38 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
 
-/// A program that says `ready`, then answers every line on stdin with the seconds its work took.
+/// A program that prints `ready`, then answers every line on stdin with the seconds of one turn.
 pub(super) struct Contender {
-    /// How it stands in the table.
-    pub(super) name: String,
-    /// How it is started.
-    pub(super) command: Command,
+    name: String,
+    command: Command,
 }
 
-/// What a contender reached.
+impl Contender {
+    pub(super) fn new(name: &str, command: Command) -> Self {
+        let name = name.to_owned();
+        Self { name, command }
+    }
+}
+
+/// The measurements of a contender.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Reached {
-    /// How it stands in the table.
+pub(super) struct Timing {
     pub(super) name: String,
-    /// Seconds of each turn.
+    /// The seconds of each turn.
     seconds: Vec<f64>,
-    /// The most memory its process held, in GiB; `None` where the system does not say.
+    /// The peak memory of its process in GiB, if the system reports it.
     pub(super) peak: Option<f64>,
 }
 
-impl Reached {
-    /// Median seconds.
+impl Timing {
+    /// The median of the seconds.
     pub(super) fn seconds(&self) -> f64 {
         median(self.seconds.clone())
     }
 
-    /// Its seconds by those that `other` took in the same turn: their median. A machine that runs
-    /// now faster, now slower, moves this least.
-    pub(super) fn by(&self, other: &Self) -> f64 {
+    /// The median over the turns of its seconds divided by those of `other`. Changes in the speed
+    /// of the machine affect this the least.
+    pub(super) fn ratio_to(&self, other: &Self) -> f64 {
         let turns = self.seconds.iter().zip(&other.seconds);
         median(turns.map(|(one, other)| one / other).collect())
     }
@@ -43,25 +47,25 @@ impl Reached {
 struct Running {
     name: String,
     child: Child,
-    orders: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
+    stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
-/// How often contenders work.
+/// The number of turns.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Turns {
-    /// Times that all are started, take their turns, and end. Where things lie in the memory of a
-    /// process makes it some percent faster or slower, as long as it lives.
+    /// The number of times that all contenders are started anew. The memory layout makes a process
+    /// some percent faster or slower as long as it runs.
     pub(super) starts: usize,
-    /// Turns of each in between.
+    /// The turns of each contender per start.
     pub(super) each: usize,
 }
 
-/// Lets all take their turns.
+/// Runs the contenders in turns.
 ///
 /// # Errors
-/// A program that does not start, fails, or answers with something else than seconds.
-pub(super) fn take_turns(mut contenders: Vec<Contender>, turns: Turns) -> Result<Vec<Reached>> {
+/// A program cannot be started, fails, or answers with something other than seconds.
+pub(super) fn take_turns(mut contenders: Vec<Contender>, turns: Turns) -> Result<Vec<Timing>> {
     let mut seconds = vec![Vec::new(); contenders.len()];
     let mut peaks = vec![None; contenders.len()];
     for _ in 0..turns.starts.max(1) {
@@ -74,21 +78,21 @@ pub(super) fn take_turns(mut contenders: Vec<Contender>, turns: Turns) -> Result
         }
         for (one, most) in running.into_iter().zip(&mut peaks) {
             let peak = one.end()?;
-            if most.is_none_or(|most| peak > Some(most)) {
+            if peak > *most {
                 *most = peak;
             }
         }
     }
-    let reached = contenders.into_iter().zip(seconds).zip(peaks);
-    let reached = reached.map(|((contender, seconds), peak)| Reached {
+    let timings = contenders.into_iter().zip(seconds).zip(peaks);
+    let timings = timings.map(|((contender, seconds), peak)| Timing {
         name: contender.name,
         seconds,
         peak,
     });
-    Ok(reached.collect())
+    Ok(timings.collect())
 }
 
-/// The middle of the values; of an even number the upper one.
+/// The median; the upper one of an even number of values.
 pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
@@ -102,86 +106,80 @@ impl Running {
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
-            .map_err(|error| failed(name, error.to_string()))?;
-        let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(failed(name, "has no pipes".into()));
+            .map_err(|error| failed(name, error))?;
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(failed(name, "no pipes"));
         };
         let mut running = Self {
             name: name.clone(),
             child,
-            orders,
-            answers: BufReader::new(answers).lines(),
+            stdin,
+            lines: BufReader::new(stdout).lines(),
         };
         match running.answer()?.as_str() {
             "ready" => Ok(running),
-            other => Err(failed(
-                &running.name,
-                format!("expected \"ready\", got {other:?}"),
-            )),
+            other => Err(running.failed(format!("expected \"ready\", got {other:?}"))),
         }
     }
 
     fn turn(&mut self) -> Result<f64> {
-        self.orders
+        self.stdin
             .write_all(b"\n")
-            .and_then(|()| self.orders.flush())
-            .map_err(|error| failed(&self.name, error.to_string()))?;
+            .and_then(|()| self.stdin.flush())
+            .map_err(|error| self.failed(error))?;
         let answer = self.answer()?;
         answer
             .parse()
-            .map_err(|_| failed(&self.name, format!("expected seconds, got {answer:?}")))
+            .map_err(|_| self.failed(format!("expected seconds, got {answer:?}")))
     }
 
     fn answer(&mut self) -> Result<String> {
-        match self.answers.next() {
+        match self.lines.next() {
             Some(Ok(line)) => Ok(line.trim().to_owned()),
-            Some(Err(error)) => Err(failed(&self.name, error.to_string())),
+            Some(Err(error)) => Err(self.failed(error)),
             None => {
-                let ended = self
-                    .child
-                    .wait()
-                    .map_or_else(|e| e.to_string(), |s| s.to_string());
-                Err(failed(&self.name, format!("ended early, {ended}")))
+                let status = self.child.wait().map_err(|error| self.failed(error))?;
+                Err(self.failed(format!("ended early, {status}")))
             }
         }
     }
 
-    /// Ends it; the most memory that it held.
+    /// Ends the process and returns its peak memory.
     fn end(mut self) -> Result<Option<f64>> {
         let peak = peak(self.child.id());
-        drop(self.orders);
+        drop(self.stdin);
         match self.child.wait() {
             Ok(status) if status.success() => Ok(peak),
-            Ok(status) => Err(failed(&self.name, status.to_string())),
-            Err(error) => Err(failed(&self.name, error.to_string())),
+            Ok(status) => Err(failed(&self.name, status)),
+            Err(error) => Err(failed(&self.name, error)),
         }
+    }
+
+    fn failed(&self, reason: impl ToString) -> Error {
+        failed(&self.name, reason)
     }
 }
 
-/// Seconds and peak GiB of a whole process.
+/// Runs `command` and returns its seconds and its peak memory in GiB.
 pub(super) fn whole_process(mut command: Command) -> Result<(f64, f64)> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let failed = |reason: String| Error::Program {
-        program: program.clone(),
-        reason,
-    };
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let start = Instant::now();
-    let mut child = command.spawn().map_err(|e| failed(e.to_string()))?;
+    let mut child = command.spawn().map_err(|e| Error::program(&command, e))?;
     let mut most = 0.0f64;
     loop {
         most = most.max(peak(child.id()).unwrap_or(0.0));
-        if let Some(status) = child.try_wait().map_err(|e| failed(e.to_string()))? {
-            return match status.success() {
-                true => Ok((start.elapsed().as_secs_f64(), most)),
-                false => Err(failed(status.to_string())),
-            };
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+            Ok(Some(status)) if status.success() => {
+                return Ok((start.elapsed().as_secs_f64(), most));
+            }
+            Ok(Some(status)) => return Err(Error::program(&command, status)),
+            Err(error) => return Err(Error::program(&command, error)),
         }
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// The most memory a process has held, in GiB.
+/// The peak memory of a running process in GiB.
 fn peak(process: u32) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
@@ -189,10 +187,10 @@ fn peak(process: u32) -> Option<f64> {
     Some(kib / f64::from(1 << 20))
 }
 
-fn failed(program: &str, reason: String) -> Error {
+fn failed(program: &str, reason: impl ToString) -> Error {
     Error::Program {
         program: program.to_owned(),
-        reason,
+        reason: reason.to_string(),
     }
 }
 
@@ -204,14 +202,11 @@ mod tests {
     fn shell(name: &str, script: &str) -> Contender {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Contender {
-            name: name.into(),
-            command,
-        }
+        Contender::new(name, command)
     }
 
     #[test]
-    fn contenders_alternate_and_medians_come_back() {
+    fn contenders_alternate_and_medians_are_returned() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let script = |name: &str, answers: &str| {
@@ -220,20 +215,26 @@ mod tests {
                 log.display()
             )
         };
-        // The machine is half as fast in the second round.
+        // The machine is half as fast in the second turn.
         let a = shell("a", &script("a", "1 2 1"));
         let b = shell("b", &script("b", "2 5 3"));
         let turns = Turns { starts: 1, each: 3 };
-        let reached = take_turns(vec![a, b], turns);
-        let [a, b] = reached.unwrap().try_into().unwrap();
-        assert_eq!((a.name.as_str(), a.seconds(), a.by(&a)), ("a", 1.0, 1.0));
-        assert_eq!((b.name.as_str(), b.seconds(), b.by(&a)), ("b", 3.0, 2.5));
+        let timings = take_turns(vec![a, b], turns);
+        let [a, b] = timings.unwrap().try_into().unwrap();
+        assert_eq!(
+            (a.name.as_str(), a.seconds(), a.ratio_to(&a)),
+            ("a", 1.0, 1.0)
+        );
+        assert_eq!(
+            (b.name.as_str(), b.seconds(), b.ratio_to(&a)),
+            ("b", 3.0, 2.5)
+        );
         let order = std::fs::read_to_string(log).unwrap();
         assert_eq!(order, "a\nb\na\nb\na\nb\n");
     }
 
     #[test]
-    fn contenders_that_are_started_again_are_as_new() {
+    fn each_start_is_a_new_process() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let script = format!(
@@ -241,13 +242,13 @@ mod tests {
             log.display()
         );
         let turns = Turns { starts: 3, each: 1 };
-        let reached = take_turns(vec![shell("a", &script)], turns).unwrap();
-        assert_eq!((reached[0].seconds(), reached.len()), (2.0, 1));
+        let timings = take_turns(vec![shell("a", &script)], turns).unwrap();
+        assert_eq!((timings[0].seconds(), timings.len()), (2.0, 1));
         assert_eq!(std::fs::read_to_string(log).unwrap(), "new\nnew\nnew\n");
     }
 
     #[test]
-    fn a_whole_process_is_timed_and_its_failure_told() {
+    fn a_whole_process_is_timed_and_its_failure_reported() {
         let mut command = Command::new("sleep");
         command.arg("0.05");
         let (seconds, peak) = whole_process(command).unwrap();

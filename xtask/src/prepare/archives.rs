@@ -1,48 +1,49 @@
-//! A data set from its two official archives, one of videos and one of lists.
+//! Data sets of two official archives, one of videos and one of lists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use data::formats::{Archive, Packing};
 
-use super::fetch::{Offered, check_room, download, from_folder};
-use super::unpack::{fresh, holds_folders, inner_folder, pieces, place_at, rar, tar};
-use super::{Options, Workplace};
-use crate::{Error, Result, archive};
+use super::fetch::{Offered, check_space, download, from_folder};
+use super::{Options, Tools};
+use crate::archive::{rar, tar, zip};
+use crate::places::{empty_folder, move_to};
+use crate::{Error, Result};
 
-/// The folders of `videos` and of `lists`: what `--from` holds unpacked stays where it lies, the
-/// rest is unpacked below `root` unless it is there. `url` is where the archives are offered.
+/// The folders of `videos` and of `lists`. Unpacked ones in `--from` are used in place; otherwise
+/// the archives, offered at `url`, are unpacked below `root` unless that is already done.
 ///
 /// # Errors
-/// No network or room, absent, damaged or hostile archives, no program for `.rar`.
+/// As of [`prepare`](super::prepare).
 pub(super) fn unpacked(
     videos: &Archive,
     lists: &Archive,
     url: &str,
     options: &Options,
-    place: &Workplace,
+    tools: &Tools,
     root: &Path,
 ) -> Result<(PathBuf, PathBuf)> {
     let mut found = (root.join(videos.folder), root.join("lists"));
     if let Some(from) = &options.from {
-        let from = std::path::absolute(from).map_err(Error::io("find", from))?;
+        let from = std::path::absolute(from).map_err(Error::io("cannot resolve", from))?;
         if from.join(videos.folder).is_dir() {
             found.0 = from.join(videos.folder);
         }
         if from.join(lists.folder).is_dir() {
             found.1 = from.join(lists.folder);
-        } else if holds_loose(&from, lists) {
+        } else if has_loose_files(&from, lists) {
             found.1 = from;
         }
     }
-    // Lists are small: what is wrong with them is known before the videos are unpacked.
+    // The lists come first: they are small, and their errors show before the videos are unpacked.
     let mut wanted = vec![(lists, &found.1), (videos, &found.0)];
     wanted.retain(|(_, target)| !target.exists());
     let archives: Vec<&Archive> = wanted.iter().map(|(archive, _)| *archive).collect();
     let paths = match &options.from {
         Some(folder) => {
             let paths = from_folder(folder, &archives)?;
-            check_room(root, room(&archives, &paths))?;
+            check_space(root, unpacked_size(&archives, &paths))?;
             paths
         }
         None => {
@@ -54,31 +55,28 @@ pub(super) fn unpacked(
                     unpacked: archive.room,
                 })
                 .collect();
-            download(place, &root.join("archives"), &offered)?
+            download(tools, &root.join("archives"), &offered)?
         }
     };
     for ((archive, target), path) in wanted.into_iter().zip(paths) {
         eprintln!("unpacking {}", path.display());
-        unpack(archive, &path, target, place, root)?;
+        unpack(archive, &path, target, tools, root)?;
     }
     Ok(found)
 }
 
-/// Whether the files of an archive lie in `folder` themselves, without the archive.
-fn holds_loose(folder: &Path, archive: &Archive) -> bool {
+/// Whether `folder` has the files of an archive instead of the archive.
+fn has_loose_files(folder: &Path, archive: &Archive) -> bool {
     let Packing::Zip([first, ..]) = archive.packing else {
         return false;
     };
-    let mut names = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned());
-    !folder.join(archive.file).exists() && names.any(|name| name.ends_with(first))
+    let mut files = fs::read_dir(folder).into_iter().flatten().flatten();
+    !folder.join(archive.file).exists()
+        && files.any(|file| file.file_name().to_string_lossy().ends_with(first))
 }
 
-/// The bytes that unpacking takes.
-fn room(archives: &[&Archive], paths: &[PathBuf]) -> u64 {
+/// The space for the unpacked files, in bytes.
+fn unpacked_size(archives: &[&Archive], paths: &[PathBuf]) -> u64 {
     let needs = archives.iter().zip(paths).map(|(archive, path)| {
         let files = match archive.packing {
             Packing::CutTar => pieces(path),
@@ -91,83 +89,108 @@ fn room(archives: &[&Archive], paths: &[PathBuf]) -> u64 {
     needs.fold(0, u64::saturating_add)
 }
 
-fn unpack(
-    archive: &Archive,
-    path: &Path,
-    target: &Path,
-    place: &Workplace,
-    root: &Path,
-) -> Result<()> {
+/// The pieces `<archive>-00`, `-01` and so on of a split archive.
+fn pieces(archive: &Path) -> Vec<PathBuf> {
+    let piece = |number: u32| {
+        let mut name = archive.as_os_str().to_owned();
+        name.push(format!("-{number:02}"));
+        PathBuf::from(name)
+    };
+    let pieces = (0..).map(piece);
+    pieces.take_while(|piece| piece.is_file()).collect()
+}
+
+fn unpack(archive: &Archive, path: &Path, target: &Path, tools: &Tools, root: &Path) -> Result<()> {
     let staging = root.join(".unpacking");
     match archive.packing {
         Packing::Rar => {
-            rar(place, path, &staging)?;
-            place_at(&inner_folder(&staging, |_| true)?, target)?;
+            rar::unpack(&tools.programs, path, &staging)?;
+            move_to(&inner_folder(&staging, |_| true)?, target)?;
         }
         Packing::ClassRar => {
             let classes = root.join(".classes");
-            rar(place, path, &staging)?;
-            let inner = inner_folder(&staging, holds_folders)?;
-            unpack_classes(place, path, &inner, &root.join(".class"), &classes)?;
-            place_at(&classes, target)?;
+            rar::unpack(&tools.programs, path, &staging)?;
+            let inner = inner_folder(&staging, has_classes)?;
+            unpack_classes(tools, path, &inner, &root.join(".class"), &classes)?;
+            move_to(&classes, target)?;
         }
         Packing::Zip(endings) => {
-            fresh(&staging)?;
-            archive::unpack(path, &staging, "files", |name| {
+            empty_folder(&staging)?;
+            zip::unpack(path, &staging, "files", |name| {
                 let name = Path::new(name).file_name()?.to_str()?;
                 let wanted = endings.iter().any(|ending| name.ends_with(ending));
                 wanted.then(|| name.to_owned())
             })?;
-            place_at(&staging, target)?;
+            move_to(&staging, target)?;
         }
         Packing::CutTar => {
-            tar(path, &pieces(path), &staging)?;
-            place_at(&inner_folder(&staging, |_| true)?, target)?;
+            tar::unpack(path, &pieces(path), &staging)?;
+            move_to(&inner_folder(&staging, |_| true)?, target)?;
         }
     }
     let _ = fs::remove_dir_all(&staging);
     Ok(())
 }
 
-/// Puts the folders of classes into `classes`, and unpacks archives of classes there, one after
-/// the other; those placed by an earlier run are left alone.
+/// Moves the folders of classes to `classes` and unpacks the archives of classes there. Those
+/// moved by an earlier run are kept.
 fn unpack_classes(
-    place: &Workplace,
+    tools: &Tools,
     archive: &Path,
     folder: &Path,
     staging: &Path,
     classes: &Path,
 ) -> Result<()> {
-    let mut entries = fs::read_dir(folder)
-        .and_then(|entries| {
-            entries
-                .map(|entry| entry.map(|entry| entry.path()))
-                .collect::<std::io::Result<Vec<_>>>()
-        })
-        .map_err(Error::io("list", folder))?;
-    entries.sort();
-    for path in entries {
+    for path in entries(folder)? {
         if path.is_dir() {
             let target = classes.join(path.file_name().unwrap_or_default());
             if !target.exists() {
-                place_at(&path, &target)?;
+                move_to(&path, &target)?;
             }
-        } else if path.extension().is_some_and(|extension| extension == "rar") {
+        } else if is_rar(&path) {
             let target = classes.join(path.file_stem().unwrap_or_default());
             if !target.exists() {
-                rar(place, &path, staging)?;
-                place_at(&inner_folder(staging, |_| true)?, &target)?;
+                rar::unpack(&tools.programs, &path, staging)?;
+                move_to(&inner_folder(staging, |_| true)?, &target)?;
             }
-            // Gone before the next one is unpacked: half the room is enough.
+            // Removed before the next one is unpacked, to save disk space.
             let _ = fs::remove_file(&path);
         }
     }
     let _ = fs::remove_dir_all(staging);
     if !classes.exists() {
-        return Err(Error::Archive {
-            path: archive.into(),
-            reason: "holds no folder of a class".into(),
-        });
+        let reason = "contains no folder of a class";
+        return Err(Error::invalid(archive.display(), reason));
     }
     Ok(())
+}
+
+/// Descends from `folder` as long as the only entry is a folder that `descend` accepts.
+fn inner_folder(folder: &Path, descend: fn(&Path) -> bool) -> Result<PathBuf> {
+    let mut inner = folder.to_path_buf();
+    while let [only] = entries(&inner)?.as_slice()
+        && only.is_dir()
+        && descend(only)
+    {
+        inner = only.clone();
+    }
+    Ok(inner)
+}
+
+/// Whether `folder` has folders of classes, or archives of them.
+fn has_classes(folder: &Path) -> bool {
+    entries(folder).is_ok_and(|all| all.iter().any(|path| path.is_dir() || is_rar(path)))
+}
+
+fn is_rar(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "rar")
+}
+
+/// The sorted paths in `folder`.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let paths =
+        fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    let mut paths: Vec<PathBuf> = paths.map_err(Error::io("cannot list", folder))?;
+    paths.sort();
+    Ok(paths)
 }

@@ -1,5 +1,6 @@
-//! The check of all videos, which needs the decoder and so the product's own binary.
+//! `cargo xtask check-videos`: decodes all videos of a data set with the trainer.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,10 +11,10 @@ use data::{Dataset, Manifest};
 
 use crate::{Error, Result, workspace};
 
-/// The data set to check.
+/// Options of the check.
 #[derive(Debug, Clone, clap::Args)]
 pub struct CheckOptions {
-    /// The prepared data set
+    /// Name of the prepared data set
     #[arg(value_parser = PossibleValuesParser::new(published()))]
     pub dataset: String,
 
@@ -21,28 +22,18 @@ pub struct CheckOptions {
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
 
-    /// Passed on to `trainer check-videos`
+    /// Arguments for `trainer check-videos`, after `--`
     #[arg(last = true, value_name = "ARGS")]
     pub arguments: Vec<OsString>,
 }
 
-/// Builds the product in release mode and runs its `check-videos` over a prepared data
-/// set; the list of bad videos goes to `skip.txt` in its folder, the numbers of frames into
-/// its manifest. Answers with that command's exit status.
+/// Builds the trainer in release mode and becomes its `check-videos` on a prepared data set,
+/// which writes the bad videos to `skip.txt` and the numbers of frames to the manifest.
 ///
 /// # Errors
 /// The data set is not prepared, or cargo cannot be started.
-pub fn check_videos(options: &CheckOptions) -> Result<u8> {
-    let mut command = command(options)?;
-    let status = command.status().map_err(|error| Error::Program {
-        program: "cargo run --release --package trainer".into(),
-        reason: error.to_string(),
-    })?;
-    // Ended by a signal, it has no status.
-    Ok(status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(1))
+pub fn check_videos(options: &CheckOptions) -> Result<Infallible> {
+    workspace::exec(&mut command(options)?)
 }
 
 fn published() -> Vec<&'static str> {
@@ -51,16 +42,11 @@ fn published() -> Vec<&'static str> {
 
 fn command(options: &CheckOptions) -> Result<Command> {
     let name = &options.dataset;
-    let root = super::place_of(options.root.as_deref(), name)?;
+    let root = super::root_of(options.root.as_deref(), name)?;
     let path = root.join(Dataset::MANIFEST);
     if !path.exists() {
-        return Err(Error::Parse {
-            what: root.display().to_string(),
-            reason: format!(
-                "holds no {}; first run cargo xtask prepare-{name}",
-                Dataset::MANIFEST
-            ),
-        });
+        let reason = format!("not prepared; first run cargo xtask prepare-{name}");
+        return Err(Error::invalid(root.display(), reason));
     }
     Manifest::load(&path)?;
     let mut command = workspace::cargo(&workspace::root());
@@ -74,12 +60,12 @@ fn command(options: &CheckOptions) -> Result<Command> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use data::{ClassName, VideoEntry};
 
     #[test]
-    fn a_prepared_data_set_is_needed_and_named_to_the_product() {
+    fn the_trainer_gets_the_prepared_data_set() {
         let folder = tempfile::tempdir().unwrap();
         let options = CheckOptions {
             dataset: "ucf101".into(),

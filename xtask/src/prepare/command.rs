@@ -1,4 +1,4 @@
-//! The commands `prepare-NAME`, one for each public data set of the registry.
+//! The commands `prepare-NAME`, one for each public data set.
 
 use std::path::PathBuf;
 
@@ -6,10 +6,10 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, Command, FromArgMatches, Subcommand};
 use data::formats::{Format, Published, Source};
 
-use super::{Options, ShardOptions, Workplace, prepare};
+use super::{Options, ShardOptions, Tools, prepare};
 use crate::Result;
 
-/// A `prepare-NAME` with its options.
+/// The command `prepare-NAME` with its options.
 #[derive(Debug, Clone)]
 pub struct Prepare {
     format: &'static Format,
@@ -17,12 +17,12 @@ pub struct Prepare {
 }
 
 impl Prepare {
-    /// As [`prepare`].
+    /// Runs [`prepare`].
     ///
     /// # Errors
-    /// As [`prepare`].
-    pub fn run(&self, place: &Workplace) -> Result<PathBuf> {
-        prepare(self.format, &self.options, place)
+    /// See [`prepare`].
+    pub fn run(&self, tools: &Tools) -> Result<PathBuf> {
+        prepare(self.format, &self.options, tools)
     }
 }
 
@@ -31,19 +31,18 @@ fn name_of(format: &Format) -> String {
 }
 
 fn command((format, published): (&Format, &Published)) -> Command {
-    let command = Options::augment_args(Command::new(name_of(format)));
-    let (command, verbs) = match published.source {
-        Source::Shards(_) => (
-            ShardOptions::augment_args(command),
-            "Fetch, unpack and list",
-        ),
-        Source::Archives { url: Some(_), .. } => (command, "Fetch, unpack and list"),
-        Source::Archives { url: None, .. } => (command, "Unpack and list"),
+    let mut command = Options::augment_args(Command::new(name_of(format)));
+    if let Source::Shards(_) = published.source {
+        command = ShardOptions::augment_args(command);
+    }
+    let verbs = match published.source {
+        Source::Archives { url: None, .. } => "Unpack and list",
+        _ => "Download, unpack and list",
     };
     command
         .about(format!("{verbs} {}", format.title))
         .after_help(format!(
-            "--from takes {}.",
+            "--from accepts {}.",
             published.source.files().replace('`', "")
         ))
 }

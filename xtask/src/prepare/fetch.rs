@@ -1,4 +1,4 @@
-//! Archives: taken from a folder, or downloaded after a look at the disk.
+//! Archives from a folder, or downloaded if the disk has enough space.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,26 +6,26 @@ use std::path::{Path, PathBuf};
 use data::formats::{Archive, Packing};
 use hub::{Promise, Wanted};
 
-use super::Workplace;
+use super::Tools;
+use crate::places::{free_space, make_folder};
 use crate::progress::bytes;
 use crate::{Error, Result};
 
-/// A file of a data set.
+/// A file offered for download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Offered {
     /// Its name on disk.
     pub(super) name: String,
-    /// Where it is offered.
+    /// Its address.
     pub(super) url: String,
-    /// How much room it takes once unpacked, as a multiple of its own size (0: it is not
-    /// unpacked).
+    /// The size of the unpacked files as a multiple of its own; 0 if it is not unpacked.
     pub(super) unpacked: u64,
 }
 
-/// The archives in `folder`.
+/// The paths of the archives in `folder`.
 ///
 /// # Errors
-/// Some are not there; the error names all of them.
+/// Some are missing; the error names all of them.
 pub(super) fn from_folder(folder: &Path, archives: &[&Archive]) -> Result<Vec<PathBuf>> {
     let mut absent = Vec::new();
     for archive in archives {
@@ -41,46 +41,38 @@ pub(super) fn from_folder(folder: &Path, archives: &[&Archive]) -> Result<Vec<Pa
         let paths = archives.iter().map(|archive| folder.join(archive.file));
         return Ok(paths.collect());
     }
-    Err(Error::Parse {
-        what: folder.display().to_string(),
-        reason: format!("there is no {}", absent.join(", no ")),
-    })
+    let reason = format!("missing: {}", absent.join(", "));
+    Err(Error::invalid(folder.display(), reason))
 }
 
-/// Downloads what is not in `folder` yet, whole or continued.
+/// Downloads the files that are not yet in `folder`, resuming incomplete ones.
 ///
 /// # Errors
-/// Too little room on the disk, said before the first byte; and what
-/// [`Client::file`](hub::Client::file) refuses.
-pub(super) fn download(
-    place: &Workplace,
-    folder: &Path,
-    offered: &[Offered],
-) -> Result<Vec<PathBuf>> {
-    crate::places::make_folder(folder)?;
+/// A download fails, or the disk is too full, which is checked first.
+pub(super) fn download(tools: &Tools, folder: &Path, offered: &[Offered]) -> Result<Vec<PathBuf>> {
+    make_folder(folder)?;
+    let length = |path: PathBuf| fs::metadata(path).map(|metadata| metadata.len()).ok();
     let mut need = 0_u64;
     let mut sizes = Vec::with_capacity(offered.len());
     for file in offered {
-        let target = folder.join(&file.name);
-        let there = fs::metadata(&target).map(|metadata| metadata.len()).ok();
-        let size = match there {
+        let complete = length(folder.join(&file.name));
+        let size = match complete {
             Some(size) => Some(size),
-            None => size_of(place, &file.url)?,
+            None => size_of(tools, &file.url)?,
         };
-        let part = folder.join(format!("{}.incomplete", file.name));
-        let partly = fs::metadata(&part).map_or(0, |metadata| metadata.len());
-        let here = there.unwrap_or(partly);
-        let size_known = size.unwrap_or(0);
+        let part = || length(folder.join(format!("{}.incomplete", file.name)));
+        let downloaded = complete.or_else(part).unwrap_or(0);
+        let known = size.unwrap_or(0);
         need = need
-            .saturating_add(size_known.saturating_sub(here))
-            .saturating_add(size_known.saturating_mul(file.unpacked));
+            .saturating_add(known.saturating_sub(downloaded))
+            .saturating_add(known.saturating_mul(file.unpacked));
         sizes.push(size);
     }
-    check_room(folder, need)?;
+    check_space(folder, need)?;
     let mut paths = Vec::with_capacity(offered.len());
     for (file, size) in offered.iter().zip(sizes) {
         let target = folder.join(&file.name);
-        // Only whole files get this name.
+        // Only complete files have this name.
         if !target.exists() {
             let wanted = Wanted {
                 url: &file.url,
@@ -89,7 +81,7 @@ pub(super) fn download(
                 authorization: None,
                 label: &file.name,
             };
-            let sha256 = place.client.file(&wanted, &target)?;
+            let sha256 = tools.client.file(&wanted, &target)?;
             eprintln!("{}: sha256 {sha256}", file.name);
         }
         paths.push(target);
@@ -98,24 +90,22 @@ pub(super) fn download(
 }
 
 /// # Errors
-/// The disk of `folder` has less room than `need`.
-pub(super) fn check_room(folder: &Path, need: u64) -> Result<()> {
-    let stat = rustix::fs::statvfs(folder)
-        .map_err(|error| Error::io("look at the disk of", folder)(error.into()))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+/// The disk of `folder` has less than `need` free bytes.
+pub(super) fn check_space(folder: &Path, need: u64) -> Result<()> {
+    let free = free_space(folder)?;
     if need <= free {
         return Ok(());
     }
-    Err(Error::Room {
+    Err(Error::DiskSpace {
         folder: folder.into(),
         need: bytes(need),
         free: bytes(free),
     })
 }
 
-/// The size that the server states, where it does.
-pub(super) fn size_of(place: &Workplace, url: &str) -> Result<Option<u64>> {
-    let head = place.client.head(url, None)?;
+/// The size stated by the server, if any.
+pub(super) fn size_of(tools: &Tools, url: &str) -> Result<Option<u64>> {
+    let head = tools.client.head(url, None)?;
     let length = head
         .get("content-length")
         .and_then(|text| text.parse().ok());

@@ -1,15 +1,13 @@
-//! The data sets: fetched, unpacked, and listed in a manifest.
+//! `cargo xtask prepare-NAME`: downloads and unpacks a data set and writes its manifest.
 //!
-//! Every step leaves its result under its final name only when it is whole, and a step
-//! whose result is there is not done again. So an interrupted run is continued by
-//! running the same command, and a finished one does nothing.
+//! A complete result of a step gets its final name and is not produced again. The same command
+//! therefore continues an interrupted run, and does nothing after a finished one.
 
 mod archives;
 mod check_videos;
 mod command;
 mod fetch;
 mod shards;
-mod unpack;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -25,49 +23,49 @@ pub use check_videos::{CheckOptions, check_videos};
 pub use command::Prepare;
 pub use shards::{Part, ShardOptions};
 
-/// The options of every data set.
+/// The options common to all data sets.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Options {
     /// Folder of the data set [default: datasets/media/NAME in the workspace]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
 
-    /// Take what one already has from this folder, instead of downloading
+    /// Use the archives or clips in this folder instead of downloading
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
 
-    /// Download from this mirror instead of the official place
+    /// Download from this mirror instead of the official address
     #[arg(long, value_name = "URL", conflicts_with = "from")]
     pub url: Option<String>,
 
-    /// Accept that listed clips are not there; they are counted and left out
+    /// Accept missing clips; they are counted and omitted
     #[arg(long)]
     pub allow_missing: bool,
 
-    /// For data sets of shards.
+    /// The options of data sets in shards.
     #[arg(skip)]
     pub shards: ShardOptions,
 }
 
 impl Options {
-    /// The mirror's address, or the official one.
+    /// The address of the mirror, or the official one.
     fn address<'a>(&'a self, official: &'a str) -> &'a str {
         let url = self.url.as_deref().unwrap_or(official);
         url.trim_end_matches('/')
     }
 }
 
-/// The commands' surroundings: the network, and the programs that unpack.
+/// The tools for downloading and unpacking.
 #[derive(Debug)]
-pub struct Workplace {
-    /// Downloads.
+pub struct Tools {
+    /// The client for downloads.
     pub client: Client,
-    /// Where programs are looked for, as in `PATH`.
+    /// The folders with programs for `.rar`, in the form of `PATH`.
     pub programs: OsString,
 }
 
-impl Workplace {
-    /// The user's own.
+impl Tools {
+    /// The tools of the user.
     #[must_use]
     pub fn of_user() -> Self {
         Self {
@@ -77,26 +75,23 @@ impl Workplace {
     }
 }
 
-/// Fetches, unpacks and lists a public data set. Answers with the manifest's path.
+/// Prepares a public data set and returns the path of its manifest.
 ///
 /// # Errors
-/// The format is not one of a public data set; no network or room; damaged or hostile archives;
-/// no program for `.rar`; lists that contradict each other; missing clips where they are not
-/// allowed.
-pub fn prepare(format: &'static Format, options: &Options, place: &Workplace) -> Result<PathBuf> {
+/// The format has no public data set, a download fails, the disk is too full, an archive is
+/// damaged or malicious, no program for `.rar` is found, the lists contradict each other, or clips
+/// are missing without [`Options::allow_missing`].
+pub fn prepare(format: &'static Format, options: &Options, tools: &Tools) -> Result<PathBuf> {
     let Some(published) = &format.published else {
-        return Err(Error::Parse {
-            what: format.title.into(),
-            reason: "there is nothing to prepare".into(),
-        });
+        return Err(Error::invalid(format.title, "not a public data set"));
     };
-    let root = place_of(options.root.as_deref(), format.name)?;
+    let root = root_of(options.root.as_deref(), format.name)?;
     make_folder(&root)?;
     let path = root.join(Dataset::MANIFEST);
     if path.exists() {
         let manifest = Manifest::load(&path)?;
         eprintln!(
-            "{}; delete {} to list them anew",
+            "{}; delete {} to read them again",
             summary(&manifest),
             path.display()
         );
@@ -105,20 +100,18 @@ pub fn prepare(format: &'static Format, options: &Options, place: &Workplace) ->
     let ((videos, lists), lossy) = match &published.source {
         Source::Archives { url, videos, lists } => {
             if url.is_none() && options.from.is_none() {
-                return Err(Error::Parse {
-                    what: format.title.into(),
-                    reason: format!(
-                        "is offered to registered users at {}; name the folder of its archives \
-                         with --from",
-                        published.url
-                    ),
-                });
+                let reason = format!(
+                    "available only to registered users, at {}; download its archives and name \
+                     their folder with --from",
+                    published.url
+                );
+                return Err(Error::invalid(format.title, reason));
             }
             let url = options.address(url.unwrap_or_default());
-            let found = archives::unpacked(videos, lists, url, options, place, &root)?;
+            let found = archives::unpacked(videos, lists, url, options, tools, &root)?;
             (found, false)
         }
-        Source::Shards(shards) => (shards::unpacked(shards, options, place, &root)?, true),
+        Source::Shards(shards) => (shards::unpacked(shards, options, tools, &root)?, true),
     };
     let dataset = Dataset::read(&DatasetOptions {
         lists: Some(lists),
@@ -150,11 +143,11 @@ fn summary(manifest: &Manifest) -> String {
     )
 }
 
-/// Where the data set lies, or will lie.
-fn place_of(root: Option<&Path>, name: &str) -> Result<PathBuf> {
+/// The folder of the data set.
+fn root_of(root: Option<&Path>, name: &str) -> Result<PathBuf> {
     let root = root.map_or_else(
         || workspace::root().join("datasets/media").join(name),
         Path::to_path_buf,
     );
-    std::path::absolute(&root).map_err(Error::io("find", &root))
+    std::path::absolute(&root).map_err(Error::io("cannot resolve", &root))
 }

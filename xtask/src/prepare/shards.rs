@@ -1,22 +1,23 @@
-//! A data set from tar shards, or from clips that one holds.
+//! Data sets of tar shards, or of existing clips.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use data::formats::Shards;
 
-use super::fetch::{Offered, check_room, download, size_of};
-use super::unpack::{place_at, tar};
-use super::{Options, Workplace};
-use crate::places::write_whole;
+use super::archives::entries;
+use super::fetch::{Offered, check_space, download, size_of};
+use super::{Options, Tools};
+use crate::archive::tar;
+use crate::places::{move_to, write_whole};
 use crate::{Error, Result};
 
 /// A part of the data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {
-    /// Clips to train on.
+    /// The training clips.
     Train,
-    /// Clips to test on.
+    /// The validation clips.
     Val,
 }
 
@@ -29,31 +30,31 @@ impl Part {
     }
 }
 
-/// The options of a data set of shards, besides the common ones.
+/// The further options of data sets in shards.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ShardOptions {
-    /// Only this part
+    /// Prepare only this part
     #[arg(long, value_enum)]
     pub part: Option<Part>,
 
-    /// The official training list, where it lies elsewhere
+    /// Path of the official training list, if it is not in --from
     #[arg(long, value_name = "CSV")]
     pub train_csv: Option<PathBuf>,
 
-    /// The official validation list, where it lies elsewhere
+    /// Path of the official validation list, if it is not in --from
     #[arg(long, value_name = "CSV")]
     pub val_csv: Option<PathBuf>,
 }
 
-/// The folders of videos and of lists below `root`: the shards are fetched and unpacked, or the
-/// clips in the folder `--from` stay where they lie.
+/// The folders of videos and of lists: the shards are downloaded and unpacked below `root`, or
+/// clips in `--from` are used in place.
 ///
 /// # Errors
-/// No network or room, damaged or hostile archives, no list.
+/// As of [`prepare`](super::prepare).
 pub(super) fn unpacked(
     shards: &Shards,
     options: &Options,
-    place: &Workplace,
+    tools: &Tools,
     root: &Path,
 ) -> Result<(PathBuf, PathBuf)> {
     let parts = match options.shards.part {
@@ -65,15 +66,15 @@ pub(super) fn unpacked(
             let shards = shards_in(folder, &parts)?;
             if shards.is_empty() {
                 eprintln!(
-                    "no .tar or .tar.gz in {}: its clips are taken",
+                    "no .tar or .tar.gz in {}: using its clips",
                     folder.display()
                 );
-                std::path::absolute(folder).map_err(Error::io("find", folder))?
+                std::path::absolute(folder).map_err(Error::io("cannot resolve", folder))?
             } else {
                 let size = shards
                     .iter()
                     .filter_map(|(_, path)| fs::metadata(path).ok());
-                check_room(root, size.map(|metadata| metadata.len()).sum())?;
+                check_space(root, size.map(|metadata| metadata.len()).sum())?;
                 for (part, shard) in &shards {
                     unpack_shard(root, *part, shard)?;
                 }
@@ -82,7 +83,7 @@ pub(super) fn unpacked(
         }
         None => {
             for part in &parts {
-                download_part(root, *part, shards, options, place)?;
+                download_part(root, *part, shards, options, tools)?;
             }
             root.join("videos")
         }
@@ -91,23 +92,23 @@ pub(super) fn unpacked(
     for part in [Part::Train, Part::Val] {
         let target = lists.join(format!("{}.csv", part.name()));
         if parts.contains(&part) {
-            fetch_list(options, part, &target, options.address(shards.url), place)?;
+            fetch_list(options, part, &target, options.address(shards.url), tools)?;
         } else if target.exists() {
-            // A run for all parts was interrupted.
-            fs::remove_file(&target).map_err(Error::io("remove", &target))?;
+            // It is from an interrupted run for all parts.
+            fs::remove_file(&target).map_err(Error::io("cannot remove", &target))?;
         }
     }
     Ok((videos, lists))
 }
 
-/// Brings the official list of a part to `target`: named, in `--from`, or downloaded. A part of
-/// a folder of one's own may have none.
+/// Writes the official list of a part to `target`: the given one, that in `--from`, or the
+/// downloaded one. With `--from`, one of the parts may have no list.
 fn fetch_list(
     options: &Options,
     part: Part,
     target: &Path,
     url: &str,
-    place: &Workplace,
+    tools: &Tools,
 ) -> Result<()> {
     let given = &options.shards;
     let named = match part {
@@ -122,11 +123,11 @@ fn fetch_list(
         (None, None) => None,
     };
     if let Some(list) = found {
-        let content = fs::read(&list).map_err(Error::io("read", &list))?;
+        let content = fs::read(&list).map_err(Error::io("cannot read", &list))?;
         write_whole(target, &content)?;
         return Ok(());
     }
-    // With one list given, clips of the other part are simply not spoken of.
+    // With one list given, the clips of the other part are ignored.
     if options.from.is_some() && (given.train_csv.is_some() || given.val_csv.is_some()) {
         return Ok(());
     }
@@ -136,30 +137,27 @@ fn fetch_list(
         unpacked: 0,
     };
     let folder = target.parent().unwrap_or(target);
-    download(place, folder, &[offered])?;
+    download(tools, folder, &[offered])?;
     Ok(())
 }
 
-/// Downloads a part shard by shard; a shard is deleted once its clips are in place.
+/// Downloads and unpacks a part shard by shard; an unpacked shard is deleted.
 fn download_part(
     root: &Path,
     part: Part,
     shards: &Shards,
     options: &Options,
-    place: &Workplace,
+    tools: &Tools,
 ) -> Result<()> {
     let (name, base) = (part.name(), options.address(shards.url));
     let index = format!("{base}/{name}/{}_{name}_path.txt", shards.prefix);
-    let text = place.client.text(&index, "text/plain", None)?.body;
+    let text = tools.client.text(&index, "text/plain", None)?.body;
     let mut offered = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let file = line.rsplit('/').next().unwrap_or(line);
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if file.is_empty() || file.starts_with('.') || !file.chars().all(plain) {
-            return Err(Error::Parse {
-                what: index,
-                reason: format!("'{line}' names no shard"),
-            });
+            return Err(Error::invalid(index, format!("'{line}' is not a shard")));
         }
         let url = if options.url.is_some() || !line.contains("://") {
             format!("{base}/{name}/{file}")
@@ -176,26 +174,18 @@ fn download_part(
         }
     }
     if offered.is_empty() && text.trim().is_empty() {
-        return Err(Error::Parse {
-            what: index,
-            reason: "names no shard".into(),
-        });
+        return Err(Error::invalid(index, "contains no shard"));
     }
-    // All of the clips, and for a while the largest shard beside them.
+    // The space for all clips and the largest shard.
     let mut sizes = Vec::with_capacity(offered.len());
     for shard in &offered {
-        sizes.push(size_of(place, &shard.url)?.unwrap_or(0));
+        sizes.push(size_of(tools, &shard.url)?.unwrap_or(0));
     }
     let largest = sizes.iter().max().copied().unwrap_or(0);
-    check_room(
-        root,
-        sizes
-            .iter()
-            .fold(largest, |sum, size| sum.saturating_add(*size)),
-    )?;
+    check_space(root, sizes.into_iter().fold(largest, u64::saturating_add))?;
     let folder = root.join("archives").join(name);
     for shard in offered {
-        let paths = download(place, &folder, std::slice::from_ref(&shard))?;
+        let paths = download(tools, &folder, std::slice::from_ref(&shard))?;
         for path in paths {
             unpack_shard(root, Some(part), &path)?;
             let _ = fs::remove_file(&path);
@@ -204,7 +194,7 @@ fn download_part(
     Ok(())
 }
 
-/// The shards in a folder, in `train/` and `val/` below it, or beside one another.
+/// The shards in `train/` and `val/` of a folder, or in the folder itself.
 fn shards_in(folder: &Path, parts: &[Part]) -> Result<Vec<(Option<Part>, PathBuf)>> {
     let mut shards = Vec::new();
     let places = parts
@@ -214,17 +204,10 @@ fn shards_in(folder: &Path, parts: &[Part]) -> Result<Vec<(Option<Part>, PathBuf
         if !folder.is_dir() && part.is_some() {
             continue;
         }
-        for entry in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
-            let path = entry.map_err(Error::io("list", &folder))?.path();
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .to_lowercase();
-            let shard = [".tar", ".tar.gz", ".tgz"]
-                .iter()
-                .any(|end| name.ends_with(end));
-            if shard && path.is_file() {
+        for path in entries(&folder)? {
+            let name = path.to_string_lossy().to_lowercase();
+            let endings = [".tar", ".tar.gz", ".tgz"];
+            if endings.iter().any(|end| name.ends_with(end)) && path.is_file() {
                 shards.push((part, path));
             }
         }
@@ -233,30 +216,26 @@ fn shards_in(folder: &Path, parts: &[Part]) -> Result<Vec<(Option<Part>, PathBuf
     Ok(shards)
 }
 
-/// The file that says that a shard's clips are in place.
+/// The file that marks a shard as unpacked.
 fn stamp(root: &Path, part: Option<Part>, shard: &str) -> PathBuf {
     let part = part.map_or("all", Part::name);
     root.join(".unpacked").join(format!("{part}-{shard}"))
 }
 
 fn unpack_shard(root: &Path, part: Option<Part>, shard: &Path) -> Result<()> {
-    let name = shard
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = shard.file_name().unwrap_or_default().to_string_lossy();
     let done = stamp(root, part, &name);
     if done.exists() {
         return Ok(());
     }
     eprintln!("unpacking {}", shard.display());
     let staging = root.join(".unpacking");
-    let files = tar(shard, &[shard.into()], &staging)?;
+    let files = tar::unpack(shard, &[shard.into()], &staging)?;
     let videos = root.join("videos").join(part.map_or("", Part::name));
     for file in &files {
-        // Flat, whatever the shard's folders are: names hold video, start and end.
+        // Without the shard's folders: the name of a clip is unique.
         let clip = file.file_name().unwrap_or_default();
-        place_at(&staging.join(file), &videos.join(clip))?;
+        move_to(&staging.join(file), &videos.join(clip))?;
     }
     let _ = fs::remove_dir_all(&staging);
     write_whole(&done, format!("{} clips\n", files.len()).as_bytes())?;

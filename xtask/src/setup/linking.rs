@@ -1,19 +1,18 @@
-//! `.cargo/libtorch.toml`: where libtorch lies, and how every binary finds it at run time.
+//! `.cargo/libtorch.toml`: the location of libtorch, for cargo and for the built binaries.
 //!
-//! Link flags of `torch-sys` do not reach the final binaries, so the search path is given
-//! once, in cargo's own configuration, for every binary, test, bench and doc test.
+//! The link flags of `torch-sys` do not reach the final binaries, so cargo's configuration sets the
+//! run-time search path of every binary, test, bench and doc test.
 
 use std::path::{Path, PathBuf};
 
-use crate::places::{Places, write_whole};
+use crate::places::{Places, make_executable, write_whole};
 use crate::{Error, Result};
 
-/// The linker called where there is CUDA. No code names `libtorch_cuda.so`, so that
-/// linkers, told to keep only what is needed, leave it out and CUDA is then not found. Asked
-/// for in cargo's flags it would be loaded by every build script too; this asks for it
-/// where torch is linked and nowhere else.
+/// The linker for a libtorch with CUDA. No symbol of `libtorch_cuda.so` is referenced, so linkers
+/// with `--as-needed` drop it and CUDA is not found at run time. Flags in cargo's configuration
+/// would keep it in every build script too; this script keeps it only where torch is linked.
 const LINKER: &str = r#"#!/bin/sh
-# Written by `cargo xtask setup`: cc, with CUDA's half of libtorch kept.
+# Written by `cargo xtask setup`: cc that keeps libtorch_cuda.
 for argument do
     shift
     case $argument in
@@ -24,120 +23,85 @@ done
 exec cc "$@"
 "#;
 
-/// What is written for cargo.
+/// The content of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Linking {
-    /// The folder that holds libtorch's `include` and `lib`.
-    pub libtorch: PathBuf,
-    /// The linker that keeps CUDA, where there is CUDA; see [`write_linker`].
-    pub linker: Option<PathBuf>,
-    /// Whether it overrides an unfit `LIBTORCH` of the environment.
-    pub forced: bool,
+pub(crate) struct Linking {
+    /// The folder with libtorch's `include` and `lib`.
+    pub(crate) libtorch: PathBuf,
+    /// The linker for CUDA; see [`write_linker`].
+    pub(crate) linker: Option<PathBuf>,
+    /// Whether it overrides the variable `LIBTORCH`.
+    pub(crate) forced: bool,
 }
 
-/// The file's path in the workspace at `root`.
-#[must_use]
-pub fn path(root: &Path) -> PathBuf {
+fn path(root: &Path) -> PathBuf {
     root.join(".cargo/libtorch.toml")
 }
 
-/// What the workspace at `root` is set up for, if it is.
-#[must_use]
-pub fn read(root: &Path) -> Option<Linking> {
+/// Reads the file of the workspace at `root`.
+pub(crate) fn read(root: &Path) -> Option<Linking> {
     let text = std::fs::read_to_string(path(root)).ok()?;
     let table: toml::Table = text.parse().ok()?;
     let entry = table.get("env")?.get("LIBTORCH")?;
-    let (value, forced) = match entry {
-        toml::Value::String(value) => (value.as_str(), false),
-        entry => (
-            entry.get("value")?.as_str()?,
-            entry
-                .get("force")
-                .and_then(toml::Value::as_bool)
-                .unwrap_or(false),
-        ),
-    };
-    let linker = table
-        .get("target")
-        .and_then(|target| {
-            target
-                .as_table()?
-                .values()
-                .find_map(|one| one.get("linker")?.as_str())
-        })
-        .map(PathBuf::from);
+    let libtorch = entry.get("value").unwrap_or(entry).as_str()?;
+    let targets = table.get("target").and_then(toml::Value::as_table);
+    let linker = targets
+        .into_iter()
+        .flat_map(|targets| targets.values())
+        .find_map(|target| target.get("linker")?.as_str());
+    let forced = entry.get("force").and_then(toml::Value::as_bool);
     Some(Linking {
-        libtorch: value.into(),
-        linker,
-        forced,
+        libtorch: libtorch.into(),
+        linker: linker.map(PathBuf::from),
+        forced: forced.unwrap_or(false),
     })
 }
 
-/// Writes the file. Says whether anything changed: an unchanged file keeps cargo from
-/// building everything anew.
+/// Writes the file, and returns whether it changed: an unchanged one saves a rebuild.
 ///
 /// # Errors
-/// [`Error::Io`] with the path, [`Error::Libtorch`] for a folder whose name cargo's
-/// configuration or the linker's option cannot carry.
-pub fn write(root: &Path, linking: &Linking) -> Result<bool> {
-    write_whole(
-        &path(root),
-        content(linking, std::env::consts::OS)?.as_bytes(),
-    )
+/// The path of libtorch cannot be used in cargo's configuration or in linker options.
+pub(crate) fn write(root: &Path, linking: &Linking) -> Result<bool> {
+    let content = content(linking, std::env::consts::OS)?;
+    write_whole(&path(root), content.as_bytes())
 }
 
-/// Writes the linker into the per-user cache, and gives its path.
-///
-/// # Errors
-/// [`Error::Io`] with the path.
-pub fn write_linker(places: &Places) -> Result<PathBuf> {
+/// Writes the linker to the per-user cache and returns its path.
+pub(crate) fn write_linker(places: &Places) -> Result<PathBuf> {
     let path = places.cache.join("libtorch/cc-cuda");
     write_whole(&path, LINKER.as_bytes())?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let permissions = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(&path, permissions)
-            .map_err(Error::io("make executable", &path))?;
-    }
+    make_executable(&path)?;
     Ok(path)
 }
 
 fn content(linking: &Linking, os: &str) -> Result<String> {
-    let unfit = |reason: &str| Error::Libtorch {
-        place: linking.libtorch.display().to_string(),
-        reason: reason.into(),
+    let utf8 = |path: &Path| match path.to_str() {
+        Some(text) => Ok(toml::Value::from(text)),
+        None => Err(Error::machine(
+            path.display(),
+            "the path is not valid UTF-8; use another folder",
+        )),
     };
-    let folder = linking
-        .libtorch
-        .to_str()
-        .ok_or_else(|| unfit("the path is not UTF-8"))?;
+    let libtorch = utf8(&linking.libtorch)?;
+    let folder = linking.libtorch.display();
     // The compiler driver splits `-Wl,` options at commas.
-    if folder.contains(',') {
-        return Err(unfit(
-            "the path holds a comma, which linkers split at; use another folder",
-        ));
+    if folder.to_string().contains(',') {
+        let reason = "the path contains a comma, which linker options cannot; use another folder";
+        return Err(Error::machine(folder, reason));
     }
     let flag = format!("link-arg=-Wl,-rpath,{folder}/lib");
     let flags = toml::Value::from(vec!["-C", &flag]);
     let linker = match &linking.linker {
-        Some(path) => {
-            let path = path
-                .to_str()
-                .ok_or_else(|| unfit("the linker's path is not UTF-8"))?;
-            format!("linker = {}\n", toml::Value::from(path))
-        }
+        Some(path) => format!("linker = {}\n", utf8(path)?),
         None => String::new(),
     };
-    let value = toml::Value::from(folder);
-    let env = if linking.forced {
-        format!("{{ value = {value}, force = true }}")
-    } else {
-        value.to_string()
+    let env = match linking.forced {
+        true => format!("{{ value = {libtorch}, force = true }}"),
+        false => libtorch.to_string(),
     };
     let os = if os == "macos" { "macos" } else { "linux" };
     Ok(format!(
-        "# Written by `cargo xtask setup`; not committed. Delete it to be set up afresh.\n\
+        "# Written by `cargo xtask setup`; not committed. Delete it to start over.\n\
          [env]\n\
          LIBTORCH = {env}\n\
          \n\
@@ -145,7 +109,7 @@ fn content(linking: &Linking, os: &str) -> Result<String> {
          rustflags = {flags}\n\
          {linker}\
          \n\
-         # Doc tests are linked by rustdoc, which reads its flags from here only.\n\
+         # rustdoc links the doc tests and reads its flags only here.\n\
          [build]\n\
          rustdocflags = {flags}\n"
     ))
@@ -153,7 +117,7 @@ fn content(linking: &Linking, os: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn linking(libtorch: &str) -> Linking {
@@ -165,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn the_file_is_read_back() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(read(root.path()), None);
         for libtorch in ["/a/torch", "/with space/torch", "/quote\"back\\slash/torch"] {
@@ -184,19 +148,10 @@ mod tests {
     }
 
     #[test]
-    fn writing_again_touches_nothing() {
+    fn an_unchanged_file_is_not_written() {
         let root = tempfile::tempdir().unwrap();
         assert!(write(root.path(), &linking("/a")).unwrap());
-        let before = std::fs::metadata(path(root.path()))
-            .unwrap()
-            .modified()
-            .unwrap();
         assert!(!write(root.path(), &linking("/a")).unwrap());
-        let after = std::fs::metadata(path(root.path()))
-            .unwrap()
-            .modified()
-            .unwrap();
-        assert_eq!(before, after);
         assert!(write(root.path(), &linking("/b")).unwrap());
     }
 
@@ -219,21 +174,15 @@ mod tests {
         );
     }
 
-    /// A compiler that prints what it is called with, in the real one's place.
-    #[cfg(unix)]
+    /// Calls a compiler that prints its arguments.
     #[test]
-    fn the_linker_keeps_cuda_where_torch_is_linked_and_passes_the_rest_on() {
-        use std::os::unix::fs::PermissionsExt as _;
+    fn the_linker_keeps_cuda_and_passes_other_arguments_on() {
         let home = tempfile::tempdir().unwrap();
-        let places = Places {
-            cache: home.path().join("cache"),
-            data: home.path().join("data"),
-            home: home.path().into(),
-        };
+        let places = Places::inside(home.path());
         let linker = write_linker(&places).unwrap();
         let cc = home.path().join("cc");
         std::fs::write(&cc, "#!/bin/sh\nprintf '%s\\n' \"$@\"\n").unwrap();
-        std::fs::set_permissions(&cc, std::fs::Permissions::from_mode(0o755)).unwrap();
+        make_executable(&cc).unwrap();
         let run = |arguments: &[&str]| {
             let path = format!("{}:/usr/bin:/bin", home.path().display());
             let output = std::process::Command::new(&linker)

@@ -1,10 +1,11 @@
-//! `cargo xtask setup`: from a bare machine to a workspace that builds.
+//! `cargo xtask setup`: makes the workspace build on a bare machine.
 
-pub mod libtorch;
-pub mod linking;
-pub mod system;
-pub mod vocabulary;
-pub mod wheels;
+mod install;
+pub(crate) mod libtorch;
+pub(crate) mod linking;
+pub(crate) mod system;
+pub(crate) mod vocabulary;
+mod wheels;
 
 use std::path::{Path, PathBuf};
 
@@ -12,126 +13,128 @@ use crate::places::Places;
 use crate::registry::Registry;
 use crate::workspace;
 use crate::{Error, Result};
-use libtorch::{Found, From, Kind, Managed};
+use libtorch::{Kind, Libtorch, Managed, Source};
 use linking::Linking;
 
-/// What the user may ask of the set-up.
+/// Options of the set-up.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Options {
-    /// Use a libtorch with CUDA, fetched from the registry (2.5 GB, 3.6 GB on disk)
+    /// Use a libtorch with CUDA (2.5 GB to download, 3.6 GB on disk)
     #[arg(long, conflicts_with = "cpu")]
     pub cuda: bool,
-    /// Use the CPU libtorch, where another one was set up before
+    /// Use the CPU libtorch again after another one
     #[arg(long)]
     pub cpu: bool,
-    /// Fetch libtorch from here
+    /// Source of the libtorch download
     #[arg(long, value_name = "SOURCE")]
-    pub from: Option<From>,
+    pub from: Option<Source>,
 }
 
 impl Options {
-    /// The libtorch asked for, where one is.
-    fn asked(&self) -> Option<Managed> {
+    /// The requested libtorch.
+    fn requested(&self) -> Option<Managed> {
         (self.cuda || self.cpu || self.from.is_some()).then(|| Managed {
             kind: if self.cuda { Kind::Cuda } else { Kind::Cpu },
-            from: self.from.unwrap_or(From::Registry),
+            source: self.from.unwrap_or(Source::Registry),
         })
     }
 }
 
-/// The whole set-up, saying what it did.
+/// Runs the set-up and prints a summary.
 ///
 /// # Errors
-/// The first step that fails, each with its cure.
+/// A step fails; the error states the fix.
 pub fn run(options: &Options) -> Result<()> {
     let places = Places::of_user()?;
     let root = workspace::root();
     let registry = Registry::of_user();
-    let set_up = system_and_libtorch(&root, &places, &registry, options)?;
-    let placed = vocabulary::ensure(&places, &registry)?;
+    let build = prepare_build(&root, &places, &registry, options)?;
+    let fetched = |fetched| if fetched { ", fetched" } else { "" };
+    let vocabulary_fetched = vocabulary::ensure(&places, &registry)?;
     workspace::print(&format!(
-        "system packages  present\n\
+        "system packages  installed\n\
          libtorch         {} ({}){}\n\
          link flags       {}\n\
          vocabulary       {}{}\n\
          Ready: cargo build, cargo run -p trainer, cargo test, cargo bench.",
-        places.short(&set_up.found.libtorch),
-        set_up.found.describe(),
-        if set_up.fetched { ", fetched" } else { "" },
-        if set_up.rewritten {
-            ".cargo/libtorch.toml, written"
-        } else {
-            "unchanged"
+        places.short(&build.libtorch.folder),
+        build.libtorch.describe(),
+        fetched(build.fetched),
+        match build.rewritten {
+            true => "written to .cargo/libtorch.toml",
+            false => "unchanged",
         },
         places.short(&vocabulary::path(&places)),
-        if placed { ", fetched" } else { "" },
+        fetched(vocabulary_fetched),
     ));
     Ok(())
 }
 
-/// The set-up for a command that needs it: silent when all is in place. The vocabulary is
-/// wanted by few, so that its absence is said and no more.
+/// Runs the missing steps of the set-up, for a command that builds. The vocabulary is rarely
+/// needed, so a failure to fetch it is only a warning.
 ///
 /// # Errors
-/// The first step that fails, each with its cure.
+/// A step fails; the error states the fix.
 pub fn ensure() -> Result<()> {
     let places = Places::of_user()?;
     let registry = Registry::of_user();
-    system_and_libtorch(&workspace::root(), &places, &registry, &Options::default())?;
+    prepare_build(&workspace::root(), &places, &registry, &Options::default())?;
     if let Err(e) = vocabulary::ensure(&places, &registry) {
-        eprintln!("warning: no vocabulary: {e}; `cargo xtask setup` tries again");
+        eprintln!("warning: cannot fetch the vocabulary: {e}; run `cargo xtask setup` to retry");
     }
     Ok(())
 }
 
-struct SetUp {
-    found: Found,
+struct Build {
+    libtorch: Libtorch,
     fetched: bool,
     rewritten: bool,
 }
 
-fn system_and_libtorch(
+fn prepare_build(
     root: &Path,
     places: &Places,
     registry: &Registry,
     options: &Options,
-) -> Result<SetUp> {
+) -> Result<Build> {
     system::ensure()?;
     let variables = Variables {
-        libtorch: std::env::var_os("LIBTORCH")
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from),
+        libtorch: libtorch_variable(),
         use_pytorch: std::env::var_os("LIBTORCH_USE_PYTORCH").is_some(),
     };
     let written = linking::read(root);
-    let choice = choose(options, &variables, written.as_ref(), places)?;
-    let (found, fetched) = match choice.libtorch {
+    let (choice, forced) = choose(options, &variables, written.as_ref(), places)?;
+    let (libtorch, fetched) = match choice {
         Choice::Python => (libtorch::of_python()?, false),
-        Choice::Own(found) => (found, false),
-        Choice::Managed(managed) => match libtorch::installed(managed, places) {
-            Some(found) => (found, false),
-            None => (libtorch::install(managed, places, registry)?, true),
+        Choice::User(libtorch) => (libtorch, false),
+        Choice::Managed(managed) => match install::installed(managed, places) {
+            Some(libtorch) => (libtorch, false),
+            None => (install::install(managed, places, registry)?, true),
         },
     };
-    let linker = if found.cuda {
-        Some(linking::write_linker(places)?)
-    } else {
-        None
-    };
     let linking = Linking {
-        libtorch: found.libtorch.clone(),
-        linker,
-        forced: choice.forced,
+        libtorch: libtorch.folder.clone(),
+        linker: libtorch
+            .cuda
+            .then(|| linking::write_linker(places))
+            .transpose()?,
+        forced,
     };
     let rewritten = linking::write(root, &linking)?;
-    Ok(SetUp {
-        found,
+    Ok(Build {
+        libtorch,
         fetched,
         rewritten,
     })
 }
 
-/// What the environment says of libtorch.
+/// The value of `LIBTORCH`.
+pub(crate) fn libtorch_variable() -> Option<PathBuf> {
+    let value = std::env::var_os("LIBTORCH").filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
+}
+
+/// The environment variables that select a libtorch.
 #[derive(Debug, Default)]
 struct Variables {
     libtorch: Option<PathBuf>,
@@ -139,40 +142,31 @@ struct Variables {
 }
 
 #[derive(Debug, PartialEq)]
-struct Chosen {
-    libtorch: Choice,
-    forced: bool,
-}
-
-#[derive(Debug, PartialEq)]
 enum Choice {
     Python,
-    Own(Found),
+    User(Libtorch),
     Managed(Managed),
 }
 
-/// Which libtorch it is to be.
+/// Chooses the libtorch, and whether it overrides `LIBTORCH`.
 ///
-/// Cargo puts what is `written` into our environment too: a `LIBTORCH` equal to it is the
-/// last set-up's choice, any other is the user's own.
+/// Cargo sets `LIBTORCH` to the `written` value in our environment too: an equal value is the
+/// choice of the last set-up, any other is the user's.
 fn choose(
     options: &Options,
     variables: &Variables,
     written: Option<&Linking>,
     places: &Places,
-) -> Result<Chosen> {
-    let asked = options.asked();
+) -> Result<(Choice, bool)> {
+    let requested = options.requested();
     if variables.use_pytorch {
-        return match asked {
-            // `torch-sys` obeys the variable whatever we write.
-            Some(_) => Err(Error::Libtorch {
-                place: "LIBTORCH_USE_PYTORCH".into(),
-                reason: "is set and decides alone; unset it, or leave the option out".into(),
-            }),
-            None => Ok(Chosen {
-                libtorch: Choice::Python,
-                forced: false,
-            }),
+        return match requested {
+            // `torch-sys` follows the variable in any case.
+            Some(_) => Err(Error::machine(
+                "LIBTORCH_USE_PYTORCH",
+                "is set and takes precedence; unset it, or omit the option",
+            )),
+            None => Ok((Choice::Python, false)),
         };
     }
     let named = variables
@@ -181,62 +175,41 @@ fn choose(
         .or(written.map(|written| written.libtorch.as_path()));
     let last = written.filter(|written| Some(written.libtorch.as_path()) == named);
     let forced = last.is_some_and(|last| last.forced);
-    // A variable of the user's own beats what we write, unless that is written with force.
+    // The user's variable takes precedence over the written value, unless that is forced.
     let foreign = variables.libtorch.is_some() && last.is_none();
-    if let Some(managed) = asked {
+    if let Some(managed) = requested {
         if foreign {
-            eprintln!("warning: LIBTORCH is set; this workspace overrides it from now on");
+            eprintln!("warning: this workspace now overrides the variable LIBTORCH");
         }
-        return Ok(Chosen {
-            libtorch: Choice::Managed(managed),
-            forced: forced || foreign,
-        });
+        return Ok((Choice::Managed(managed), forced || foreign));
     }
-    let cpu = Managed {
-        kind: Kind::Cpu,
-        from: From::Registry,
-    };
     let Some(named) = named else {
-        return Ok(Chosen {
-            libtorch: Choice::Managed(cpu),
-            forced: false,
-        });
+        return Ok((Choice::Managed(Managed::CPU), false));
     };
-    if let Some(managed) = Managed::of(named, places) {
-        return Ok(Chosen {
-            libtorch: Choice::Managed(managed),
-            forced,
-        });
+    if let Some(managed) = Managed::at(named, places) {
+        return Ok((Choice::Managed(managed), forced));
     }
-    let unfit = match Found::at(named) {
-        Ok(found) if found.fits() => {
-            return Ok(Chosen {
-                libtorch: Choice::Own(found),
-                forced,
-            });
-        }
+    let fault = match Libtorch::at(named) {
+        Ok(found) if found.is_compatible() => return Ok((Choice::User(found), forced)),
         Ok(found) => format!(
-            "{} holds {}, and tch wants {}",
+            "{} has {}, but tch requires {}",
             named.display(),
-            found.version.as_deref().unwrap_or("an unknown version"),
+            found.describe(),
             libtorch::VERSION
         ),
         Err(e) => e.to_string(),
     };
     if foreign {
-        eprintln!("warning: LIBTORCH: {unfit}; this workspace overrides it");
+        eprintln!("warning: LIBTORCH: {fault}; this workspace overrides it");
     }
-    Ok(Chosen {
-        libtorch: Choice::Managed(cpu),
-        forced: forced || foreign,
-    })
+    Ok((Choice::Managed(Managed::CPU), forced || foreign))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::fs;
+    use libtorch::tests::create_libtorch;
 
     struct Home {
         folder: tempfile::TempDir,
@@ -246,29 +219,13 @@ mod tests {
     impl Home {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let places = Places {
-                cache: folder.path().join("cache"),
-                data: folder.path().join("data"),
-                home: folder.path().into(),
-            };
+            let places = Places::inside(folder.path());
             Self { folder, places }
         }
 
-        fn own(&self, version: &str) -> PathBuf {
-            let libtorch = self.folder.path().join(format!("own-{version}"));
-            let include = libtorch.join("include/torch/csrc/api/include/torch");
-            fs::create_dir_all(&include).unwrap();
-            fs::create_dir_all(libtorch.join("lib")).unwrap();
-            fs::write(include.join("torch.h"), "").unwrap();
-            for library in ["libtorch", "libtorch_cpu", "libc10"] {
-                let suffix = if cfg!(target_os = "macos") {
-                    "dylib"
-                } else {
-                    "so"
-                };
-                fs::write(libtorch.join(format!("lib/{library}.{suffix}")), "").unwrap();
-            }
-            fs::write(libtorch.join("build-version"), version).unwrap();
+        fn user_libtorch(&self, version: &str) -> PathBuf {
+            let libtorch = self.folder.path().join(format!("user-{version}"));
+            create_libtorch(&libtorch, version);
             libtorch
         }
 
@@ -277,7 +234,7 @@ mod tests {
             options: &Options,
             libtorch: Option<&Path>,
             written: Option<&Linking>,
-        ) -> Chosen {
+        ) -> (Choice, bool) {
             let variables = Variables {
                 libtorch: libtorch.map(Path::to_path_buf),
                 use_pytorch: false,
@@ -286,13 +243,9 @@ mod tests {
         }
     }
 
-    const CPU: Managed = Managed {
-        kind: Kind::Cpu,
-        from: From::Registry,
-    };
     const CUDA: Managed = Managed {
         kind: Kind::Cuda,
-        from: From::Registry,
+        ..Managed::CPU
     };
 
     fn written(libtorch: &Path, forced: bool) -> Linking {
@@ -303,45 +256,42 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_bare_machine_gets_the_cpu_libraries() {
-        let home = Home::new();
-        let chosen = home.choose(&Options::default(), None, None);
-        assert_eq!(
-            chosen,
-            Chosen {
-                libtorch: Choice::Managed(CPU),
-                forced: false
-            }
-        );
+    fn cuda() -> Options {
+        Options {
+            cuda: true,
+            ..Options::default()
+        }
     }
 
     #[test]
-    fn a_libtorch_of_the_right_version_is_honoured() {
-        let home = Home::new();
-        let own = home.own("2.13.0+cpu");
-        let chosen = home.choose(&Options::default(), Some(&own), None);
-        assert!(matches!(chosen.libtorch, Choice::Own(found) if found.libtorch == own));
-        assert!(!chosen.forced);
-        // And remembered when the variable is gone.
-        let chosen = home.choose(&Options::default(), None, Some(&written(&own, false)));
-        assert!(matches!(chosen.libtorch, Choice::Own(found) if found.libtorch == own));
+    fn the_default_is_the_managed_cpu_libtorch() {
+        let chosen = Home::new().choose(&Options::default(), None, None);
+        assert_eq!(chosen, (Choice::Managed(Managed::CPU), false));
     }
 
     #[test]
-    fn a_libtorch_of_another_version_is_overridden_and_stays_so() {
+    fn a_compatible_libtorch_of_the_user_is_used() {
         let home = Home::new();
-        for unfit in [home.own("2.11.0"), home.folder.path().join("nothing")] {
+        let folder = home.user_libtorch("2.13.0+cpu");
+        let expected = (Choice::User(Libtorch::at(&folder).unwrap()), false);
+        let chosen = home.choose(&Options::default(), Some(&folder), None);
+        assert_eq!(chosen, expected);
+        // It is still used when the variable is gone.
+        let chosen = home.choose(&Options::default(), None, Some(&written(&folder, false)));
+        assert_eq!(chosen, expected);
+    }
+
+    #[test]
+    fn an_incompatible_libtorch_is_overridden_for_good() {
+        let home = Home::new();
+        for unfit in [
+            home.user_libtorch("2.11.0"),
+            home.folder.path().join("none"),
+        ] {
             let chosen = home.choose(&Options::default(), Some(&unfit), None);
-            assert_eq!(
-                chosen,
-                Chosen {
-                    libtorch: Choice::Managed(CPU),
-                    forced: true
-                }
-            );
-            // From now on cargo puts the forced value into our environment.
-            let managed = CPU.libtorch(&home.places);
+            assert_eq!(chosen, (Choice::Managed(Managed::CPU), true));
+            // Cargo now sets the variable to the forced value.
+            let managed = Managed::CPU.libtorch(&home.places);
             let file = written(&managed, true);
             let again = home.choose(&Options::default(), Some(&managed), Some(&file));
             assert_eq!(again, chosen);
@@ -349,42 +299,32 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_lasts() {
+    fn an_explicit_request_persists() {
         let home = Home::new();
-        let cuda = Options {
-            cuda: true,
-            ..Options::default()
-        };
-        let chosen = home.choose(&cuda, None, None);
-        assert_eq!(chosen.libtorch, Choice::Managed(CUDA));
+        let (chosen, _) = home.choose(&cuda(), None, None);
+        assert_eq!(chosen, Choice::Managed(CUDA));
         let folder = CUDA.libtorch(&home.places);
         let file = written(&folder, false);
-        let again = home.choose(&Options::default(), Some(&folder), Some(&file));
-        assert_eq!(again.libtorch, Choice::Managed(CUDA));
+        let (again, _) = home.choose(&Options::default(), Some(&folder), Some(&file));
+        assert_eq!(again, Choice::Managed(CUDA));
         let cpu = Options {
             cpu: true,
             ..Options::default()
         };
-        assert_eq!(
-            home.choose(&cpu, Some(&folder), Some(&file)).libtorch,
-            Choice::Managed(CPU)
-        );
+        let (chosen, _) = home.choose(&cpu, Some(&folder), Some(&file));
+        assert_eq!(chosen, Choice::Managed(Managed::CPU));
     }
 
     #[test]
-    fn the_python_variable_decides_alone() {
+    fn the_python_variable_takes_precedence() {
         let home = Home::new();
         let variables = Variables {
-            libtorch: Some(home.own("2.13.0")),
+            libtorch: Some(home.user_libtorch("2.13.0")),
             use_pytorch: true,
         };
-        let chosen = choose(&Options::default(), &variables, None, &home.places).unwrap();
-        assert_eq!(chosen.libtorch, Choice::Python);
-        let asked = Options {
-            cuda: true,
-            ..Options::default()
-        };
-        let error = choose(&asked, &variables, None, &home.places).unwrap_err();
+        let (chosen, _) = choose(&Options::default(), &variables, None, &home.places).unwrap();
+        assert_eq!(chosen, Choice::Python);
+        let error = choose(&cuda(), &variables, None, &home.places).unwrap_err();
         assert!(error.to_string().contains("LIBTORCH_USE_PYTORCH"));
     }
 }

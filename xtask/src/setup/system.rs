@@ -1,23 +1,24 @@
-//! System packages: what is needed, whether it is there, and how it comes.
+//! The system packages that the build depends on.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::workspace::output_of;
+use crate::workspace::{output, output_of};
 use crate::{Error, Result};
 
-/// FFmpeg's libraries as pkg-config names them, with the versions of FFmpeg 5.1.
-pub const FFMPEG: [(&str, &str); 4] = [
+/// FFmpeg's libraries in pkg-config's names, with the versions of FFmpeg 5.1.
+const FFMPEG: [(&str, &str); 4] = [
     ("libavformat", "59.27"),
     ("libavcodec", "59.37"),
     ("libavutil", "57.28"),
     ("libswscale", "6.7"),
 ];
 
-/// Something the build needs from the system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Need {
+/// A build dependency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dependency {
     /// A C++ compiler, for `torch-sys`.
     Compiler,
     /// pkg-config, which finds FFmpeg.
@@ -28,34 +29,29 @@ pub enum Need {
     Ffmpeg,
 }
 
-impl Need {
-    /// All of them, in the order they are checked.
-    pub const ALL: [Self; 4] = [
+impl Dependency {
+    /// All of them, in the order of the checks.
+    pub(crate) const ALL: [Self; 4] = [
         Self::Compiler,
         Self::PkgConfig,
         Self::Libclang,
         Self::Ffmpeg,
     ];
 
-    /// In words.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Compiler => "C++ compiler",
+            Self::Compiler => "c++",
             Self::PkgConfig => "pkg-config",
             Self::Libclang => "libclang",
-            Self::Ffmpeg => "FFmpeg libraries",
+            Self::Ffmpeg => "ffmpeg libs",
         }
     }
 
-    /// What is there to meet it, or why nothing is.
-    ///
-    /// # Errors
-    /// The reason in words.
-    pub fn probe(self) -> std::result::Result<String, String> {
+    /// The version or path found, or the reason that it is missing.
+    pub(crate) fn probe(self) -> std::result::Result<String, String> {
         match self {
-            Self::Compiler => compiler(),
-            Self::PkgConfig => pkg_config(),
+            Self::Compiler => compiler().ok_or("no c++, g++ or clang++ found".into()),
+            Self::PkgConfig => pkg_config().map(|(_, version)| version),
             Self::Libclang => libclang()
                 .map(|path| path.display().to_string())
                 .ok_or_else(|| "no libclang.so found".into()),
@@ -64,9 +60,9 @@ impl Need {
     }
 }
 
-/// A package manager whose commands are known.
+/// A package manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manager {
+pub(crate) enum Manager {
     /// Debian, Ubuntu.
     Apt,
     /// Fedora.
@@ -76,208 +72,177 @@ pub enum Manager {
 }
 
 impl Manager {
-    fn packages(self, need: Need) -> &'static [&'static str] {
-        match (self, need) {
-            (Self::Apt, Need::Compiler) => &["g++"],
-            (Self::Dnf, Need::Compiler) => &["gcc-c++"],
-            // On macOS the compiler comes with Apple's tools, not from Homebrew.
-            (Self::Brew, Need::Compiler) => &[],
-            (Self::Apt, Need::PkgConfig) => &["pkg-config"],
-            (Self::Dnf, Need::PkgConfig) => &["pkgconf-pkg-config"],
-            (Self::Brew, Need::PkgConfig) => &["pkgconf"],
-            (Self::Apt, Need::Libclang) => &["libclang-dev"],
-            (Self::Dnf, Need::Libclang) => &["clang-devel"],
-            (Self::Brew, Need::Libclang) => &["llvm"],
-            (Self::Apt, Need::Ffmpeg) => &[
-                "libavformat-dev",
-                "libavcodec-dev",
-                "libavutil-dev",
-                "libswscale-dev",
-            ],
-            (Self::Dnf, Need::Ffmpeg) => &[
-                "libavformat-free-devel",
-                "libavcodec-free-devel",
-                "libavutil-free-devel",
-                "libswscale-free-devel",
-            ],
-            (Self::Brew, Need::Ffmpeg) => &["ffmpeg"],
+    /// The manager of this machine.
+    pub(crate) fn of_machine() -> Self {
+        if cfg!(target_os = "macos") {
+            Self::Brew
+        } else if output_of("dnf", &["--version"]).is_some() {
+            Self::Dnf
+        } else {
+            Self::Apt
         }
     }
 
-    /// The command that brings `needs`, as one types it.
-    #[must_use]
-    pub fn command(self, needs: &[Need]) -> String {
-        let packages: Vec<&str> = needs
-            .iter()
-            .flat_map(|need| self.packages(*need))
-            .copied()
-            .collect();
-        let packages = packages.join(" ");
+    fn packages(self, dependencies: &[Dependency]) -> String {
+        let packages = dependencies.iter().map(|dependency| {
+            let [apt, dnf, brew] = match dependency {
+                // On macOS the compiler is part of Apple's tools.
+                Dependency::Compiler => ["g++", "gcc-c++", ""],
+                Dependency::PkgConfig => ["pkg-config", "pkgconf-pkg-config", "pkgconf"],
+                Dependency::Libclang => ["libclang-dev", "clang-devel", "llvm"],
+                Dependency::Ffmpeg => [
+                    "libavformat-dev libavcodec-dev libavutil-dev libswscale-dev",
+                    "libavformat-free-devel libavcodec-free-devel libavutil-free-devel \
+                     libswscale-free-devel",
+                    "ffmpeg",
+                ],
+            };
+            match self {
+                Self::Apt => apt,
+                Self::Dnf => dnf,
+                Self::Brew => brew,
+            }
+        });
+        let packages: Vec<&str> = packages.filter(|names| !names.is_empty()).collect();
+        packages.join(" ")
+    }
+
+    /// The command that installs `dependencies`.
+    pub(crate) fn command(self, dependencies: &[Dependency]) -> String {
+        let packages = self.packages(dependencies);
         match self {
             Self::Apt => format!("sudo apt-get install -y {packages}"),
             Self::Dnf => format!("sudo dnf install -y {packages}"),
-            Self::Brew if !needs.contains(&Need::Compiler) => format!("brew install {packages}"),
+            Self::Brew if !dependencies.contains(&Dependency::Compiler) => {
+                format!("brew install {packages}")
+            }
             Self::Brew if packages.is_empty() => "xcode-select --install".into(),
             Self::Brew => format!("xcode-select --install; brew install {packages}"),
         }
     }
 }
 
-/// Checks what the build needs of the system, and installs it where that is allowed.
+/// A missing dependency and the reason.
+type Missing = (Dependency, String);
+
+/// Installs the missing dependencies, if apt can be run without a password.
 ///
 /// # Errors
-/// [`Error::System`] with the commands for each package manager, where something is
-/// missing and cannot be installed from here.
-pub fn ensure() -> Result<()> {
+/// Some are missing; the error has the commands that install them.
+pub(crate) fn ensure() -> Result<()> {
     let missing = missing();
     if missing.is_empty() {
         return Ok(());
     }
-    let needs: Vec<Need> = missing.iter().map(|(need, _)| *need).collect();
-    let words: Vec<String> = missing
-        .iter()
-        .map(|(need, why)| format!("{} ({why})", need.name()))
-        .collect();
-    eprintln!("system packages missing: {}", words.join(", "));
-    let Some(prefix) = privileged_apt() else {
-        return Err(cannot(&words, &needs, ""));
+    let Some(sudo) = privileged_apt() else {
+        return Err(cannot_install(&missing, ""));
     };
-    eprintln!("installing through apt");
-    if let Err(reason) = install(&prefix, &needs) {
-        return Err(cannot(
-            &words,
-            &needs,
-            &format!("apt-get failed: {reason}\n"),
-        ));
+    eprintln!(
+        "installing system packages with apt: {}",
+        describe(&missing)
+    );
+    let dependencies: Vec<Dependency> = missing.iter().map(|(one, _)| *one).collect();
+    if install(sudo, &Manager::Apt.packages(&dependencies)).is_err() {
+        return Err(cannot_install(&missing, " (apt-get failed)"));
     }
-    let left = self::missing();
-    if left.is_empty() {
-        eprintln!("system packages: installed");
-        return Ok(());
-    }
-    let needs: Vec<Need> = left.iter().map(|(need, _)| *need).collect();
-    let words: Vec<String> = left
-        .iter()
-        .map(|(need, why)| format!("{} ({why})", need.name()))
-        .collect();
-    Err(cannot(&words, &needs, "installed, and still not found\n"))
-}
-
-/// What is missing, each with its reason.
-#[must_use]
-pub fn missing() -> Vec<(Need, String)> {
-    Need::ALL
-        .into_iter()
-        .filter_map(|need| need.probe().err().map(|why| (need, why)))
-        .collect()
-}
-
-/// The cure for missing packages, for every known package manager.
-#[must_use]
-pub fn commands(needs: &[Need]) -> String {
-    format!(
-        "install it, then run this again:\n  \
-         Debian, Ubuntu  {}\n  Fedora          {}\n  macOS           {}",
-        Manager::Apt.command(needs),
-        Manager::Dnf.command(needs),
-        Manager::Brew.command(needs)
-    )
-}
-
-fn cannot(words: &[String], needs: &[Need], before: &str) -> Error {
-    Error::System {
-        missing: words.join(", "),
-        commands: format!("{before}{}", commands(needs)),
+    match self::missing().as_slice() {
+        [] => Ok(()),
+        missing => Err(cannot_install(
+            missing,
+            " (not found after the installation)",
+        )),
     }
 }
 
-/// What goes before `apt-get` for it to run as root, where that needs no password.
-fn privileged_apt() -> Option<Vec<String>> {
-    if !cfg!(target_os = "linux") || output_of("apt-get", &["--version"]).is_none() {
-        return None;
+fn missing() -> Vec<Missing> {
+    let probe = |dependency: Dependency| Some((dependency, dependency.probe().err()?));
+    Dependency::ALL.into_iter().filter_map(probe).collect()
+}
+
+fn describe(missing: &[Missing]) -> String {
+    let describe = |(dependency, reason): &Missing| format!("{} ({reason})", dependency.name());
+    let all: Vec<String> = missing.iter().map(describe).collect();
+    all.join(", ")
+}
+
+fn cannot_install(missing: &[Missing], note: &str) -> Error {
+    let dependencies: Vec<Dependency> = missing.iter().map(|(one, _)| *one).collect();
+    let mut fix = format!(
+        "{}{note}\ninstall them, then run this again:",
+        describe(missing)
+    );
+    for (system, manager) in [
+        ("Debian, Ubuntu", Manager::Apt),
+        ("Fedora", Manager::Dnf),
+        ("macOS", Manager::Brew),
+    ] {
+        let command = manager.command(&dependencies);
+        // Writing to a string cannot fail.
+        let _ = write!(fix, "\n  {system:<14}  {command}");
     }
+    Error::machine("missing system packages", fix)
+}
+
+/// The prefix that runs `apt-get` as root without a password.
+fn privileged_apt() -> Option<&'static str> {
+    output_of("apt-get", &["--version"])?;
     if rustix::process::geteuid().is_root() {
-        return Some(Vec::new());
+        return Some("");
     }
-    output_of("sudo", &["-n", "true"]).map(|_| vec!["sudo".into(), "-n".into()])
+    output_of("sudo", &["-n", "true"]).map(|_| "sudo -n ")
 }
 
-fn install(prefix: &[String], needs: &[Need]) -> std::result::Result<(), String> {
-    let run = |arguments: &[&str]| {
-        let mut line: Vec<&str> = prefix.iter().map(String::as_str).collect();
-        line.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
-        line.extend(arguments);
-        let (program, rest) = line.split_first().ok_or("nothing to run")?;
-        let status = Command::new(program)
-            .args(rest)
-            .stdin(Stdio::null())
-            .stdout(Stdio::from(std::io::stderr()))
-            .status()
-            .map_err(|e| e.to_string())?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(status.to_string())
-        }
+fn install(sudo: &str, packages: &str) -> Result<()> {
+    let apt = |arguments: &str| {
+        let line = format!("{sudo}env DEBIAN_FRONTEND=noninteractive apt-get {arguments}");
+        let mut words = line.split(' ');
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).stdout(std::io::stderr());
+        output(command.stderr(Stdio::inherit()))
     };
-    let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
-    arguments.extend(needs.iter().flat_map(|need| Manager::Apt.packages(*need)));
-    if !lists_present() {
-        run(&["update", "-q"])?;
-        return run(&arguments);
-    }
-    // Lists may be there and be stale: then the second attempt is the good one.
-    run(&arguments).or_else(|_: String| {
-        run(&["update", "-q"])?;
-        run(&arguments)
-    })
+    let install = format!("install -y -q --no-install-recommends {packages}");
+    // The first attempt fails if the package lists are absent or outdated.
+    apt(&install).or_else(|_| {
+        apt("update -q")?;
+        apt(&install)
+    })?;
+    Ok(())
 }
 
-fn lists_present() -> bool {
-    fs::read_dir("/var/lib/apt/lists").is_ok_and(|mut entries| {
-        entries.any(|entry| {
-            entry.is_ok_and(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
-        })
-    })
-}
-
-fn compiler() -> std::result::Result<String, String> {
+fn compiler() -> Option<String> {
     let named = std::env::var("CXX").ok();
-    let programs = named
-        .as_deref()
-        .into_iter()
-        .chain(["c++", "g++", "clang++"]);
-    for program in programs {
-        if let Some(version) = output_of(program, &["--version"]) {
-            return Ok(version.lines().next().unwrap_or(program).to_string());
-        }
-    }
-    Err("no c++, g++ or clang++ found".into())
+    let programs = ["c++", "g++", "clang++"];
+    let mut programs = named.as_deref().into_iter().chain(programs);
+    let version = programs.find_map(|program| output_of(program, &["--version"]))?;
+    version.lines().next().map(str::to_string)
 }
 
-fn pkg_config() -> std::result::Result<String, String> {
+/// The program and its version.
+fn pkg_config() -> std::result::Result<(String, String), String> {
     let program = std::env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".into());
-    output_of(&program, &["--version"]).ok_or_else(|| format!("no {program} found"))
+    match output_of(&program, &["--version"]) {
+        Some(version) => Ok((program, version)),
+        None => Err(format!("no {program} found")),
+    }
 }
 
 fn ffmpeg() -> std::result::Result<String, String> {
-    let program = std::env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".into());
-    if output_of(&program, &["--version"]).is_none() {
-        return Err(format!("no {program} to ask for them"));
-    }
+    let (program, _) = pkg_config()?;
     let mut found = Vec::new();
     for (library, least) in FFMPEG {
         let version = output_of(&program, &["--modversion", library])
-            .ok_or_else(|| format!("pkg-config knows no {library}"))?;
+            .ok_or_else(|| format!("pkg-config does not find {library}"))?;
         if output_of(&program, &["--atleast-version", least, library]).is_none() {
-            return Err(format!("{library} is {version}; FFmpeg 5.1 has {least}"));
+            return Err(format!(
+                "{library} is {version}, older than {least} of FFmpeg 5.1"
+            ));
         }
         found.push(format!("{library} {version}"));
     }
     Ok(found.join(", "))
 }
 
-/// A libclang where the bindings generator looks for it.
+/// A libclang in one of the folders that the bindings generator searches.
 fn libclang() -> Option<PathBuf> {
     let mut folders: Vec<PathBuf> = Vec::new();
     if let Some(named) = std::env::var_os("LIBCLANG_PATH").map(PathBuf::from) {
@@ -290,9 +255,7 @@ fn libclang() -> Option<PathBuf> {
         folders.push(folder.into());
     }
     for top in ["/usr/lib64", "/usr/lib", "/usr/local/lib", "/usr/lib32"] {
-        for level in below(Path::new(top), 2) {
-            folders.push(level);
-        }
+        folders.extend(below(Path::new(top), 2));
     }
     folders.extend(
         [
@@ -303,16 +266,12 @@ fn libclang() -> Option<PathBuf> {
         ]
         .map(PathBuf::from),
     );
-    folders.iter().find_map(|folder| {
-        fs::read_dir(folder)
-            .ok()?
-            .flatten()
-            .map(|entry| entry.path())
-            .find(|path| {
-                path.file_name()
-                    .is_some_and(|name| is_libclang(&name.to_string_lossy()))
-            })
-    })
+    let mut files = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+    files
+        .find(|file| is_libclang(&file.file_name().to_string_lossy()))
+        .map(|file| file.path())
 }
 
 fn is_libclang(name: &str) -> bool {
@@ -323,14 +282,11 @@ fn is_libclang(name: &str) -> bool {
     stem && !name.contains("cpp")
 }
 
-/// `folder` and the folders below it, `depth` levels down.
+/// `folder` and the folders below it, down to `depth` levels.
 fn below(folder: &Path, depth: usize) -> Vec<PathBuf> {
     let mut all = vec![folder.to_path_buf()];
     if depth > 0 {
-        let Ok(entries) = fs::read_dir(folder) else {
-            return all;
-        };
-        for entry in entries.flatten() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 all.extend(below(&entry.path(), depth - 1));
             }
@@ -341,45 +297,44 @@ fn below(folder: &Path, depth: usize) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     #[test]
-    fn commands_name_every_package_that_is_missing_and_no_other() {
-        assert_eq!(
-            Manager::Apt.command(&Need::ALL),
-            "sudo apt-get install -y g++ pkg-config libclang-dev \
-             libavformat-dev libavcodec-dev libavutil-dev libswscale-dev"
-        );
-        assert_eq!(
-            Manager::Apt.command(&[Need::Libclang]),
-            "sudo apt-get install -y libclang-dev"
-        );
-        assert_eq!(
-            Manager::Dnf.command(&[Need::Compiler, Need::PkgConfig]),
-            "sudo dnf install -y gcc-c++ pkgconf-pkg-config"
-        );
-        assert_eq!(
-            Manager::Brew.command(&[Need::Ffmpeg]),
-            "brew install ffmpeg"
-        );
-        assert_eq!(
-            Manager::Brew.command(&[Need::Compiler]),
-            "xcode-select --install"
-        );
-        assert_eq!(
-            Manager::Brew.command(&Need::ALL),
-            "xcode-select --install; brew install pkgconf llvm ffmpeg"
-        );
+    fn commands_install_exactly_the_missing_packages() {
+        use Dependency::{Compiler, Ffmpeg, Libclang, PkgConfig};
+        for (manager, dependencies, command) in [
+            (
+                Manager::Apt,
+                &Dependency::ALL[..],
+                "sudo apt-get install -y g++ pkg-config libclang-dev \
+                 libavformat-dev libavcodec-dev libavutil-dev libswscale-dev",
+            ),
+            (
+                Manager::Apt,
+                &[Libclang],
+                "sudo apt-get install -y libclang-dev",
+            ),
+            (
+                Manager::Dnf,
+                &[Compiler, PkgConfig],
+                "sudo dnf install -y gcc-c++ pkgconf-pkg-config",
+            ),
+            (Manager::Brew, &[Ffmpeg], "brew install ffmpeg"),
+            (Manager::Brew, &[Compiler], "xcode-select --install"),
+            (
+                Manager::Brew,
+                &Dependency::ALL,
+                "xcode-select --install; brew install pkgconf llvm ffmpeg",
+            ),
+        ] {
+            assert_eq!(manager.command(dependencies), command);
+        }
     }
 
     #[test]
-    fn the_refusal_names_what_is_missing_and_three_commands() {
-        let error = cannot(
-            &["libclang (no libclang.so found)".into()],
-            &[Need::Libclang],
-            "",
-        );
+    fn the_error_names_the_missing_packages_and_three_commands() {
+        let missing = [(Dependency::Libclang, "no libclang.so found".into())];
+        let error = cannot_install(&missing, "");
         let text = error.to_string();
         for part in [
             "libclang (no",
@@ -393,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn libclang_by_name() {
+    fn libclang_is_recognised_by_name() {
         for name in [
             "libclang.so",
             "libclang-14.so.1",

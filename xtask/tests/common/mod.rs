@@ -1,5 +1,4 @@
-//! What the tests of downloads share.
-// Each test binary uses a part of this.
+//! Helpers for tests of downloads. Each test binary uses some of them.
 #![allow(unused_imports)]
 
 use std::time::Duration;
@@ -7,7 +6,7 @@ use std::time::Duration;
 use hub::{Client, Patience};
 pub(crate) use testkit::server::{Reply, Request, Server, content};
 
-/// A client that does not wait long.
+/// A client with short time-outs.
 pub(crate) fn client() -> Client {
     Client::new(Patience {
         attempts: 3,

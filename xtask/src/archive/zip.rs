@@ -1,127 +1,81 @@
-//! Unpacking part of a zip (a wheel is one) with nothing left half and nothing outside.
+//! Zip files, such as wheels, of which only some entries are unpacked.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{BufReader, Read as _};
-use std::path::{Component, Path, PathBuf};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 
+use ::zip::ZipArchive;
 use hub::Event;
 use serde::{Deserialize, Serialize};
-use zip::ZipArchive;
 
-use crate::places::make_folder;
+use super::{check_inside, refused, write_entry};
 use crate::progress::observe;
 use crate::{Error, Result};
 
-/// A file that was unpacked.
+/// An unpacked file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unpacked {
-    /// Its path below the folder unpacked into.
-    pub path: PathBuf,
+pub(crate) struct Unpacked {
+    /// Its path relative to the folder.
+    pub(crate) path: PathBuf,
     /// Its size.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
-/// Unpacks the entries for which `place` gives a path below `into`.
-///
-/// The whole archive is looked through first: an entry whose name leaves the folder, or a
-/// symbolic link among the chosen, refuses the archive before anything is written. Sizes and checksums
-/// are verified as the content is read.
+/// Unpacks the entries for which `select` returns a path, which is relative to `into`.
 ///
 /// # Errors
-/// [`Error::Archive`] with the entry's name, [`Error::Io`] from the disk.
-pub fn unpack(
+/// The archive is damaged, an entry's path is outside the folder, or a selected one is a symbolic
+/// link or appears twice. All entries are checked before the first is written.
+pub(crate) fn unpack(
     archive: &Path,
     into: &Path,
     label: &str,
-    place: impl Fn(&str) -> Option<String>,
+    select: impl Fn(&str) -> Option<String>,
 ) -> Result<Vec<Unpacked>> {
-    let broken = |reason: String| Error::Archive {
-        path: archive.to_path_buf(),
-        reason,
-    };
-    let file = File::open(archive).map_err(Error::io("open", archive))?;
-    let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|e| broken(e.to_string()))?;
+    let invalid = |error: ::zip::result::ZipError| Error::invalid(archive.display(), error);
+    let file = File::open(archive).map_err(Error::io("cannot open", archive))?;
+    let mut zip = ZipArchive::new(BufReader::new(file)).map_err(invalid)?;
 
-    let mut chosen = Vec::new();
-    let mut taken = HashSet::new();
-    let mut total = 0u64;
+    let mut selected = Vec::new();
+    let mut paths = HashSet::new();
     for index in 0..zip.len() {
-        let entry = zip.by_index_raw(index).map_err(|e| broken(e.to_string()))?;
-        let name = entry
-            .name()
-            .map_err(|e| broken(e.to_string()))?
-            .into_owned();
-        if entry.enclosed_name().is_none() || name.contains('\\') {
-            return Err(broken(format!(
-                "entry {name:?} leaves the folder; nothing was unpacked"
-            )));
-        }
-        let Some(path) = place(&name).filter(|_| !entry.is_dir()) else {
+        let entry = zip.by_index_raw(index).map_err(invalid)?;
+        let name = entry.name().map_err(invalid)?;
+        check_inside(archive, &name)?;
+        let Some(path) = select(&name).filter(|_| !entry.is_dir()) else {
             continue;
         };
-        let path = PathBuf::from(path);
-        if !path
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)))
-        {
-            return Err(broken(format!(
-                "entry {name:?} leaves the folder; nothing was unpacked"
-            )));
-        }
         if entry.is_symlink() {
-            return Err(broken(format!(
-                "entry {name:?} is a symbolic link; nothing was unpacked"
-            )));
+            return Err(refused(archive, name, "is a symbolic link"));
         }
-        if !taken.insert(path.clone()) {
-            return Err(broken(format!(
-                "entry {name:?} comes twice; nothing was unpacked"
-            )));
+        if !paths.insert(path.clone()) {
+            return Err(refused(archive, name, "appears twice"));
         }
-        total = total.saturating_add(entry.size());
-        chosen.push((index, path));
+        let bytes = entry.size();
+        let path = path.into();
+        selected.push((index, Unpacked { path, bytes }));
     }
 
     let mut observe = observe(label);
+    let sizes = selected.iter().map(|(_, file)| file.bytes);
     observe(Event::Start {
-        total: Some(total),
+        total: Some(sizes.fold(0, u64::saturating_add)),
         here: 0,
     });
     let mut done = 0;
-    let mut files = Vec::with_capacity(chosen.len());
-    for (index, path) in chosen {
-        let mut entry = zip.by_index(index).map_err(|e| broken(e.to_string()))?;
-        let target = into.join(&path);
-        if let Some(folder) = target.parent() {
-            make_folder(folder)?;
-        }
-        let mut out = File::create_new(&target).map_err(Error::io("create", &target))?;
-        let size = entry.size();
-        let bytes = std::io::copy(&mut (&mut entry).take(size.saturating_add(1)), &mut out)
-            .map_err(|e| broken(format!("entry {:?}: {e}", path.display())))?;
-        if bytes != size {
-            return Err(broken(format!(
-                "entry {:?} says {size} bytes and holds {}",
-                path.display(),
-                if bytes > size {
-                    "more".into()
-                } else {
-                    bytes.to_string()
-                }
-            )));
-        }
-        done += bytes;
+    for (index, file) in &selected {
+        let mut entry = zip.by_index(*index).map_err(invalid)?;
+        write_entry(archive, &mut entry, file.bytes, into, &file.path)?;
+        done += file.bytes;
         observe(Event::At(done));
-        files.push(Unpacked { path, bytes });
     }
     observe(Event::Done);
-    Ok(files)
+    Ok(selected.into_iter().map(|(_, file)| file).collect())
 }
 
-/// Whether every file is there, in its size.
-#[must_use]
-pub fn intact(root: &Path, files: &[Unpacked]) -> bool {
+/// Whether every file exists with its size.
+pub(crate) fn is_intact(root: &Path, files: &[Unpacked]) -> bool {
     files.iter().all(|file| {
         fs::metadata(root.join(&file.path)).is_ok_and(|metadata| metadata.len() == file.bytes)
     })
@@ -129,11 +83,11 @@ pub fn intact(root: &Path, files: &[Unpacked]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use ::zip::ZipWriter;
+    use ::zip::write::SimpleFileOptions;
     use std::io::Write as _;
-    use zip::ZipWriter;
-    use zip::write::SimpleFileOptions;
 
     fn archive(folder: &Path, entries: &[(&str, &[u8])]) -> PathBuf {
         let path = folder.join("a.whl");
@@ -151,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_chosen_is_written() {
+    fn only_selected_entries_are_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = archive(
             folder.path(),
@@ -171,13 +125,13 @@ mod tests {
         );
         assert_eq!(fs::read(into.join("t/lib/a.so")).unwrap(), b"aaa");
         assert!(!into.join("t/lib/big.o").exists());
-        assert!(intact(&into, &files));
+        assert!(is_intact(&into, &files));
         fs::write(into.join("t/lib/a.so"), b"aa").unwrap();
-        assert!(!intact(&into, &files));
+        assert!(!is_intact(&into, &files));
     }
 
     #[test]
-    fn a_name_that_leaves_the_folder_refuses_the_archive() {
+    fn a_path_outside_the_folder_is_refused() {
         for name in [
             "../evil",
             "t/../../evil",
@@ -189,7 +143,7 @@ mod tests {
             let path = archive(folder.path(), &[("good", b"g"), (name, b"x")]);
             let into = folder.path().join("deep/out");
             let error = unpack(&path, &into, "test", all).unwrap_err().to_string();
-            assert!(error.contains("leaves the folder"), "{name}: {error}");
+            assert!(error.contains("outside the folder"), "{name}: {error}");
             assert!(!into.join("good").exists(), "{name}: something was written");
             assert!(!folder.path().join("deep/evil").exists());
         }
@@ -208,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_archive_is_named() {
+    fn a_damaged_archive_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = archive(folder.path(), &[("a", &[7; 5000])]);
         let whole = fs::read(&path).unwrap();
