@@ -4,6 +4,7 @@
 //! run are comparable. With `--peers`, the scripts in `tests/peers` do the same work in Python.
 
 mod blocks;
+mod busy;
 mod commands;
 mod decode;
 mod extract;
@@ -63,6 +64,8 @@ pub enum Part {
     Extract,
     /// Time and peak memory of each command at the paper's shapes
     Commands,
+    /// Commands beside busy programs, and two side by side
+    Busy,
 }
 
 impl Part {
@@ -76,6 +79,7 @@ impl Part {
             Self::Decode => "Decoding",
             Self::Extract => "Extract and its stages alone",
             Self::Commands => "Each command",
+            Self::Busy => "On a busy machine",
         }
     }
 }
@@ -118,6 +122,7 @@ pub fn run(options: &Options) -> Result<()> {
             Part::Decode => decode::table(&bench)?,
             Part::Extract => extract::table(&bench)?,
             Part::Commands => with_clip(options, &bench, commands::table)?,
+            Part::Busy => busy::table(&bench)?,
         };
         let section = format!("\n## {}\n\n{}\n", part.title(), table.trim());
         workspace::print(&section);
