@@ -6,6 +6,7 @@ use super::{Dataset, DatasetOptions};
 use crate::error::{Error, Result};
 use crate::formats::Found;
 use crate::manifest::Manifest;
+use crate::names::named;
 use crate::skip_list::SkipList;
 
 /// Reads the manifest at `path`. The folder's own skip list holds where the options name no
@@ -37,7 +38,7 @@ pub(super) fn read(path: &Path, options: &DatasetOptions) -> Result<Dataset> {
             root: manifest.root().into(),
             missing: missing.len(),
             listed: manifest.clips().len(),
-            first: first.clone(),
+            names: vec![(first.clone(), None)],
         });
     }
     for id in &missing {
@@ -52,7 +53,11 @@ pub(super) fn read(path: &Path, options: &DatasetOptions) -> Result<Dataset> {
         counted.count()
     )];
     if !missing.is_empty() {
-        notes.push(format!("{} clips are not there any more", missing.len()));
+        notes.push(format!(
+            "{} of its clips are not there any more: {}",
+            missing.len(),
+            named(&missing)
+        ));
     }
     let found = Found {
         listed: manifest.clips().len(),

@@ -23,6 +23,7 @@ pub(super) static FORMAT: Format = Format {
         terms: "non-commercial use",
         citation: "Sigurdsson et al., ECCV 2016",
         url: "https://prior.allenai.org/projects/charades",
+        table: &["id", "subject", "actions"],
         source: Source::Archives {
             url: Some("https://ai2-public-datasets.s3-us-west-2.amazonaws.com/charades"),
             videos: Archive {

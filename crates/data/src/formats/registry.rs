@@ -49,6 +49,8 @@ pub struct Published {
     pub citation: &'static str,
     /// Its home page.
     pub url: &'static str,
+    /// Columns that its own tables have; none if its lists are not tables.
+    pub table: &'static [&'static str],
     /// The files it is offered as.
     pub source: Source,
 }

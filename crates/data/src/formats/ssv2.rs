@@ -26,6 +26,7 @@ pub(super) static FORMAT: Format = Format {
         terms: "research use, after registration",
         citation: "Goyal et al., ICCV 2017",
         url: "https://www.qualcomm.com/developer/software/something-something-v-2-dataset",
+        table: &[],
         source: Source::Archives {
             url: None,
             videos: Archive {

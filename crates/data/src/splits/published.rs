@@ -98,7 +98,7 @@ pub fn read_published(path: &Path, manifest: &Manifest, missing: Missing) -> Res
             root: manifest.root().into(),
             missing: found.missing.len(),
             listed: lines_of.len(),
-            first: first.clone(),
+            names: vec![(first.clone(), None)],
         });
     }
     found.positions.sort_unstable();
