@@ -80,7 +80,11 @@ impl DatasetOptions {
             })
         };
         if parts && own.list.is_some() {
-            return refuse("lists", "none beside train_list and test_list", "one".into());
+            return refuse(
+                "lists",
+                "none beside train_list and test_list",
+                "one".into(),
+            );
         }
         if parts && self.layout.published.is_some() {
             let got = format!("one for {}, which has lists of its own", self.layout.title);
@@ -111,7 +115,8 @@ pub struct Dataset {
     pub skip: SkipList,
     /// Recognised or left out by the reader, a sentence each.
     pub notes: Vec<String>,
-    /// The classes' names as words, in label order.
+    /// The classes' names as prompts have them, in label order; [`name`](Self::name) is for
+    /// people.
     pub labels: Vec<String>,
     /// Clips that the lists name and the disk does not have, by id.
     pub missing: Vec<String>,
@@ -224,6 +229,15 @@ impl Dataset {
     #[must_use]
     pub fn id(&self, position: usize) -> &str {
         self.clip(position).map_or("", |clip| clip.id.as_str())
+    }
+
+    /// The name of a class as the data set writes it; empty where there is no such class.
+    #[must_use]
+    pub fn name(&self, class: usize) -> &str {
+        self.manifest
+            .classes()
+            .get(class)
+            .map_or("", |name| name.raw())
     }
 
     /// Every class of the clip at a position.

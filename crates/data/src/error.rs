@@ -165,7 +165,10 @@ impl Error {
 
 fn looked_for(names: &[(String, Option<String>)], missing: usize, listed: usize) -> String {
     let looked: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
-    let mut near: Vec<&str> = names.iter().filter_map(|(_, near)| near.as_deref()).collect();
+    let mut near: Vec<&str> = names
+        .iter()
+        .filter_map(|(_, near)| near.as_deref())
+        .collect();
     near.dedup();
     let mut text = crate::names::named(&looked);
     if missing > looked.len() {
@@ -175,14 +178,16 @@ fn looked_for(names: &[(String, Option<String>)], missing: usize, listed: usize)
         text.push_str(&format!("; nearest there: {}", crate::names::named(&near)));
     }
     // Most names wrong are a mistake in the list or the root, no copy with gaps.
-    if 2 * missing < listed {
+    if 2 * missing <= listed {
         text.push_str("; a partial copy is accepted with `allow_missing`");
     }
     text
 }
 
 fn other_layout(layout: Option<&str>) -> String {
-    layout.map_or_else(String::new, |name| format!("; tables of this kind are read by the layout '{name}'"))
+    layout.map_or_else(String::new, |name| {
+        format!("; tables of this kind are read by the layout '{name}'")
+    })
 }
 
 fn place(first: usize, second: usize) -> String {

@@ -11,7 +11,7 @@ mod skip_list;
 pub mod splits;
 mod views;
 
-pub use class_name::{ClassName, NameStyle};
+pub use class_name::{ClassName, NameStyle, twins};
 pub use dataset::{Dataset, DatasetOptions};
 pub use error::{Error, Result};
 pub use manifest::{Manifest, VideoEntry};

@@ -289,7 +289,7 @@ fn lists_that_contradict_each_other_are_refused() {
         ),
         (
             json!({"Holding something": "0", "holding [something]": 1}),
-            "one name",
+            "two spellings of one class",
         ),
     ] {
         let place = Imitation::new("");

@@ -9,17 +9,33 @@ use super::collect::At;
 use super::content::claims_video;
 use super::list_lines::{Separator, unquoted};
 use super::text::{self, Line};
-use crate::class_name::ClassName;
+use crate::class_name::{ClassName, twins};
 use crate::error::{Error, Result};
+use crate::names::named;
 
 /// Names of the column of numbers in a table with a header.
 const NUMBER: [&str; 8] = [
-    "id", "index", "number", "class_id", "label_id", "class_idx", "label_idx", "idx",
+    "id",
+    "index",
+    "number",
+    "class_id",
+    "label_id",
+    "class_idx",
+    "label_idx",
+    "idx",
 ];
 
 /// Names of the column of names.
 const NAME: [&str; 9] = [
-    "name", "class_name", "label_name", "class", "label", "action", "category", "text", "classname",
+    "name",
+    "class_name",
+    "label_name",
+    "class",
+    "label",
+    "action",
+    "category",
+    "text",
+    "classname",
 ];
 
 /// Reads class names with the numbers that lists give them:
@@ -43,18 +59,28 @@ pub fn read_class_index(path: &Path) -> Result<BTreeMap<i64, ClassName>> {
         },
     };
     let mut classes = BTreeMap::new();
-    let mut keys: BTreeMap<String, (usize, ClassName)> = BTreeMap::new();
+    if let Some((one, other)) = twins(pairs.iter().map(|(_, _, name)| name.trim())) {
+        let pair = |place: usize| {
+            pairs
+                .get(place)
+                .map_or((0, ""), |(line, _, name)| (*line, name))
+        };
+        let ((first, one), (line, other)) = (pair(one), pair(other));
+        let place = if first == 0 {
+            String::new()
+        } else {
+            format!(" of line {first}")
+        };
+        let at = At { list: path, line };
+        return Err(at.fail(format!(
+            "'{other}' and '{one}'{place} are two spellings of one class"
+        )));
+    }
     for (line, number, name) in pairs {
         let at = At { list: path, line };
         let class = ClassName::new(name.trim());
         if class.raw().is_empty() {
             return Err(at.fail("expected a class name, got nothing"));
-        }
-        if let Some((first, other)) = keys.insert(class.key(), (line, class.clone())) {
-            return Err(at.fail(match first {
-                0 => format!("classes '{other}' and '{class}' are one name"),
-                _ => format!("class '{class}' was named in line {first}, as '{other}'"),
-            }));
         }
         if classes.insert(number, class).is_some() {
             return Err(at.fail(format!("number {number} was given before")));
@@ -97,8 +123,12 @@ fn json(path: &Path, text: &str) -> Result<Option<Vec<Pair>>> {
             .map(|(number, name)| Some((0, number, name.as_str()?.to_owned())))
             .collect(),
         Value::Object(map) => {
-            let named = map.iter().map(|(key, name)| Some((0, integer(key)?, name.as_str()?.to_owned())));
-            let numbered = map.iter().map(|(name, value)| Some((0, number(value)?, name.clone())));
+            let named = map
+                .iter()
+                .map(|(key, name)| Some((0, integer(key)?, name.as_str()?.to_owned())));
+            let numbered = map
+                .iter()
+                .map(|(name, value)| Some((0, number(value)?, name.clone())));
             named.collect::<Option<_>>().or_else(|| numbered.collect())
         }
         _ => None,
@@ -111,68 +141,109 @@ fn json(path: &Path, text: &str) -> Result<Option<Vec<Pair>>> {
 
 /// A table of columns; `None` if the lines are not one.
 fn table(path: &Path, lines: &[Line<'_>]) -> Result<Option<Vec<Pair>>> {
-    let separators = Separator::ALL.into_iter().filter(|separator| *separator != Separator::Blanks);
-    for separator in separators {
+    for separator in [Separator::Tab, Separator::Semicolon, Separator::Comma] {
         let rows: Vec<(usize, Vec<String>)> = lines
             .iter()
             .map(|line| (line.number, separator.fields(line.text)))
             .collect();
-        let Some(((_, first), others)) = rows.split_first() else {
-            return Ok(None);
-        };
-        let width = first.len();
-        if width < 2 || others.iter().any(|(_, fields)| fields.len() != width) {
+        let width = rows.first().map_or(0, |(_, fields)| fields.len());
+        if width < 2 || rows.iter().any(|(_, fields)| fields.len() != width) {
             continue;
         }
-        let integers = |rows: &[(usize, Vec<String>)], column: usize| {
-            let mut fields = rows.iter().map(|(_, fields)| fields.get(column));
-            !rows.is_empty() && fields.all(|field| field.is_some_and(|field| integer(field).is_some()))
-        };
-        let named = |names: &[&str]| {
-            let place = |name: &&str| first.iter().position(|column| column.eq_ignore_ascii_case(name));
-            names.iter().find_map(place)
-        };
-        let is_header = first.iter().all(|field| integer(field).is_none());
-        let mut numbers = (0..width).filter(|column| integers(others, *column) && (is_header || integers(&rows, *column)));
-        let number = named(&NUMBER).filter(|_| is_header).or_else(|| numbers.next());
-        let names = |rows: &[(usize, Vec<String>)], name: usize, number: Option<usize>| {
-            let rows = (0..).zip(rows);
-            let pair = |(place, (line, fields)): (i64, &(usize, Vec<String>))| {
-                let name = fields.get(name).cloned().unwrap_or_default();
-                let number = match number {
-                    Some(column) => integer(fields.get(column)?)?,
-                    None => place,
-                };
-                Some((*line, number, name))
-            };
-            rows.map(pair).collect::<Option<Vec<Pair>>>()
-        };
-        let name = is_header.then(|| named(&NAME).filter(|name| Some(*name) != number)).flatten();
-        let other = |number: usize| (0..width).find(|column| *column != number);
-        let found = match (number, name) {
-            (Some(number), Some(name)) => names(others, name, Some(number)),
-            (Some(number), None) if width == 2 => {
-                let rows = if is_header && !others.is_empty() { others } else { &rows };
-                names(rows, other(number).unwrap_or(0), Some(number))
-            }
-            (None, Some(name)) if named(&NAME).is_some() && width > 1 && separator != Separator::Comma => {
-                names(others, name, None)
-            }
+        match columns(&rows, width) {
+            Some((number, name)) => return pairs(path, rows, number, name).map(Some),
             // Names may hold commas: `walk, slowly`.
-            (None, _) if separator == Separator::Comma => continue,
-            _ => None,
-        };
-        return found.map(Some).ok_or_else(|| Error::Content {
-            path: path.into(),
-            what: format!(
-                "looks like a table of {width} columns, separated by {}: '{}'; expected two, a \
-                 number and a name, or a header with 'id' and 'name', or one name a line",
-                separator.name(),
-                first.join("', '")
-            ),
-        });
+            None if separator != Separator::Tab && !has_header(&rows) => {}
+            None => {
+                let (_, first) = rows.into_iter().next().unwrap_or_default();
+                return Err(Error::Content {
+                    path: path.into(),
+                    what: format!(
+                        "looks like a table of the columns {}; expected a number and a name a \
+                         line, a header with 'id' and 'name', or one name a line",
+                        named(&first)
+                    ),
+                });
+            }
+        }
     }
     Ok(None)
+}
+
+/// Whether the first row names a column of numbers and one of names.
+fn has_header(rows: &[(usize, Vec<String>)]) -> bool {
+    let first = rows.first().map(|(_, fields)| fields.as_slice());
+    let first = first.unwrap_or_default();
+    column(first, &NUMBER).is_some() && column(first, &NAME).is_some()
+}
+
+fn column(header: &[String], names: &[&str]) -> Option<usize> {
+    let place = |name: &&str| {
+        header
+            .iter()
+            .position(|field| field.eq_ignore_ascii_case(name))
+    };
+    names.iter().find_map(place)
+}
+
+/// The columns of numbers and of names.
+fn columns(rows: &[(usize, Vec<String>)], width: usize) -> Option<(usize, usize)> {
+    let ((_, first), others) = rows.split_first()?;
+    let number =
+        |fields: &Vec<String>, column| fields.get(column).and_then(|field: &String| integer(field));
+    let numbers = |rows: &[(usize, Vec<String>)], column| -> Option<Vec<i64>> {
+        rows.iter()
+            .map(|(_, fields)| number(fields, column))
+            .collect()
+    };
+    if first.iter().any(|field| integer(field).is_some()) {
+        let all = |column: &usize| numbers(rows, *column).is_some();
+        let number = (0..width).find(all).filter(|_| width == 2)?;
+        return Some((number, 1 - number));
+    }
+    if has_header(rows) {
+        let number = column(first, &NUMBER)?;
+        return Some((number, column(first, &NAME).filter(|name| *name != number)?));
+    }
+    // A header in other words: numbers in order, or a column called "label" beside one of names.
+    let name = column(first, &NAME);
+    let number = (0..width)
+        .filter(|column| Some(*column) != name)
+        .find(|column| {
+            let known = first
+                .get(*column)
+                .is_some_and(|field| NAME.contains(&field.to_lowercase().as_str()));
+            numbers(others, *column).is_some_and(|numbers| {
+                let in_order = numbers
+                    .windows(2)
+                    .all(|pair| matches!(pair, [a, b] if a + 1 == *b));
+                !numbers.is_empty() && (known || in_order)
+            })
+        })?;
+    let name = name.or_else(|| (width == 2).then_some(1 - number))?;
+    Some((number, name))
+}
+
+/// The pairs of a table, without its header.
+fn pairs(
+    path: &Path,
+    rows: Vec<(usize, Vec<String>)>,
+    number: usize,
+    name: usize,
+) -> Result<Vec<Pair>> {
+    let mut pairs = Vec::with_capacity(rows.len());
+    for (place, (line, fields)) in rows.into_iter().enumerate() {
+        let field = |column: usize| fields.get(column).cloned().unwrap_or_default();
+        match integer(&field(number)) {
+            Some(number) => pairs.push((line, number, field(name))),
+            None if place == 0 => {}
+            None => {
+                let at = At { list: path, line };
+                return Err(at.fail(format!("expected a number, got '{}'", field(number))));
+            }
+        }
+    }
+    Ok(pairs)
 }
 
 /// `1 ApplyEyeMakeup` or `ApplyEyeMakeup 1` in every line, numbers from 0 or 1: other names begin
@@ -186,7 +257,8 @@ fn numbered(lines: &[Line<'_>]) -> Option<Vec<Pair>> {
         let (name, number) = line.text.rsplit_once(char::is_whitespace)?;
         Some((line.number, integer(number)?, name.trim().to_owned()))
     };
-    let from_the_start = |pairs: &Vec<Pair>| pairs.iter().any(|(_, number, _)| (0..=1).contains(number));
+    let from_the_start =
+        |pairs: &Vec<Pair>| pairs.iter().any(|(_, number, _)| (0..=1).contains(number));
     let in_order = |pairs: &Vec<Pair>| {
         let mut neighbours = pairs.windows(2);
         neighbours.all(|pair| matches!(pair, [(_, a, x), (_, b, y)] if a + 1 == *b && x != y))
@@ -205,8 +277,14 @@ fn one_a_line(path: &Path, lines: &[Line<'_>]) -> Result<Vec<Pair>> {
         first.is_some_and(claims_video)
     });
     if let (Some(line), true) = (clips.clone().next(), 2 * clips.count() > lines.len()) {
-        let at = At { list: path, line: line.number };
-        return Err(at.fail(format!("expected a class name; '{}' looks like a list of clips", line.text)));
+        let at = At {
+            list: path,
+            line: line.number,
+        };
+        return Err(at.fail(format!(
+            "expected a class name; '{}' looks like a list of clips",
+            line.text
+        )));
     }
     let pair = |(number, line): (i64, &Line<'_>)| (line.number, number, unquoted(line.text));
     Ok((0..).zip(lines).map(pair).collect())

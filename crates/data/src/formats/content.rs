@@ -6,18 +6,19 @@ use std::path::Path;
 
 /// File extensions, lower case, of containers that hold pictures themselves. A file that has one
 /// claims to be a video, whatever it holds: it is a clip, if perhaps a broken one.
-pub(crate) const VIDEO_EXTENSIONS: &[&str] = &[
-    "264", "265", "3g2", "3gp", "amv", "apng", "asf", "avi", "divx", "dv", "f4v", "flv", "gif", "h264", "h265",
-    "hevc", "ivf", "m1v", "m2t", "m2ts", "m2v", "m4v", "mjpeg", "mkv", "mod", "mov", "mp4", "mpe",
-    "mpeg", "mpg", "mpv", "mts", "mxf", "nut", "obu", "ogm", "ogv", "qt", "rm", "rmvb", "tod",
-    "ts", "vob", "webm", "wmv", "y4m",
+const VIDEO_EXTENSIONS: &[&str] = &[
+    "264", "265", "3g2", "3gp", "amv", "apng", "asf", "avi", "divx", "dv", "f4v", "flv", "gif",
+    "h264", "h265", "hevc", "ivf", "m1v", "m2t", "m2ts", "m2v", "m4v", "mjpeg", "mkv", "mod",
+    "mov", "mp4", "mpe", "mpeg", "mpg", "mpv", "mts", "mxf", "nut", "obu", "ogm", "ogv", "qt",
+    "rm", "rmvb", "tod", "ts", "vob", "webm", "wmv", "y4m",
 ];
 
 /// Bytes read of a file whose name claims nothing.
 const HEAD: u64 = 64 << 10;
 
 /// Whether the name ends as that of a video does.
-pub(crate) fn claims_video(name: &str) -> bool {
+#[must_use]
+pub fn claims_video(name: &str) -> bool {
     let extension = Path::new(name).extension().unwrap_or_default();
     let extension = extension.to_string_lossy().to_lowercase();
     VIDEO_EXTENSIONS.contains(&extension.as_str())
@@ -241,9 +242,6 @@ mod tests {
             std::fs::write(&path, content).unwrap();
             assert_eq!(not_a_video(&path), reason, "{name}");
         }
-        assert_eq!(
-            not_a_video(folder.path()),
-            Some("not a file")
-        );
+        assert_eq!(not_a_video(folder.path()), Some("not a file"));
     }
 }

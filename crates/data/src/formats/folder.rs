@@ -101,7 +101,9 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
             }
             for deeper in inside.folders {
                 let path = path_id(&folder.join(deeper));
-                folders.not_videos.push((path, "a folder in a class folder"));
+                folders
+                    .not_videos
+                    .push((path, "a folder in a class folder"));
             }
             for video in inside.videos {
                 clips.push((class.clone(), folder.join(video), part));
@@ -178,7 +180,12 @@ impl Folders<'_> {
                     what: format!(
                         "lies beside the parts {}; expected <part>/<class>/<clip> throughout, or \
                          <class>/<clip>",
-                        named(&parts.iter().map(|(name, _)| path_id(name)).collect::<Vec<_>>())
+                        named(
+                            &parts
+                                .iter()
+                                .map(|(name, _)| path_id(name))
+                                .collect::<Vec<_>>()
+                        )
                     ),
                 });
             }
@@ -238,10 +245,7 @@ impl Folders<'_> {
             for reason in reasons {
                 let of_reason = not_videos.iter().filter(|(_, other)| *other == reason);
                 let paths: Vec<&str> = of_reason.map(|(path, _)| path.as_str()).collect();
-                notes.push(format!(
-                    "passed over, {reason}: {}",
-                    named(&paths)
-                ));
+                notes.push(format!("passed over, {reason}: {}", named(&paths)));
             }
         }
         if !leftovers.is_empty() {

@@ -10,10 +10,10 @@ use super::list_table::table_rows;
 use super::parts::{Part, Parts};
 use super::registry::{Format, Reader};
 use super::{Found, ReadOptions, text};
-use crate::class_name::ClassName;
+use crate::class_name::{ClassName, twins};
 use crate::error::{Error, Result};
 use crate::manifest::VideoEntry;
-use crate::names::named;
+use crate::names::{counted, named};
 
 pub use super::list_table::Columns;
 
@@ -206,6 +206,11 @@ impl Classes {
                 classes.by_number.insert(number, classes.names.len());
                 classes.names.push(name);
             }
+            notes.push(format!(
+                "{}: the names of {}",
+                table.display(),
+                counted(classes.names.len(), "class")
+            ));
             if all_numbers {
                 classes.shift = classes.shift_of(&numbers);
             }
@@ -226,15 +231,16 @@ impl Classes {
             }
             classes.names = labels.into_iter().map(ClassName::new).collect();
         }
-        for (label, name) in classes.names.iter().enumerate() {
-            if let Some(other) = classes.by_key.insert(name.key(), label) {
-                let other = classes.names.get(other).map_or("", |other| other.raw());
-                return Err(Error::Content {
-                    path: table.unwrap_or(list).into(),
-                    what: format!("'{other}' and '{name}' are two spellings of one class"),
-                });
-            }
+        let name = |place: usize| classes.names.get(place).map_or("", ClassName::raw);
+        if let Some((one, other)) = twins(classes.names.iter().map(ClassName::raw)) {
+            let (one, other) = (name(one), name(other));
+            return Err(Error::Content {
+                path: list.into(),
+                what: format!("'{one}' and '{other}' are two spellings of one class"),
+            });
         }
+        let keys = (0..).zip(&classes.names);
+        classes.by_key = keys.map(|(label, name)| (name.key(), label)).collect();
         Ok(classes)
     }
 

@@ -51,7 +51,10 @@ impl Separator {
             }
             // A quote after a space is one, too: `a.mp4, "jump, high"`.
             _ => {
-                spaced = line.replace(&format!("{} \"", char::from(delimiter)), &format!("{}\"", char::from(delimiter)));
+                spaced = line.replace(
+                    &format!("{} \"", char::from(delimiter)),
+                    &format!("{}\"", char::from(delimiter)),
+                );
                 &spaced
             }
         };
@@ -67,6 +70,12 @@ impl Separator {
             .filter(|field| self != Self::Blanks || !field.is_empty())
             .collect()
     }
+}
+
+/// The names in a text such as `run, "walk, slowly"`: separated by commas, with quotes as in CSV.
+#[must_use]
+pub fn comma_separated(text: &str) -> Vec<String> {
+    Separator::Comma.fields(text)
 }
 
 /// One line in its fields.
@@ -87,12 +96,17 @@ pub(super) fn plain_rows(list: &Path, lines: &[Line<'_>]) -> Result<(Vec<Row>, S
             let fields = match separator {
                 Separator::Blanks => {
                     let (path, rest) = blanks(line.text);
-                    if rest.is_empty() { vec![path] } else { vec![path, rest] }
+                    if rest.is_empty() {
+                        vec![path]
+                    } else {
+                        vec![path, rest]
+                    }
                 }
                 _ => separator.fields(line.text),
             };
             pairs += usize::from(fields.len() > 1);
-            files += usize::from(fields.len() > 1 && fields.iter().any(|field| has_extension(field)));
+            files +=
+                usize::from(fields.len() > 1 && fields.iter().any(|field| has_extension(field)));
         }
         (files, pairs)
     };
@@ -140,11 +154,17 @@ impl Form {
     /// The form that most lines have.
     fn of(list: &Path, lines: &[Split]) -> Result<Self> {
         let numbers = |line: &Split| line.rest.iter().all(|field| integer(field).is_some());
-        if lines.iter().all(|line| numbers(line) || line.rest.is_empty()) {
+        if lines
+            .iter()
+            .all(|line| numbers(line) || line.rest.is_empty())
+        {
             return Self::of_numbers(list, lines);
         }
         let width = most_common(lines.iter().map(|line| line.rest.len()));
-        let wide: Vec<&Split> = lines.iter().filter(|line| line.rest.len() == width).collect();
+        let wide: Vec<&Split> = lines
+            .iter()
+            .filter(|line| line.rest.len() == width)
+            .collect();
         let column = |column: usize, holds: &dyn Fn(&str) -> bool| {
             wide.iter()
                 .all(|line| line.rest.get(column).is_some_and(|field| holds(field)))
@@ -182,9 +202,14 @@ impl Form {
             _ => None,
         });
         let (mut first, second): (Vec<i64>, Vec<i64>) = two.unzip();
-        let rising = first.iter().zip(&second).all(|(first, second)| first < second);
+        let rising = first
+            .iter()
+            .zip(&second)
+            .all(|(first, second)| first < second);
         first.sort_unstable();
-        let few = first.get(first.len() / 2).is_some_and(|median| *median < FEW_FRAMES);
+        let few = first
+            .get(first.len() / 2)
+            .is_some_and(|median| *median < FEW_FRAMES);
         let within = first.iter().max() <= second.iter().max();
         let zero = first.first() == Some(&0);
         let ambiguous = |what: &str| {
@@ -234,9 +259,10 @@ impl Form {
             (Self::Label, [label]) => several(label),
             (Self::FramesLabel, [frames, label]) if integer(frames).is_some() => several(label),
             (Self::Labels, [_, ..]) => fields.to_vec(),
-            (Self::Columns { width, label, .. }, _) if fields.len() == width => {
-                fields.get(label).map(|label| several(label)).unwrap_or_default()
-            }
+            (Self::Columns { width, label, .. }, _) if fields.len() == width => fields
+                .get(label)
+                .map(|label| several(label))
+                .unwrap_or_default(),
             _ => Vec::new(),
         };
         let other = |what: &str| {
@@ -256,7 +282,9 @@ impl Form {
             }));
         }
         let part = match self {
-            Self::Columns { part: Some(place), .. } => {
+            Self::Columns {
+                part: Some(place), ..
+            } => {
                 let name = fields.get(place).map_or("", String::as_str);
                 let part = Part::named(name);
                 Some(part.ok_or_else(|| other("no part"))?)
@@ -308,9 +336,17 @@ fn split_columns(list: &Path, lines: &[Line<'_>], separator: Separator) -> Resul
         .iter()
         .map(|line| (line.number, separator.fields(line.text)))
         .collect();
-    let width = all.iter().map(|(_, fields)| fields.len()).max().unwrap_or(0);
+    let width = all
+        .iter()
+        .map(|(_, fields)| fields.len())
+        .max()
+        .unwrap_or(0);
     let files = |column: &usize| {
-        let holds = |fields: &Vec<String>| fields.get(*column).is_some_and(|field| has_extension(field));
+        let holds = |fields: &Vec<String>| {
+            fields
+                .get(*column)
+                .is_some_and(|field| has_extension(field))
+        };
         all.iter().filter(|(_, fields)| holds(fields)).count()
     };
     let path = (0..width).rev().max_by_key(files).unwrap_or(0);
@@ -319,10 +355,18 @@ fn split_columns(list: &Path, lines: &[Line<'_>], separator: Separator) -> Resul
             if path >= fields.len() {
                 let (list, got) = (list.into(), fields.join(" "));
                 let what = format!("expected a path in field {}, got '{got}'", path + 1);
-                return Err(Error::Line { path: list, line, what });
+                return Err(Error::Line {
+                    path: list,
+                    line,
+                    what,
+                });
             }
             let path = fields.remove(path);
-            Ok(Split { line, path, rest: fields })
+            Ok(Split {
+                line,
+                path,
+                rest: fields,
+            })
         })
         .collect()
 }
@@ -344,8 +388,10 @@ fn split_blanks(lines: &[Line<'_>]) -> Vec<Split> {
         let label = integer(first).is_some() && !words.split_whitespace().all(|word| number(&word));
         label.then(|| (first.to_owned(), unquoted(words)))
     };
-    let counted: Option<BTreeSet<(String, String)>> =
-        lines.iter().map(|(_, _, rest)| before_words(rest)).collect();
+    let counted: Option<BTreeSet<(String, String)>> = lines
+        .iter()
+        .map(|(_, _, rest)| before_words(rest))
+        .collect();
     let counted = counted.is_some_and(|pairs| pairs.len() == lines.len());
     let fields = |rest: &str| -> Vec<String> {
         let words: Vec<&str> = rest.split_whitespace().collect();
@@ -380,7 +426,12 @@ fn blanks(line: &str) -> (String, String) {
         .filter(|(_, c)| c.is_whitespace())
         .map(|(place, _)| place)
         .chain([line.len()])
-        .filter(|end| !line.get(..*end).unwrap_or_default().ends_with(char::is_whitespace))
+        .filter(|end| {
+            !line
+                .get(..*end)
+                .unwrap_or_default()
+                .ends_with(char::is_whitespace)
+        })
         .collect();
     let word = |end: &usize| {
         let words = line.get(..*end).unwrap_or_default();
@@ -390,23 +441,33 @@ fn blanks(line: &str) -> (String, String) {
     if let Some(end) = last(&claims_video).or_else(|| last(&has_extension)) {
         return cut(*end);
     }
-    let numbers = ends.iter().rev().take_while(|end| integer(word(end)).is_some()).count();
+    let numbers = ends
+        .iter()
+        .rev()
+        .take_while(|end| integer(word(end)).is_some())
+        .count();
     let words = ends.len() - numbers;
     match (numbers, ends.get(words.saturating_sub(1))) {
         (1.., Some(end)) if words > 0 => cut(*end),
-        _ => cut(*last(&|word| word.contains(['/', '\\'])).or(ends.first()).unwrap_or(&line.len())),
+        _ => cut(*last(&|word| word.contains(['/', '\\']))
+            .or(ends.first())
+            .unwrap_or(&line.len())),
     }
 }
 
 /// Without the quotes of CSV.
 pub(super) fn unquoted(text: &str) -> String {
-    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    let inner = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
     inner.map_or_else(|| text.to_owned(), |inner| inner.replace("\"\"", "\""))
 }
 
 /// Whether the name ends like a file: `.avi`, not `. 3` or `1.0`.
 pub(super) fn has_extension(path: &str) -> bool {
-    let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
+    let extension = Path::new(path)
+        .extension()
+        .and_then(|extension| extension.to_str());
     extension.is_some_and(|extension| {
         (1..=5).contains(&extension.len())
             && extension.bytes().all(|b| b.is_ascii_alphanumeric())

@@ -16,16 +16,46 @@ use crate::error::{Error, Result};
 
 /// Names of the column of videos, the best first.
 const VIDEO: &[&str] = &[
-    "video_path", "clip_path", "file_path", "filepath", "path", "filename", "file_name", "file",
-    "video", "clip", "video_name", "clip_name", "video_file", "videos", "video_id", "clip_id",
+    "video_path",
+    "clip_path",
+    "file_path",
+    "filepath",
+    "path",
+    "filename",
+    "file_name",
+    "file",
+    "video",
+    "clip",
+    "video_name",
+    "clip_name",
+    "video_file",
+    "videos",
+    "video_id",
+    "clip_id",
     "videoid",
 ];
 
 /// Names of the column of labels, names before numbers.
 const LABEL: &[&str] = &[
-    "label_name", "class_name", "classname", "action_name", "label", "class", "action", "category",
-    "activity", "labels", "classes", "actions", "target", "tag", "name", "label_id", "class_id",
-    "label_idx", "class_idx",
+    "label_name",
+    "class_name",
+    "classname",
+    "action_name",
+    "label",
+    "class",
+    "action",
+    "category",
+    "activity",
+    "labels",
+    "classes",
+    "actions",
+    "target",
+    "tag",
+    "name",
+    "label_id",
+    "class_id",
+    "label_idx",
+    "class_idx",
 ];
 
 /// Names of the column of recordings.
@@ -97,7 +127,12 @@ impl From<Columns> for String {
             group,
             split,
         } = columns;
-        let roles = [("video", video), ("label", label), ("group", group), ("split", split)];
+        let roles = [
+            ("video", video),
+            ("label", label),
+            ("group", group),
+            ("split", split),
+        ];
         let pairs = roles
             .into_iter()
             .filter_map(|(role, name)| Some(format!("{role}={}", name?)));
@@ -199,9 +234,11 @@ fn is_header(
 
 /// The place of the first of `names` that a column has.
 fn place(header: &[String], names: &[&str]) -> Option<usize> {
-    names
-        .iter()
-        .find_map(|name| header.iter().position(|column| column.eq_ignore_ascii_case(name)))
+    names.iter().find_map(|name| {
+        header
+            .iter()
+            .position(|column| column.eq_ignore_ascii_case(name))
+    })
 }
 
 fn places(
@@ -213,7 +250,10 @@ fn places(
     let absent = |missing: String| {
         let has = |column: &&str| place(header, &[*column]).is_some();
         let layout = FORMATS.iter().find(|format| {
-            let table = format.published.as_ref().map_or(&[][..], |known| known.table);
+            let table = format
+                .published
+                .as_ref()
+                .map_or(&[][..], |known| known.table);
             !table.is_empty() && table.iter().all(|column| has(column))
         });
         Error::Columns {

@@ -60,7 +60,7 @@ pub(super) fn base_to_novel(
     };
     let (base, novel) = (test("base")?, test("novel")?);
     if let Some(class) = base.classes.iter().find(|c| novel.classes.contains(c)) {
-        let name = dataset.labels.get(*class).cloned().unwrap_or_default();
+        let name = dataset.name(*class);
         return Err(Error::mismatch(
             "published halves",
             "no class in both",
@@ -122,7 +122,7 @@ fn check(drawn: &Split, classes: &[usize], protocol: &Protocol, dataset: &Datase
         let clips = drawn.train.iter();
         clips.filter(|clip| dataset.class(**clip) == *class).count()
     };
-    let name = |class: usize| dataset.labels.get(class).cloned().unwrap_or_default();
+    let name = |class: usize| dataset.name(class);
     for class in classes {
         let (shots, has) = (protocol.shots, of(class));
         if has > shots || (has < shots && !dataset.allow_missing) {
