@@ -1,6 +1,6 @@
 //! Lists of one's own: the field's plain lists, tables with named columns, a list a part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::class_index::{integer, read_class_index};
@@ -104,6 +104,9 @@ pub fn clip_lists(
     };
     let labels = rows.iter().flat_map(|(_, _, row)| &row.labels);
     let classes = Classes::of(labels, lists.class_table, first, &mut notes)?;
+    if let (Some(_), Some(test)) = (lists.train, lists.test) {
+        notes.extend(untrained(&rows, &classes, test)?);
+    }
 
     let mut collector = Collector::new(dataset, root, first, options);
     let (mut parts, mut unsplit) = (Parts::default(), Vec::new());
@@ -142,6 +145,50 @@ pub fn clip_lists(
         }
     }
     collector.finish(classes.names, notes)
+}
+
+/// A sentence about classes of the test list that the training list does not have.
+///
+/// # Errors
+/// It has none of them: one list has numbers and the other names, or they count from elsewhere.
+fn untrained(
+    rows: &[(&Path, Option<Part>, Row)],
+    classes: &Classes,
+    test: &Path,
+) -> Result<Option<String>> {
+    let mut trained = BTreeSet::new();
+    let mut tested = BTreeSet::new();
+    for (list, part, row) in rows {
+        let line = row.line;
+        for label in &row.labels {
+            let class = classes.label(label, At { list, line })?;
+            match part {
+                Some(Part::Test) => tested.insert(class),
+                _ => trained.insert(class),
+            };
+        }
+    }
+    let name = |class: &usize| classes.names.get(*class).map_or("", ClassName::raw);
+    let new: Vec<&str> = tested.difference(&trained).map(name).collect();
+    if new.is_empty() {
+        return Ok(None);
+    }
+    if new.len() == tested.len() {
+        let trained: Vec<&str> = trained.iter().map(name).collect();
+        return Err(Error::Content {
+            path: test.into(),
+            what: format!(
+                "none of its labels is in the training list: {}; there they are {}",
+                named(&new),
+                named(&trained)
+            ),
+        });
+    }
+    Ok(Some(format!(
+        "{} of the test list are not in the training list: {}",
+        counted(new.len(), "label"),
+        named(&new)
+    )))
 }
 
 /// One clip of a list.

@@ -117,6 +117,9 @@ pub(super) fn plain_rows(list: &Path, lines: &[Line<'_>]) -> Result<(Vec<Row>, S
         Separator::Blanks => split_blanks(lines),
         _ => split_columns(list, lines, separator)?,
     };
+    if split.iter().all(|line| line.rest.is_empty()) {
+        return folder_rows(list, split);
+    }
     let form = Form::of(list, &split)?;
     let mut rows = Vec::with_capacity(split.len());
     for line in split {
@@ -130,6 +133,33 @@ pub(super) fn plain_rows(list: &Path, lines: &[Line<'_>]) -> Result<(Vec<Row>, S
     };
     let (count, written, separator) = (rows.len(), form.written(), separator.name());
     let note = format!("{count} lines '{written}', separated by {separator}{more}");
+    Ok((rows, note))
+}
+
+/// Lines that are paths alone: the label is the folder, as in UCF-101's test lists.
+fn folder_rows(list: &Path, split: Vec<Split>) -> Result<(Vec<Row>, String)> {
+    let mut rows = Vec::with_capacity(split.len());
+    for line in split {
+        let path = line.path.replace('\\', "/");
+        let folder = path.rsplit('/').nth(1).filter(|folder| !folder.is_empty());
+        let Some(folder) = folder else {
+            let what = format!(
+                "expected 'path label', or paths whose folder is the label, got '{}'",
+                line.path
+            );
+            return Err(at(list, Some(&line)).fail(what));
+        };
+        rows.push(Row {
+            line: line.line,
+            labels: vec![folder.to_owned()],
+            path: line.path,
+            ..Row::default()
+        });
+    }
+    let note = format!(
+        "{} lines 'path' without a label: the folder is taken for it",
+        rows.len()
+    );
     Ok((rows, note))
 }
 

@@ -162,10 +162,13 @@ pub(super) fn table_rows(
     };
     let headers = Separator::ALL
         .into_iter()
-        .map(|separator| (separator, separator.fields(first.text)));
+        .map(|separator| (separator, separator.fields(first.text)))
+        .filter(|(_, fields)| fields.len() > 1);
     let header = headers
-        .filter(|(_, fields)| fields.len() > 1)
-        .find(|(separator, fields)| is_header(fields, *separator, others, columns));
+        .clone()
+        .find(|(separator, fields)| is_header(fields, *separator, others, columns))
+        // With columns that it does not have: an error below.
+        .or_else(|| columns.and_then(|_| headers.max_by_key(|(_, fields)| fields.len())));
     let Some((separator, header)) = header else {
         return Ok(None);
     };

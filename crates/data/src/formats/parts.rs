@@ -62,11 +62,13 @@ impl Parts {
             }
             (no_val, _) => {
                 let (tested, part) = if no_val { (test, "test") } else { (val, "val") };
-                let note = format!(
-                    "parts train ({}) and {part} ({}); tests are on {part}",
-                    train.len(),
-                    tested.len()
-                );
+                let note = match train.len() {
+                    0 => format!("part {part} ({}) alone: nothing to train on", tested.len()),
+                    count => format!(
+                        "parts train ({count}) and {part} ({}); tests are on {part}",
+                        tested.len()
+                    ),
+                };
                 (vec![(name.into(), train, tested)], Some(note))
             }
         }
