@@ -75,8 +75,8 @@ pub enum Error {
         missing: usize,
         /// How many were named.
         listed: usize,
-        /// The first absent ones, each with the file that is nearest to it.
-        names: Vec<(String, Option<String>)>,
+        /// The first absent ones, each with the files that are nearest to it.
+        names: Vec<(String, Vec<String>)>,
     },
 
     /// A table whose columns are not known.
@@ -163,12 +163,10 @@ impl Error {
     }
 }
 
-fn looked_for(names: &[(String, Option<String>)], missing: usize, listed: usize) -> String {
+fn looked_for(names: &[(String, Vec<String>)], missing: usize, listed: usize) -> String {
     let looked: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
-    let mut near: Vec<&str> = names
-        .iter()
-        .filter_map(|(_, near)| near.as_deref())
-        .collect();
+    let near = names.iter().flat_map(|(_, near)| near);
+    let mut near: Vec<&str> = near.map(String::as_str).collect();
     near.dedup();
     let mut text = crate::names::named(&looked);
     if missing > looked.len() {

@@ -125,6 +125,19 @@ fn separators_quotes_and_labels_with_spaces() {
 }
 
 #[test]
+fn text_as_other_systems_write_it() {
+    let expected: &[(&str, &[&str])] = &[("a.mp4", &["\u{fc}ben"]), ("b.mp4", &["run"])];
+    read_as("a.mp4 \u{fc}ben\rb.mp4 run\r", expected);
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = vec![0xff, 0xfe];
+    let units = "a.mp4\t\u{fc}ben\r\nb.mp4\trun\r\n".encode_utf16();
+    bytes.extend(units.flat_map(u16::to_le_bytes));
+    let list = write(folder.path(), "list", bytes);
+    let found = clip_lists("own", folder.path(), &Lists::one(&list), UNCHECKED).unwrap();
+    assert_eq!(shown(&found)[0].1, ["\u{fc}ben"]);
+}
+
+#[test]
 fn several_labels_and_numbers_with_a_point() {
     read_as(
         "a.mp4 0 3\nb.mp4 1 2\nc.mp4 0 1\n",
@@ -141,6 +154,10 @@ fn several_labels_and_numbers_with_a_point() {
     read_as(
         "a.mp4 0,3\nb.mp4 1\n",
         &[("a.mp4", &["0", "3"]), ("b.mp4", &["1"])],
+    );
+    read_as(
+        "a.mp4,run|jump,\nb.mp4,jump,\n",
+        &[("a.mp4", &["jump", "run"]), ("b.mp4", &["jump"])],
     );
     read_as(
         "a.mp4 0.0\nb.mp4 1.0\n",
@@ -346,7 +363,7 @@ fn names_that_fit_no_file_or_two_are_shown_with_the_nearest() {
         !said.contains("allow_missing"),
         "mostly wrong is not partial: {said}"
     );
-    assert!(error("c 0\n").contains("1 of 1 clips"), "two files fit");
+    assert!(error("c 0\n").contains("'c.avi', 'c.mp4'"), "two files fit");
     assert!(
         error("val/b.mp4 0\n").contains("'train/b.mp4'"),
         "another folder is another clip"
@@ -398,6 +415,8 @@ fn a_training_list_a_test_list_and_a_table_of_names() {
         "{\"walk\": 3, \"run\": 10}",
         "{\"3\": \"walk\", \"10\": \"run\"}",
         "3;walk\n10;run\n",
+        "[{\"id\": 3, \"name\": \"walk\"}, {\"id\": 10, \"name\": \"\\\"run\\\"\"}]",
+        "1: sit\n3: walk\n10: run\n",
         "class_id\tclass_name\tclips\n3\twalk\t7\n10\trun\t9\n",
     ] {
         let mut options = DatasetOptions::new(&formats::CLASS_FOLDERS, folder.join("root"));

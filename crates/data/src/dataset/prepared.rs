@@ -32,13 +32,17 @@ pub(super) fn read(path: &Path, options: &DatasetOptions) -> Result<Dataset> {
         .filter(|clip| skip.reason(&clip.id).is_none() && !manifest.file(clip).is_file())
         .map(|clip| clip.id.clone())
         .collect();
-    if let (false, Some(first)) = (options.allow_missing, missing.first()) {
+    if !options.allow_missing && !missing.is_empty() {
         return Err(Error::MissingClips {
             list: path.into(),
             root: manifest.root().into(),
             missing: missing.len(),
             listed: manifest.clips().len(),
-            names: vec![(first.clone(), None)],
+            names: missing
+                .iter()
+                .take(3)
+                .map(|id| (id.clone(), Vec::new()))
+                .collect(),
         });
     }
     for id in &missing {

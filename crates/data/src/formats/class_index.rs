@@ -40,9 +40,10 @@ const NAME: [&str; 9] = [
 
 /// Reads class names with the numbers that lists give them:
 ///
-/// - `1 ApplyEyeMakeup`, or the number last; numbers may have gaps;
+/// - `1 ApplyEyeMakeup`, `1: ApplyEyeMakeup`, or the number last; numbers may have gaps;
 /// - a table separated by commas, semicolons or tabs, with a header such as `id,name` or without;
-/// - JSON: a list of names, or a map from numbers to names or from names to numbers;
+/// - JSON: a list of names or of objects with an `id` and a `name`, or a map from numbers to names
+///   or from names to numbers;
 /// - one name a line, counted from 0.
 ///
 /// # Errors
@@ -59,7 +60,11 @@ pub fn read_class_index(path: &Path) -> Result<BTreeMap<i64, ClassName>> {
         },
     };
     let mut classes = BTreeMap::new();
-    if let Some((one, other)) = twins(pairs.iter().map(|(_, _, name)| name.trim())) {
+    let pairs: Vec<Pair> = pairs
+        .into_iter()
+        .map(|(line, number, name)| (line, number, unquoted(name.trim())))
+        .collect();
+    if let Some((one, other)) = twins(pairs.iter().map(|(_, _, name)| name.as_str())) {
         let pair = |place: usize| {
             pairs
                 .get(place)
@@ -78,7 +83,7 @@ pub fn read_class_index(path: &Path) -> Result<BTreeMap<i64, ClassName>> {
     }
     for (line, number, name) in pairs {
         let at = At { list: path, line };
-        let class = ClassName::new(name.trim());
+        let class = ClassName::new(name);
         if class.raw().is_empty() {
             return Err(at.fail("expected a class name, got nothing"));
         }
@@ -105,22 +110,41 @@ fn json(path: &Path, text: &str) -> Result<Option<Vec<Pair>>> {
     }
     let value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
-        Err(error) if path.extension().is_some_and(|end| end == "json") => {
+        // A name in brackets: `[silence]`.
+        Err(_)
+            if text
+                .trim_end()
+                .lines()
+                .all(|line| line.ends_with([']', '}']))
+                && text.lines().count() > 1 =>
+        {
+            return Ok(None);
+        }
+        Err(error) => {
             return Err(Error::Content {
                 path: path.into(),
-                what: format!("is not JSON: {error}"),
+                what: format!("looks like JSON and is not: {error}"),
             });
         }
-        Err(_) => return Ok(None),
     };
     let number = |value: &Value| match value {
         Value::String(text) => integer(text),
         value => value.as_i64(),
     };
     let pairs: Option<Vec<Pair>> = match &value {
-        Value::Array(names) => (0..)
-            .zip(names)
-            .map(|(number, name)| Some((0, number, name.as_str()?.to_owned())))
+        Value::Array(entries) => (0..)
+            .zip(entries)
+            .map(|(place, entry)| match entry {
+                Value::Object(fields) => {
+                    let field = |names: &[&str]| names.iter().find_map(|name| fields.get(*name));
+                    Some((
+                        0,
+                        number(field(&NUMBER)?)?,
+                        field(&NAME)?.as_str()?.to_owned(),
+                    ))
+                }
+                entry => Some((0, place, entry.as_str()?.to_owned())),
+            })
             .collect(),
         Value::Object(map) => {
             let named = map
@@ -251,7 +275,8 @@ fn pairs(
 fn numbered(lines: &[Line<'_>]) -> Option<Vec<Pair>> {
     let before = |line: &Line<'_>| {
         let (number, name) = line.text.split_once(char::is_whitespace)?;
-        Some((line.number, integer(number)?, name.trim().to_owned()))
+        let number = integer(number.trim_end_matches(':'))?;
+        Some((line.number, number, name.trim().to_owned()))
     };
     let after = |line: &Line<'_>| {
         let (name, number) = line.text.rsplit_once(char::is_whitespace)?;
@@ -286,7 +311,16 @@ fn one_a_line(path: &Path, lines: &[Line<'_>]) -> Result<Vec<Pair>> {
             line.text
         )));
     }
-    let pair = |(number, line): (i64, &Line<'_>)| (line.number, number, unquoted(line.text));
+    if let [line] = lines
+        && line.text.contains([',', ';', '\t'])
+    {
+        let at = At {
+            list: path,
+            line: line.number,
+        };
+        return Err(at.fail(format!("expected one name a line, got '{}'", line.text)));
+    }
+    let pair = |(number, line): (i64, &Line<'_>)| (line.number, number, line.text.to_owned());
     Ok((0..).zip(lines).map(pair).collect())
 }
 

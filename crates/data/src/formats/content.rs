@@ -24,11 +24,19 @@ pub fn claims_video(name: &str) -> bool {
     VIDEO_EXTENSIONS.contains(&extension.as_str())
 }
 
+/// The endings of copies of another file, and what they are: GoPro's previews of its films.
+const COPIES: [(&str, &str); 1] = [("lrv", "a camera's preview")];
+
 /// Why the file is not a video; `None` if it is one. A name that claims to be one is believed:
 /// the decoder says what is wrong with its content.
 pub(super) fn not_a_video(path: &Path) -> Option<&'static str> {
     if claims_video(&path.to_string_lossy()) {
         return None;
+    }
+    let extension = path.extension().unwrap_or_default();
+    let copy = |(ending, _): &&(&str, &str)| extension.eq_ignore_ascii_case(ending);
+    if let Some((_, what)) = COPIES.iter().find(copy) {
+        return Some(what);
     }
     if !path.is_file() {
         return Some("not a file");
@@ -235,6 +243,7 @@ mod tests {
             ("A.MTS", "", None),
             ("film", "GIF89a", None),
             ("film.bin", "GIF89a", None),
+            ("GL01.LRV", "\0\0\0\x18ftypmp42", Some("a camera's preview")),
             ("notes.txt", "GIF", Some("text")),
             ("empty", "", Some("empty")),
         ] {

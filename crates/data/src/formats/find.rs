@@ -80,24 +80,30 @@ impl<'a> Disk<'a> {
     pub(super) fn fits(&mut self, path: &Path) -> Result<Option<&PathBuf>> {
         let (root, real_root, follow_links) =
             (self.root, self.real_root.clone(), self.follow_links);
-        let Some(found) = self.index()?.fits(path) else {
-            return Ok(None);
-        };
-        check_link(&root.join(found), &real_root, follow_links)?;
-        Ok(Some(found))
+        match self.index()?.fits(path).as_slice() {
+            [found] => {
+                check_link(&root.join(found), &real_root, follow_links)?;
+                Ok(Some(*found))
+            }
+            _ => Ok(None),
+        }
     }
 
-    /// The file whose path is most like `id`; `None` if there is no file.
+    /// The files that `id` can mean, or else the one whose path is most like it; none if there is
+    /// no file.
     ///
     /// # Errors
     /// A folder cannot be listed.
-    pub(super) fn nearest(&mut self, id: &str) -> Result<Option<String>> {
+    pub(super) fn nearest(&mut self, id: &str) -> Result<Vec<String>> {
+        let index = self.index()?;
+        let fitting = index.fits(Path::new(id));
+        if !fitting.is_empty() {
+            return Ok(fitting.into_iter().map(|path| path_id(path)).collect());
+        }
         let alike = |path: &PathBuf| strsim::normalized_damerau_levenshtein(id, &path_id(path));
-        let files = self.index()?.files.iter();
-        let nearest = files
-            .map(|path| (alike(path), path))
-            .max_by(|a, b| a.0.total_cmp(&b.0));
-        Ok(nearest.map(|(_, path)| path_id(path)))
+        let files = index.files.iter().map(|path| (alike(path), path));
+        let nearest = files.max_by(|a, b| a.0.total_cmp(&b.0));
+        Ok(nearest.map(|(_, path)| path_id(path)).into_iter().collect())
     }
 
     fn index(&mut self) -> Result<&Index> {
@@ -174,25 +180,27 @@ impl Index {
         Ok(index)
     }
 
-    fn fits(&self, path: &Path) -> Option<&PathBuf> {
+    /// The files that have most folders in common with `path`.
+    fn fits(&self, path: &Path) -> Vec<&PathBuf> {
         let name = folded(&text(path.file_name()));
         let mut named = vec![self.by_name.get(&name), self.by_stem.get(&name)];
         if claims_video(&name) {
             let stem = folded(&text(path.file_stem()));
             named.extend([self.by_stem.get(&stem), self.by_name.get(&stem)]);
         }
-        named.into_iter().flatten().find_map(|places| {
+        let fitting = |places: &Vec<usize>| -> Vec<&PathBuf> {
             let files = places.iter().filter_map(|place| self.files.get(*place));
-            let mut fitting: Vec<(usize, &PathBuf)> = files
+            let common: Vec<(usize, &PathBuf)> = files
                 .filter_map(|file| Some((common_folders(path, file)?, file)))
                 .collect();
-            fitting.sort_by_key(|(common, _)| std::cmp::Reverse(*common));
-            match fitting.as_slice() {
-                [(_, only)] => Some(*only),
-                [(most, best), (next, _), ..] if most > next => Some(*best),
-                _ => None,
-            }
-        })
+            let most = common.iter().map(|(common, _)| *common).max();
+            let best = common
+                .into_iter()
+                .filter(|(common, _)| Some(*common) == most);
+            best.map(|(_, file)| file).collect()
+        };
+        let mut named = named.into_iter().flatten().map(fitting);
+        named.find(|files| !files.is_empty()).unwrap_or_default()
     }
 }
 

@@ -9,7 +9,7 @@ use super::list_lines::plain_rows;
 use super::list_table::table_rows;
 use super::parts::{Part, Parts};
 use super::registry::{Format, Reader};
-use super::{Found, ReadOptions, text};
+use super::{Found, Missing, ReadOptions, text};
 use crate::class_name::{ClassName, twins};
 use crate::error::{Error, Result};
 use crate::manifest::VideoEntry;
@@ -104,6 +104,24 @@ pub fn clip_lists(
     };
     let labels = rows.iter().flat_map(|(_, _, row)| &row.labels);
     let classes = Classes::of(labels, lists.class_table, first, &mut notes)?;
+    if classes.in_doubt {
+        let name = classes.names.first().map_or("", ClassName::raw);
+        let doubt = format!(
+            "no label is 0, '{name}' in the table of class names; if the lists count from 1, every \
+             label is taken for the next one"
+        );
+        if options.missing == Missing::Refuse {
+            let what = format!(
+                "{doubt}: number the table as the lists do, or accept classes without a clip with \
+                 `allow_missing`"
+            );
+            return Err(Error::Content {
+                path: first.into(),
+                what,
+            });
+        }
+        notes.push(doubt);
+    }
     if let (Some(_), Some(test)) = (lists.train, lists.test) {
         notes.extend(untrained(&rows, &classes, test)?);
     }
@@ -226,6 +244,8 @@ struct Classes {
     /// Added to the numbers of the lists.
     shift: i64,
     table: bool,
+    /// The lists have no 0, of which the table has one: they may count from 1.
+    in_doubt: bool,
 }
 
 impl Classes {
@@ -247,6 +267,7 @@ impl Classes {
             by_key: BTreeMap::new(),
             shift: 0,
             table: table.is_some(),
+            in_doubt: false,
         };
         if let Some(table) = table {
             for (number, name) in read_class_index(table)? {
@@ -261,6 +282,13 @@ impl Classes {
             if all_numbers {
                 classes.shift = classes.shift_of(&numbers);
             }
+            let first = classes
+                .by_number
+                .first_key_value()
+                .map(|(number, _)| *number);
+            classes.in_doubt = all_numbers
+                && classes.shift == 0
+                && (first, numbers.first()) == (Some(0), Some(&1));
             if classes.shift != 0 {
                 let least = |least: Option<&i64>| least.copied().unwrap_or_default();
                 notes.push(format!(

@@ -347,11 +347,16 @@ fn most_common(widths: impl Iterator<Item = usize>) -> usize {
     most.map_or(0, |(width, _)| width)
 }
 
-/// The labels of one field: several numbers joined by commas, semicolons, bars or spaces, or one
-/// label.
+/// The labels of one field: several numbers joined by commas, semicolons or spaces, several names
+/// joined by bars, or one label.
 pub(super) fn several(field: &str) -> Vec<String> {
+    if field.contains('|') {
+        let names = field.split('|').map(str::trim);
+        let names = names.filter(|name| !name.is_empty());
+        return names.map(str::to_owned).collect();
+    }
     let numbers: Vec<&str> = field
-        .split([',', ';', '|', ' '])
+        .split([',', ';', ' '])
         .filter(|part| !part.is_empty())
         .collect();
     if numbers.len() > 1 && numbers.iter().all(|number| integer(number).is_some()) {
@@ -362,10 +367,17 @@ pub(super) fn several(field: &str) -> Vec<String> {
 
 /// Lines in columns: the path is in the column that holds files.
 fn split_columns(list: &Path, lines: &[Line<'_>], separator: Separator) -> Result<Vec<Split>> {
-    let all: Vec<(usize, Vec<String>)> = lines
+    let mut all: Vec<(usize, Vec<String>)> = lines
         .iter()
         .map(|line| (line.number, separator.fields(line.text)))
         .collect();
+    // A separator at the end of every line.
+    let last_is_empty = |fields: &Vec<String>| fields.last().is_some_and(String::is_empty);
+    while all.iter().all(|(_, fields)| last_is_empty(fields)) {
+        for (_, fields) in &mut all {
+            fields.pop();
+        }
+    }
     let width = all
         .iter()
         .map(|(_, fields)| fields.len())
