@@ -73,11 +73,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         kinds.push_str(&format!(", {count} {fault}"));
     }
     println!(
-        "{} videos: {} good{kinds}; {} were checked before",
-        found.total, found.good, found.known
+        "{}: {} good{kinds}; {} were checked before",
+        counted(found.total, "video"),
+        found.good,
+        found.known
     );
     for (id, reason) in found.bad.iter() {
         println!("{id}: {reason}");
+    }
+    if dataset.keep_counts(&found.frames)? {
+        eprintln!("the manifest holds {} frame counts", found.frames.len());
     }
     if !found.short.is_empty() {
         eprintln!(
@@ -87,14 +92,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             named(&found.short)
         );
     }
-    if dataset.keep_counts(&found.frames)? {
-        eprintln!("the manifest holds {} frame counts", found.frames.len());
-    }
     if found.bad.is_empty() {
         return Ok(exit::DONE);
     }
     if arguments.out.is_some() || dataset.prepared.is_none() {
-        eprintln!("skip them with --set data.skip_list={}", list.display());
+        eprintln!(
+            "leave out the bad ones with --set data.skip_list={}",
+            list.display()
+        );
     }
     Ok(exit::PARTIAL)
 }
