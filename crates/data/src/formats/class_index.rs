@@ -54,7 +54,10 @@ pub fn read_class_index(path: &Path) -> Result<BTreeMap<i64, ClassName>> {
     let lines: Vec<_> = text::lines(&text).collect();
     let pairs = match json(path, &text)? {
         Some(pairs) => pairs,
-        None => match table(path, &lines)?.or_else(|| numbered(&lines)) {
+        None => match refuse_clips(path, &lines)
+            .and_then(|()| table(path, &lines))?
+            .or_else(|| numbered(&lines))
+        {
             Some(pairs) => pairs,
             None => one_a_line(path, &lines)?,
         },
@@ -163,13 +166,21 @@ fn json(path: &Path, text: &str) -> Result<Option<Vec<Pair>>> {
     })
 }
 
+/// A row's line and its fields.
+type Fields = (usize, Vec<String>);
+
 /// A table of columns; `None` if the lines are not one.
 fn table(path: &Path, lines: &[Line<'_>]) -> Result<Option<Vec<Pair>>> {
     for separator in [Separator::Tab, Separator::Semicolon, Separator::Comma] {
-        let rows: Vec<(usize, Vec<String>)> = lines
+        let rows: Vec<Fields> = lines
             .iter()
             .map(|line| (line.number, separator.fields(line.text)))
             .collect();
+        let has_numbers = |rows: &[Fields]| {
+            let rows = rows.get(1..).unwrap_or_default();
+            (0..rows.first().map_or(0, |(_, fields)| fields.len()))
+                .any(|column| numbers(rows, column).is_some())
+        };
         let width = rows.first().map_or(0, |(_, fields)| fields.len());
         if width < 2 || rows.iter().any(|(_, fields)| fields.len() != width) {
             continue;
@@ -177,7 +188,7 @@ fn table(path: &Path, lines: &[Line<'_>]) -> Result<Option<Vec<Pair>>> {
         match columns(&rows, width) {
             Some((number, name)) => return pairs(path, rows, number, name).map(Some),
             // Names may hold commas: `walk, slowly`.
-            None if separator != Separator::Tab && !has_header(&rows) => {}
+            None if separator != Separator::Tab && !has_numbers(&rows) => {}
             None => {
                 let (_, first) = rows.into_iter().next().unwrap_or_default();
                 return Err(Error::Content {
@@ -194,67 +205,53 @@ fn table(path: &Path, lines: &[Line<'_>]) -> Result<Option<Vec<Pair>>> {
     Ok(None)
 }
 
-/// Whether the first row names a column of numbers and one of names.
-fn has_header(rows: &[(usize, Vec<String>)]) -> bool {
-    let first = rows.first().map(|(_, fields)| fields.as_slice());
-    let first = first.unwrap_or_default();
-    column(first, &NUMBER).is_some() && column(first, &NAME).is_some()
-}
-
-fn column(header: &[String], names: &[&str]) -> Option<usize> {
-    let place = |name: &&str| {
+fn named_column(header: &[String], names: &[&str]) -> Option<usize> {
+    let places = |name: &&str| {
         header
             .iter()
             .position(|field| field.eq_ignore_ascii_case(name))
     };
-    names.iter().find_map(place)
+    names.iter().find_map(places)
+}
+
+/// A column, if it holds numbers only.
+fn numbers(rows: &[Fields], column: usize) -> Option<Vec<i64>> {
+    let number = |(_, fields): &Fields| integer(fields.get(column)?);
+    rows.iter()
+        .map(number)
+        .collect::<Option<Vec<i64>>>()
+        .filter(|numbers| !numbers.is_empty())
 }
 
 /// The columns of numbers and of names.
-fn columns(rows: &[(usize, Vec<String>)], width: usize) -> Option<(usize, usize)> {
+fn columns(rows: &[Fields], width: usize) -> Option<(usize, usize)> {
     let ((_, first), others) = rows.split_first()?;
-    let number =
-        |fields: &Vec<String>, column| fields.get(column).and_then(|field: &String| integer(field));
-    let numbers = |rows: &[(usize, Vec<String>)], column| -> Option<Vec<i64>> {
-        rows.iter()
-            .map(|(_, fields)| number(fields, column))
-            .collect()
-    };
+    let other = |number: usize| (width == 2).then_some(1 - number);
     if first.iter().any(|field| integer(field).is_some()) {
-        let all = |column: &usize| numbers(rows, *column).is_some();
-        let number = (0..width).find(all).filter(|_| width == 2)?;
-        return Some((number, 1 - number));
+        let number = (0..width).find(|column| numbers(rows, *column).is_some())?;
+        return Some((number, other(number)?));
     }
-    if has_header(rows) {
-        let number = column(first, &NUMBER)?;
-        return Some((number, column(first, &NAME).filter(|name| *name != number)?));
+    let name = named_column(first, &NAME);
+    if let (Some(number), Some(name)) = (named_column(first, &NUMBER), name) {
+        return Some((number, name));
     }
     // A header in other words: numbers in order, or a column called "label" beside one of names.
-    let name = column(first, &NAME);
+    let known = |column: usize| {
+        let field = first.get(column).map(|field| field.to_lowercase());
+        field.is_some_and(|field| NAME.contains(&field.as_str()))
+    };
     let number = (0..width)
         .filter(|column| Some(*column) != name)
         .find(|column| {
-            let known = first
-                .get(*column)
-                .is_some_and(|field| NAME.contains(&field.to_lowercase().as_str()));
-            numbers(others, *column).is_some_and(|numbers| {
-                let in_order = numbers
-                    .windows(2)
-                    .all(|pair| matches!(pair, [a, b] if a + 1 == *b));
-                !numbers.is_empty() && (known || in_order)
-            })
+            let in_order = |pair: &[i64]| matches!(pair, [a, b] if a + 1 == *b);
+            numbers(others, *column)
+                .is_some_and(|numbers| known(*column) || numbers.windows(2).all(in_order))
         })?;
-    let name = name.or_else(|| (width == 2).then_some(1 - number))?;
-    Some((number, name))
+    Some((number, name.or_else(|| other(number))?))
 }
 
 /// The pairs of a table, without its header.
-fn pairs(
-    path: &Path,
-    rows: Vec<(usize, Vec<String>)>,
-    number: usize,
-    name: usize,
-) -> Result<Vec<Pair>> {
+fn pairs(path: &Path, rows: Vec<Fields>, number: usize, name: usize) -> Result<Vec<Pair>> {
     let mut pairs = Vec::with_capacity(rows.len());
     for (place, (line, fields)) in rows.into_iter().enumerate() {
         let field = |column: usize| fields.get(column).cloned().unwrap_or_default();
@@ -268,6 +265,26 @@ fn pairs(
         }
     }
     Ok(pairs)
+}
+
+/// # Errors
+/// Most lines begin with the name of a video.
+fn refuse_clips(path: &Path, lines: &[Line<'_>]) -> Result<()> {
+    let clips = lines.iter().filter(|line| {
+        let first = line.text.split([' ', '\t', ',', ';']).next();
+        first.is_some_and(claims_video)
+    });
+    if let (Some(line), true) = (clips.clone().next(), 2 * clips.count() > lines.len()) {
+        let at = At {
+            list: path,
+            line: line.number,
+        };
+        return Err(at.fail(format!(
+            "expected a class name; '{}' looks like a list of clips",
+            line.text
+        )));
+    }
+    Ok(())
 }
 
 /// `1 ApplyEyeMakeup` or `ApplyEyeMakeup 1` in every line, numbers from 0 or 1: other names begin
@@ -297,20 +314,6 @@ fn numbered(lines: &[Line<'_>]) -> Option<Vec<Pair>> {
 }
 
 fn one_a_line(path: &Path, lines: &[Line<'_>]) -> Result<Vec<Pair>> {
-    let clips = lines.iter().filter(|line| {
-        let first = line.text.split([' ', '\t', ',', ';']).next();
-        first.is_some_and(claims_video)
-    });
-    if let (Some(line), true) = (clips.clone().next(), 2 * clips.count() > lines.len()) {
-        let at = At {
-            list: path,
-            line: line.number,
-        };
-        return Err(at.fail(format!(
-            "expected a class name; '{}' looks like a list of clips",
-            line.text
-        )));
-    }
     if let [line] = lines
         && line.text.contains([',', ';', '\t'])
     {

@@ -257,7 +257,7 @@ fn places(
                 .published
                 .as_ref()
                 .map_or(&[][..], |known| known.table);
-            !table.is_empty() && table.iter().all(|column| has(column))
+            !table.is_empty() && table.iter().all(has)
         });
         Error::Columns {
             path: list.into(),

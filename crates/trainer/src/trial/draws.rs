@@ -5,7 +5,7 @@ use std::path::Path;
 
 use data::formats::Missing;
 use data::splits::read_published;
-use data::{Dataset, Split};
+use data::{Dataset, Split, named};
 
 use super::{Test, Trial};
 use crate::config::Protocol;
@@ -90,10 +90,15 @@ fn read(list: &Path, dataset: &Dataset) -> Result<Vec<usize>> {
         false => Missing::Refuse,
     };
     let found = read_published(list, &dataset.manifest, missing)?;
-    let (mut clips, absent) = (found.positions, found.missing.len());
-    if absent > 0 {
-        let listed = clips.len() + absent;
-        tracing::warn!("{}: {absent} of {listed} clips are missing", list.display());
+    let (mut clips, absent) = (found.positions, found.missing);
+    if !absent.is_empty() {
+        tracing::warn!(
+            "{}: {} of {} clips are missing: {}",
+            list.display(),
+            absent.len(),
+            clips.len() + absent.len(),
+            named(&absent)
+        );
     }
     if clips.is_empty() {
         return Err(Error::mismatch(
