@@ -390,7 +390,7 @@ fn what_check_videos_lists_is_left_out() {
     assert!(extracted.status.success(), "{}", text(&extracted));
     let said = text(&extracted);
     assert!(
-        said.contains("4 of the clips are on the skip list"),
+        said.contains("4 clips on the skip list left out: "),
         "{said}"
     );
     let total: usize = said

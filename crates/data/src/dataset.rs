@@ -10,7 +10,7 @@ use crate::class_name::NameStyle;
 use crate::error::{Error, Result};
 use crate::formats::{Columns, Format, Found, Lists, Missing, ReadOptions, Reader, clip_lists};
 use crate::manifest::{Manifest, VideoEntry};
-use crate::names::named;
+use crate::names::{counted, named};
 use crate::skip_list::SkipList;
 use crate::splits::Split;
 
@@ -178,8 +178,8 @@ impl Dataset {
         let skipped: Vec<&str> = skipped.map(|clip| clip.id.as_str()).collect();
         if !skipped.is_empty() {
             notes.push(format!(
-                "{} of the clips are on the skip list and are left out: {}",
-                skipped.len(),
+                "{} on the skip list left out: {}",
+                counted(skipped.len(), "clip"),
                 named(&skipped)
             ));
         }

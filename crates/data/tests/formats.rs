@@ -423,7 +423,7 @@ fn a_video_of_charades_shows_every_action_in_it() {
         found
             .notes
             .iter()
-            .any(|note| note.starts_with("1 video without an action"))
+            .any(|note| note.starts_with("1 video left out, without an action: "))
     );
 
     // Kept and read again, it still shows all of them.

@@ -200,6 +200,18 @@ fn a_line_of_another_form_is_named_with_both_forms() {
         "a.mp4,walk\nb.mp4,run,fast\nc.mp4,run\n",
         &["line 2", "expected 'path label'"],
     );
+    refused(
+        "a.mp4 120 0\nb.mp4 97 1\nc.mp4 88 0\nd.mp4 9 1 2\n",
+        &["line 4", "'path n_frames label'", "3 fields"],
+    );
+    let many: String = (0..40)
+        .map(|number| format!("{number}.mp4 {}\n", number % 3))
+        .collect();
+    refused(
+        &format!("{many}x.mp4 0 3\n"),
+        &["line 41", "expected 'path label'"],
+    );
+    refused("a.mp4,run\nb.mp4,\n", &["line 2", "an empty label"]);
     refused("a.mp4 0\nb.mp4\nc.mp4 1\n", &["line 2", "got 'path'"]);
     refused("a.mp4\nb.mp4\n", &["line 1", "folder is the label"]);
 }

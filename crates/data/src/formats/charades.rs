@@ -98,7 +98,7 @@ fn read(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
     )];
     if !without.is_empty() {
         notes.push(format!(
-            "{} without an action are left out: {}",
+            "{} left out, without an action: {}",
             counted(without.len(), "video"),
             named(&without)
         ));

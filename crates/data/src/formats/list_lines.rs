@@ -249,18 +249,22 @@ impl Form {
                  commas ('path 0,3'), or a header that names the columns"
             )))
         };
+        // Lines of several labels differ in length; a single one that does is a mistake.
+        let differ = 20 * count(&|other| other != width) >= lines.len();
+        let more_than_two = count(&|width| width > 2) > 0;
         match width {
-            0 | 1 if count(&|width| width > 1) == 0 => Ok(Self::Label),
-            1 | 2 if count(&|width| width > 2) > 0 => Ok(Self::Labels),
-            1 if zero || rising => Ok(Self::Labels),
+            1 if differ && (more_than_two || (!first.is_empty() && (zero || rising))) => {
+                Ok(Self::Labels)
+            }
             0 | 1 => Ok(Self::Label),
+            2 if differ && more_than_two && within => Ok(Self::Labels),
             2 if zero && within && few => Ok(Self::Labels),
             2 if within && (zero || few || rising) => ambiguous(
                 "the two numbers after each path can be two labels, or a number of frames and a \
                  label",
             ),
             2 => Ok(Self::FramesLabel),
-            _ if count(&|other| other != width) > 0 => Ok(Self::Labels),
+            _ if differ => Ok(Self::Labels),
             _ => ambiguous("three or more numbers follow each path"),
         }
     }
@@ -303,9 +307,10 @@ impl Form {
                 line.rest.join(" ")
             ))
         };
-        if labels.is_empty() {
+        if labels.is_empty() || labels.iter().any(String::is_empty) {
             return Err(other(&match fields {
-                [] => "'path'".to_owned(),
+                _ if !labels.is_empty() => "an empty label".to_owned(),
+                [] => "'path'".into(),
                 [_] => "'path label'".into(),
                 [_, _] => "'path n_frames label' or two labels".into(),
                 _ => format!("a path and {} fields", fields.len()),

@@ -95,7 +95,7 @@ fn read(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
     )];
     if !reader.without.is_empty() {
         notes.push(format!(
-            "{} without a class are left out: {}",
+            "{} left out, without a class: {}",
             counted(reader.without.len(), "clip"),
             named(&reader.without)
         ));
