@@ -71,24 +71,21 @@ impl DatasetOptions {
             columns: self.columns.as_ref(),
         };
         let parts = own.train.is_some() || own.test.is_some();
-        let refuse = |name, expected: &str, got: String| {
-            let expected = expected.into();
+        let refuse = |name, expected: String| {
+            let got = "set".into();
             Err(Error::Option {
                 name,
                 expected,
                 got,
             })
         };
+        let layout = self.layout.name;
         if parts && own.list.is_some() {
-            return refuse(
-                "lists",
-                "none beside train_list and test_list",
-                "one".into(),
-            );
+            return refuse("lists", "none beside train_list and test_list".into());
         }
         if parts && self.layout.published.is_some() {
-            let got = format!("one for {}, which has lists of its own", self.layout.title);
-            return refuse("train_list", "a list of one's own videos", got);
+            let expected = format!("none with the layout '{layout}', which has lists of its own");
+            return refuse("train_list", expected);
         }
         if parts || matches!(self.layout.reader, Reader::List(_)) {
             return Ok(Some(own));
@@ -98,8 +95,8 @@ impl DatasetOptions {
             ("columns", own.columns.is_some()),
         ] {
             if given {
-                let got = format!("one for the layout '{}'", self.layout.name);
-                return refuse(name, "a list of one's own that it is for", got);
+                let expected = format!("none with the layout '{layout}': it is for lists");
+                return refuse(name, expected);
             }
         }
         Ok(None)

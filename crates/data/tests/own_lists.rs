@@ -491,3 +491,13 @@ fn options_that_do_not_go_together() {
         "lists of its own",
     );
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_a_reader_panic(text in "[a-c019 ,;\t\"./\\\\\n\r|:\\[{\u{e9}\u{2003}]{0,80}") {
+        let folder = tempfile::tempdir().unwrap();
+        let list = write(folder.path(), "list", &text);
+        let _ = clip_lists("own", folder.path(), &Lists::one(&list), UNCHECKED);
+        let _ = formats::read_class_index(&list);
+    }
+}

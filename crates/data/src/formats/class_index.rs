@@ -226,7 +226,7 @@ fn numbers(rows: &[Fields], column: usize) -> Option<Vec<i64>> {
 /// The columns of numbers and of names.
 fn columns(rows: &[Fields], width: usize) -> Option<(usize, usize)> {
     let ((_, first), others) = rows.split_first()?;
-    let other = |number: usize| (width == 2).then_some(1 - number);
+    let other = |number: usize| (width == 2).then(|| 1 - number);
     if first.iter().any(|field| integer(field).is_some()) {
         let number = (0..width).find(|column| numbers(rows, *column).is_some())?;
         return Some((number, other(number)?));

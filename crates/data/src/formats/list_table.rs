@@ -67,6 +67,8 @@ const PART: &[&str] = &["split", "subset", "part", "partition", "set"];
 /// Names of columns that are known and not read.
 const OTHERS: &[&str] = &["frames", "n_frames", "num_frames", "id", "duration", "fps"];
 
+const EXPECTED: &str = "video=NAME,label=NAME, optionally group=NAME and split=NAME";
+
 /// The columns of a table, by name: `video=NAME,label=NAME`, optionally `group=NAME` and
 /// `split=NAME`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +98,7 @@ impl FromStr for Columns {
     fn from_str(text: &str) -> Result<Self> {
         let refuse = || Error::Option {
             name: "columns",
-            expected: "video=NAME,label=NAME, optionally group=NAME and split=NAME".into(),
+            expected: EXPECTED.into(),
             got: format!("'{text}'"),
         };
         let mut columns = Self::default();
@@ -112,10 +114,10 @@ impl FromStr for Columns {
 }
 
 impl TryFrom<String> for Columns {
-    type Error = Error;
+    type Error = &'static str;
 
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        text.parse().map_err(|_: Error| EXPECTED)
     }
 }
 

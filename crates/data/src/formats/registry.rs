@@ -155,7 +155,7 @@ impl Format {
             }
             Reader::Folder(read) => read(&name, root, options),
             Reader::List(read) => {
-                let list = lists.ok_or_else(|| absent("a file of `path,label`"))?;
+                let list = lists.ok_or_else(|| absent("a list, or train_list and test_list"))?;
                 read(&name, root, list, options)
             }
         }
