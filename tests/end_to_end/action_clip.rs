@@ -117,7 +117,7 @@ fn a_run_is_tested_used_shown_and_gone_on_from() {
     let predict = run(predict);
     assert!(predict.status.success(), "{}", text(&predict));
     let answer: serde_json::Value = serde_json::from_slice(&predict.stdout).unwrap();
-    assert!(answer.to_string().contains("push ups"), "{answer}");
+    assert!(answer.to_string().contains("PushUps"), "{answer}");
 
     let mut report = trainer(&["report"]);
     report.arg(place.path("first"));

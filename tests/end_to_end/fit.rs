@@ -86,7 +86,7 @@ fn classes_of_one_clip_and_of_many_and_a_broken_video() {
     place.folder("videos", &[9, 2, 1]);
     let said = text(&run(fit(&place, &[])));
     assert!(
-        said.contains("'push ups' has one clip or recording"),
+        said.contains("'PushUps' has one clip or recording"),
         "{said}"
     );
     let result = json(&place.path("run/seed-0/result.json"));
@@ -141,7 +141,7 @@ fn predict_needs_nothing_but_the_run_and_the_clip() {
         labels.sort();
         labels
     };
-    assert_eq!(labels(predict(&[])), ["archery", "high jump"]);
+    assert_eq!(labels(predict(&[])), ["Archery", "HighJump"]);
     let new = ["--labels", "high jump,sleeping,sewing"];
     assert_eq!(labels(predict(&new)), ["high jump", "sewing", "sleeping"]);
 
@@ -151,7 +151,7 @@ fn predict_needs_nothing_but_the_run_and_the_clip() {
     let moved = place.path("moved").to_string_lossy().into_owned();
     assert_eq!(
         labels(predict(&["--backbone", &moved])),
-        ["archery", "high jump"]
+        ["Archery", "HighJump"]
     );
 }
 

@@ -5,6 +5,7 @@ mod data_sets;
 mod fit;
 mod logs;
 mod misfits;
+mod own_videos;
 mod predict;
 mod protocols;
 mod reproduce;

@@ -9,6 +9,7 @@ use data::{Manifest, SkipList};
 use serde::{Deserialize, Serialize};
 use video::{Limits, Video};
 
+use crate::clip_stream::reason;
 use crate::interrupt::{Ended, Interrupt};
 use crate::read_ahead::{Ahead, Emit, ReadAhead};
 use crate::{Error, Result};
@@ -34,8 +35,6 @@ pub enum Fault {
     Undecodable,
     /// It ends long before the duration in its header.
     Truncated,
-    /// It has fewer frames than are sampled.
-    Short,
 }
 
 impl std::fmt::Display for Fault {
@@ -45,7 +44,6 @@ impl std::fmt::Display for Fault {
             Self::Empty => "empty",
             Self::Undecodable => "undecodable",
             Self::Truncated => "truncated",
-            Self::Short => "short",
         })
     }
 }
@@ -65,6 +63,8 @@ pub struct Found {
     pub known: usize,
     /// Videos with faults, each with the reason, which begins with the [`Fault`].
     pub bad: SkipList,
+    /// Good videos with fewer frames than are sampled: they are used, and frames repeat.
+    pub short: Vec<String>,
     /// Number of videos with each fault.
     pub faults: BTreeMap<Fault, usize>,
     /// Decodable frames of each video that has any, by id.
@@ -101,9 +101,8 @@ impl Checked {
         }
     }
 
-    /// The fault and its description if `sampled` frames are taken of each video; `None` if there
-    /// is none.
-    fn fault(&self, sampled: usize) -> Option<(Fault, String)> {
+    /// The fault and its description; `None` if there is none.
+    fn fault(&self) -> Option<(Fault, String)> {
         let Some(frames) = self.frames else {
             return Some((
                 self.fault.unwrap_or(Fault::Undecodable),
@@ -116,18 +115,14 @@ impl Checked {
                 Fault::Truncated,
                 format!("{frames} of the {stated} frames that its header states decode"),
             )),
-            _ if frames < sampled => Some((
-                Fault::Short,
-                format!("{frames} frames, {sampled} are sampled"),
-            )),
             _ => None,
         }
     }
 }
 
 /// Decodes every clip of `manifest`, on all processors, and writes the faulty ones to `list`:
-/// those with a [`Fault`] if `sampled` frames are taken of each, and those of `missing`,
-/// which are in the lists but not on disk.
+/// those with a [`Fault`], and those of `missing`, which are in the lists but not on disk.
+/// `sampled` frames are taken of each video.
 ///
 /// Results are kept in `<list>.checked`; a later call checks only the others, and
 /// files whose length has changed.
@@ -199,14 +194,17 @@ pub fn check_videos(
 
     let mut bad = SkipList::new();
     let mut faults = BTreeMap::new();
+    let mut short = Vec::new();
     for id in missing {
         bad.insert(id, &format!("{}: listed, but not on disk", Fault::Missing));
         *faults.entry(Fault::Missing).or_insert(0) += 1;
     }
     for entry in checked.values() {
-        if let Some((fault, reason)) = entry.fault(sampled) {
+        if let Some((fault, reason)) = entry.fault() {
             bad.insert(&entry.id, &format!("{fault}: {reason}"));
             *faults.entry(fault).or_insert(0) += 1;
+        } else if entry.frames.is_some_and(|frames| frames < sampled) {
+            short.push(entry.id.clone());
         }
     }
     if checked.len() < of {
@@ -219,6 +217,7 @@ pub fn check_videos(
         known,
         bad,
         faults,
+        short,
         frames: checked
             .into_values()
             .filter_map(|entry| Some((entry.id, entry.frames?)))
@@ -240,7 +239,7 @@ fn check(id: String, path: &Path) -> Checked {
                 video::Error::Empty { .. } => Fault::Empty,
                 _ => Fault::Undecodable,
             };
-            (None, Some(fault), error.to_string())
+            (None, Some(fault), reason(&error, path))
         }
     };
     Checked {

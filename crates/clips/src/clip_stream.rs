@@ -1,6 +1,7 @@
 //! Clips of a data set, prepared ahead of use.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +52,15 @@ impl ClipStream {
                 let file = manifest.file(clip);
                 let (source, id) = (source.as_ref(), &clip.id);
                 let recipe = &job.recipe;
-                let _ = emit(recipe.prepare(source, id, &file, clip.frames, &mut resizer)?);
+                let views = recipe.prepare(source, id, &file, clip.frames, &mut resizer);
+                let views = views.map_err(|error| match error {
+                    Error::Source(error) => Error::Clip {
+                        id: id.clone(),
+                        reason: reason(error.as_ref(), &file),
+                    },
+                    other => other,
+                })?;
+                let _ = emit(views);
                 Ok(())
             }
         })?;
@@ -105,15 +114,18 @@ impl Iterator for ClipStream {
         let views = match self.inner.next()?.1 {
             Ok(views) => Ok(views),
             Err(Error::Clip { reason, .. }) => Err(reason),
-            Err(error) => Err(chain(&error)),
+            Err(error) => Err(reason(&error, Path::new(""))),
         };
         Some(Sample { position, views })
     }
 }
 
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+/// An error of the file at `path` with its causes, on one line. The path is left out: the clip's id
+/// is said with it.
+pub(crate) fn reason(error: &dyn std::error::Error, path: &Path) -> String {
+    let text = error.to_string();
+    let named = format!("{path:?}: ");
+    let mut text = text.strip_prefix(&named).unwrap_or(&text).to_owned();
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");

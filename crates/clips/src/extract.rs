@@ -44,6 +44,9 @@ pub struct Extraction {
     pub taken_over: usize,
     /// Clips that cannot be decoded, by position, each with the reason.
     pub skipped: BTreeMap<usize, String>,
+    /// Computed clips with fewer frames than are sampled, so that frames repeat, by position, each
+    /// with its number of frames.
+    pub short: BTreeMap<usize, usize>,
     /// Elapsed time.
     pub elapsed: Duration,
     /// Of that, time spent waiting for decoded clips.
@@ -161,7 +164,8 @@ impl Extractor<'_> {
         for shard in pending.iter().copied() {
             let shard_places = part.layout.positions(shard);
             let end = shard_places.end;
-            let Some(mut rows) = self.shard(&mut clips, end, places.len(), &mut done)? else {
+            let (positions, of) = (part.positions.as_slice(), places.len());
+            let Some(mut rows) = self.shard(&mut clips, end, of, positions, &mut done)? else {
                 return Ok(Ended::Stopped);
             };
             for (position, clip, file) in part.clips(shard_places) {
@@ -191,15 +195,18 @@ impl Extractor<'_> {
         Ok(Ended::Done(done))
     }
 
-    /// The clips before position `end`, of `of` in all; `None` if it was stopped.
+    /// The clips before position `end`, of `of` in all; `None` if it was stopped. `positions` are
+    /// theirs in the whole data set.
     fn shard(
         &self,
         clips: &mut ClipStream,
         end: usize,
         of: usize,
+        positions: &[usize],
         done: &mut Extraction,
     ) -> Result<Option<ShardRows>> {
         let mut rows = ShardRows::default();
+        let mut short = BTreeMap::new();
         while clips.next_position().is_some_and(|position| position < end) {
             let asked = Instant::now();
             let next = clips.next();
@@ -213,6 +220,10 @@ impl Extractor<'_> {
                     let features = self.encode(&views)?;
                     done.computing += begun.elapsed();
                     done.computed += 1;
+                    if let Some(view) = views.first().filter(|view| view.frame_count < view.frames)
+                    {
+                        short.insert(position, view.frame_count);
+                    }
                     rows.rows.push(Row { position, features });
                 }
                 Err(reason) => {
@@ -222,6 +233,11 @@ impl Extractor<'_> {
             (self.progress)(done.computed + done.skipped.len() + rows.skipped.len(), of);
             if self.interrupt.asked() {
                 return Ok(None);
+            }
+        }
+        for (place, frames) in short {
+            if let Some(position) = positions.get(place) {
+                done.short.insert(*position, frames);
             }
         }
         Ok(Some(rows))

@@ -1,5 +1,7 @@
 //! Class names: as a data set writes them, and as a sentence can use them.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 /// How a class name is put into a prompt.
@@ -41,19 +43,32 @@ impl ClassName {
         }
     }
 
-    /// What two spellings of one class have in common: letters and digits, lower case.
-    /// `HandStandPushups`, `HandstandPushups` and `handstand_pushups` are one class.
+    /// What two spellings of one class have in common: no case, spaces, hyphens, quotes, brackets
+    /// and punctuation. `HandStandPushups`, `HandstandPushups` and `handstand_pushups` are one
+    /// class.
     #[must_use]
     pub fn key(&self) -> String {
+        let kept = |c: &char| !c.is_whitespace() && !"_-'\u{2019}\"`.,;()[]".contains(*c);
         let key: String = self
             .0
             .chars()
-            .filter(|c| c.is_alphanumeric())
+            .filter(kept)
             .flat_map(char::to_lowercase)
             .collect();
-        // A name made of signs only still has to differ from another such name.
+        // A name made of such signs only still has to differ from another such name.
         if key.is_empty() { self.0.clone() } else { key }
     }
+}
+
+/// Two of `names` that are spellings of one class, if there are, by their places.
+#[must_use]
+pub fn twins<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<(usize, usize)> {
+    let mut places = HashMap::new();
+    let mut names = names.into_iter().enumerate();
+    names.find_map(|(place, name)| {
+        let first = places.insert(ClassName::new(name).key(), place)?;
+        Some((first, place))
+    })
 }
 
 impl std::fmt::Display for ClassName {
@@ -92,7 +107,7 @@ fn words(raw: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use super::{ClassName, NameStyle};
+    use super::{ClassName, NameStyle, twins};
     use proptest::prelude::*;
 
     #[test]
@@ -123,6 +138,9 @@ mod tests {
         assert_eq!(key("handstand_pushups"), key("HandstandPushups"));
         assert_ne!(key("HandstandWalking"), key("HandstandPushups"));
         assert_ne!(key("!!"), key("??"));
+        assert_ne!(key("C++"), key("C#"));
+        assert_eq!(twins(["walk", "HAND STAND", "hand stand"]), Some((1, 2)));
+        assert_eq!(twins(["walk", "run"]), None);
     }
 
     proptest! {

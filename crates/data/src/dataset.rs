@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::class_name::NameStyle;
-use crate::error::Result;
-use crate::formats::{Format, Found, Missing, ReadOptions};
+use crate::error::{Error, Result};
+use crate::formats::{Columns, Format, Found, Lists, Missing, ReadOptions, Reader, clip_lists};
 use crate::manifest::{Manifest, VideoEntry};
+use crate::names::{counted, named};
 use crate::skip_list::SkipList;
 use crate::splits::Split;
 
@@ -23,6 +24,14 @@ pub struct DatasetOptions {
     /// The folder of official lists, or the one list; they go before a prepared folder's
     /// manifest.
     pub lists: Option<PathBuf>,
+    /// A list of training clips of one's own, instead of `lists`.
+    pub train_list: Option<PathBuf>,
+    /// A list of test clips of one's own, instead of `lists`.
+    pub test_list: Option<PathBuf>,
+    /// A table of class names, for lists of one's own that have numbers.
+    pub class_table: Option<PathBuf>,
+    /// The columns of a list of one's own, where their names are not known.
+    pub columns: Option<Columns>,
     /// A list of clips that cannot be decoded; else that of a prepared folder.
     pub skip_list: Option<PathBuf>,
     /// Leave out listed clips that are not there, instead of refusing.
@@ -41,11 +50,56 @@ impl DatasetOptions {
             layout,
             root: root.into(),
             lists: None,
+            train_list: None,
+            test_list: None,
+            class_table: None,
+            columns: None,
             skip_list: None,
             allow_missing: false,
             follow_links: false,
             class_names: NameStyle::default(),
         }
+    }
+
+    /// The lists of one's own; `None` where the folder, or official lists, are all.
+    fn own_lists(&self) -> Result<Option<Lists<'_>>> {
+        let own = Lists {
+            list: self.lists.as_deref(),
+            train: self.train_list.as_deref(),
+            test: self.test_list.as_deref(),
+            class_table: self.class_table.as_deref(),
+            columns: self.columns.as_ref(),
+        };
+        let parts = own.train.is_some() || own.test.is_some();
+        let refuse = |name, expected: String| {
+            let got = "set".into();
+            Err(Error::Option {
+                name,
+                expected,
+                got,
+            })
+        };
+        let layout = self.layout.name;
+        if parts && own.list.is_some() {
+            return refuse("lists", "none beside train_list and test_list".into());
+        }
+        if parts && self.layout.published.is_some() {
+            let expected = format!("none with the layout '{layout}', which has lists of its own");
+            return refuse("train_list", expected);
+        }
+        if parts || matches!(self.layout.reader, Reader::List(_)) {
+            return Ok(Some(own));
+        }
+        for (name, given) in [
+            ("class_table", own.class_table.is_some()),
+            ("columns", own.columns.is_some()),
+        ] {
+            if given {
+                let expected = format!("none with the layout '{layout}': it is for lists");
+                return refuse(name, expected);
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -58,7 +112,8 @@ pub struct Dataset {
     pub skip: SkipList,
     /// Recognised or left out by the reader, a sentence each.
     pub notes: Vec<String>,
-    /// The classes' names as words, in label order.
+    /// The classes' names as prompts have them, in label order; [`name`](Self::name) is for
+    /// people.
     pub labels: Vec<String>,
     /// Clips that the lists name and the disk does not have, by id.
     pub missing: Vec<String>,
@@ -83,7 +138,9 @@ impl Dataset {
     /// reading them meets.
     pub fn read(options: &DatasetOptions) -> Result<Self> {
         let manifest = options.root.join(Self::MANIFEST);
-        if options.lists.is_none() && manifest.is_file() {
+        let own = options.own_lists()?;
+        let listed = options.lists.is_some() || own.is_some_and(|own| own.any().is_some());
+        if !listed && manifest.is_file() {
             return prepared::read(&manifest, options);
         }
         let reading = ReadOptions {
@@ -94,8 +151,16 @@ impl Dataset {
             },
             follow_links: options.follow_links,
         };
-        let lists = options.lists.as_deref();
-        let found = options.layout.read(&options.root, lists, reading)?;
+        let found = match own.filter(|own| own.any().is_some()) {
+            Some(own) => {
+                let name = options.root.file_name().unwrap_or_default();
+                clip_lists(&name.to_string_lossy(), &options.root, &own, reading)?
+            }
+            None => {
+                let lists = options.lists.as_deref();
+                options.layout.read(&options.root, lists, reading)?
+            }
+        };
         let skip = match &options.skip_list {
             Some(path) => SkipList::load(path)?,
             None => SkipList::new(),
@@ -106,10 +171,13 @@ impl Dataset {
     fn of(found: Found, skip: SkipList, options: &DatasetOptions) -> Self {
         let mut notes = found.notes;
         let clips = found.manifest.clips().iter();
-        let skipped = clips.filter(|clip| skip.reason(&clip.id).is_some()).count();
-        if skipped > 0 {
+        let skipped = clips.filter(|clip| skip.reason(&clip.id).is_some());
+        let skipped: Vec<&str> = skipped.map(|clip| clip.id.as_str()).collect();
+        if !skipped.is_empty() {
             notes.push(format!(
-                "{skipped} clips are on the skip list and were left out"
+                "{} on the skip list left out: {}",
+                counted(skipped.len(), "clip"),
+                named(&skipped)
             ));
         }
         let classes = found.manifest.classes().iter();
@@ -158,6 +226,15 @@ impl Dataset {
     #[must_use]
     pub fn id(&self, position: usize) -> &str {
         self.clip(position).map_or("", |clip| clip.id.as_str())
+    }
+
+    /// The name of a class as the data set writes it; empty where there is no such class.
+    #[must_use]
+    pub fn name(&self, class: usize) -> &str {
+        self.manifest
+            .classes()
+            .get(class)
+            .map_or("", |name| name.raw())
     }
 
     /// Every class of the clip at a position.

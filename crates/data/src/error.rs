@@ -63,9 +63,8 @@ pub enum Error {
 
     /// Clips that the lists name are not on disk.
     #[error(
-        "{missing} of {listed} clips that {} names are not below {}, first '{first}'; \
-         a partial copy is accepted with `allow_missing`",
-        list.display(), root.display()
+        "{missing} of {listed} clips that {} names are not below {}: {}",
+        list.display(), root.display(), looked_for(names, *missing, *listed)
     )]
     MissingClips {
         /// The list or folder of lists.
@@ -76,8 +75,26 @@ pub enum Error {
         missing: usize,
         /// How many were named.
         listed: usize,
-        /// The first absent one.
-        first: String,
+        /// The first absent ones, each with the files that are nearest to it.
+        names: Vec<(String, Vec<String>)>,
+    },
+
+    /// A table whose columns are not known.
+    #[error(
+        "{}, line {line}: a table with the columns {}, of which {}{}",
+        path.display(), crate::names::named(found), missing, other_layout(*layout)
+    )]
+    Columns {
+        /// The list.
+        path: PathBuf,
+        /// Line of its header, from 1.
+        line: usize,
+        /// Its columns.
+        found: Vec<String>,
+        /// The column that is missing, with the names that are known.
+        missing: String,
+        /// The registered data set that has such tables.
+        layout: Option<&'static str>,
     },
 
     /// Two clips have the same id.
@@ -144,6 +161,31 @@ impl Error {
         let named = disk::Error::of(op, path);
         move |error| Self::Disk(named(error))
     }
+}
+
+fn looked_for(names: &[(String, Vec<String>)], missing: usize, listed: usize) -> String {
+    let looked: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+    let near = names.iter().flat_map(|(_, near)| near);
+    let mut near: Vec<&str> = near.map(String::as_str).collect();
+    near.dedup();
+    let mut text = crate::names::named(&looked);
+    if missing > looked.len() {
+        text.push_str(" ...");
+    }
+    if !near.is_empty() {
+        text.push_str(&format!("; nearest there: {}", crate::names::named(&near)));
+    }
+    // Most names wrong are a mistake in the list or the root, no copy with gaps.
+    if 2 * missing <= listed {
+        text.push_str("; a partial copy is accepted with `allow_missing`");
+    }
+    text
+}
+
+fn other_layout(layout: Option<&str>) -> String {
+    layout.map_or_else(String::new, |name| {
+        format!("; tables of this kind are read by the layout '{name}'")
+    })
 }
 
 fn place(first: usize, second: usize) -> String {

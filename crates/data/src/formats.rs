@@ -3,10 +3,15 @@
 mod charades;
 mod class_index;
 mod collect;
+mod content;
+mod find;
 mod folder;
 mod hmdb51;
 mod kinetics400;
 mod list;
+mod list_lines;
+mod list_table;
+mod parts;
 mod registry;
 mod ssv2;
 pub(crate) mod text;
@@ -15,8 +20,10 @@ mod ucf101;
 use crate::manifest::Manifest;
 
 pub use class_index::read_class_index;
+pub use content::claims_video;
 pub use folder::{FORMAT as CLASS_FOLDERS, class_folders};
-pub use list::clip_list;
+pub use list::{Columns, Lists, clip_lists};
+pub use list_lines::comma_separated;
 pub use registry::{Archive, Format, Packing, Published, Reader, Shards, Source};
 
 /// Every registered data set, public ones first, then layouts of one's own videos.
@@ -28,11 +35,6 @@ pub static FORMATS: &[&Format] = &[
     &ssv2::FORMAT,
     &folder::FORMAT,
     &list::FORMAT,
-];
-
-/// File extensions, lower case, that are taken for videos when a folder is listed.
-pub const VIDEO_EXTENSIONS: [&str; 12] = [
-    "avi", "mp4", "mkv", "webm", "mov", "m4v", "mpg", "mpeg", "wmv", "flv", "3gp", "ts",
 ];
 
 /// The treatment of clips that a list names and the disk does not have.

@@ -5,15 +5,17 @@ mod dataset;
 mod error;
 pub mod formats;
 mod manifest;
+mod names;
 pub mod sampler;
 mod skip_list;
 pub mod splits;
 mod views;
 
-pub use class_name::{ClassName, NameStyle};
+pub use class_name::{ClassName, NameStyle, twins};
 pub use dataset::{Dataset, DatasetOptions};
 pub use error::{Error, Result};
 pub use manifest::{Manifest, VideoEntry};
+pub use names::{counted, named};
 pub use sampler::Sampling;
 pub use skip_list::SkipList;
 pub use splits::Split;

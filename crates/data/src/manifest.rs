@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::class_name::ClassName;
+use crate::class_name::{ClassName, twins};
 use crate::error::{Error, Result};
 use crate::splits::Split;
 
@@ -83,16 +83,15 @@ impl Manifest {
             dataset: dataset.clone(),
             what,
         };
-        let mut keys = HashMap::new();
-        for class in &classes {
-            if class.raw().trim().is_empty() {
-                return Err(fail("a class has an empty name".into()));
-            }
-            if let Some(other) = keys.insert(class.key(), class) {
-                return Err(fail(format!(
-                    "classes '{other}' and '{class}' are one name"
-                )));
-            }
+        if classes.iter().any(|class| class.raw().trim().is_empty()) {
+            return Err(fail("a class has an empty name".into()));
+        }
+        let name = |place: usize| classes.get(place).map_or("", ClassName::raw);
+        if let Some((one, other)) = twins(classes.iter().map(ClassName::raw)) {
+            let (one, other) = (name(one), name(other));
+            return Err(fail(format!(
+                "'{one}' and '{other}' are two spellings of one class"
+            )));
         }
         clips.sort_by(|a, b| a.id.cmp(&b.id));
         for pair in clips.windows(2) {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use data::formats::{
-    Format, Found, Missing, ReadOptions, class_folders, clip_list, read_class_index,
+    Format, Found, Lists, Missing, ReadOptions, class_folders, clip_lists, read_class_index,
 };
 use data::splits::{few_shot, read_published};
 use data::{ClassName, Manifest, SkipList, Split, VideoEntry};
@@ -40,7 +40,8 @@ impl Place {
     }
 
     fn list(&self, options: ReadOptions) -> data::Result<Found> {
-        clip_list("own", &self.path("root"), &self.path("list"), None, options)
+        let list = self.path("list");
+        clip_lists("own", &self.path("root"), &Lists::one(&list), options)
     }
 }
 
@@ -80,7 +81,7 @@ fn lists() {
         "a.avi 0\r\n\r\n../b.avi 1\r\n",
         &["line 3", "'../b.avi'", "leads out"],
     );
-    refused_list("/etc/passwd 0\n", &["line 1", "leads out"]);
+    refused_list("/etc/passwd 0\n", &["1 of 1 clips", "'etc/passwd'"]);
     refused_list("x/../../b.avi 1\n", &["line 1", "leads out"]);
     refused_list("..\\b.avi 1\n", &["line 1", "leads out"]);
     refused_list(
@@ -89,18 +90,17 @@ fn lists() {
     );
     refused_list(
         "a.avi 0\nc.avi 1\n",
-        &["1 of 2 clips", "'c.avi'", "allow_missing"],
+        &["1 of 2 clips", "'c.avi'", "nearest", "allow_missing"],
     );
-    refused_list("\u{feff}a.avi,run,3,4\n", &["line 1", "4 fields"]);
+    refused_list("a.avi,run,fast\n", &["line 1", "2 fields", "header"]);
     refused_list(
         "path,label\na.avi,run\nb.avi\n",
-        &["line 3", "expected 2 fields, got 1"],
+        &["line 3", "expected 2 fields, as the header has, got 1"],
     );
     refused_list("path,label\na.avi,\n", &["line 2", "expected a label"]);
-    refused_list("path,frames\na.avi,3\n", &["line 1", "no column 'label'"]);
     refused_list(
-        "path,label,frames\na.avi,run,many\n",
-        &["line 2", "number of frames", "'many'"],
+        "path,frames\na.avi,3\n",
+        &["line 1", "'path', 'frames'", "none is known as the label: "],
     );
     refused_list(
         "path,label,split\na.avi,run,dev\n",
@@ -133,11 +133,18 @@ fn a_number_beyond_the_class_index() {
         ("classes", "run\nwalk\n"),
         ("root/a.avi", ""),
     ]);
-    let index = read_class_index(&place.path("classes")).unwrap();
-    let (root, list) = (place.path("root"), place.path("list"));
+    let (root, list, table) = (
+        place.path("root"),
+        place.path("list"),
+        place.path("classes"),
+    );
+    let lists = Lists {
+        class_table: Some(&table),
+        ..Lists::one(&list)
+    };
     refused(
-        clip_list("own", &root, &list, Some(&index), allow()),
-        &["line 2", "label '2'"],
+        clip_lists("own", &root, &lists, allow()),
+        &["line 2", "label '2'", "numbers 0 to 1"],
     );
 }
 
@@ -152,7 +159,7 @@ fn class_indices() {
     refused_index("1 Run\n2 run\n", &["line 2", "'run'", "line 1"]);
     refused_index(
         "id,name\n0,run\nx,walk\n",
-        &["line 3", "expected 'number name'"],
+        &["line 3", "expected a number, got 'x'"],
     );
     refused_index("0,run\n1,\"\"\n", &["line 2", "got nothing"]);
 }
@@ -231,7 +238,7 @@ fn folders() {
     );
     refused_folder(
         &[("root/Jump/a.avi", ""), ("root/jump/b.avi", "")],
-        &["one name"],
+        &["'Jump' and 'jump' are two spellings of one class"],
     );
     refused_folder(
         &[("root/train/a.avi", ""), ("root/val/run/b.avi", "")],
@@ -318,7 +325,7 @@ fn kinetics_lists() {
     refused(kinetics(&twice), &["abc_000001_000002", "lines 2 and 3"]);
     refused(
         kinetics(&format!("{header}run,abc,1,2,val\n")),
-        &["1 of 1 clips", "allow_missing"],
+        &["1 of 1 clips", "'abc_000001_000002'", "nearest there: 'x'"],
     );
     refused(kinetics(header), &["names no clip"]);
     let neither = Place::with(&[("lists/x", "")]).read("kinetics400", UNCHECKED);

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use data::formats::{
-    Format, Found, Missing, ReadOptions, class_folders, clip_list, read_class_index,
+    Format, Found, Lists, Missing, ReadOptions, class_folders, clip_lists, read_class_index,
 };
 use data::{Manifest, NameStyle};
 use tempfile::TempDir;
@@ -43,14 +43,8 @@ fn read_list(text: &str, files: &[&str]) -> Found {
         fs::write(path, "").unwrap();
     }
     let root = place.path().join("root");
-    clip_list(
-        "own",
-        &root,
-        &place.path().join("list"),
-        None,
-        ReadOptions::default(),
-    )
-    .unwrap()
+    let list = place.path().join("list");
+    clip_lists("own", &root, &Lists::one(&list), ReadOptions::default()).unwrap()
 }
 
 /// Clip ids with class names and frame counts.
@@ -142,7 +136,7 @@ fn absolute_paths_into_the_root_are_taken() {
     let root = place.path().join("root");
     let list = place.path().join("list");
     fs::write(&list, format!("{} 0\n", root.join("run/a.avi").display())).unwrap();
-    let found = clip_list("own", &root, &list, None, ReadOptions::default()).unwrap();
+    let found = clip_lists("own", &root, &Lists::one(&list), ReadOptions::default()).unwrap();
     assert_eq!(found.manifest.clips()[0].id, "run/a.avi");
 }
 
@@ -179,12 +173,13 @@ fn class_folders_with_and_without_parts() {
         content(&found.manifest),
         [("a/ü.webm", "a", None), ("b class/x.MP4", "b class", None)]
     );
-    assert!(
-        found
-            .notes
-            .iter()
-            .any(|note| note.contains("1 files or folders"))
-    );
+    let notes = found.notes.join("\n");
+    for said in [
+        "passed over, empty: 'b class/notes.txt', 'read.me'",
+        "hidden or left by a system: 'a/.hidden.avi'",
+    ] {
+        assert!(notes.contains(said), "{said}: {notes}");
+    }
 
     let parts = place(&[
         ("train/a/1.avi", ""),
@@ -428,7 +423,7 @@ fn a_video_of_charades_shows_every_action_in_it() {
         found
             .notes
             .iter()
-            .any(|note| note.starts_with("1 videos show no action"))
+            .any(|note| note.starts_with("1 video left out, without an action: "))
     );
 
     // Kept and read again, it still shows all of them.

@@ -151,7 +151,10 @@ fn templates_are_classes_and_filled_they_are_captions() {
             notes.contains("2 training, 1 validation, 0 test clips"),
             "{notes}"
         );
-        assert!(notes.contains("2 clips have no class"), "{notes}");
+        assert!(
+            notes.contains("2 clips left out, without a class: "),
+            "{notes}"
+        );
 
         // Kept and read again, captions are there.
         let path = tempfile::tempdir().unwrap();
@@ -175,7 +178,10 @@ fn answers_make_a_split_of_the_test_clips() {
     let clip = &found.manifest.clips()[found.manifest.position("1420").unwrap()];
     assert_eq!((clip.label(), clip.caption.as_deref()), (0, None));
     let notes = found.notes.join("\n");
-    assert!(notes.contains("1 clips have no class"), "{notes}");
+    assert!(
+        notes.contains("1 clip left out, without a class: "),
+        "{notes}"
+    );
     let names: Vec<_> = found
         .manifest
         .splits()
@@ -289,7 +295,7 @@ fn lists_that_contradict_each_other_are_refused() {
         ),
         (
             json!({"Holding something": "0", "holding [something]": 1}),
-            "one name",
+            "two spellings of one class",
         ),
     ] {
         let place = Imitation::new("");

@@ -39,12 +39,17 @@ pub enum Error {
         /// Its place, from 1.
         position: usize,
     },
-    /// A label appears twice.
-    #[error("label {label:?} appears twice; class names must be distinct")]
+    /// Two labels are one class.
+    #[error("labels {one:?} and {other:?} are two spellings of one class; give one of them")]
     RepeatedLabel {
-        /// The label.
-        label: String,
+        /// The first.
+        one: String,
+        /// The second.
+        other: String,
     },
+    /// A table of class names that cannot be used.
+    #[error(transparent)]
+    Labels(#[from] data::Error),
     /// Neither a sentence with a placeholder for the class nor a file.
     #[error("template {0:?}: expected a sentence with {{}} for the class, or a file")]
     NoPlace(String),

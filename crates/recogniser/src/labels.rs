@@ -1,7 +1,9 @@
 //! The labels given by a user.
 
-use std::collections::HashSet;
 use std::path::Path;
+
+use data::formats::{comma_separated, read_class_index};
+use data::twins;
 
 use crate::{Error, Result};
 
@@ -10,61 +12,45 @@ use crate::{Error, Result};
 pub struct Labels(Vec<String>);
 
 impl Labels {
-    /// Comma-separated labels: `"archery, juggling balls"`.
+    /// Comma-separated labels: `"archery, juggling balls"`. One with a comma goes into double
+    /// quotes: `"\"walk, slowly\", run"`.
     ///
     /// # Errors
-    /// There is none, or one is empty or repeated.
+    /// There is none, or one is empty, or two are one class.
     pub fn parse(list: &str) -> Result<Self> {
-        if list.trim().is_empty() {
+        let names = comma_separated(list);
+        if names.iter().all(String::is_empty) {
             return Err(Error::NoLabels { from: None });
         }
-        Self::checked(list.split(',').map(str::trim))
-    }
-
-    /// One label per line; empty lines and a byte-order mark are skipped.
-    ///
-    /// # Errors
-    /// The file cannot be read, holds none, or one appears twice.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .map_err(disk::Error::of("cannot read labels from", path))?;
-        let text = text.trim_start_matches('\u{feff}');
-        let lines: Vec<&str> = text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .collect();
-        if lines.is_empty() {
-            return Err(Error::NoLabels {
-                from: Some(path.into()),
+        if let Some(index) = names.iter().position(String::is_empty) {
+            return Err(Error::EmptyLabel {
+                position: index + 1,
             });
         }
-        Self::checked(lines.into_iter())
+        if let Some((one, other)) = twins(names.iter().map(String::as_str)) {
+            let name = |place: usize| names.get(place).cloned().unwrap_or_default();
+            return Err(Error::RepeatedLabel {
+                one: name(one),
+                other: name(other),
+            });
+        }
+        Ok(Self(names))
+    }
+
+    /// One label per line, or a table of class names in any form of [`read_class_index`], in order
+    /// of its numbers.
+    ///
+    /// # Errors
+    /// The file cannot be read, holds none, or two are one class; or it is another table.
+    pub fn read(path: &Path) -> Result<Self> {
+        let classes = read_class_index(path)?.into_values();
+        Ok(Self(classes.map(|name| name.raw().to_owned()).collect()))
     }
 
     /// The names.
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.0
-    }
-
-    fn checked<'a>(labels: impl Iterator<Item = &'a str>) -> Result<Self> {
-        let mut seen = HashSet::new();
-        let mut names = Vec::new();
-        for (index, label) in labels.enumerate() {
-            if label.is_empty() {
-                return Err(Error::EmptyLabel {
-                    position: index + 1,
-                });
-            }
-            if !seen.insert(label) {
-                return Err(Error::RepeatedLabel {
-                    label: label.into(),
-                });
-            }
-            names.push(label.to_owned());
-        }
-        Ok(Self(names))
     }
 }
 
@@ -77,6 +63,8 @@ mod tests {
     fn commas_separate_and_spaces_do_not_count() {
         let labels = Labels::parse(" archery, juggling balls ,日本").unwrap();
         assert_eq!(labels.names(), ["archery", "juggling balls", "日本"]);
+        let labels = Labels::parse("\"walk, slowly\", run").unwrap();
+        assert_eq!(labels.names(), ["walk, slowly", "run"]);
     }
 
     #[test]
@@ -89,9 +77,10 @@ mod tests {
             Labels::parse("a,,b"),
             Err(Error::EmptyLabel { position: 2 })
         ));
-        assert!(
-            matches!(Labels::parse("a,b, a"), Err(Error::RepeatedLabel { label }) if label == "a")
-        );
+        assert!(matches!(
+            Labels::parse("HAND STAND,b, hand_stand"),
+            Err(Error::RepeatedLabel { one, other }) if one == "HAND STAND" && other == "hand_stand"
+        ));
     }
 
     #[test]
@@ -103,11 +92,30 @@ mod tests {
             Labels::read(&path).unwrap().names(),
             ["walk, slowly", "run"]
         );
-        std::fs::write(&path, "\n \n").unwrap();
-        assert!(matches!(
-            Labels::read(&path),
-            Err(Error::NoLabels { from: Some(_) })
-        ));
+        for (table, names) in [
+            (
+                "id,name\r\n1,\"walk, slowly\"\r\n0,run\r\n",
+                ["run", "walk, slowly"],
+            ),
+            ("{\"1\": \"walk\", \"0\": \"run\"}", ["run", "walk"]),
+            ("[\"walk\", \"run\"]", ["walk", "run"]),
+        ] {
+            std::fs::write(&path, table).unwrap();
+            assert_eq!(Labels::read(&path).unwrap().names(), names);
+        }
+        for (text, said) in [
+            ("\n \n", "names no class"),
+            ("walk\nHAND STAND\nhand stand\n", "'HAND STAND' of line 2"),
+            ("a.mp4 0\nb.mp4 1\n", "a list of clips"),
+            (
+                "file\tclip\na\tb\n",
+                "a table of the columns 'file', 'clip'",
+            ),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = Labels::read(&path).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
         let missing = folder.path().join("none");
         assert!(
             Labels::read(&missing)

@@ -1,5 +1,6 @@
 //! From a CLIP checkpoint or a trained run to answers.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use clip_backbone::{Checkpoint, Preprocess, Usage};
 use clips::{
     Ahead, Backbone, ClipPixels, Emit, Precision, ReadAhead, Recipe, VideoFiles, to_tensor,
 };
-use data::{Sampling, Views};
+use data::{ClassName, Sampling, Views};
 use models::{Classifier, Clips, ModelConfig, Template, VideoTextModel, ZeroShotConfig};
 use serde::Deserialize;
 use tch::{Device, Kind};
@@ -24,7 +25,9 @@ pub struct Recogniser {
     preprocess: Preprocess,
     device: Device,
     frames: usize,
+    /// Class names as prompts have them, and as they are printed.
     labels: Vec<String>,
+    names: Vec<String>,
 }
 
 /// The part of a run's record that is needed here.
@@ -55,6 +58,7 @@ impl Recogniser {
             device,
             frames,
             labels: Vec::new(),
+            names: Vec::new(),
         })
     }
 
@@ -103,6 +107,10 @@ impl Recogniser {
             preprocess: backbone.preprocess,
             device,
             frames: card.frames,
+            names: match card.names.len() == card.labels.len() {
+                true => card.names,
+                false => card.labels.clone(),
+            },
             labels: card.labels,
         })
     }
@@ -119,17 +127,28 @@ impl Recogniser {
         self.frames
     }
 
-    /// The model with `labels`, or with those it was trained on.
+    /// The model with `labels`, or with those it was trained on. A label that is one of the latter
+    /// has the prompts that it was trained with.
     ///
     /// # Errors
     /// [`Error::NoLabels`] if it has none either, or a label cannot be encoded.
     pub fn bind(&self, labels: Option<&Labels>) -> Result<Ready<'_>> {
-        let labels = labels.map_or(self.labels.as_slice(), Labels::names);
-        if labels.is_empty() {
+        let names = labels.map_or(self.names.as_slice(), Labels::names);
+        if names.is_empty() {
             return Err(Error::NoLabels { from: None });
         }
+        let trained = self.names.iter().zip(&self.labels);
+        let trained: HashMap<_, _> = trained
+            .map(|(name, label)| (ClassName::new(name).key(), label))
+            .collect();
+        let prompted = |name: &String| {
+            let label = trained.get(&ClassName::new(name).key());
+            label.map_or_else(|| name.clone(), |label| (*label).clone())
+        };
+        let prompted: Vec<String> = names.iter().map(prompted).collect();
         Ok(Ready {
-            classifier: self.model.bind(labels)?,
+            classifier: self.model.bind(&prompted)?,
+            names: names.to_vec(),
             recogniser: self,
         })
     }
@@ -138,14 +157,15 @@ impl Recogniser {
 /// A recogniser with a set of labels.
 pub struct Ready<'a> {
     classifier: Box<dyn Classifier + 'a>,
+    names: Vec<String>,
     recogniser: &'a Recogniser,
 }
 
 impl Ready<'_> {
-    /// The classes.
+    /// The classes, as the data set or the caller writes them.
     #[must_use]
     pub fn labels(&self) -> &[String] {
-        self.classifier.labels()
+        &self.names
     }
 
     /// The probability of each class for one clip: K numbers whose sum is 1. They depend on the

@@ -15,8 +15,11 @@ use crate::{Error, Result};
 pub struct Card {
     /// The model.
     pub model: ModelConfig,
-    /// The class names, in the order of the model's class indices.
+    /// The class names as prompts have them, in the order of the model's class indices.
     pub labels: Vec<String>,
+    /// The class names as the data set writes them, in the same order; none in older checkpoints.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// T, frames per clip.
     pub frames: usize,
     /// The backbone it was trained on.

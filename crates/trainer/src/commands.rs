@@ -2,6 +2,7 @@
 
 mod check_videos;
 mod config;
+mod dash;
 mod demo;
 mod earlier;
 mod eval;
@@ -21,6 +22,7 @@ mod train;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use clips::Interrupt;
+pub(crate) use dash::file_like_option;
 pub(crate) use remedy::remedy;
 
 /// Recognise human actions in video with CLIP. Without a command: the built-in experiment.

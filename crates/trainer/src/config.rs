@@ -159,11 +159,15 @@ impl Config {
     /// # Errors
     /// [`Error::Syntax`] if a value has no JSON form.
     pub(crate) fn decisive(&self) -> Result<BTreeMap<String, String>> {
-        const OTHERS: [&str; 13] = [
+        const OTHERS: [&str; 17] = [
             "name",
             "threads",
             "data.root",
             "data.lists",
+            "data.train_list",
+            "data.test_list",
+            "data.class_table",
+            "data.columns",
             "data.skip_list",
             "data.allow_missing",
             "data.cache",

@@ -58,7 +58,7 @@ fn hold_out(mut dataset: Dataset, seed: u64) -> Result<Dataset> {
     let mut sizes = Vec::new();
     for (class, groups) in groups {
         sizes.push(groups.values().map(Vec::len).sum::<usize>());
-        let name = dataset.labels.get(class).cloned().unwrap_or_default();
+        let name = dataset.name(class).to_owned();
         if groups.len() < 2 {
             dataset.notes.push(format!(
                 "'{name}' has one clip or recording: it is used for training only, not tested"
@@ -66,12 +66,10 @@ fn hold_out(mut dataset: Dataset, seed: u64) -> Result<Dataset> {
             continue;
         }
         let count = (groups.len() / SHARE).max(1);
-        let raw = dataset.manifest.classes().get(class);
-        let raw = raw.map_or("", |name| name.raw());
         let mut order: Vec<(u64, Vec<usize>)> = groups
             .into_iter()
             .map(|(group, clips)| {
-                let draw = Stream::new(seed, &[HOLD_OUT, raw, &group]).next_u64();
+                let draw = Stream::new(seed, &[HOLD_OUT, &name, &group]).next_u64();
                 (draw, clips)
             })
             .collect();

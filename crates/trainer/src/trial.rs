@@ -167,7 +167,8 @@ pub fn split_of(protocol: &Protocol, dataset: &Dataset) -> Result<Split> {
         return Err(Error::Value {
             key: "data.unsplit".into(),
             expected: format!(
-                "hold-out or test, since {} has no split (train/ and val/ folders, or lists)",
+                "hold-out or test, since {} has no split (folders train and test, data.train_list \
+                 and data.test_list, or a column of parts)",
                 dataset.manifest.root().display()
             ),
             got: "refuse".into(),

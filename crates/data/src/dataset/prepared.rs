@@ -6,6 +6,7 @@ use super::{Dataset, DatasetOptions};
 use crate::error::{Error, Result};
 use crate::formats::Found;
 use crate::manifest::Manifest;
+use crate::names::named;
 use crate::skip_list::SkipList;
 
 /// Reads the manifest at `path`. The folder's own skip list holds where the options name no
@@ -31,13 +32,17 @@ pub(super) fn read(path: &Path, options: &DatasetOptions) -> Result<Dataset> {
         .filter(|clip| skip.reason(&clip.id).is_none() && !manifest.file(clip).is_file())
         .map(|clip| clip.id.clone())
         .collect();
-    if let (false, Some(first)) = (options.allow_missing, missing.first()) {
+    if !options.allow_missing && !missing.is_empty() {
         return Err(Error::MissingClips {
             list: path.into(),
             root: manifest.root().into(),
             missing: missing.len(),
             listed: manifest.clips().len(),
-            first: first.clone(),
+            names: missing
+                .iter()
+                .take(3)
+                .map(|id| (id.clone(), Vec::new()))
+                .collect(),
         });
     }
     for id in &missing {
@@ -52,7 +57,11 @@ pub(super) fn read(path: &Path, options: &DatasetOptions) -> Result<Dataset> {
         counted.count()
     )];
     if !missing.is_empty() {
-        notes.push(format!("{} clips are not there any more", missing.len()));
+        notes.push(format!(
+            "{} of its clips are not there any more: {}",
+            missing.len(),
+            named(&missing)
+        ));
     }
     let found = Found {
         listed: manifest.clips().len(),

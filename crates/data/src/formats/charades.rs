@@ -10,6 +10,7 @@ use super::{Found, ReadOptions, text};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
 use crate::manifest::VideoEntry;
+use crate::names::{counted, named};
 
 pub(super) static FORMAT: Format = Format {
     name: "charades",
@@ -23,6 +24,7 @@ pub(super) static FORMAT: Format = Format {
         terms: "non-commercial use",
         citation: "Sigurdsson et al., ECCV 2016",
         url: "https://prior.allenai.org/projects/charades",
+        table: &["id", "subject", "actions"],
         source: Source::Archives {
             url: Some("https://ai2-public-datasets.s3-us-west-2.amazonaws.com/charades"),
             videos: Archive {
@@ -68,14 +70,14 @@ fn read(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
         .collect();
     let mut collector = Collector::new(FORMAT.name, root, lists, options);
     let mut parts = [Vec::new(), Vec::new()];
-    let mut without = 0;
+    let mut without = Vec::new();
     for (list, ids) in [&train, &test].into_iter().zip(&mut parts) {
         for (line, [id, subject, actions]) in text::csv_rows(list, ["id", "subject", "actions"])? {
             let at = At { list, line };
             at.check_id(&id)?;
             let labels = labels(&actions, &numbers, at)?;
             if labels.is_empty() {
-                without += 1;
+                without.push(id);
                 continue;
             }
             ids.push(id.clone());
@@ -94,8 +96,12 @@ fn read(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
         train.len(),
         test.len()
     )];
-    if without > 0 {
-        notes.push(format!("{without} videos show no action and are left out"));
+    if !without.is_empty() {
+        notes.push(format!(
+            "{} left out, without an action: {}",
+            counted(without.len(), "video"),
+            named(&without)
+        ));
     }
     collector.add_split("test", train, test);
     let names = classes.into_iter().map(|(_, name)| ClassName::new(name));

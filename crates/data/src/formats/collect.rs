@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use super::find::Disk;
+use super::parts::Parts;
 use super::{Found, Missing, ReadOptions, text};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, VideoEntry, is_inside};
+use crate::names::named;
 use crate::splits::Split;
 
 /// A place in a list, for errors.
@@ -38,10 +41,11 @@ impl At<'_> {
     }
 }
 
-/// Turns a path of a list into one relative to `root`.
+/// Turns a path of a list into one below `root`. The beginning of an absolute path is dropped
+/// where it is `root`; else it stays, without its `/` or drive, as folders too many.
 ///
 /// # Errors
-/// It is empty, or leads out of `root`.
+/// It is empty, or has a part `..`.
 pub(super) fn relative(root: &Path, text: &str, at: At<'_>) -> Result<PathBuf> {
     if text.is_empty() {
         return Err(at.fail("expected a path, got nothing"));
@@ -49,20 +53,25 @@ pub(super) fn relative(root: &Path, text: &str, at: At<'_>) -> Result<PathBuf> {
     if text.chars().any(char::is_control) {
         return Err(at.fail(format!("the path {text:?} holds control characters")));
     }
-    let path = Path::new(text);
-    // Lists in use often hold absolute paths into the data set's folder.
+    let slashes = text.replace('\\', "/");
+    let path = Path::new(&slashes);
     let path = path.strip_prefix(root).unwrap_or(path);
-    if !is_inside(path) {
+    let drive = |part: &str| part.len() == 2 && part.ends_with(':');
+    let parts = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name).filter(|name| !name.to_str().is_some_and(drive)),
+        // Refused below.
+        Component::ParentDir => Some(part.as_os_str()),
+        _ => None,
+    });
+    let path: PathBuf = parts.collect();
+    if !is_inside(&path) {
         return Err(Error::Traversal {
             path: at.list.into(),
             line: at.line,
             entry: text.into(),
         });
     }
-    Ok(path
-        .components()
-        .filter(|part| *part != std::path::Component::CurDir)
-        .collect())
+    Ok(path)
 }
 
 /// A clip's id from its relative path: parts joined by `/` on every platform.
@@ -177,6 +186,16 @@ impl<'a> Collector<'a> {
         });
     }
 
+    /// Adds the splits that the parts make; `name` is that of a single one. The answer is a
+    /// sentence about them.
+    pub(super) fn add_parts(&mut self, name: &str, parts: Parts) -> Option<String> {
+        let (splits, note) = parts.splits(name);
+        for (name, train, test) in splits {
+            self.add_split(&name, train, test);
+        }
+        note
+    }
+
     /// Looks for the files and makes the manifest.
     ///
     /// # Errors
@@ -202,44 +221,63 @@ impl<'a> Collector<'a> {
         let mut notes = notes;
         let mut missing = Vec::new();
         let mut present = Vec::with_capacity(listed);
+        let mut renamed = HashMap::new();
         if options.missing == Missing::Unchecked {
             present.extend(clips.into_values());
         } else {
             let mut disk = Disk::new(root, options.follow_links)?;
+            let mut absent = Vec::new();
             for (id, mut entry) in clips {
                 match disk.find(&entry.path)? {
                     Some(path) => {
                         entry.path = path;
                         present.push(entry);
                     }
+                    None => absent.push((id, entry)),
+                }
+            }
+            for (id, mut entry) in absent {
+                match disk.fits(&entry.path)? {
+                    Some(path) => {
+                        entry.path.clone_from(path);
+                        entry.id = path_id(path);
+                        renamed.insert(id, entry.id.clone());
+                        present.push(entry);
+                    }
                     None => missing.push(id),
                 }
             }
-        }
-        if let (Missing::Refuse, Some(first)) = (options.missing, missing.first()) {
-            return Err(Error::MissingClips {
-                list: list.into(),
-                root: root.into(),
-                missing: missing.len(),
-                listed,
-                first: first.clone(),
-            });
-        }
-        if present.is_empty() {
-            return Err(Error::MissingClips {
-                list: list.into(),
-                root: root.into(),
-                missing: missing.len(),
-                listed,
-                first: missing.first().cloned().unwrap_or_default(),
-            });
+            one_file_each(list, &present, &renamed)?;
+            if !renamed.is_empty() {
+                let mut names: Vec<String> = renamed
+                    .iter()
+                    .map(|(listed, found)| format!("{listed}' is '{found}"))
+                    .collect();
+                names.sort();
+                notes.push(format!(
+                    "{} of {listed} names are not written as on disk; the one file that fits is \
+                     taken: {}",
+                    renamed.len(),
+                    named(&names)
+                ));
+            }
+            if !missing.is_empty() && (options.missing == Missing::Refuse || present.is_empty()) {
+                let names = missing.iter().take(3);
+                let names = names.map(|id| Ok((id.clone(), disk.nearest(id)?)));
+                return Err(Error::MissingClips {
+                    list: list.into(),
+                    root: root.into(),
+                    missing: missing.len(),
+                    listed,
+                    names: names.collect::<Result<_>>()?,
+                });
+            }
         }
         if !missing.is_empty() {
-            #[allow(clippy::cast_precision_loss)] // a percentage for people
-            let share = 100.0 * missing.len() as f64 / listed as f64;
             notes.push(format!(
-                "{} of {listed} listed clips are not on disk and are left out ({share:.1} %)",
-                missing.len()
+                "{} of {listed} listed clips are not on disk and are left out: {}",
+                missing.len(),
+                named(&missing)
             ));
         }
 
@@ -251,7 +289,7 @@ impl<'a> Collector<'a> {
                 }
             }
         }
-        let empty = count.iter().filter(|count| **count == 0).count();
+        let mut empty = Vec::new();
         let mut label_of = vec![None; classes.len()];
         let mut kept = Vec::with_capacity(classes.len());
         for (label, class) in classes.into_iter().enumerate() {
@@ -261,15 +299,24 @@ impl<'a> Collector<'a> {
                     *slot = Some(kept.len());
                 }
                 kept.push(class);
-            } else if options.missing == Missing::Refuse {
-                return Err(Error::Content {
-                    path: list.into(),
-                    what: format!("class '{class}' has no clip"),
-                });
+            } else {
+                empty.push(class.raw().to_owned());
             }
         }
-        if empty > 0 && options.missing == Missing::Allow {
-            notes.push(format!("{empty} classes have no clip and are left out"));
+        if !empty.is_empty() {
+            let without = format!(
+                "{} of {} classes have no clip: {}",
+                empty.len(),
+                empty.len() + kept.len(),
+                named(&empty)
+            );
+            if options.missing == Missing::Refuse {
+                return Err(Error::Content {
+                    path: list.into(),
+                    what: format!("{without}; accepted with `allow_missing`"),
+                });
+            }
+            notes.push(format!("{without}; they are left out"));
         }
         let clips = present
             .into_iter()
@@ -285,8 +332,8 @@ impl<'a> Collector<'a> {
         let mut manifest = Manifest::new(dataset, root, kept, clips)?;
         for split in splits {
             let positions = |ids: &[String]| -> Vec<usize> {
-                let mut positions: Vec<_> =
-                    ids.iter().filter_map(|id| manifest.position(id)).collect();
+                let ids = ids.iter().map(|id| renamed.get(id).unwrap_or(id));
+                let mut positions: Vec<_> = ids.filter_map(|id| manifest.position(id)).collect();
                 positions.sort_unstable();
                 positions
             };
@@ -306,75 +353,36 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// Finds listed files, forgiving differences of case between lists and disk (UCF-101
-/// writes `HandStandPushups` and `HandstandPushups`).
-struct Disk<'a> {
-    root: &'a Path,
-    real_root: PathBuf,
-    follow_links: bool,
-    /// Of each folder looked into, its names by their lower-case form. `None` marks two
-    /// names that differ in case only.
-    folders: HashMap<PathBuf, HashMap<String, Option<String>>>,
-}
-
-impl<'a> Disk<'a> {
-    fn new(root: &'a Path, follow_links: bool) -> Result<Self> {
-        let real_root =
-            fs::canonicalize(root).map_err(Error::io("cannot open the folder", root))?;
-        Ok(Self {
-            root,
-            real_root,
-            follow_links,
-            folders: HashMap::new(),
-        })
+/// # Errors
+/// Two names of a list were found to be one file.
+fn one_file_each(
+    list: &Path,
+    present: &[VideoEntry],
+    renamed: &HashMap<String, String>,
+) -> Result<()> {
+    if renamed.is_empty() {
+        return Ok(());
     }
-
-    fn find(&mut self, path: &Path) -> Result<Option<PathBuf>> {
-        let mut found = PathBuf::new();
-        for part in path {
-            let Some(part) = part.to_str() else {
-                return Ok(None);
-            };
-            let Some(name) = self.name_in(&found, part) else {
-                return Ok(None);
-            };
-            found.push(name);
-        }
-        let full = self.root.join(&found);
-        if !full.is_file() {
-            return Ok(None);
-        }
-        check_link(&full, &self.real_root, self.follow_links)?;
-        Ok(Some(found))
-    }
-
-    /// The spelling on disk of `part` in `folder`.
-    fn name_in(&mut self, folder: &Path, part: &str) -> Option<String> {
-        let root = self.root;
-        let names = self.folders.entry(folder.to_path_buf()).or_insert_with(|| {
-            let mut names: HashMap<String, Option<String>> = HashMap::new();
-            for entry in fs::read_dir(root.join(folder))
-                .into_iter()
-                .flatten()
-                .flatten()
-            {
-                if let Ok(name) = entry.file_name().into_string() {
-                    let lower = name.to_lowercase();
-                    names
-                        .entry(lower)
-                        .and_modify(|known| *known = None)
-                        .or_insert(Some(name));
-                }
-            }
-            names
-        });
-        match names.get(&part.to_lowercase()) {
-            Some(Some(name)) => Some(name.clone()),
-            // Two names differ in case only: then case decides.
-            Some(None) if root.join(folder).join(part).exists() => Some(part.into()),
-            _ => None,
+    // The first of several names for one file.
+    let listed_as: HashMap<&str, &str> = renamed
+        .iter()
+        .map(|(listed, found)| (found.as_str(), listed.as_str()))
+        .collect();
+    let mut names: HashMap<&Path, &str> = HashMap::new();
+    for entry in present {
+        let id = entry.id.as_str();
+        let listed = *listed_as.get(id).unwrap_or(&id);
+        if let Some(other) = names.insert(&entry.path, listed) {
+            return Err(Error::Content {
+                path: list.into(),
+                what: format!(
+                    "'{other}' and '{listed}' are both taken for the file '{}'",
+                    entry.path.display()
+                ),
+            });
         }
     }
+    Ok(())
 }
 
 /// # Errors

@@ -4,11 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::collect::{At, Collector, check_link, path_id};
+use super::content::not_a_video;
+use super::parts::{Part, Parts};
 use super::registry::{Format, Reader};
-use super::{Found, Missing, ReadOptions, VIDEO_EXTENSIONS};
+use super::{Found, Missing, ReadOptions};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
 use crate::manifest::VideoEntry;
+use crate::names::{counted, named};
 
 /// Class folders, the layout of most videos of one's own.
 pub static FORMAT: Format = Format {
@@ -18,72 +21,94 @@ pub static FORMAT: Format = Format {
     published: None,
 };
 
-/// Names of folders that are the parts of a split, with the part: `true` for training.
-const PARTS: [(&str, bool); 4] = [
-    ("train", true),
-    ("val", false),
-    ("validation", false),
-    ("test", false),
+/// Names, lower case, that operating systems, network storage and tools leave in folders.
+const LEFTOVERS: [&str; 19] = [
+    "#recycle",
+    "#snapshot",
+    "$recycle.bin",
+    "@eadir",
+    "@recently-snapshot",
+    "@recycle",
+    "@sharebin",
+    "@tmp",
+    "__macosx",
+    "__pycache__",
+    "desktop.ini",
+    "ehthumbs.db",
+    "lost+found",
+    "network trash folder",
+    "recycler",
+    "system volume information",
+    "temporary items",
+    "thumbs.db",
+    "~snapshot",
 ];
 
-/// Reads `root/<class>/<clip>.<ext>`, or `root/{train,val|validation|test}/<class>/...`,
-/// which gives a split named "folders". Classes are in order of their names.
+/// Reads `root/<class>/<clip>`, or `root/<part>/<class>/<clip>`, where the parts are `train` or
+/// `training`, `val`, `valid` or `validation`, `test` or `testing`, in any case: they give a split
+/// named "folders", or, if all three are there, the splits "test" and "val". Classes are in order
+/// of their names.
+///
+/// A clip is a file whose content is a video's, or whose name claims so. Everything else is named
+/// in [`Found::notes`], with the reason.
 ///
 /// # Errors
 /// No class folder, a class folder without a video (unless missing clips are allowed),
-/// names that are not UTF-8, links out of `root`, and clips beside the class folders.
+/// names that are not UTF-8, links out of `root`, clips beside the class folders, and folders
+/// beside the parts.
 pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result<Found> {
     let real_root = fs::canonicalize(root).map_err(Error::io("cannot open the folder", root))?;
-    let folders = Folders {
+    let mut folders = Folders {
         root,
         real_root: &real_root,
         follow_links: options.follow_links,
+        not_videos: Vec::new(),
+        leftovers: Vec::new(),
     };
     let top = folders.list(Path::new(""))?;
-    let part = |name: &str| {
-        PARTS
-            .iter()
-            .find(|(part, _)| *part == name)
-            .map(|(_, train)| *train)
-    };
-    let split = !top.folders.is_empty() && top.folders.iter().all(|name| part(name).is_some());
-
-    let mut notes = Vec::new();
-    let mut clips: Vec<(String, PathBuf, Option<bool>)> = Vec::new();
+    let parents = folders.parents(&top)?;
+    let mut clips: Vec<(String, PathBuf, Option<Part>)> = Vec::new();
     let mut classes: Vec<String> = Vec::new();
-    let mut ignored = 0;
-    let parents: Vec<(PathBuf, Option<bool>)> = if split {
-        top.folders
-            .iter()
-            .map(|name| (PathBuf::from(name), part(name)))
-            .collect()
-    } else {
-        vec![(PathBuf::new(), None)]
-    };
-    for (parent, train) in parents {
-        let listed = folders.list(&parent)?;
+    for (parent, part) in parents {
+        let listed = match part {
+            Some(_) => &folders.list(&parent)?,
+            None => &top,
+        };
         if let Some(video) = listed.videos.first() {
             return Err(Error::Content {
                 path: root.join(&parent).join(video),
                 what: "lies beside the class folders; expected <class>/<clip>".into(),
             });
         }
-        for class in listed.folders {
-            let folder = parent.join(&class);
+        for class in &listed.folders {
+            let folder = parent.join(class);
             let inside = folders.list(&folder)?;
             if inside.videos.is_empty() && options.missing == Missing::Refuse {
                 return Err(Error::Content {
                     path: root.join(&folder),
-                    what: "is a class folder without a video; remove it, or accept it with \
-                           `allow_missing`"
-                        .into(),
+                    what: match inside.folders.as_slice() {
+                        [] => "is a class folder without a video; remove it, or accept it with \
+                               `allow_missing`"
+                            .into(),
+                        deeper => format!(
+                            "is a class folder without a video; expected <class>/<clip>, and it \
+                             holds only {}: {}",
+                            counted(deeper.len(), "folder"),
+                            named(deeper)
+                        ),
+                    },
                 });
             }
-            ignored += inside.others + inside.folders.len();
-            for video in inside.videos {
-                clips.push((class.clone(), folder.join(video), train));
+            for deeper in inside.folders {
+                let path = path_id(&folder.join(deeper));
+                folders
+                    .not_videos
+                    .push((path, "a folder in a class folder"));
             }
-            classes.push(class);
+            for video in inside.videos {
+                clips.push((class.clone(), folder.join(video), part));
+            }
+            classes.push(class.clone());
         }
     }
     classes.sort();
@@ -94,22 +119,15 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
             what: "holds no class folder; expected <class>/<clip>".into(),
         });
     }
-    notes.push(format!("{} class folders", classes.len()));
-    if ignored > 0 {
-        notes.push(format!(
-            "{ignored} files or folders in them are not videos and are not read"
-        ));
-    }
+    let mut notes = vec![counted(classes.len(), "class folder")];
+    notes.extend(folders.passed_over());
 
-    // What was listed is there.
     let mut collector = Collector::new(dataset, root, root, options);
-    let (mut train_ids, mut test_ids) = (Vec::new(), Vec::new());
-    for (class, path, train) in clips {
+    let mut parts = Parts::default();
+    for (class, path, part) in clips {
         let id = path_id(&path);
-        match train {
-            Some(true) => train_ids.push(id.clone()),
-            Some(false) => test_ids.push(id.clone()),
-            None => {}
+        if let Some(part) = part {
+            parts.add(part, id.clone());
         }
         let label = classes.binary_search(&class).unwrap_or_default();
         let at = At {
@@ -118,9 +136,7 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
         };
         collector.add(VideoEntry::new(id, path, vec![label]), at)?;
     }
-    if split {
-        collector.add_split("folders", train_ids, test_ids);
-    }
+    notes.extend(collector.add_parts("folders", parts));
     collector.finish(classes.into_iter().map(ClassName::new).collect(), notes)
 }
 
@@ -128,21 +144,60 @@ struct Folders<'a> {
     root: &'a Path,
     real_root: &'a Path,
     follow_links: bool,
+    /// Passed over: the path, and the reason.
+    not_videos: Vec<(String, &'static str)>,
+    /// Passed over: hidden, or left by a system.
+    leftovers: Vec<String>,
 }
 
 struct Listing {
     folders: Vec<String>,
     videos: Vec<String>,
-    others: usize,
 }
 
 impl Folders<'_> {
-    fn list(&self, folder: &Path) -> Result<Listing> {
+    /// The folders that hold class folders: the parts, or the root alone.
+    fn parents(&mut self, top: &Listing) -> Result<Vec<(PathBuf, Option<Part>)>> {
+        let part = |name: &String| Some((PathBuf::from(name), Some(Part::named(name)?)));
+        let parts: Vec<_> = top.folders.iter().filter_map(part).collect();
+        if !parts.is_empty() && parts.len() == top.folders.len() {
+            return Ok(parts);
+        }
+        // A class may be called "test"; folders for training and testing that hold folders only
+        // are no classes.
+        let trains = |part: &Option<Part>| *part == Some(Part::Train);
+        let mixed = parts.iter().any(|(_, part)| trains(part))
+            && parts.iter().any(|(_, part)| !trains(part));
+        if mixed {
+            let mut hold_clips = false;
+            for (part, _) in &parts {
+                hold_clips |= !self.list(part)?.videos.is_empty();
+            }
+            let other = top.folders.iter().find(|name| Part::named(name).is_none());
+            if let (false, Some(other)) = (hold_clips, other) {
+                return Err(Error::Content {
+                    path: self.root.join(other),
+                    what: format!(
+                        "lies beside the parts {}; expected <part>/<class>/<clip> throughout, or \
+                         <class>/<clip>",
+                        named(
+                            &parts
+                                .iter()
+                                .map(|(name, _)| path_id(name))
+                                .collect::<Vec<_>>()
+                        )
+                    ),
+                });
+            }
+        }
+        Ok(vec![(PathBuf::new(), None)])
+    }
+
+    fn list(&mut self, folder: &Path) -> Result<Listing> {
         let full = self.root.join(folder);
         let mut listing = Listing {
             folders: Vec::new(),
             videos: Vec::new(),
-            others: 0,
         };
         for entry in fs::read_dir(&full).map_err(Error::io("cannot list", &full))? {
             let entry = entry.map_err(Error::io("cannot list", &full))?;
@@ -154,26 +209,51 @@ impl Folders<'_> {
                     path: path.clone(),
                     what: "its name is not UTF-8; rename it".into(),
                 })?;
-            if name.starts_with('.') {
-                continue;
-            }
-            let extension = Path::new(&name)
-                .extension()
-                .unwrap_or_default()
-                .to_string_lossy();
-            let video = VIDEO_EXTENSIONS.contains(&extension.to_lowercase().as_str());
-            if path.is_dir() {
+            if name.starts_with('.') || LEFTOVERS.contains(&name.to_lowercase().as_str()) {
+                self.leftovers.push(path_id(&folder.join(&name)));
+            } else if path.is_dir() {
                 check_link(&path, self.real_root, self.follow_links)?;
                 listing.folders.push(name);
-            } else if video {
+            } else if let Some(reason) = not_a_video(&path) {
+                self.not_videos.push((path_id(&folder.join(&name)), reason));
+            } else {
                 check_link(&path, self.real_root, self.follow_links)?;
                 listing.videos.push(name);
-            } else {
-                listing.others += 1;
             }
         }
         listing.folders.sort();
         listing.videos.sort();
         Ok(listing)
+    }
+
+    /// Sentences about what was passed over.
+    fn passed_over(self) -> Vec<String> {
+        let Self {
+            mut not_videos,
+            mut leftovers,
+            ..
+        } = self;
+        not_videos.sort();
+        not_videos.dedup();
+        leftovers.sort();
+        leftovers.dedup();
+        let mut notes = Vec::new();
+        if !not_videos.is_empty() {
+            let mut reasons: Vec<&str> = not_videos.iter().map(|(_, reason)| *reason).collect();
+            reasons.sort_unstable();
+            reasons.dedup();
+            for reason in reasons {
+                let of_reason = not_videos.iter().filter(|(_, other)| *other == reason);
+                let paths: Vec<&str> = of_reason.map(|(path, _)| path.as_str()).collect();
+                notes.push(format!("passed over, {reason}: {}", named(&paths)));
+            }
+        }
+        if !leftovers.is_empty() {
+            notes.push(format!(
+                "passed over, hidden or left by a system: {}",
+                named(&leftovers)
+            ));
+        }
+        notes
     }
 }

@@ -22,6 +22,7 @@ pub(super) static FORMAT: Format = Format {
         terms: "CC BY 4.0",
         citation: "Kuehne et al., ICCV 2011",
         url: "https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database",
+        table: &[],
         source: Source::Archives {
             url: Some("https://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"),
             videos: Archive {

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::collect::{At, Collector, check_link};
+use super::content::claims_video;
 use super::registry::{Format, Published, Reader, Shards, Source};
-use super::{Found, Missing, ReadOptions, VIDEO_EXTENSIONS, text};
+use super::{Found, Missing, ReadOptions, text};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
 use crate::manifest::VideoEntry;
@@ -26,6 +27,7 @@ pub(super) static FORMAT: Format = Format {
         terms: "clips belong to their uploaders",
         citation: "Kay et al., 2017",
         url: "https://github.com/cvdfoundation/kinetics-dataset",
+        table: &["youtube_id", "time_start", "time_end"],
         source: Source::Shards(Shards {
             url: "https://s3.amazonaws.com/kinetics/400",
             prefix: "k400",
@@ -159,8 +161,7 @@ fn index(root: &Path, follow_links: bool) -> Result<HashMap<String, PathBuf>> {
 
 /// `<id>_<start>_<end>.<ext>` -> key; ids may hold `_` themselves.
 fn key_of(path: &Path) -> Option<String> {
-    let extension = path.extension()?.to_str()?.to_lowercase();
-    if !VIDEO_EXTENSIONS.contains(&extension.as_str()) {
+    if !claims_video(path.file_name()?.to_str()?) {
         return None;
     }
     let mut parts = path.file_stem()?.to_str()?.rsplitn(3, '_');

@@ -1,353 +1,363 @@
-//! The field's plain lists, label CSVs, and a CSV of one's own.
+//! Lists of one's own: the field's plain lists, tables with named columns, a list a part.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::class_index::{integer, read_class_index};
 use super::collect::{At, Collector, path_id, relative};
+use super::list_lines::plain_rows;
+use super::list_table::table_rows;
+use super::parts::{Part, Parts};
 use super::registry::{Format, Reader};
-use super::{Found, ReadOptions, text};
-use crate::class_name::ClassName;
+use super::{Found, Missing, ReadOptions, text};
+use crate::class_name::{ClassName, twins};
 use crate::error::{Error, Result};
 use crate::manifest::VideoEntry;
+use crate::names::{counted, named};
+
+pub use super::list_table::Columns;
 
 pub(super) static FORMAT: Format = Format {
     name: "csv",
     title: "A list",
-    reader: Reader::List(|name, root, list, options| clip_list(name, root, list, None, options)),
+    reader: Reader::List(|name, root, list, options| {
+        clip_lists(name, root, &Lists::one(list), options)
+    }),
     published: None,
 };
 
-/// Reads a list of clips. Recognised, and said in [`Found::notes`]:
+/// The lists of a data set of one's own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lists<'a> {
+    /// One list of all clips.
+    pub list: Option<&'a Path>,
+    /// A list of training clips.
+    pub train: Option<&'a Path>,
+    /// A list of test clips.
+    pub test: Option<&'a Path>,
+    /// A table of class names ([`read_class_index`]), for lists that have numbers.
+    pub class_table: Option<&'a Path>,
+    /// The columns of tables whose names are not known.
+    pub columns: Option<&'a Columns>,
+}
+
+impl<'a> Lists<'a> {
+    /// One list of all clips.
+    #[must_use]
+    pub fn one(list: &'a Path) -> Self {
+        Self {
+            list: Some(list),
+            ..Self::default()
+        }
+    }
+
+    /// The first of the lists.
+    pub(crate) fn any(&self) -> Option<&'a Path> {
+        self.list.or(self.train).or(self.test)
+    }
+}
+
+/// Reads lists of clips. The form of each is found from its header, or from what its lines agree
+/// on, and said in [`Found::notes`]:
 ///
-/// - `path label` and `path n_frames label`, separated by spaces or tabs (paths may hold
-///   spaces);
-/// - `path,label` and `path,n_frames,label`, with CSV quoting;
-/// - a CSV with a header: one column of `path`, `file`, `filename`, `video`, `clip`; one of
-///   `label`, `class`, `name`; optionally `frames` / `n_frames` / `num_frames`, `group`,
-///   and `split`, whose values `train` and `val` / `validation` / `test` give a split
-///   named "list".
+/// - `path label`, `path n_frames label` and `path label label ...`, separated by spaces, tabs,
+///   semicolons or commas, with quotes as in CSV; paths and labels may hold spaces;
+/// - a table with a header, whose columns are found by name or by `columns`: the video, its label,
+///   optionally a group, and the part (train, val or test).
 ///
-/// A label is a class name, or a number that `index` (see
-/// [`read_class_index`](super::read_class_index)) maps to one. Without `index`, numbers
-/// are the class names.
+/// A label is a class name, or a number that the class table maps to one. Without a class table,
+/// numbers are the class names. Numbers may count from 0 or from 1, or have gaps. A list of
+/// training clips and one of test clips give a split named "lists"; parts in a table one named
+/// "list", or, if train, val and test are all there, the splits "test" and "val".
 ///
 /// # Errors
-/// A line that cannot be read, a path that leaves `root`, a clip named twice, a number
-/// that `index` does not have, and what `options` refuses.
-pub fn clip_list(
+/// A line that cannot be read or has another form than the others, a path with `..`, a clip named
+/// twice, a number that the class table does not have, and what `options` refuses.
+pub fn clip_lists(
     dataset: &str,
     root: &Path,
-    list: &Path,
-    index: Option<&BTreeMap<i64, ClassName>>,
+    lists: &Lists<'_>,
     options: ReadOptions,
 ) -> Result<Found> {
-    let text = text::read(list)?;
-    let (rows, mut notes) = rows(list, &text)?;
-    let numbers = rows.iter().all(|row| row.label.parse::<i64>().is_ok());
-    let classes = classes(list, &rows, numbers, index, &mut notes)?;
+    let given = [
+        (lists.list, None),
+        (lists.train, Some(Part::Train)),
+        (lists.test, Some(Part::Test)),
+    ];
+    let mut notes = Vec::new();
+    let mut rows: Vec<(&Path, Option<Part>, Row)> = Vec::new();
+    for (list, part) in given {
+        let Some(list) = list else { continue };
+        let (read, note) = read(list, lists.columns)?;
+        notes.push(match part {
+            None => note,
+            Some(_) => format!("{}: {note}", list.display()),
+        });
+        rows.extend(read.into_iter().map(|row| (list, part, row)));
+    }
+    let Some(first) = lists.any() else {
+        return Err(Error::Option {
+            name: "lists",
+            expected: "a list of clips".into(),
+            got: "none".into(),
+        });
+    };
+    let labels = rows.iter().flat_map(|(_, _, row)| &row.labels);
+    let classes = Classes::of(labels, lists.class_table, first, &mut notes)?;
+    if classes.in_doubt {
+        let name = classes.names.first().map_or("", ClassName::raw);
+        let doubt = format!(
+            "no label is 0, '{name}' in the table of class names; if the lists count from 1, every \
+             label is taken for the next one"
+        );
+        if options.missing == Missing::Refuse {
+            let what = format!(
+                "{doubt}: number the table as the lists do, or accept classes without a clip with \
+                 `allow_missing`"
+            );
+            return Err(Error::Content {
+                path: first.into(),
+                what,
+            });
+        }
+        notes.push(doubt);
+    }
+    if let (Some(_), Some(test)) = (lists.train, lists.test) {
+        notes.extend(untrained(&rows, &classes, test)?);
+    }
 
-    let mut collector = Collector::new(dataset, root, list, options);
-    let (mut train, mut test, mut unsplit) = (Vec::new(), Vec::new(), 0_usize);
-    for row in &rows {
+    let mut collector = Collector::new(dataset, root, first, options);
+    let (mut parts, mut unsplit) = (Parts::default(), Vec::new());
+    for (list, part, row) in rows {
         let at = At {
             list,
             line: row.line,
         };
         let path = relative(root, &row.path, at)?;
         let id = path_id(&path);
-        match row.split.as_deref() {
-            Some("train") => train.push(id.clone()),
-            Some("val" | "validation" | "test") => test.push(id.clone()),
-            Some("") | None => unsplit += 1,
-            Some(other) => {
-                return Err(at.fail(format!("expected split train, val or test, got '{other}'")));
-            }
+        match part.or(row.part) {
+            Some(part) => parts.add(part, id.clone()),
+            None => unsplit.push(id.clone()),
         }
-        let label = classes.label(row, at)?;
-        let group = row.group.clone();
+        let mut labels = Vec::with_capacity(row.labels.len());
+        for label in &row.labels {
+            labels.push(classes.label(label, at)?);
+        }
+        labels.sort_unstable();
+        labels.dedup();
         collector.add(
             // A list's own numbers of frames are claims, and not kept as counts.
             VideoEntry {
-                group,
-                ..VideoEntry::new(id, path, vec![label])
+                group: row.group,
+                ..VideoEntry::new(id, path, labels)
             },
             at,
         )?;
     }
-    if !(train.is_empty() && test.is_empty()) {
-        if unsplit > 0 {
-            notes.push(format!("{unsplit} clips are in no part of the split"));
+    let several = lists.list.is_none();
+    if let Some(note) = collector.add_parts(if several { "lists" } else { "list" }, parts) {
+        notes.push(note);
+        if !unsplit.is_empty() {
+            let (count, names) = (unsplit.len(), named(&unsplit));
+            notes.push(format!("{count} of the clips are in no part: {names}"));
         }
-        collector.add_split("list", train, test);
     }
     collector.finish(classes.names, notes)
 }
 
-#[derive(Default)]
-struct Row {
-    line: usize,
-    path: String,
-    label: String,
-    group: Option<String>,
-    split: Option<String>,
+/// A sentence about classes of the test list that the training list does not have.
+///
+/// # Errors
+/// It has none of them: one list has numbers and the other names, or they count from elsewhere.
+fn untrained(
+    rows: &[(&Path, Option<Part>, Row)],
+    classes: &Classes,
+    test: &Path,
+) -> Result<Option<String>> {
+    let mut trained = BTreeSet::new();
+    let mut tested = BTreeSet::new();
+    for (list, part, row) in rows {
+        let line = row.line;
+        for label in &row.labels {
+            let class = classes.label(label, At { list, line })?;
+            match part {
+                Some(Part::Test) => tested.insert(class),
+                _ => trained.insert(class),
+            };
+        }
+    }
+    let name = |class: &usize| classes.names.get(*class).map_or("", ClassName::raw);
+    let new: Vec<&str> = tested.difference(&trained).map(name).collect();
+    if new.is_empty() {
+        return Ok(None);
+    }
+    if new.len() == tested.len() {
+        let trained: Vec<&str> = trained.iter().map(name).collect();
+        return Err(Error::Content {
+            path: test.into(),
+            what: format!(
+                "none of its labels is in the training list: {}; there they are {}",
+                named(&new),
+                named(&trained)
+            ),
+        });
+    }
+    Ok(Some(format!(
+        "{} of the test list are not in the training list: {}",
+        counted(new.len(), "label"),
+        named(&new)
+    )))
 }
 
+/// One clip of a list.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) line: usize,
+    pub(super) path: String,
+    /// One, or several.
+    pub(super) labels: Vec<String>,
+    pub(super) group: Option<String>,
+    pub(super) part: Option<Part>,
+}
+
+/// The rows of a list, and a sentence about its form.
+fn read(list: &Path, columns: Option<&Columns>) -> Result<(Vec<Row>, String)> {
+    let text = text::read(list)?;
+    let lines: Vec<text::Line<'_>> = text::lines(&text).collect();
+    if lines.is_empty() {
+        return Err(Error::Content {
+            path: list.into(),
+            what: "is empty".into(),
+        });
+    }
+    match table_rows(list, &lines, columns)? {
+        Some(table) => Ok(table),
+        None => plain_rows(list, &lines),
+    }
+}
+
+/// The classes of lists, and the way from a label to its class.
 struct Classes {
     names: Vec<ClassName>,
-    by_number: HashMap<i64, usize>,
-    by_key: HashMap<String, usize>,
+    by_number: BTreeMap<i64, usize>,
+    by_key: BTreeMap<String, usize>,
+    /// Added to the numbers of the lists.
+    shift: i64,
+    table: bool,
+    /// The lists have no 0, of which the table has one: they may count from 1.
+    in_doubt: bool,
 }
 
 impl Classes {
-    fn label(&self, row: &Row, at: At<'_>) -> Result<usize> {
-        let by_number = row
-            .label
-            .parse()
-            .ok()
-            .and_then(|number: i64| self.by_number.get(&number));
-        by_number
-            .or_else(|| self.by_key.get(&ClassName::new(&row.label).key()))
-            .copied()
-            .ok_or_else(|| at.fail(format!("label '{}' is in no class index", row.label)))
-    }
-}
-
-fn classes(
-    list: &Path,
-    rows: &[Row],
-    numbers: bool,
-    index: Option<&BTreeMap<i64, ClassName>>,
-    notes: &mut Vec<String>,
-) -> Result<Classes> {
-    let (names, by_number) = match index {
-        Some(index) => {
-            let by_number = index
-                .keys()
-                .enumerate()
-                .map(|(label, number)| (*number, label));
-            (
-                index.values().cloned().collect::<Vec<_>>(),
-                by_number.collect(),
-            )
-        }
-        None => {
-            let mut labels: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
-            if numbers {
-                notes.push("labels are numbers without a class index: they become names".into());
-                labels.sort_by_key(|label| label.parse::<i64>().unwrap_or_default());
-            } else {
-                labels.sort_unstable();
+    fn of<'a>(
+        labels: impl Iterator<Item = &'a String>,
+        table: Option<&Path>,
+        list: &Path,
+        notes: &mut Vec<String>,
+    ) -> Result<Self> {
+        let mut labels: Vec<String> = labels.map(|label| spelled(label)).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        let mut numbers: Vec<i64> = labels.iter().filter_map(|label| integer(label)).collect();
+        numbers.sort_unstable();
+        let all_numbers = numbers.len() == labels.len();
+        let mut classes = Self {
+            names: Vec::new(),
+            by_number: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            shift: 0,
+            table: table.is_some(),
+            in_doubt: false,
+        };
+        if let Some(table) = table {
+            for (number, name) in read_class_index(table)? {
+                classes.by_number.insert(number, classes.names.len());
+                classes.names.push(name);
             }
-            labels.dedup();
-            (
-                labels.into_iter().map(ClassName::new).collect(),
-                HashMap::new(),
-            )
+            notes.push(format!(
+                "{}: the names of {}",
+                table.display(),
+                counted(classes.names.len(), "class")
+            ));
+            if all_numbers {
+                classes.shift = classes.shift_of(&numbers);
+            }
+            let first = classes
+                .by_number
+                .first_key_value()
+                .map(|(number, _)| *number);
+            classes.in_doubt = all_numbers
+                && classes.shift == 0
+                && (first, numbers.first()) == (Some(0), Some(&1));
+            if classes.shift != 0 {
+                let least = |least: Option<&i64>| least.copied().unwrap_or_default();
+                notes.push(format!(
+                    "labels count from {}, the class table from {}: they are taken in order",
+                    least(numbers.first()),
+                    least(classes.by_number.keys().next())
+                ));
+            }
+        } else {
+            if all_numbers {
+                notes.push(
+                    "labels are numbers without a table of class names: they become names".into(),
+                );
+                labels.sort_by_key(|label| integer(label));
+            }
+            classes.names = labels.into_iter().map(ClassName::new).collect();
         }
-    };
-    let mut by_key: HashMap<String, usize> = HashMap::new();
-    for (label, name) in names.iter().enumerate() {
-        if let Some(other) = by_key.insert(name.key(), label) {
+        let name = |place: usize| classes.names.get(place).map_or("", ClassName::raw);
+        if let Some((one, other)) = twins(classes.names.iter().map(ClassName::raw)) {
+            let (one, other) = (name(one), name(other));
             return Err(Error::Content {
                 path: list.into(),
-                what: format!(
-                    "'{}' and '{name}' are two spellings of one class",
-                    names.get(other).map_or("", |other| other.raw())
-                ),
+                what: format!("'{one}' and '{other}' are two spellings of one class"),
             });
         }
+        let keys = (0..).zip(&classes.names);
+        classes.by_key = keys.map(|(label, name)| (name.key(), label)).collect();
+        Ok(classes)
     }
-    Ok(Classes {
-        names,
-        by_number,
-        by_key,
-    })
-}
 
-fn rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
-    let first = text::lines(text).next().ok_or_else(|| Error::Content {
-        path: list.into(),
-        what: "is empty".into(),
-    })?;
-    // A comma in the first line separates fields unless it is in the path of a line `path
-    // label`: `a,b.avi 3`.
-    let space_separated = |line: &str| {
-        line.rsplit_once(char::is_whitespace)
-            .is_some_and(|(path, label)| {
-                !label.contains([',', '"']) && has_extension(path.trim_end())
-            })
-    };
-    if first.text.contains(',') && !space_separated(first.text) {
-        comma_rows(list, text)
-    } else {
-        space_rows(list, text)
-    }
-}
-
-/// Whether the path ends like a file: `.avi`, not `. 3`.
-fn has_extension(path: &str) -> bool {
-    Path::new(path)
-        .extension()
-        .and_then(|extension| extension.to_str())
-        .is_some_and(|extension| {
-            (1..=5).contains(&extension.len())
-                && extension.bytes().all(|b| b.is_ascii_alphanumeric())
-        })
-}
-
-fn space_rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
-    let lines: Vec<_> = text::lines(text).collect();
-    // `path n label`: the last two words are numbers in every line. A path that itself
-    // ends in a number would have to do so everywhere to be misread.
-    let counted = lines.iter().all(|line| {
-        let mut words = line.text.split_whitespace().rev();
-        let number = |word: Option<&str>| word.is_some_and(|word| word.parse::<u64>().is_ok());
-        number(words.next()) && number(words.next()) && words.next().is_some()
-    });
-    let mut rows = Vec::with_capacity(lines.len());
-    for line in &lines {
-        let at = At {
-            list,
-            line: line.number,
+    /// What makes numbers that count from 1 those of a table that counts from 0, or the reverse:
+    /// the table lacks a number, and has them all after the shift.
+    fn shift_of(&self, numbers: &[i64]) -> i64 {
+        let all = |shift: i64| {
+            let mut shifted = numbers.iter().map(|number| number.saturating_add(shift));
+            shifted.all(|number| self.by_number.contains_key(&number))
         };
-        let (rest, label) = line
-            .text
-            .rsplit_once(char::is_whitespace)
-            .ok_or_else(|| at.fail(format!("expected 'path label', got '{}'", line.text)))?;
-        let path = match rest.trim_end().rsplit_once(char::is_whitespace) {
-            Some((path, _)) if counted => path.trim_end(),
-            _ => rest.trim_end(),
-        };
-        rows.push(Row {
-            line: line.number,
-            path: path.into(),
-            label: label.into(),
-            ..Row::default()
-        });
-    }
-    let form = if counted {
-        "path n_frames label"
-    } else {
-        "path label"
-    };
-    Ok((rows, vec![format!("{} lines '{form}'", lines.len())]))
-}
-
-/// Columns by their place.
-struct Columns {
-    path: usize,
-    label: usize,
-    frames: Option<usize>,
-    group: Option<usize>,
-    split: Option<usize>,
-}
-
-fn comma_rows(list: &Path, text: &str) -> Result<(Vec<Row>, Vec<String>)> {
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(text.as_bytes());
-    let mut columns: Option<Columns> = None;
-    let mut notes = Vec::new();
-    let mut rows = Vec::new();
-    let mut width = 0;
-    for record in reader.records() {
-        let record = record.map_err(|error| text::csv_error(list, &error))?;
-        let line = text::csv_line(record.position());
-        let at = At { list, line };
-        let fields: Vec<&str> = record.iter().map(str::trim).collect();
-        if matches!(fields.as_slice(), [only] if only.is_empty() || *only == "#" || only.starts_with("# "))
-        {
-            continue;
+        match self.by_number.keys().next() {
+            Some(0) if !all(0) && all(-1) => -1,
+            Some(1) if !all(0) && all(1) => 1,
+            _ => 0,
         }
-        let Some(columns) = &columns else {
-            width = fields.len();
-            let (found, header) = recognise(&fields, at)?;
-            notes.push(format!(
-                "comma-separated, {}",
-                if header {
-                    format!("columns {}", fields.join(", "))
-                } else {
-                    format!("{width} fields without a header")
-                }
-            ));
-            if !header {
-                rows.push(row(&fields, &found, width, at)?);
-            }
-            columns = Some(found);
-            continue;
-        };
-        rows.push(row(&fields, columns, width, at)?);
     }
-    notes.push(format!("{} rows", rows.len()));
-    Ok((rows, notes))
-}
 
-fn recognise(fields: &[&str], at: At<'_>) -> Result<(Columns, bool)> {
-    let lower: Vec<String> = fields.iter().map(|field| field.to_lowercase()).collect();
-    let find = |names: &[&str]| {
-        lower
-            .iter()
-            .position(|field| names.contains(&field.as_str()))
-    };
-    if let Some(path) = find(&["path", "file", "filename", "video", "video_path", "clip"]) {
-        let label = find(&["label", "class", "name", "action"]).ok_or_else(|| {
-            at.fail("the header has no column 'label' (or class, name, action)".to_owned())
-        })?;
-        let frames = find(&["frames", "n_frames", "num_frames"]);
-        let (group, split) = (find(&["group"]), find(&["split"]));
-        return Ok((
-            Columns {
-                path,
-                label,
-                frames,
-                group,
-                split,
-            },
-            true,
-        ));
-    }
-    let plain = |label, frames| Columns {
-        path: 0,
-        label,
-        frames,
-        group: None,
-        split: None,
-    };
-    match fields {
-        [_, _] => Ok((plain(1, None), false)),
-        [_, frames, _] if frames.parse::<u64>().is_ok() => Ok((plain(2, Some(1)), false)),
-        _ => Err(at.fail(format!(
-            "expected 'path,label', 'path,n_frames,label' or a header with columns path and \
-             label, got {} fields",
-            fields.len()
-        ))),
+    fn label(&self, label: &str, at: At<'_>) -> Result<usize> {
+        let number = integer(label).and_then(|number| number.checked_add(self.shift));
+        number
+            .and_then(|number| self.by_number.get(&number))
+            .or_else(|| self.by_key.get(&ClassName::new(spelled(label)).key()))
+            .copied()
+            .ok_or_else(|| {
+                let range = match (
+                    self.by_number.first_key_value(),
+                    self.by_number.last_key_value(),
+                ) {
+                    (Some((first, _)), Some((last, _))) if self.table => format!(
+                        "; it has {} classes, numbers {first} to {last}",
+                        self.names.len()
+                    ),
+                    _ => String::new(),
+                };
+                at.fail(format!(
+                    "label '{label}' is not in the table of class names{range}"
+                ))
+            })
     }
 }
 
-fn row(fields: &[&str], columns: &Columns, width: usize, at: At<'_>) -> Result<Row> {
-    if fields.len() != width {
-        return Err(at.fail(format!("expected {width} fields, got {}", fields.len())));
-    }
-    let field = |column: usize| fields.get(column).copied().unwrap_or_default();
-    let some = |column: Option<usize>| {
-        column
-            .map(field)
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned)
-    };
-    if field(columns.label).is_empty() {
-        return Err(at.fail("expected a label, got nothing"));
-    }
-    if let Some(text) = some(columns.frames) {
-        text.parse::<u64>()
-            .map_err(|_| at.fail(format!("expected a number of frames, got '{text}'")))?;
-    }
-    Ok(Row {
-        line: at.line,
-        path: field(columns.path).into(),
-        label: field(columns.label).into(),
-        group: some(columns.group),
-        split: some(columns.split).map(|split| split.to_lowercase()),
-    })
+/// A number as an integer, `1.0` as `1`; a name as it is.
+fn spelled(label: &str) -> String {
+    integer(label).map_or_else(|| label.to_owned(), |number| number.to_string())
 }

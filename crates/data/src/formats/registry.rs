@@ -49,6 +49,8 @@ pub struct Published {
     pub citation: &'static str,
     /// Its home page.
     pub url: &'static str,
+    /// Columns that its own tables have; none if its lists are not tables.
+    pub table: &'static [&'static str],
     /// The files it is offered as.
     pub source: Source,
 }
@@ -153,7 +155,7 @@ impl Format {
             }
             Reader::Folder(read) => read(&name, root, options),
             Reader::List(read) => {
-                let list = lists.ok_or_else(|| absent("a file of `path,label`"))?;
+                let list = lists.ok_or_else(|| absent("a list, or train_list and test_list"))?;
                 read(&name, root, list, options)
             }
         }

@@ -13,6 +13,7 @@ use super::{Found, ReadOptions, text};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
 use crate::manifest::VideoEntry;
+use crate::names::{counted, named};
 
 pub(super) static FORMAT: Format = Format {
     name: "ssv2",
@@ -26,6 +27,7 @@ pub(super) static FORMAT: Format = Format {
         terms: "research use, after registration",
         citation: "Goyal et al., ICCV 2017",
         url: "https://www.qualcomm.com/developer/software/something-something-v-2-dataset",
+        table: &[],
         source: Source::Archives {
             url: None,
             videos: Archive {
@@ -76,11 +78,12 @@ fn read(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
             .map(|(label, class)| (class.key(), label))
             .collect(),
         collector: Collector::new(FORMAT.name, root, lists, options),
+        without: Vec::new(),
         odd: 0,
     };
-    let (train, without_train) = reader.read(&train, &answers)?;
-    let (validation, without_validation) = reader.read(&validation, &answers)?;
-    let (test, without_test) = match test.exists() {
+    let train = reader.read(&train, &answers)?;
+    let validation = reader.read(&validation, &answers)?;
+    let test = match test.exists() {
         true => reader.read(&test, &answers)?,
         false => Default::default(),
     };
@@ -90,9 +93,12 @@ fn read(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
         validation.len(),
         test.len()
     )];
-    let without = without_train + without_validation + without_test;
-    if without > 0 {
-        notes.push(format!("{without} clips have no class and are left out"));
+    if !reader.without.is_empty() {
+        notes.push(format!(
+            "{} left out, without a class: {}",
+            counted(reader.without.len(), "clip"),
+            named(&reader.without)
+        ));
     }
     if reader.odd > 0 {
         notes.push(format!(
@@ -140,18 +146,16 @@ impl fmt::Display for Number {
 struct Lists<'a> {
     labels: HashMap<String, usize>,
     collector: Collector<'a>,
+    /// Ids of clips without a class.
+    without: Vec<String>,
     /// Clips whose template does not fit their placeholders.
     odd: usize,
 }
 
 impl Lists<'_> {
-    /// The ids of the clips of a list, and how many of it have no class.
-    fn read(
-        &mut self,
-        list: &Path,
-        answers: &HashMap<String, String>,
-    ) -> Result<(Vec<String>, usize)> {
-        let (mut ids, mut without) = (Vec::new(), 0);
+    /// The ids of the clips of a list.
+    fn read(&mut self, list: &Path, answers: &HashMap<String, String>) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
         for video in json::<Vec<Video>>(list)? {
             let at = At { list, line: 0 };
             let id = video.id.to_string();
@@ -161,7 +165,7 @@ impl Lists<'_> {
                 .chain(answers.get(&id))
                 .find(|name| !name.is_empty());
             let Some(named) = named else {
-                without += 1;
+                self.without.push(id);
                 continue;
             };
             let label = self.labels.get(&ClassName::new(named).key()).copied();
@@ -181,7 +185,7 @@ impl Lists<'_> {
             self.collector.add(clip, at)?;
             ids.push(id);
         }
-        Ok((ids, without))
+        Ok(ids)
     }
 }
 

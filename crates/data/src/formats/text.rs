@@ -14,12 +14,16 @@ pub(crate) struct Line<'a> {
     pub(crate) text: &'a str,
 }
 
-/// The file as text, without a byte-order mark.
+/// The file as text, without a byte-order mark, its lines ended by `\n`. UTF-16 with a byte-order
+/// mark, as Windows writes it, is text as well.
 ///
 /// # Errors
-/// It cannot be read, or is not UTF-8; the error names the line.
+/// It cannot be read, or is not Unicode; the error names the line.
 pub(crate) fn read(path: &Path) -> Result<String> {
     let bytes = fs::read(path).map_err(Error::io("cannot read", path))?;
+    if let Some(text) = utf16(&bytes) {
+        return Ok(unix_lines(text));
+    }
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = error
             .as_bytes()
@@ -28,13 +32,35 @@ pub(crate) fn read(path: &Path) -> Result<String> {
         Error::Line {
             path: path.into(),
             line: good.iter().filter(|byte| **byte == b'\n').count() + 1,
-            what: "is not UTF-8 text".into(),
+            what: "is not UTF-8 text; save it as UTF-8".into(),
         }
     })?;
-    Ok(text
-        .strip_prefix('\u{feff}')
-        .map(str::to_owned)
-        .unwrap_or(text))
+    Ok(unix_lines(match text.strip_prefix('\u{feff}') {
+        Some(text) => text.to_owned(),
+        None => text,
+    }))
+}
+
+fn utf16(bytes: &[u8]) -> Option<String> {
+    let (bytes, little) = match bytes {
+        [0xff, 0xfe, rest @ ..] => (rest, true),
+        [0xfe, 0xff, rest @ ..] => (rest, false),
+        _ => return None,
+    };
+    let (units, rest) = bytes.as_chunks::<2>();
+    let unit = |bytes: &[u8; 2]| match little {
+        true => u16::from_le_bytes(*bytes),
+        false => u16::from_be_bytes(*bytes),
+    };
+    let text = char::decode_utf16(units.iter().map(unit)).collect::<Result<_, _>>();
+    text.ok().filter(|_| rest.is_empty())
+}
+
+fn unix_lines(text: String) -> String {
+    match text.contains('\r') {
+        true => text.replace("\r\n", "\n").replace('\r', "\n"),
+        false => text,
+    }
 }
 
 /// The lines that are neither empty nor a comment. A comment starts with `#` and a space:

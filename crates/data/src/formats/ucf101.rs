@@ -21,6 +21,7 @@ pub(super) static FORMAT: Format = Format {
         terms: "research use",
         citation: "Soomro, Zamir and Shah, 2012",
         url: "https://www.crcv.ucf.edu/data/UCF101.php",
+        table: &[],
         source: Source::Archives {
             url: Some("https://www.crcv.ucf.edu/data/UCF101"),
             videos: Archive {

@@ -92,13 +92,14 @@ pub fn read_published(path: &Path, manifest: &Manifest, missing: Missing) -> Res
             }
         }
     }
-    if let (Missing::Refuse, Some(first)) = (missing, found.missing.first()) {
+    if missing == Missing::Refuse && !found.missing.is_empty() {
+        let names = found.missing.iter().take(3);
         return Err(Error::MissingClips {
             list: path.into(),
             root: manifest.root().into(),
             missing: found.missing.len(),
             listed: lines_of.len(),
-            first: first.clone(),
+            names: names.map(|name| (name.clone(), Vec::new())).collect(),
         });
     }
     found.positions.sort_unstable();

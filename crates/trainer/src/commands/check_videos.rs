@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use clips::Ended;
 use clips::check_videos::{Progress, check_videos};
-use data::Dataset;
+use data::{Dataset, counted, named};
 use trainer::config;
 
 use super::exit;
@@ -15,8 +15,8 @@ use super::settings::Settings;
 /// Decode every video of a data set completely and list the bad ones.
 ///
 /// A video is bad if it is missing, empty, undecodable, truncated (fewer than three quarters of
-/// the frames in its header can be decoded) or short (fewer frames than data.frames). The list
-/// is for data.skip_list; in a prepared folder it is skip.txt, which is used automatically, and
+/// the frames in its header can be decoded). One with fewer frames than data.frames is named and
+/// used: its frames repeat, in training as well. The list is for data.skip_list; in a prepared folder it is skip.txt, which is used automatically, and
 /// the frame counts are added to the manifest. Checked videos are recorded beside the list, so
 /// the same command resumes where it stopped.
 #[derive(Debug, Args)]
@@ -73,8 +73,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         kinds.push_str(&format!(", {count} {fault}"));
     }
     println!(
-        "{} videos: {} good{kinds}; {} were checked before",
-        found.total, found.good, found.known
+        "{}: {} good{kinds}; {} were checked before",
+        counted(found.total, "video"),
+        found.good,
+        found.known
     );
     for (id, reason) in found.bad.iter() {
         println!("{id}: {reason}");
@@ -82,11 +84,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if dataset.keep_counts(&found.frames)? {
         eprintln!("the manifest holds {} frame counts", found.frames.len());
     }
+    if !found.short.is_empty() {
+        eprintln!(
+            "note: {} shorter than the {} frames sampled; frames repeat: {}",
+            counted(found.short.len(), "video"),
+            config.data.frames,
+            named(&found.short)
+        );
+    }
     if found.bad.is_empty() {
         return Ok(exit::DONE);
     }
     if arguments.out.is_some() || dataset.prepared.is_none() {
-        eprintln!("skip them with --set data.skip_list={}", list.display());
+        eprintln!(
+            "leave out the bad ones with --set data.skip_list={}",
+            list.display()
+        );
     }
     Ok(exit::PARTIAL)
 }

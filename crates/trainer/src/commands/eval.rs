@@ -15,8 +15,8 @@ use super::summary::summary;
 /// Test trained checkpoints, on their own data or on another data set with its own labels.
 ///
 /// The configuration is the checkpoint's, changed by --set and the named options:
-/// --set protocol.views=4x3 tests twelve views, and --root with --lists and --dataset tests other
-/// videos.
+/// --set protocol.views=4x3 tests twelve views, and --root with --lists and --dataset, or with
+/// --test-list and --class-names, tests other videos.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// A run's folder, or that of one of its seeds.
@@ -47,10 +47,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         let toml = loaded.state.config.to_toml()?;
         let overrides = arguments.settings.overrides();
         let mut config = Config::clone(&*Config::parse("checkpoint", &toml, &overrides)?);
-        let names = |key: &str| overrides.iter().any(|setting| setting.starts_with(key));
-        if names("data.root=") && !names("data.lists=") {
-            // The lists of the training videos do not apply to others.
-            config.data.lists = None;
+        let names = |key: &str| {
+            let key = format!("data.{key}=");
+            overrides.iter().any(|setting| setting.starts_with(&key))
+        };
+        // The lists of the training videos do not apply to others.
+        let data = &mut config.data;
+        let elsewhere = names("root");
+        if elsewhere || names("lists") || names("train_list") || names("test_list") {
+            data.lists = data.lists.take().filter(|_| names("lists"));
+            data.train_list = data.train_list.take().filter(|_| names("train_list"));
+            data.test_list = data.test_list.take().filter(|_| names("test_list"));
+        }
+        if elsewhere {
+            data.class_table = data.class_table.take().filter(|_| names("class_table"));
+            data.columns = data.columns.take().filter(|_| names("columns"));
         }
         // The training's starting point may no longer exist.
         config.train.start_from = None;

@@ -26,11 +26,11 @@ pub(crate) struct Arguments {
     #[arg(required = true, value_name = "VIDEO")]
     videos: Vec<PathBuf>,
 
-    /// The classes, separated by commas.
+    /// The classes, separated by commas; one with a comma in double quotes: '"walk, slowly",run'.
     #[arg(long, value_name = "A,B,C")]
     labels: Option<String>,
 
-    /// A file with one class per line.
+    /// A file with one class per line, or a table of numbers and names: CSV or JSON.
     #[arg(long, value_name = "FILE", conflicts_with = "labels")]
     labels_file: Option<PathBuf>,
 
@@ -81,7 +81,17 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     let labels = match (&arguments.labels, &arguments.labels_file) {
-        (Some(list), _) => Some(Labels::parse(list)?),
+        (Some(list), _) => {
+            let labels = Labels::parse(list)?;
+            let spaced = list.matches(", ").count();
+            if (1..list.matches(',').count()).contains(&spaced) && !list.contains('"') {
+                eprintln!(
+                    "note: the labels are {}; one with a comma goes into double quotes",
+                    data::named(labels.names())
+                );
+            }
+            Some(labels)
+        }
         (None, Some(path)) => Some(Labels::read(path)?),
         (None, None) => None,
     };

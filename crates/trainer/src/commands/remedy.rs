@@ -12,6 +12,9 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
                 .into(),
         );
     }
+    if let Some(error) = error.chain().find_map(of_data) {
+        return data_remedy(error);
+    }
     match error.chain().find_map(of_backbone)? {
         clip_backbone::Error::Hub(
             hub::Error::Offline { id, .. } | hub::Error::Fetch { id, .. },
@@ -26,6 +29,38 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn data_remedy(error: &data::Error) -> Option<String> {
+    Some(match error {
+        data::Error::Columns {
+            layout: Some(name), ..
+        } => format!("read it with --dataset {name} --lists FOLDER, the folder of the table"),
+        data::Error::Columns { .. } => {
+            "name the columns with --columns video=NAME,label=NAME".into()
+        }
+        data::Error::TooFewShots { .. } => {
+            "train on all clips with --set protocol.name=closed-set, or on fewer with --set \
+             protocol.shots=N"
+                .into()
+        }
+        // Where the message offers it.
+        error if error.to_string().contains("`allow_missing`") => {
+            "`allow_missing` is --set data.allow_missing=true".into()
+        }
+        _ => return None,
+    })
+}
+
+/// The data set's error, which other crates' errors wrap transparently.
+fn of_data<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a data::Error> {
+    let of_trainer = |error: &'a trainer::Error| match error {
+        trainer::Error::Data(error) => Some(error),
+        _ => None,
+    };
+    cause
+        .downcast_ref()
+        .or_else(|| of_trainer(cause.downcast_ref()?))
 }
 
 /// The backbone's error, which other crates' errors wrap transparently.
@@ -55,6 +90,22 @@ fn of_backbone<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a clip_backbone
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_of_unknown_columns_has_an_option() {
+        let table = |layout| {
+            let error = trainer::Error::from(data::Error::Columns {
+                path: "list".into(),
+                line: 1,
+                found: vec!["word".into(), "film".into()],
+                missing: "none is known".into(),
+                layout,
+            });
+            remedy(&error.into()).unwrap()
+        };
+        assert!(table(None).contains("--columns video=NAME,label=NAME"));
+        assert!(table(Some("kinetics400")).contains("--dataset kinetics400"));
+    }
 
     #[test]
     fn a_missing_checkpoint_and_a_missing_vocabulary_have_a_command() {

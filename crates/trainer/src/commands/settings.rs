@@ -29,9 +29,25 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 
-    /// The folder of official lists (data.lists).
-    #[arg(long, value_name = "DIR")]
+    /// The folder of official lists, or a list of your own videos (data.lists).
+    #[arg(long, value_name = "PATH")]
     lists: Option<PathBuf>,
+
+    /// A list of your own training videos (data.train_list).
+    #[arg(long, value_name = "FILE")]
+    train_list: Option<PathBuf>,
+
+    /// A list of your own test videos (data.test_list).
+    #[arg(long, value_name = "FILE")]
+    test_list: Option<PathBuf>,
+
+    /// A table of class names, for lists with numbers (data.class_table).
+    #[arg(long, value_name = "FILE")]
+    class_names: Option<PathBuf>,
+
+    /// The columns of your own table, such as video=clip,label=word (data.columns).
+    #[arg(long, value_name = "video=NAME,label=NAME")]
+    columns: Option<String>,
 
     /// The data set or layout (data.layout).
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Format::names()))]
@@ -67,14 +83,22 @@ impl Settings {
         for (key, path) in [
             ("data.root", &self.root),
             ("data.lists", &self.lists),
+            ("data.train_list", &self.train_list),
+            ("data.test_list", &self.test_list),
+            ("data.class_table", &self.class_names),
             ("backbone.weights", &self.weights),
         ] {
             if let Some(path) = path {
                 all.push(setting(key, &path.display().to_string()));
             }
         }
-        if let Some(kind) = &self.dataset {
-            all.push(setting("data.layout", kind));
+        for (key, text) in [
+            ("data.layout", &self.dataset),
+            ("data.columns", &self.columns),
+        ] {
+            if let Some(text) = text {
+                all.push(setting(key, text));
+            }
         }
         all
     }

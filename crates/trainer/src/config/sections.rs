@@ -10,7 +10,7 @@ use super::{at_least, value, within};
 use crate::{Error, Result};
 use clips::Precision;
 use clips::feature_cache::Storage;
-use data::formats::{self, Format};
+use data::formats::{self, Columns, Format};
 use data::{Dataset, DatasetOptions, NameStyle, Views};
 use models::action_clip::ActionClipConfig;
 use models::{ModelConfig, Parts, Preset, Row, SifConfig};
@@ -89,6 +89,14 @@ pub struct Data {
     pub root: Option<PathBuf>,
     /// The folder of official lists; for `csv` the list itself.
     pub lists: Option<PathBuf>,
+    /// A list of one's own training videos, instead of `lists`.
+    pub train_list: Option<PathBuf>,
+    /// A list of one's own test videos, instead of `lists`.
+    pub test_list: Option<PathBuf>,
+    /// A table of class names for the numbers of one's own lists.
+    pub class_table: Option<PathBuf>,
+    /// The columns of one's own table: `video=NAME,label=NAME`, also `group` and `split`.
+    pub columns: Option<Columns>,
     /// A list of videos that cannot be decoded, as `check-videos` writes it.
     pub skip_list: Option<PathBuf>,
     /// Skip and count missing clips of the lists instead of failing.
@@ -224,6 +232,10 @@ impl Default for Data {
             layout: &formats::CLASS_FOLDERS,
             root: None,
             lists: None,
+            train_list: None,
+            test_list: None,
+            class_table: None,
+            columns: None,
             skip_list: None,
             allow_missing: false,
             unsplit: Unsplit::Refuse,
@@ -491,6 +503,10 @@ impl Data {
             .ok_or_else(|| value("data.root", "the folder of videos", "not set"))?;
         let options = DatasetOptions {
             lists: self.lists.clone(),
+            train_list: self.train_list.clone(),
+            test_list: self.test_list.clone(),
+            class_table: self.class_table.clone(),
+            columns: self.columns.clone(),
             skip_list: self.skip_list.clone(),
             allow_missing: self.allow_missing,
             follow_links: self.follow_links,
@@ -512,6 +528,10 @@ impl Data {
         let videos = |data: &Self| Self {
             root: data.root.clone(),
             lists: data.lists.clone(),
+            train_list: data.train_list.clone(),
+            test_list: data.test_list.clone(),
+            class_table: data.class_table.clone(),
+            columns: data.columns.clone(),
             skip_list: data.skip_list.clone(),
             layout: data.layout,
             allow_missing: data.allow_missing,

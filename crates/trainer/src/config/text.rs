@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use data::formats::Format;
 use models::Preset;
 
-use super::{Change, Config, System};
+use super::{Change, Config, ProtocolKind, System};
 use crate::{Error, Result};
 
 /// One source of keys.
@@ -62,7 +63,12 @@ impl Layer {
 pub(super) fn resolve(files: &[Layer], change: Change<'_>, settings: &[Layer]) -> Result<Config> {
     let base = named(files, (System::default(), Preset::Best))?;
     let (system, preset) = named(settings, change.base.unwrap_or(base))?;
-    let defaults = to_value(&Config::defaults(system, preset))?;
+    let mut defaults = Config::defaults(system, preset);
+    if files.iter().chain(settings).any(brings_own_videos) {
+        // All of one's own clips: how many there are of a class is not for a protocol to say.
+        defaults.protocol.name = ProtocolKind::ClosedSet;
+    }
+    let defaults = to_value(&defaults)?;
     let mut merged = defaults.clone();
     let mut known = Vec::new();
     keys("", &defaults, &mut known);
@@ -81,6 +87,15 @@ pub(super) fn resolve(files: &[Layer], change: Change<'_>, settings: &[Layer]) -
         merge("", &mut merged, &layer.values, &layer.origin, &known)?;
     }
     from_value(merged)
+}
+
+/// Whether the layer names lists, or a layout, of one's own videos.
+fn brings_own_videos(layer: &Layer) -> bool {
+    let data = |key: &str| layer.values.get("data").and_then(|data| data.get(key));
+    let layout = data("layout").and_then(Value::as_str);
+    let layout = layout.and_then(|name| Format::named(name).ok());
+    layout.is_some_and(|layout| layout.published.is_none())
+        || data("train_list").or(data("test_list")).is_some()
 }
 
 /// The system and the preset in the last of `layers` that names them, or those of `base`.

@@ -67,8 +67,6 @@ impl Record {
                 hash.update(format!("{:?}\n", dataset.classes(*position)));
             }
         }
-        let names = dataset.manifest.classes();
-        let name = |class: &usize| names.get(*class).map(|name| name.raw().to_owned());
         let data = disk::hex(hash.finalize());
         // Written as text, so that reading a checkpoint back does not round numbers.
         let decides = (inputs, model, &labels, trial.seed, &data);
@@ -80,11 +78,12 @@ impl Record {
             card: Card {
                 model: model.clone(),
                 labels,
+                names: session.names(&trial.classes),
                 frames: config.data.frames,
                 backbone: backbone.identity.clone(),
             },
             config: Config::clone(config),
-            classes: trial.classes.iter().filter_map(name).collect(),
+            classes: session.names(&trial.classes),
             seed: trial.seed,
             data,
             fingerprint: disk::sha256(text),

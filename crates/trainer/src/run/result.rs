@@ -112,7 +112,7 @@ impl TrialResult {
             skipped.extend(tested.skipped.clone());
             tests.push(Outcome {
                 test: test.name.clone(),
-                labels: session.labels(&test.classes),
+                labels: session.names(&test.classes),
                 accuracy: scored.accuracy()?,
                 mean_average_precision: mean_average_precision_of(dataset, test, tested)?,
                 clips: scored.clips(tested.clips.iter().map(|clip| dataset.id(*clip))),

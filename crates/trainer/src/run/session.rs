@@ -7,7 +7,7 @@ use clips::feature_cache::ShareOfWork;
 use clips::{
     Backbone, Ended, Extraction, Extractor, FeatureSet, Interrupt, Recipe, file_identities,
 };
-use data::{Sampling, Views};
+use data::{Sampling, Views, counted, named};
 use indicatif::ProgressBar;
 use models::{ModelConfig, VideoTextModel};
 use random::{Purpose, StepStream};
@@ -193,7 +193,19 @@ impl Session {
         };
         let ended = self.extractor(&progress).extract(positions, recipe, share);
         bar.finish_and_clear();
-        Ok(ended?)
+        let ended = ended?;
+        if let Ended::Done(Extraction { short, .. }) = &ended
+            && !short.is_empty()
+        {
+            let ids: Vec<&str> = short.keys().map(|clip| self.dataset.id(*clip)).collect();
+            eprintln!(
+                "note: {} shorter than the {} frames sampled; frames repeat: {}",
+                counted(ids.len(), "clip"),
+                self.config.data.frames,
+                named(&ids)
+            );
+        }
+        Ok(ended)
     }
 
     fn extractor<'a>(&'a self, progress: &'a dyn Fn(usize, usize)) -> Extractor<'a> {
@@ -243,9 +255,17 @@ impl Session {
         self.config.model.located(built)
     }
 
+    /// The classes' names as prompts have them.
     pub(super) fn labels(&self, classes: &[usize]) -> Vec<String> {
         let label = |class: &usize| self.dataset.labels.get(*class).cloned();
         classes.iter().filter_map(label).collect()
+    }
+
+    /// The classes' names as the data set writes them, for people.
+    pub(super) fn names(&self, classes: &[usize]) -> Vec<String> {
+        let names = self.dataset.manifest.classes();
+        let name = |class: &usize| Some(names.get(*class)?.raw().to_owned());
+        classes.iter().filter_map(name).collect()
     }
 
     /// Printed with every number: protocol, split, shots, views, name style.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use data::formats::Missing;
 use data::splits::read_published;
-use data::{Dataset, Split};
+use data::{Dataset, Split, named};
 
 use super::{Test, Trial};
 use crate::config::Protocol;
@@ -60,7 +60,7 @@ pub(super) fn base_to_novel(
     };
     let (base, novel) = (test("base")?, test("novel")?);
     if let Some(class) = base.classes.iter().find(|c| novel.classes.contains(c)) {
-        let name = dataset.labels.get(*class).cloned().unwrap_or_default();
+        let name = dataset.name(*class);
         return Err(Error::mismatch(
             "published halves",
             "no class in both",
@@ -90,10 +90,15 @@ fn read(list: &Path, dataset: &Dataset) -> Result<Vec<usize>> {
         false => Missing::Refuse,
     };
     let found = read_published(list, &dataset.manifest, missing)?;
-    let (mut clips, absent) = (found.positions, found.missing.len());
-    if absent > 0 {
-        let listed = clips.len() + absent;
-        tracing::warn!("{}: {absent} of {listed} clips are missing", list.display());
+    let (mut clips, absent) = (found.positions, found.missing);
+    if !absent.is_empty() {
+        tracing::warn!(
+            "{}: {} of {} clips are missing: {}",
+            list.display(),
+            absent.len(),
+            clips.len() + absent.len(),
+            named(&absent)
+        );
     }
     if clips.is_empty() {
         return Err(Error::mismatch(
@@ -122,7 +127,7 @@ fn check(drawn: &Split, classes: &[usize], protocol: &Protocol, dataset: &Datase
         let clips = drawn.train.iter();
         clips.filter(|clip| dataset.class(**clip) == *class).count()
     };
-    let name = |class: usize| dataset.labels.get(class).cloned().unwrap_or_default();
+    let name = |class: usize| dataset.name(class);
     for class in classes {
         let (shots, has) = (protocol.shots, of(class));
         if has > shots || (has < shots && !dataset.allow_missing) {

@@ -1,0 +1,40 @@
+//! Names in a sentence.
+
+/// Names that one sentence holds.
+const SHOWN: usize = 10;
+
+/// The first ten of `names` in quotes, and the number of the others: "'a', 'b' and 3 more".
+#[must_use]
+pub fn named<T: AsRef<str>>(names: &[T]) -> String {
+    let shown = names.iter().take(SHOWN);
+    let shown: Vec<String> = shown.map(|name| format!("'{}'", name.as_ref())).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// `count` and the noun, in the plural where it is not one: "1 clip", "3 clips".
+#[must_use]
+pub fn counted(count: usize, noun: &str) -> String {
+    match (count, noun.ends_with("ss")) {
+        (1, _) => format!("1 {noun}"),
+        (_, true) => format!("{count} {noun}es"),
+        (_, false) => format!("{count} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{counted, named};
+
+    #[test]
+    fn ten_names_and_a_count() {
+        assert_eq!(named(&["a", "b"]), "'a', 'b'");
+        let many: Vec<String> = (0..12).map(|number| number.to_string()).collect();
+        assert!(named(&many).ends_with("'9' and 2 more"));
+        assert_eq!(counted(1, "class"), "1 class");
+        assert_eq!(counted(0, "class"), "0 classes");
+        assert_eq!(counted(2, "clip"), "2 clips");
+    }
+}
