@@ -65,14 +65,14 @@ pub enum Error {
         reason: String,
     },
     /// A file is shorter than it says.
-    #[error("{}: cut off: {got} bytes of {expected}", path.display())]
+    #[error("{}: cut off: {got} bytes {rest}", path.display())]
     CutOff {
         /// The file.
         path: PathBuf,
         /// Its length in bytes.
         got: u64,
-        /// The length that it should have, in words if it is not exactly known.
-        expected: String,
+        /// The length that it should have, `of N` or `of at least N`, or the part that is missing.
+        rest: String,
     },
     /// A file is something else: empty, a directory, a git-lfs pointer, a web page, another
     /// library's format.

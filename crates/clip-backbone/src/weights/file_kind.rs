@@ -40,14 +40,11 @@ pub(super) fn recognise(file: &Mapped) -> Result<FileKind> {
         found,
     };
     if bytes.starts_with(b"PK") {
-        return torch_archive::expect_whole(file).and_then(|()| {
-            match torch_archive::is_keras(bytes) {
-                true => Err(wrong(
-                    "a Keras archive; PyTorch's or safetensors weights are read".into(),
-                )),
-                false => Ok(FileKind::Torch),
-            }
-        });
+        torch_archive::expect_whole(file)?;
+        return match torch_archive::foreign(bytes) {
+            Some(found) => Err(wrong(found.into())),
+            None => Ok(FileKind::Torch),
+        };
     }
     if torch_legacy::is_legacy(bytes) {
         return Ok(FileKind::Torch);
@@ -67,9 +64,16 @@ pub(super) fn recognise(file: &Mapped) -> Result<FileKind> {
         let found = "an ONNX model; PyTorch's or safetensors weights are read";
         return Err(wrong(found.into()));
     }
-    Err(wrong(
-        "neither a safetensors file nor one of torch.save".into(),
-    ))
+    let start = &bytes[..bytes.len().min(40)];
+    let start = match std::str::from_utf8(start) {
+        _ if start.iter().all(|&byte| byte == 0) => "; it begins with zeros only".into(),
+        Ok(text) if !text.contains(char::is_control) => format!("; it begins with {text:?}"),
+        _ => String::new(),
+    };
+    Err(wrong(format!(
+        "{} bytes, neither a safetensors file nor one of torch.save{start}",
+        bytes.len()
+    )))
 }
 
 /// Refuses a text file, such as a configuration, that is something else.

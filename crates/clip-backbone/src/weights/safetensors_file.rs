@@ -60,18 +60,18 @@ pub(super) fn read(file: &Arc<Mapped>) -> Result<BTreeMap<String, StoredTensor>>
 /// The error for a file that is shorter or longer than its header says.
 fn wrong_length(file: &Mapped) -> Error {
     let (path, bytes) = (file.path(), file.bytes());
-    let cut_off = |expected: String| Error::CutOff {
+    let cut_off = |rest: String| Error::CutOff {
         path: path.into(),
         got: bytes.len() as u64,
-        expected,
+        rest,
     };
     let Some(length) = bytes.first_chunk() else {
-        return cut_off("at least 8".into());
+        return cut_off("of at least 8".into());
     };
     let data = u64::from_le_bytes(*length).saturating_add(8);
     let header = usize::try_from(data).ok().and_then(|end| bytes.get(8..end));
     let Some(header) = header else {
-        return cut_off(format!("at least {data}"));
+        return cut_off(format!("of at least {data}"));
     };
     let tensors: BTreeMap<String, serde_json::Value> =
         serde_json::from_slice(header).unwrap_or_default();
@@ -80,7 +80,7 @@ fn wrong_length(file: &Mapped) -> Error {
         .filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64());
     let total = data.saturating_add(ends.max().unwrap_or(0));
     if total > bytes.len() as u64 {
-        return cut_off(total.to_string());
+        return cut_off(format!("of {total}"));
     }
     Error::Malformed {
         path: path.into(),

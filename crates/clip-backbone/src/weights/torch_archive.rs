@@ -97,17 +97,18 @@ pub(super) fn expect_whole(file: &Mapped) -> Result<()> {
     const END: &[u8] = b"PK\x05\x06";
     let bytes = file.bytes();
     let tail = &bytes[bytes.len().saturating_sub((1 << 16) + 22)..];
-    if tail.windows(END.len()).any(|window| window == END) {
+    let end = tail.windows(END.len()).rposition(|window| window == END);
+    if end.is_some_and(|at| at + 22 <= tail.len()) {
         return Ok(());
     }
-    let expected = match claimed(bytes) {
-        Some(least) if least > bytes.len() => format!("at least {least}"),
-        _ => "more: the directory that ends a zip archive is missing".into(),
+    let rest = match claimed(bytes) {
+        Some(least) if least > bytes.len() => format!("of at least {least}"),
+        _ => "without the directory that ends a zip archive".into(),
     };
     Err(Error::CutOff {
         path: file.path().into(),
         got: bytes.len() as u64,
-        expected,
+        rest,
     })
 }
 
@@ -131,13 +132,24 @@ fn claimed(bytes: &[u8]) -> Option<usize> {
     sizes.try_fold(0usize, |sum, &size| sum.checked_add(size))
 }
 
-/// Whether a zip archive is one of Keras.
-pub(super) fn is_keras(bytes: &[u8]) -> bool {
-    let archive = ZipArchive::new(Cursor::new(bytes));
-    archive.is_ok_and(|archive| {
-        let mut names = archive.file_names().flatten();
-        names.any(|name| name.ends_with("model.weights.h5"))
-    })
+/// What a zip archive is if it is not one of torch.
+pub(super) fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    let archive = ZipArchive::new(Cursor::new(bytes)).ok()?;
+    let has = |end: &str| {
+        archive
+            .file_names()
+            .flatten()
+            .any(|name| name.ends_with(end))
+    };
+    if has("data.pkl") {
+        None
+    } else if has(".weights.h5") {
+        Some("a Keras archive; PyTorch's or safetensors weights are read")
+    } else if has(".npy") {
+        Some("an archive of NumPy arrays; PyTorch's or safetensors weights are read")
+    } else {
+        Some("a zip archive of something other than torch.save's; unpack it")
+    }
 }
 
 /// The only folder with a `data.pkl`.

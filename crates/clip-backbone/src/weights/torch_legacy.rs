@@ -7,14 +7,18 @@ use super::stored::Mapped;
 use super::torch_file::Content;
 use crate::{Error, Result};
 
-/// The first pickle's number, little-endian.
-const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+/// The first pickle's number, little-endian, and in decimals by the oldest protocols.
+const MAGIC: [&[u8]; 2] = [
+    &[0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19],
+    b"119547037146038801333356",
+];
 
 /// Whether `bytes` begin as such a file.
 pub(super) fn is_legacy(bytes: &[u8]) -> bool {
     // After a protocol, perhaps a frame, and the instruction.
-    let start = &bytes[..bytes.len().min(32)];
-    start.windows(MAGIC.len()).any(|window| window == MAGIC)
+    let start = &bytes[..bytes.len().min(48)];
+    let has = |magic: &[u8]| start.windows(magic.len()).any(|window| window == magic);
+    MAGIC.into_iter().any(has)
 }
 
 /// Reads the file's object and finds its storages.
@@ -32,7 +36,7 @@ pub(super) fn read(file: &Mapped) -> Result<Content> {
             true => Error::CutOff {
                 path: file.path().into(),
                 got: bytes.len() as u64,
-                expected: format!("more, within {item}"),
+                rest: format!("that end within {item}"),
             },
             false => malformed(item, e.to_string()),
         })?;
@@ -73,7 +77,7 @@ pub(super) fn read(file: &Mapped) -> Result<Content> {
         return Err(Error::CutOff {
             path: file.path().into(),
             got: bytes.len() as u64,
-            expected: next.to_string(),
+            rest: format!("of {next}"),
         });
     }
     Ok(Content {

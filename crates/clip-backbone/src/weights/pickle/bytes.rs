@@ -53,16 +53,20 @@ impl<'a> Bytes<'a> {
         self.take(usize::try_from(u64::from_le_bytes(length)).unwrap_or(usize::MAX))
     }
 
-    /// The text up to the next line break, which is skipped.
-    pub(super) fn line(&mut self) -> Step<&'a str> {
+    /// The bytes up to the next line break, which is skipped.
+    pub(super) fn line(&mut self) -> Step<&'a [u8]> {
         let rest = self.bytes.get(self.next..).unwrap_or_default();
         let Some(length) = rest.iter().position(|&byte| byte == b'\n') else {
             return Err(self.fault(ENDS_EARLY));
         };
-        let line = std::str::from_utf8(&rest[..length])
-            .map_err(|_| self.fault("a line that is not UTF-8"))?;
         self.next += length + 1;
-        Ok(line)
+        Ok(&rest[..length])
+    }
+
+    /// The same, as text.
+    pub(super) fn text_line(&mut self) -> Step<&'a str> {
+        let line = self.line()?;
+        std::str::from_utf8(line).map_err(|_| self.fault("a line that is not UTF-8"))
     }
 
     /// `text`, if it is short enough for a name.

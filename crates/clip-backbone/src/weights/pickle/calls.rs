@@ -40,7 +40,9 @@ impl Global {
                 "restore_type_tag" | "build_intlist" | "build_doublelist" | "build_boollist"
                 | "build_tensorlist",
             ) => Self::Wrapper,
-            ("torch", name) => storage_kind(name).map_or(Self::Inert, Self::Storage),
+            ("torch" | "torch.storage", name) => {
+                storage_kind(name).map_or(Self::Inert, Self::Storage)
+            }
             _ => Self::Inert,
         }
     }
@@ -52,6 +54,13 @@ impl Machine<'_> {
     pub(super) fn persistent(&mut self) -> Step<()> {
         let id = self.pop()?;
         let parts = self.tuple(id)?;
+        // The class of a module, with its source text.
+        if let [mark, class, ..] = *parts
+            && matches!(self.node(mark), Node::Text(text) if text == "module")
+        {
+            self.recall(class);
+            return Ok(());
+        }
         let (mark, kind, key, length, view) = match *parts {
             [mark, kind, key, _device, length] => (mark, kind, key, length, None),
             [mark, kind, key, _device, length, view] => (mark, kind, key, length, Some(view)),
@@ -85,7 +94,7 @@ impl Machine<'_> {
                     length,
                 })
             }
-            // Complex and quantised numbers; no weight of a tower is one.
+            // No weight of a tower is one.
             _ => self.inert(kind, None),
         }
     }

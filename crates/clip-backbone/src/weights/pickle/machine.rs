@@ -118,7 +118,7 @@ impl<'a> Machine<'a> {
             }
             // GLOBAL, STACK_GLOBAL
             b'c' => {
-                let (module, name) = (self.bytes.line()?, self.bytes.line()?);
+                let (module, name) = (self.bytes.text_line()?, self.bytes.text_line()?);
                 self.global(module, name)
             }
             0x93 => {
@@ -139,7 +139,7 @@ impl<'a> Machine<'a> {
             }
             // INST, OBJ
             b'i' => {
-                let (module, name) = (self.bytes.line()?, self.bytes.line()?);
+                let (module, name) = (self.bytes.text_line()?, self.bytes.text_line()?);
                 let arguments = self.down_to_mark()?;
                 self.global(module, name)?;
                 self.push(Node::Tuple(arguments))?;
@@ -176,7 +176,7 @@ impl<'a> Machine<'a> {
             0x8a => long(self.bytes.counted::<1>()?),
             0x8b => long(self.bytes.counted::<4>()?),
             // INT and LONG, in decimals; booleans are INT's 00 and 01.
-            b'I' | b'L' => match self.bytes.line()? {
+            b'I' | b'L' => match self.bytes.text_line()? {
                 "00" => Node::Bool(false),
                 "01" => Node::Bool(true),
                 digits => digits
@@ -185,7 +185,7 @@ impl<'a> Machine<'a> {
                     .map_or(Node::LargeInt, Node::Int),
             },
             // FLOAT, BINFLOAT
-            b'F' => Node::Float(self.bytes.line()?.parse().unwrap_or(f64::NAN)),
+            b'F' => Node::Float(self.bytes.text_line()?.parse().unwrap_or(f64::NAN)),
             b'G' => Node::Float(f64::from_be_bytes(self.bytes.array()?)),
             // BINUNICODE, SHORT_BINUNICODE, BINUNICODE8
             b'X' => text(self.bytes.counted::<4>()?).ok_or_else(|| self.not_utf8())?,
@@ -195,8 +195,11 @@ impl<'a> Machine<'a> {
             b'T' => text_or_bytes(self.bytes.counted::<4>()?),
             b'U' => text_or_bytes(self.bytes.counted::<1>()?),
             // STRING, quoted, and UNICODE; escapes are kept.
-            b'S' => Node::Text(self.bytes.line()?.trim_matches(['\'', '"']).to_owned()),
-            b'V' => Node::Text(self.bytes.line()?.to_owned()),
+            b'S' => {
+                let quoted = String::from_utf8_lossy(self.bytes.line()?);
+                Node::Text(quoted.trim_matches(['\'', '"']).to_owned())
+            }
+            b'V' => Node::Text(String::from_utf8_lossy(self.bytes.line()?).into_owned()),
             // BINBYTES, SHORT_BINBYTES, BINBYTES8, BYTEARRAY8
             b'B' => Node::Bytes(self.bytes.counted::<4>()?.to_vec()),
             b'C' => Node::Bytes(self.bytes.counted::<1>()?.to_vec()),
@@ -276,7 +279,7 @@ impl<'a> Machine<'a> {
     /// A place in the memo: in decimals, one byte or four.
     fn index(&mut self, decimals: bool, short: bool) -> Step<u32> {
         if decimals {
-            let digits = self.bytes.line()?;
+            let digits = self.bytes.text_line()?;
             return digits
                 .parse()
                 .map_err(|_| self.fault("a place in the memo that is not a number"));

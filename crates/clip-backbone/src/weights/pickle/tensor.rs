@@ -35,6 +35,12 @@ pub(super) fn storage_kind(name: &str) -> Option<Kind> {
         "CharStorage" => Kind::Int8,
         "ByteStorage" => Kind::Uint8,
         "BoolStorage" => Kind::Bool,
+        "ComplexFloatStorage" => Kind::ComplexFloat,
+        "ComplexDoubleStorage" => Kind::ComplexDouble,
+        "QInt8Storage" => Kind::QInt8,
+        "QUInt8Storage" => Kind::QUInt8,
+        "QInt32Storage" => Kind::QInt32,
+        "UntypedStorage" => Kind::Uint8,
         _ => return None,
     })
 }
