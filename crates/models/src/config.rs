@@ -3,11 +3,14 @@
 use clip_backbone::Usage;
 use mcb::{Attention, McbConfig, SmaKeys};
 use motion::MotionConfig;
-use prompts::{AdapterConfig, Template, TextEncoding, paper_words};
+use prompts::{AdapterConfig, Template, TextEncoding, Tokenize, paper_words, word_tokens};
 use serde::{Deserialize, Serialize};
 
 use crate::action_clip::ActionClipConfig;
 use crate::{Error, Result};
+
+/// H in the paper.
+const PAPER_VECTORS: i64 = 5;
 
 /// A model, by its system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,10 +115,11 @@ pub struct PromptConfig {
     pub motion_aware: bool,
     /// The hand-crafted prompt of a model without motion-aware prompts.
     pub template: Template,
-    /// H, the number of learned vectors: 1 to 16.
-    pub vectors: i64,
-    /// The words that initialise the vectors, H tokens; the paper's for H = 3, 4, 5 if
-    /// absent.
+    /// H, the number of learned vectors; by default the number of tokens of the words.
+    #[serde(default)]
+    pub vectors: Option<i64>,
+    /// The words that initialise the vectors, H tokens; by default the paper's for H = 3, 4, 5,
+    /// those for 5 if H is not given either.
     #[serde(default)]
     pub init_words: Option<String>,
     /// The motion adapter.
@@ -123,19 +127,64 @@ pub struct PromptConfig {
 }
 
 impl PromptConfig {
+    /// H in the paper's vocabulary.
+    pub fn vectors(&self) -> i64 {
+        self.vectors.unwrap_or(PAPER_VECTORS)
+    }
+
     /// The words that initialise the vectors.
     ///
     /// # Errors
     /// [`Error::Config`] if there are none for this H.
     pub fn init_words(&self) -> Result<&str> {
+        let count = self.vectors();
         self.init_words
             .as_deref()
-            .or(paper_words(self.vectors))
+            .or(paper_words(count))
             .ok_or_else(|| Error::Config {
                 field: "prompts.init_words",
-                expected: format!("{} tokens to initialise the vectors", self.vectors),
-                got: "nothing".into(),
+                expected: format!("words of {count} tokens to initialise the vectors"),
+                got: "not set".into(),
             })
+    }
+
+    /// The token ids of those words, one for each vector.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if they are not as many as `vectors`, or leave no room for a label in
+    /// `context`.
+    pub fn init_tokens(&self, tokenizer: &dyn Tokenize, context: i64) -> Result<Vec<i64>> {
+        let words = self.init_words()?;
+        word_tokens(words, self.vectors, tokenizer, context).map_err(|error| {
+            let (field, expected, got) = match error {
+                prompts::Error::TokenCount { expected, got, .. } => (
+                    match self.init_words {
+                        Some(_) => "prompts.init_words",
+                        None => "prompts.vectors",
+                    },
+                    format!(
+                        "as many vectors as tokens: {words:?} has {got} in this vocabulary, \
+                         prompts.vectors is {expected}; leave prompts.vectors out, or give \
+                         prompts.init_words of {expected} tokens"
+                    ),
+                    match &self.init_words {
+                        Some(words) => words.clone(),
+                        None => expected.to_string(),
+                    },
+                ),
+                prompts::Error::Config { expected, got, .. } if self.vectors.is_none() => (
+                    "prompts.init_words",
+                    format!("{expected}; give shorter words"),
+                    format!("{words} ({got} tokens)"),
+                ),
+                other => return other.into(),
+            };
+            Error::Config {
+                field,
+                expected,
+                got,
+            }
+        })
     }
 }
 
@@ -206,7 +255,7 @@ impl SifConfig {
             prompts: PromptConfig {
                 motion_aware: true,
                 template: Template::c(),
-                vectors: 5,
+                vectors: None,
                 init_words: None,
                 adapter,
             },

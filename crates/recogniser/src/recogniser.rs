@@ -158,8 +158,8 @@ impl Ready<'_> {
             preprocess, device, ..
         } = self.recogniser;
         let frames = to_tensor([clip], preprocess, *device)?;
-        let scores = tch::no_grad(|| self.classifier.score(&Clips::Pixels(frames)))?;
-        let row = scores.probabilities().squeeze_dim(0).to_kind(Kind::Double);
+        let row = self.classifier.probabilities(&[Clips::Pixels(frames)])?;
+        let row = row.squeeze_dim(0).to_kind(Kind::Double);
         Ok(Vec::try_from(row.to_device(Device::Cpu))?)
     }
 
