@@ -144,7 +144,7 @@ impl PromptConfig {
             .ok_or_else(|| Error::Config {
                 field: "prompts.init_words",
                 expected: format!("words of {count} tokens to initialise the vectors"),
-                got: "not set".into(),
+                got: String::new(),
             })
     }
 
@@ -163,9 +163,9 @@ impl PromptConfig {
                         None => "prompts.vectors",
                     },
                     format!(
-                        "as many vectors as tokens: {words:?} has {got} in this vocabulary, \
-                         prompts.vectors is {expected}; leave prompts.vectors out, or give \
-                         prompts.init_words of {expected} tokens"
+                        "as many vectors as tokens: {words:?} has {got} in this vocabulary, and \
+                         `prompts.vectors={expected}`; leave the number out, or give \
+                         `prompts.init_words=…` of {expected} tokens"
                     ),
                     match &self.init_words {
                         Some(words) => words.clone(),
@@ -174,8 +174,10 @@ impl PromptConfig {
                 ),
                 prompts::Error::Config { expected, got, .. } if self.vectors.is_none() => (
                     "prompts.init_words",
-                    format!("{expected}; give shorter words"),
-                    format!("{words} ({got} tokens)"),
+                    format!(
+                        "{expected}; {words:?} has {got} in this vocabulary: give shorter words"
+                    ),
+                    words.to_owned(),
                 ),
                 other => return other.into(),
             };
@@ -300,7 +302,7 @@ impl SifConfig {
         }
         let needs_motion = |field, got: &str| Error::Config {
             field,
-            expected: "no use of motion while motion.motion_stream is false".into(),
+            expected: "no use of motion with `motion.motion_stream=false`".into(),
             got: got.into(),
         };
         if self.prompts.motion_aware {

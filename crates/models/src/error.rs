@@ -15,7 +15,7 @@ pub enum Error {
         got: Vec<i64>,
     },
     /// An invalid configuration.
-    #[error("{field} is {got}; expected {expected}")]
+    #[error("{field} is {got:?}; expected {expected}")]
     Config {
         /// The field, with its path inside the configuration.
         field: &'static str,

@@ -236,7 +236,7 @@ impl Bound<'_> {
             (Text::MotionAware { .. }, None) => {
                 return Err(Error::Config {
                     field: "prompts.motion_aware",
-                    expected: "no use of motion while motion.motion_stream is false".into(),
+                    expected: "no use of motion with `motion.motion_stream=false`".into(),
                     got: "true".into(),
                 });
             }

@@ -23,7 +23,7 @@ fn folder() -> PathBuf {
 }
 
 fn backbone() -> Backbone {
-    Backbone::open(&folder(), Precision::Fp32, Device::Cpu).unwrap()
+    Backbone::open(&folder(), None, Precision::Fp32, Device::Cpu).unwrap()
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub struct Checkpoint {
     tensors: BTreeMap<String, StoredTensor>,
     /// A folder besides its own that may hold its tokenizer.
     tokenizer_folder: Option<PathBuf>,
+    /// The name or the absolute path that it was opened with.
+    architecture: Option<String>,
     notes: Vec<String>,
     sha256: OnceLock<String>,
 }
@@ -86,16 +88,20 @@ impl Checkpoint {
         Self::open_folder(&hub.snapshot(id, &hub::CLIP)?)
     }
 
-    /// Opens weights that do not state their shape: a file, or a folder without a configuration.
+    /// As [`open`](Self::open), or with an `architecture` for weights that do not state their
+    /// shape: a file, or a folder without a configuration.
     ///
-    /// `architecture` is the name of a preset (see [`Config::preset`]), or the path of a
+    /// It is the name of a preset (see [`Config::preset`]), or the path of a
     /// `config.json` or `open_clip_config.json`, or of a folder with one. Preprocessing is OpenAI's
     /// unless that states another.
     ///
     /// # Errors
     /// As [`open`](Self::open); [`Error::Config`] for an unknown architecture, and for a folder
     /// that has a configuration of its own.
-    pub fn open_as(place: impl AsRef<Path>, architecture: &str) -> Result<Self> {
+    pub fn open_as(place: impl AsRef<Path>, architecture: Option<&str>) -> Result<Self> {
+        let Some(architecture) = architecture else {
+            return Self::open(place);
+        };
         let shape = Architecture::named(architecture)?;
         let place = local(place.as_ref())?;
         let mut note = None;
@@ -125,6 +131,13 @@ impl Checkpoint {
         );
         let mut opened = Self::assemble(&place, files, Some(shape))?;
         opened.notes.splice(0..0, note.into_iter().chain([read_as]));
+        opened.architecture = Some(match Config::preset(architecture) {
+            Some(_) => architecture.into(),
+            None => std::path::absolute(architecture)
+                .unwrap_or_else(|_| architecture.into())
+                .to_string_lossy()
+                .into_owned(),
+        });
         Ok(opened)
     }
 
@@ -174,6 +187,11 @@ impl Checkpoint {
     /// The preprocessing of its frames.
     pub fn preprocess(&self) -> &Preprocess {
         &self.preprocess
+    }
+
+    /// The architecture it was opened with, if it does not state its own; a path is absolute.
+    pub fn architecture(&self) -> Option<&str> {
+        self.architecture.as_deref()
     }
 
     /// The choices made in opening it, each a sentence: files and entries that were read and
@@ -335,6 +353,7 @@ impl Checkpoint {
             preprocess: shape.preprocess.unwrap_or_else(|| Preprocess::openai(size)),
             tensors: named.tensors,
             tokenizer_folder: shape.folder,
+            architecture: None,
             notes: Vec::new(),
             sha256: OnceLock::new(),
         })

@@ -41,6 +41,12 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
 
+    /// The architecture of weights without a configuration (backbone.architecture): ViT-B-32,
+    /// ViT-B-16, ViT-L-14, ViT-L-14-336, each also with -gelu, or the path of the model's
+    /// config.json.
+    #[arg(long, value_name = "NAME")]
+    architecture: Option<String>,
+
     /// No progress on stderr.
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -72,6 +78,9 @@ impl Settings {
             if let Some(path) = path {
                 all.push(setting(key, &path.display().to_string()));
             }
+        }
+        if let Some(name) = &self.architecture {
+            all.push(setting("backbone.architecture", name));
         }
         if let Some(kind) = &self.dataset {
             all.push(setting("data.layout", kind));

@@ -217,10 +217,15 @@ fn read<T: DeserializeOwned>(value: &Value) -> std::result::Result<T, String> {
 }
 
 fn bad(key: &str, got: &Value, expected: String) -> Error {
+    // serde repeats the value before what it expects.
+    let expected = match expected.split_once(", expected ") {
+        Some((before, expected)) if !before.starts_with("unknown field") => expected.to_owned(),
+        _ => expected,
+    };
     Error::Value {
         key: key.into(),
         expected,
-        got: got.to_string(),
+        got: got.as_str().map_or_else(|| got.to_string(), str::to_owned),
     }
 }
 
