@@ -64,6 +64,25 @@ pub enum Error {
         /// The fault.
         reason: String,
     },
+    /// A file is shorter than it says.
+    #[error("{}: cut off: {got} bytes {rest}", path.display())]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+        /// Its length in bytes.
+        got: u64,
+        /// The length that it should have, `of N` or `of at least N`, or the part that is missing.
+        rest: String,
+    },
+    /// A file is something else: empty, a directory, a git-lfs pointer, a web page, another
+    /// library's format.
+    #[error("{}: {found}", path.display())]
+    WrongFile {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+    },
     /// A configuration file holds a value that is impossible or of the wrong type.
     #[error("{}: {field} is {got}; expected {expected}", path.display())]
     ConfigFile {
@@ -94,12 +113,24 @@ pub enum Error {
         /// The accepted files.
         expected: String,
     },
+    /// Weights that come without a configuration, and none was given.
+    #[error(
+        "{}: weights without a configuration: they do not state attention heads and activation{}",
+        path.display(),
+        like.map_or_else(String::new, |name| format!("; their shape is that of {name}"))
+    )]
+    NoArchitecture {
+        /// The file.
+        path: PathBuf,
+        /// The preset with the same shapes.
+        like: Option<&'static str>,
+    },
     /// A checkpoint's parameters do not match its configuration.
     #[error("{}: {}", path.display(), differences(missing, unused, wrong))]
     Parameters {
         /// The file, or the folder of several.
         path: PathBuf,
-        /// Missing parameters, in Hugging Face's spelling.
+        /// Missing parameters, in the file's spelling.
         missing: Vec<String>,
         /// Unexpected parameters.
         unused: Vec<String>,
@@ -120,6 +151,20 @@ pub enum Error {
         /// The path searched for the vocabulary.
         path: PathBuf,
     },
+    /// A parameter with numbers that are not finite.
+    #[error(
+        "{}{name} holds numbers that are not finite (NaN or infinite){}",
+        path.as_deref().map_or_else(String::new, |path| format!("{}: ", path.display())),
+        in_kind(*kind)
+    )]
+    NotFinite {
+        /// Its file, if it is not from memory.
+        path: Option<PathBuf>,
+        /// The first such parameter, as its file spells it.
+        name: String,
+        /// The precision it was read in.
+        kind: tch::Kind,
+    },
     /// A precision that the device cannot compute in.
     #[error("{kind:?} on {device:?}: expected fp32 or bf16, or fp16 on CUDA")]
     Precision {
@@ -136,9 +181,17 @@ pub enum Error {
     Torch(#[from] tch::TchError),
 }
 
+/// The precision, if the numbers may be finite in a wider one.
+fn in_kind(kind: tch::Kind) -> &'static str {
+    match kind {
+        tch::Kind::Half => " in fp16",
+        _ => "",
+    }
+}
+
 /// Lists missing, unused and wrong parameters.
 fn differences(missing: &[String], unused: &[String], wrong: &[String]) -> String {
-    const SHOWN: usize = 20;
+    const SHOWN: usize = 5;
     let sentence = |what: &str, names: &[String]| {
         let more = names.len().saturating_sub(SHOWN);
         let shown = names[..names.len() - more].join(", ");

@@ -36,6 +36,46 @@ impl From<StoredTensor> for Parameter {
     }
 }
 
+/// A parameter with its name, for messages.
+#[derive(Debug)]
+pub(crate) struct Found {
+    name: String,
+    parameter: Parameter,
+}
+
+impl Found {
+    /// Writes it, times `factor` if there is one, to a tensor of its shape.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if a number in `to` is not finite then; [`Error::Torch`] if out of
+    /// memory.
+    pub(crate) fn write(&self, to: &mut Tensor, factor: Option<f64>) -> Result<()> {
+        self.parameter.write(to, factor)?;
+        if is_finite(to)? {
+            return Ok(());
+        }
+        let (path, name) = match &self.parameter {
+            Parameter::Tensor(_) => (None, self.name.as_str()),
+            Parameter::Stored(stored) => (Some(stored.path().into()), stored.name()),
+        };
+        Err(Error::NotFinite {
+            path,
+            name: name.into(),
+            kind: to.kind(),
+        })
+    }
+}
+
+/// Whether no number is NaN or infinite.
+fn is_finite(tensor: &Tensor) -> Result<bool> {
+    if tensor.numel() == 0 {
+        return Ok(true);
+    }
+    // Both ends are NaN if any number is. One pass and no copy.
+    let (low, high) = tensor.detach().f_aminmax(None, false)?;
+    Ok(low.double_value(&[]).is_finite() && high.double_value(&[]).is_finite())
+}
+
 impl Parameter {
     /// Extent of each dimension.
     fn shape(&self) -> Vec<i64> {
@@ -46,7 +86,7 @@ impl Parameter {
     }
 
     /// Writes it, times `factor` if there is one, to a tensor of its shape.
-    pub(crate) fn write(&self, to: &mut Tensor, factor: Option<f64>) -> Result<()> {
+    fn write(&self, to: &mut Tensor, factor: Option<f64>) -> Result<()> {
         match self {
             Self::Tensor(tensor) => place(&tensor.detach(), to, factor),
             Self::Stored(stored) => stored.write(to, factor),
@@ -142,7 +182,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The parameter `name` of exactly `shape`, if the source has it.
-    pub(crate) fn find(&mut self, name: &str, shape: &[i64]) -> Result<Parameter> {
+    pub(crate) fn find(&mut self, name: &str, shape: &[i64]) -> Result<Found> {
         let Some(found) = self.source.take(name)? else {
             return Err(Error::MissingParameter {
                 name: name.into(),
@@ -156,7 +196,10 @@ impl<'a> Builder<'a> {
                 got: found.shape(),
             });
         }
-        Ok(found)
+        Ok(Found {
+            name: name.into(),
+            parameter: found,
+        })
     }
 
     /// A tensor of `shape` that `fill` writes to, on the device in precision `kind`; a fine-tuned

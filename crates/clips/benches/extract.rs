@@ -28,7 +28,8 @@ fn main() {
     };
     let kept = tempfile::tempdir().expect("a folder");
     let precision: Precision = precision.parse().expect("a precision");
-    let backbone = Backbone::open(weights.as_ref(), precision, Device::Cpu).expect("a backbone");
+    let backbone =
+        Backbone::open(weights.as_ref(), None, precision, Device::Cpu).expect("a backbone");
     let options = ReadOptions {
         missing: Missing::Allow,
         ..ReadOptions::default()

@@ -16,6 +16,9 @@ use crate::precision::Precision;
 pub struct Identity {
     /// The path of its checkpoint.
     pub place: PathBuf,
+    /// The architecture it is read as, if it does not state its own: [`Checkpoint::open_as`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
     /// SHA-256 of its weight files.
     pub sha256: String,
     /// D, the width of its joint space.
@@ -38,12 +41,18 @@ pub struct Backbone {
 }
 
 impl Backbone {
-    /// Opens the checkpoint at `place`.
+    /// Opens the checkpoint at `place`, with an `architecture` if it does not state its own.
     ///
     /// # Errors
     /// Any error of opening the checkpoint.
-    pub fn open(place: &Path, precision: Precision, device: Device) -> Result<Self> {
-        Self::new(Checkpoint::open(place)?, place, precision, device)
+    pub fn open(
+        place: &Path,
+        architecture: Option<&str>,
+        precision: Precision,
+        device: Device,
+    ) -> Result<Self> {
+        let checkpoint = Checkpoint::open_as(place, architecture)?;
+        Self::new(checkpoint, place, precision, device)
     }
 
     /// The backbone of a `checkpoint` that was opened at `place`.
@@ -60,6 +69,7 @@ impl Backbone {
         Ok(Self {
             identity: Identity {
                 place: std::path::absolute(place).unwrap_or_else(|_| place.to_path_buf()),
+                architecture: checkpoint.architecture().map(str::to_owned),
                 sha256: checkpoint.sha256()?.to_owned(),
                 joint_width: checkpoint.config().joint_width,
                 precision,
@@ -89,6 +99,11 @@ impl Backbone {
             return Ok(self.frozen.get_or_init(|| clip).shallow_clone());
         }
         Ok(clip)
+    }
+
+    /// The choices made in opening its checkpoint.
+    pub fn notes(&self) -> &[String] {
+        self.checkpoint.notes()
     }
 
     /// The device of its models.

@@ -3,11 +3,14 @@
 use clip_backbone::Usage;
 use mcb::{Attention, McbConfig, SmaKeys};
 use motion::MotionConfig;
-use prompts::{AdapterConfig, Template, TextEncoding, paper_words};
+use prompts::{AdapterConfig, Template, TextEncoding, Tokenize, paper_words, word_tokens};
 use serde::{Deserialize, Serialize};
 
 use crate::action_clip::ActionClipConfig;
 use crate::{Error, Result};
+
+/// H in the paper.
+const PAPER_VECTORS: i64 = 5;
 
 /// A model, by its system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,10 +115,11 @@ pub struct PromptConfig {
     pub motion_aware: bool,
     /// The hand-crafted prompt of a model without motion-aware prompts.
     pub template: Template,
-    /// H, the number of learned vectors: 1 to 16.
-    pub vectors: i64,
-    /// The words that initialise the vectors, H tokens; the paper's for H = 3, 4, 5 if
-    /// absent.
+    /// H, the number of learned vectors; by default the number of tokens of the words.
+    #[serde(default)]
+    pub vectors: Option<i64>,
+    /// The words that initialise the vectors, H tokens; by default the paper's for H = 3, 4, 5,
+    /// those for 5 if H is not given either.
     #[serde(default)]
     pub init_words: Option<String>,
     /// The motion adapter.
@@ -123,19 +127,54 @@ pub struct PromptConfig {
 }
 
 impl PromptConfig {
+    /// H in the paper's vocabulary.
+    pub fn vectors(&self) -> i64 {
+        self.vectors.unwrap_or(PAPER_VECTORS)
+    }
+
     /// The words that initialise the vectors.
     ///
     /// # Errors
     /// [`Error::Config`] if there are none for this H.
     pub fn init_words(&self) -> Result<&str> {
+        let count = self.vectors();
         self.init_words
             .as_deref()
-            .or(paper_words(self.vectors))
+            .or(paper_words(count))
             .ok_or_else(|| Error::Config {
                 field: "prompts.init_words",
-                expected: format!("{} tokens to initialise the vectors", self.vectors),
-                got: "nothing".into(),
+                expected: format!(
+                    "words of {count} tokens to initialise the vectors, or no `prompts.vectors`"
+                ),
+                got: String::new(),
             })
+    }
+
+    /// The token ids of those words, one for each vector.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if they are not as many as `vectors`, or leave no room for a label in
+    /// `context`.
+    pub fn init_tokens(&self, tokenizer: &dyn Tokenize, context: i64) -> Result<Vec<i64>> {
+        let words = self.init_words()?;
+        word_tokens(words, self.vectors, tokenizer, context).map_err(|error| match error {
+            prompts::Error::TokenCount { expected, got, .. } => Error::Config {
+                field: "prompts.vectors",
+                expected: format!(
+                    "{got}, the tokens of {words:?} in this vocabulary; leave it out, or give \
+                     `prompts.init_words=…` of {expected} tokens"
+                ),
+                got: expected.to_string(),
+            },
+            prompts::Error::Config { expected, got, .. } if self.vectors.is_none() => {
+                Error::Config {
+                    field: "prompts.init_words",
+                    expected: format!("{expected}; these words have {got}"),
+                    got: words.to_owned(),
+                }
+            }
+            other => other.into(),
+        })
     }
 }
 
@@ -206,7 +245,7 @@ impl SifConfig {
             prompts: PromptConfig {
                 motion_aware: true,
                 template: Template::c(),
-                vectors: 5,
+                vectors: None,
                 init_words: None,
                 adapter,
             },
@@ -251,7 +290,7 @@ impl SifConfig {
         }
         let needs_motion = |field, got: &str| Error::Config {
             field,
-            expected: "no use of motion while motion.motion_stream is false".into(),
+            expected: "no use of motion with `motion.motion_stream=false`".into(),
             got: got.into(),
         };
         if self.prompts.motion_aware {

@@ -163,7 +163,7 @@ pub mod actual {
         if model.prompts.motion_aware {
             let bottleneck = model.prompts.adapter.bottleneck.unwrap_or((d / 16).max(1));
             cost = cost + linear(d, bottleneck, 1) + linear(bottleneck, w, 1);
-            cost.parameters += model.prompts.vectors * w;
+            cost.parameters += model.prompts.vectors() * w;
         }
         let sma_keys = match model.communication.sma_kv {
             mcb::SmaKeys::Vector => 1,

@@ -15,7 +15,7 @@ pub enum Error {
         got: Vec<i64>,
     },
     /// An invalid configuration.
-    #[error("{field} is {got}; expected {expected}")]
+    #[error("{field} is {got:?}; expected {expected}")]
     Config {
         /// The field, with its path inside the configuration.
         field: &'static str,
@@ -23,6 +23,28 @@ pub enum Error {
         expected: String,
         /// Its value.
         got: String,
+    },
+    /// A template that leaves the labels no room.
+    #[error(
+        "template {template:?} has {tokens} tokens of the {most} that fit, so that labels {:?} and \
+         {:?} are the same; shorten it",
+        labels[0], labels[1]
+    )]
+    TemplateLength {
+        /// The template.
+        template: String,
+        /// Its tokens without a label.
+        tokens: i64,
+        /// The tokens that fit.
+        most: usize,
+        /// Two labels that become the same.
+        labels: [String; 2],
+    },
+    /// Features or scores that are not finite.
+    #[error("{tensor}: not finite (NaN or infinite)")]
+    NotFinite {
+        /// The first such tensor on the way to the scores.
+        tensor: &'static str,
     },
     /// A target is not a class of the task.
     #[error("target class: expected 0 to {most}, got {got}")]

@@ -5,6 +5,7 @@ mod clips;
 mod config;
 pub mod cost;
 mod error;
+mod label_text;
 mod linear_probe;
 mod logistic;
 mod model;

@@ -110,6 +110,11 @@ pub trait Classifier {
     /// The labels, in the order of the scores.
     fn labels(&self) -> &[String];
 
+    /// Remarks on the labels, such as those that are cut to the context.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+
     /// Scores of a batch of clips, dropout off. Gradients are recorded unless disabled.
     ///
     /// # Errors
@@ -147,12 +152,13 @@ pub trait Classifier {
     /// Probabilities of each label, averaged over several views of the same clips: `[B, K]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] without views, or if one does not fit the model.
+    /// [`Error::Shape`] without views, or if one does not fit the model; [`Error::NotFinite`] with
+    /// the first tensor that is not.
     fn probabilities(&self, views: &[Clips]) -> Result<Tensor> {
         tch::no_grad(|| {
             let mut sum: Option<Tensor> = None;
             for view in views {
-                let one = self.score(view)?.probabilities();
+                let one = self.score(view)?.finite_probabilities()?;
                 sum = Some(match sum {
                     None => one,
                     Some(sum) if sum.size() == one.size() => sum + one,

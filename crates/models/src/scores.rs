@@ -73,6 +73,44 @@ impl Scores {
         };
         self.logits.softmax(-1, kind)
     }
+
+    /// The same, if they are numbers.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] with the first tensor, from the frames to the scores, that holds NaN or
+    /// infinite numbers, or vectors too long to be normalised.
+    pub fn finite_probabilities(&self) -> Result<Tensor> {
+        let evidence = &self.evidence;
+        let motion = evidence
+            .motion
+            .as_ref()
+            .and_then(|seen| seen.motion.as_ref());
+        let named = [
+            ("motion features", motion.map(|cues| &cues.pooled)),
+            ("video features", Some(&evidence.video)),
+            ("text features", Some(&evidence.text)),
+            ("video features after communication", Some(&self.video)),
+            ("text features after communication", Some(&self.text)),
+        ];
+        let probabilities = self.probabilities();
+        for (tensor, values) in named {
+            if let Some(values) = values
+                && !is_finite(values)?
+            {
+                return Err(Error::NotFinite { tensor });
+            }
+        }
+        match is_finite(&probabilities)? {
+            true => Ok(probabilities),
+            false => Err(Error::NotFinite { tensor: "scores" }),
+        }
+    }
+}
+
+/// Whether the length of every vector of `x` is finite.
+fn is_finite(x: &Tensor) -> Result<bool> {
+    let longest = x.detach().norm_scalaropt_dim(2, [-1], false).f_max()?;
+    Ok(longest.double_value(&[]).is_finite())
 }
 
 /// `[.., D]` scaled to length 1.

@@ -8,6 +8,7 @@ use motion::MotionModellingBlock;
 use prompts::{ClassTokens, EncodedText, MotionAdapter, PromptLearner, TextEncoder, Tokenize};
 use tch::{Kind, Tensor, nn};
 
+use crate::label_text;
 use crate::scores::for_each_video;
 use crate::warm_start::States;
 use crate::zero_shot::sentence_features;
@@ -69,25 +70,7 @@ impl SeeingInFlowing {
         let root = trained.root();
         let prompts = match config.prompts.motion_aware {
             true => Some(MotionAwarePrompts {
-                learner: PromptLearner::from_words(
-                    &root,
-                    config.prompts.vectors,
-                    config.prompts.init_words()?,
-                    &clip.text,
-                    &*tokenizer,
-                )
-                .map_err(|error| match error {
-                    prompts::Error::TokenCount {
-                        text,
-                        expected,
-                        got,
-                    } => Error::Config {
-                        field: "prompts.init_words",
-                        expected: format!("{expected} tokens"),
-                        got: format!("{text:?}, {got} tokens"),
-                    },
-                    other => other.into(),
-                })?,
+                learner: PromptLearner::from_vectors(&root, &words(config, &clip, &*tokenizer)?)?,
                 adapter: MotionAdapter::new(&root, &config.prompts.adapter, joint, width)?,
             }),
             false => None,
@@ -117,13 +100,22 @@ impl SeeingInFlowing {
     }
 }
 
+/// The embeddings of the words that initialise the prompt vectors: `[H, W]`.
+fn words(config: &SifConfig, clip: &ClipModel, tokenizer: &dyn Tokenize) -> Result<Tensor> {
+    let context = clip.config().text.context;
+    let ids = config.prompts.init_tokens(tokenizer, context)?;
+    Ok(clip.text.embed(&Tensor::from_slice(&ids))?)
+}
+
 impl VideoTextModel for SeeingInFlowing {
     fn bind<'a>(&'a self, labels: &[String]) -> Result<Box<dyn Classifier + 'a>> {
+        let context = self.clip.config().text.context;
+        let notes = label_text::of_prompts(&self.config, &*self.tokenizer, context, labels)?;
         let text = match &self.prompts {
             Some(prompts) => {
                 let classes = ClassTokens::new(labels, &*self.tokenizer)?;
                 let tower = &self.clip.text;
-                let vectors = self.config.prompts.vectors;
+                let vectors = prompts.learner.vectors().size()[0];
                 Text::MotionAware {
                     encoder: TextEncoder::new(tower, &classes, vectors, self.config.text)?,
                     prompts,
@@ -139,6 +131,7 @@ impl VideoTextModel for SeeingInFlowing {
         Ok(Box::new(Bound {
             model: self,
             labels: labels.to_vec(),
+            notes,
             text,
         }))
     }
@@ -207,6 +200,7 @@ impl VideoTextModel for SeeingInFlowing {
 struct Bound<'m> {
     model: &'m SeeingInFlowing,
     labels: Vec<String>,
+    notes: Vec<String>,
     text: Text<'m>,
 }
 
@@ -242,7 +236,7 @@ impl Bound<'_> {
             (Text::MotionAware { .. }, None) => {
                 return Err(Error::Config {
                     field: "prompts.motion_aware",
-                    expected: "no use of motion while motion.motion_stream is false".into(),
+                    expected: "no use of motion with `motion.motion_stream=false`".into(),
                     got: "true".into(),
                 });
             }
@@ -272,6 +266,10 @@ impl Bound<'_> {
 impl Classifier for Bound<'_> {
     fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     fn score(&self, clips: &Clips) -> Result<Scores> {

@@ -6,7 +6,8 @@ use clip_backbone::ClipModel;
 use prompts::{Template, Tokenize};
 use tch::{Kind, Tensor, nn};
 
-use crate::scores::for_each_video;
+use crate::label_text;
+use crate::scores::{for_each_video, unit};
 use crate::{
     Classifier, Clips, Error, Evidence, Result, Scores, Targets, TrainingLoss, VideoTextModel,
     ZeroShotConfig,
@@ -46,8 +47,10 @@ impl ZeroShot {
 
 impl VideoTextModel for ZeroShot {
     fn bind<'a>(&'a self, labels: &[String]) -> Result<Box<dyn Classifier + 'a>> {
+        let (templates, context) = (&self.config.templates, self.clip.config().text.context);
+        let notes = label_text::of_templates(templates, &*self.tokenizer, context, labels)?;
         let of = |template| sentence_features(&self.clip, &*self.tokenizer, template, labels);
-        let text = match &self.config.templates[..] {
+        let text = match &templates[..] {
             [template] => of(template)?,
             several => {
                 let each = several.iter().map(|template| Ok(unit(&of(template)?)));
@@ -58,6 +61,7 @@ impl VideoTextModel for ZeroShot {
         Ok(Box::new(Bound {
             clip: &self.clip,
             labels: labels.to_vec(),
+            notes,
             text,
         }))
     }
@@ -74,6 +78,7 @@ impl VideoTextModel for ZeroShot {
 struct Bound<'a> {
     clip: &'a ClipModel,
     labels: Vec<String>,
+    notes: Vec<String>,
     /// `[K, D]`
     text: Tensor,
 }
@@ -81,6 +86,10 @@ struct Bound<'a> {
 impl Classifier for Bound<'_> {
     fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     fn score(&self, clips: &Clips) -> Result<Scores> {
@@ -114,9 +123,6 @@ pub(crate) fn sentence_features(
     labels: &[String],
 ) -> Result<Tensor> {
     let sentences = template.sentences(labels, tokenizer, clip.config().text.context)?;
-    for label in &sentences.truncated {
-        tracing::warn!(label, %template, "prompt truncated to the context length");
-    }
     tch::no_grad(|| {
         let pieces = sentences
             .ids
@@ -126,8 +132,4 @@ pub(crate) fn sentence_features(
             .collect::<Result<Vec<_>>>()?;
         Ok(Tensor::f_cat(&pieces, 0)?)
     })
-}
-
-fn unit(x: &Tensor) -> Tensor {
-    x / x.norm_scalaropt_dim(2, [-1], true)
 }

@@ -42,7 +42,7 @@ fn tiny(preset: Preset) -> SifConfig {
         config.motion.ffn_dim,
         config.communication.heads,
     ) = (4, 64, 4);
-    config.prompts.vectors = 3;
+    config.prompts.vectors = Some(3);
     config.prompts.adapter.bottleneck = Some(4);
     config
 }

@@ -360,20 +360,23 @@ fn impossible_models_are_refused() {
         Error::Mcb(_)
     ));
     assert!(matches!(
-        refused(&|c| c.prompts.vectors = 0),
+        refused(&|c| c.prompts.vectors = Some(0)),
         Error::Config { .. }
     ));
     assert!(matches!(
-        refused(&|c| c.prompts.vectors = 7),
+        refused(&|c| c.prompts.vectors = Some(7)),
         Error::Config {
             field: "prompts.init_words",
             ..
         }
     ));
     assert!(matches!(
-        refused(&|c| c.prompts.init_words = Some("two words".into())),
+        refused(&|c| {
+            c.prompts.vectors = Some(7);
+            c.prompts.init_words = Some("two words".into());
+        }),
         Error::Config {
-            field: "prompts.init_words",
+            field: "prompts.vectors",
             ..
         }
     ));
@@ -493,7 +496,7 @@ fn switches_are_refused_before_a_weight_is_read() {
     refused(&|c| c.motion.heads = 7, "motion.heads");
     refused(&|c| c.communication.heads = 5, "communication.heads");
     refused(&|c| c.motion.max_step = 9, "motion.max_step");
-    refused(&|c| c.prompts.vectors = 7, "prompts.init_words");
+    refused(&|c| c.prompts.vectors = Some(7), "prompts.init_words");
     let tau = Temperature::Fixed { tau: 0.0 };
     refused(&|c| c.temperature = tau, "temperature.tau");
 }

@@ -35,21 +35,26 @@ pub enum Error {
     /// There are no classes to encode.
     #[error("labels: expected at least 1, got 0")]
     NoClasses,
-    /// A label's tokens do not fit between the prompt vectors and the end of the context.
-    #[error(
-        "label {label:?}: expected 1 to {most} tokens after {prompts} prompt vectors, got {got}"
-    )]
-    LabelLength {
+    /// A label without a token, such as one of control characters only.
+    #[error("label {label:?}: expected at least 1 token, got 0")]
+    EmptyLabel {
         /// The label.
         label: String,
-        /// H.
-        prompts: i64,
-        /// The most tokens it may have.
-        most: i64,
-        /// The tokens it has.
-        got: usize,
     },
-    /// A word that must be one token is not.
+    /// Two labels that differ only after the tokens that fit into the context.
+    #[error(
+        "labels {first:?} and {second:?} are the same in the {most} tokens that the context has \
+         for them; shorten them"
+    )]
+    SameAfterCut {
+        /// One label.
+        first: String,
+        /// The other.
+        second: String,
+        /// The number of tokens that fit, those of a template included.
+        most: usize,
+    },
+    /// A text has another number of tokens than it must have.
     #[error("{text:?}: expected {expected} token(s), got {got}")]
     TokenCount {
         /// The text.

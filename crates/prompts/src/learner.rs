@@ -6,8 +6,8 @@ use tch::{Kind, Tensor};
 
 use crate::{Error, Result, Tokenize};
 
-/// The maximum number of prompt vectors.
-const MOST: i64 = 16;
+/// Tokens of the context besides prompt vectors: \[SOS\], at least one of a label, "." and \[EOS\].
+const OTHERS: i64 = 4;
 
 /// P_1..P_H.
 #[derive(Debug)]
@@ -16,41 +16,32 @@ pub struct PromptLearner {
 }
 
 impl PromptLearner {
-    /// Vectors at `path.prompts` that start as the token embeddings of `words`, which must
-    /// have exactly `count` (H, 1 to 16) tokens.
+    /// Vectors at `path.prompts` that start as the token embeddings of `words`, one per token;
+    /// `count`, if given, is the number (H) that there must be.
     ///
     /// # Errors
-    /// [`Error::Config`] if `count` is out of range; [`Error::TokenCount`] if `words`
-    /// have another number of tokens.
+    /// As [`word_tokens`].
     pub fn from_words(
         path: &Path<'_>,
-        count: i64,
+        count: Option<i64>,
         words: &str,
         tower: &TextTower,
         tokenizer: &dyn Tokenize,
     ) -> Result<Self> {
-        check_count(count)?;
-        let ids = tokenizer.tokens(words);
-        if i64::try_from(ids.len()) != Ok(count) {
-            return Err(Error::TokenCount {
-                text: words.to_owned(),
-                expected: count,
-                got: ids.len(),
-            });
-        }
+        let ids = word_tokens(words, count, tokenizer, tower.config().context)?;
         Self::from_vectors(path, &tower.embed(&Tensor::from_slice(&ids))?)
     }
 
     /// Vectors at `path.prompts` that start as `vectors`, `[H, W]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless `vectors` is `[1..=16, W]`.
+    /// [`Error::Shape`] unless `vectors` is `[H, W]` with H, W >= 1.
     pub fn from_vectors(path: &Path<'_>, vectors: &Tensor) -> Result<Self> {
         let size = vectors.size();
-        if size.len() != 2 || !(1..=MOST).contains(&size[0]) || size[1] < 1 {
+        if size.len() != 2 || size[0] < 1 || size[1] < 1 {
             return Err(Error::Shape {
                 op: "prompt learner",
-                expected: format!("[1..={MOST}, W]"),
+                expected: "[H, W] with H, W >= 1".into(),
                 got: size,
             });
         }
@@ -93,13 +84,41 @@ pub fn paper_words(count: i64) -> Option<&'static str> {
     }
 }
 
+/// The token ids of `words`, the initial values of prompt vectors; `count`, if given, is the number
+/// that there must be.
+///
+/// # Errors
+/// [`Error::TokenCount`] for another number; [`Error::Config`] for a number that leaves no room for
+/// a label in `context`.
+pub fn word_tokens(
+    words: &str,
+    count: Option<i64>,
+    tokenizer: &dyn Tokenize,
+    context: i64,
+) -> Result<Vec<i64>> {
+    if let Some(count) = count {
+        check_count(count, context)?;
+    }
+    let ids = tokenizer.tokens(words);
+    let got = ids.len();
+    match count {
+        Some(expected) if i64::try_from(got) != Ok(expected) => Err(Error::TokenCount {
+            text: words.to_owned(),
+            expected,
+            got,
+        }),
+        _ => check_count(got as i64, context).map(|()| ids),
+    }
+}
+
 /// Checks the number of prompt vectors.
-pub(crate) fn check_count(count: i64) -> Result<()> {
-    match (1..=MOST).contains(&count) {
+pub(crate) fn check_count(count: i64, context: i64) -> Result<()> {
+    let most = context - OTHERS;
+    match (1..=most).contains(&count) {
         true => Ok(()),
         false => Err(Error::Config {
             field: "vectors",
-            expected: format!("1 to {MOST}"),
+            expected: format!("1 to {most} tokens, for which a context of {context} has room"),
             got: count.to_string(),
         }),
     }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod adapter;
+mod context;
 mod encoding;
 mod error;
 mod learner;
@@ -10,7 +11,7 @@ mod tokens;
 pub use adapter::{AdapterConfig, MotionAdapter};
 pub use encoding::{EncodedText, TextEncoder, TextEncoding, TextPath};
 pub use error::Error;
-pub use learner::{PromptLearner, paper_words};
+pub use learner::{PromptLearner, paper_words, word_tokens};
 pub use template::{Sentences, Template};
 pub use tokens::{ClassTokens, Tokenize};
 

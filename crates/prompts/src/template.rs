@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use crate::context::{cut, expect_tokens};
 use crate::{Error, Result, Tokenize};
 
 /// A sentence with one `{}` for the label.
@@ -50,7 +51,9 @@ impl Template {
     /// A sentence that is too long is truncated and keeps its \[EOS\].
     ///
     /// # Errors
-    /// [`Error::NoClasses`] without labels; [`Error::Config`] if `context` has no room for a token.
+    /// [`Error::NoClasses`] without labels; [`Error::EmptyLabel`] for a label without a token;
+    /// [`Error::SameAfterCut`] for two labels whose sentences are the same after the cut;
+    /// [`Error::Config`] if `context` has no room for a token.
     pub fn sentences<S: AsRef<str>>(
         &self,
         labels: &[S],
@@ -67,14 +70,15 @@ impl Template {
                 });
             }
         };
+        let labels: Vec<&str> = labels.iter().map(AsRef::as_ref).collect();
+        let mut rows = Vec::with_capacity(labels.len());
+        for label in &labels {
+            expect_tokens(label, &tokenizer.tokens(label))?;
+            rows.push(tokenizer.tokens(&self.fill(label)));
+        }
+        let truncated = cut(&labels, &mut rows, room)?;
         let mut ids = Vec::with_capacity(labels.len() * (room + 2));
-        let mut truncated = Vec::new();
-        for label in labels.iter().map(AsRef::as_ref) {
-            let mut tokens = tokenizer.tokens(&self.fill(label));
-            if tokens.len() > room {
-                truncated.push(label.to_owned());
-                tokens.truncate(room);
-            }
+        for tokens in rows {
             let padding = room - tokens.len();
             ids.push(tokenizer.start());
             ids.extend(tokens);

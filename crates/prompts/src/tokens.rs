@@ -1,5 +1,7 @@
 //! Labels as token ids.
 
+use crate::context::{cut, expect_tokens};
+use crate::learner::check_count;
 use crate::{Error, Result};
 
 /// Maps words to the token ids that a text tower was trained with.
@@ -114,26 +116,33 @@ impl ClassTokens {
         self.start
     }
 
-    /// Every class's tokens after the prompt vectors, CLASS "." \[EOS\], all fitting into
-    /// `context` with `prompts` vectors before them.
-    pub(crate) fn suffixes(&self, prompts: i64, context: i64) -> Result<Vec<Vec<i64>>> {
-        let most = context - 3 - prompts;
-        self.classes
-            .iter()
-            .map(|class| {
-                let got = class.tokens.len();
-                if got < 1 || i64::try_from(got).is_ok_and(|got| got > most) {
-                    return Err(Error::LabelLength {
-                        label: class.label.clone(),
-                        prompts,
-                        most,
-                        got,
-                    });
-                }
-                let mut tokens = class.tokens.clone();
-                tokens.extend([self.dot, self.end]);
-                Ok(tokens)
-            })
-            .collect()
+    /// The labels that are cut to fit into `context` after `prompts` vectors.
+    ///
+    /// # Errors
+    /// [`Error::EmptyLabel`] for a label without a token; [`Error::SameAfterCut`] for two that are
+    /// the same after the cut; [`Error::Config`] if there are too many vectors for a label.
+    pub fn truncated(&self, prompts: i64, context: i64) -> Result<Vec<String>> {
+        Ok(self.suffixes(prompts, context)?.1)
+    }
+
+    /// Every class's tokens after the prompt vectors, CLASS "." \[EOS\], cut to fit into
+    /// `context` with `prompts` vectors before them; and the labels that were cut.
+    pub(crate) fn suffixes(
+        &self,
+        prompts: i64,
+        context: i64,
+    ) -> Result<(Vec<Vec<i64>>, Vec<String>)> {
+        check_count(prompts, context)?;
+        let most = usize::try_from(context - 3 - prompts).unwrap_or(0);
+        for class in &self.classes {
+            expect_tokens(&class.label, &class.tokens)?;
+        }
+        let labels: Vec<&str> = self.labels().collect();
+        let mut rows: Vec<_> = self.classes.iter().map(|c| c.tokens.clone()).collect();
+        let truncated = cut(&labels, &mut rows, most)?;
+        for tokens in &mut rows {
+            tokens.extend([self.dot, self.end]);
+        }
+        Ok((rows, truncated))
     }
 }

@@ -26,7 +26,8 @@ pub const TRAINED: &str = "trained";
 /// The group of the optimizer state.
 pub const OPTIMIZER: &str = "optimizer";
 
-const PREFIX: &str = "step-";
+/// The start of the name of a checkpoint's folder.
+pub(crate) const STEP: &str = "step-";
 const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
 const FORMAT: u32 = 1;
@@ -115,7 +116,7 @@ impl Store {
 
         fs::create_dir_all(&self.folder).map_err(disk::Error::of("cannot create", &self.folder))?;
         self.sweep();
-        let name = format!("{PREFIX}{step:010}");
+        let name = format!("{STEP}{step:010}");
         let temporary = self
             .folder
             .join(format!(".{name}.{}.tmp", std::process::id()));
@@ -187,6 +188,7 @@ impl Store {
             let path = self.path(step);
             match load(&path) {
                 Ok(loaded) => return Ok(Some(Loaded { refused, ..loaded })),
+                Err(Error::Checkpoint { reason, .. }) => refused.push((path, reason)),
                 Err(error) => refused.push((path, error.to_string())),
             }
         }
@@ -210,7 +212,7 @@ impl Store {
             .flatten()
             .filter_map(|entry| {
                 let name = entry.file_name();
-                name.to_str()?.strip_prefix(PREFIX)?.parse().ok()
+                name.to_str()?.strip_prefix(STEP)?.parse().ok()
             })
             .collect();
         steps.sort_unstable_by(|a, b| b.cmp(a));
@@ -218,7 +220,7 @@ impl Store {
     }
 
     fn path(&self, step: u64) -> PathBuf {
-        self.folder.join(format!("{PREFIX}{step:010}"))
+        self.folder.join(format!("{STEP}{step:010}"))
     }
 }
 

@@ -17,6 +17,28 @@ pub enum Error {
         /// The expected and the actual content.
         reason: String,
     },
+    /// A path that belongs to a run and is not a trained one.
+    #[error("{}: {reason}", path.display())]
+    NotTrained {
+        /// The path.
+        path: PathBuf,
+        /// What it is, and what to give.
+        reason: String,
+    },
+    /// The model has no answer for a video.
+    #[error("{}: {source}", video.display())]
+    NoAnswer {
+        /// The video.
+        video: PathBuf,
+        /// The reason.
+        source: Box<models::Error>,
+    },
+    /// A trained parameter that is not finite.
+    #[error("trained parameter {name}: not finite (NaN or infinite)")]
+    NotFinite {
+        /// The first such parameter.
+        name: String,
+    },
     /// Tensors or numbers that do not match.
     #[error("{what}: expected {expected}, got {got}")]
     Mismatch {

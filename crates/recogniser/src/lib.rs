@@ -16,7 +16,9 @@ pub use answer::{Answer, Scored, Shown, UsedFrame, printable};
 pub use error::{Error, Result};
 pub use labels::Labels;
 pub use recogniser::{Ready, Recogniser, decode_ahead};
-pub use run_folder::{Card, State, find, load_parameters, newest, parameters, store};
+pub use run_folder::{
+    Card, State, expect_not_run, find, load_parameters, newest, parameters, store,
+};
 pub use templates::templates;
 pub use timeline::{Cut, Moment, Timeline};
 pub use windows::Span;

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tch::{Device, Kind};
 
 use crate::checkpoint::TRAINED;
-use crate::run_folder::{Card, load_parameters, newest};
+use crate::run_folder::{Card, NO_CHECKPOINT, load_parameters, newest, unfinished};
 use crate::timeline::{Cut, Timeline, timeline};
 use crate::{Answer, Error, Labels, Result, UsedFrame};
 
@@ -28,6 +28,7 @@ pub struct Recogniser {
     /// Class names as prompts have them, and as they are printed.
     labels: Vec<String>,
     names: Vec<String>,
+    notes: Vec<String>,
 }
 
 /// The part of a run's record that is needed here.
@@ -59,11 +60,13 @@ impl Recogniser {
             frames,
             labels: Vec::new(),
             names: Vec::new(),
+            notes: checkpoint.notes().to_vec(),
         })
     }
 
     /// The newest checkpoint in `folder` and the backbone it was trained on, from its path in
-    /// training or from `backbone`, in the given `precision` or that of the training, replaced by
+    /// training or from `backbone`, with the `architecture` of the training or the given one for a
+    /// backbone that does not state its own, in the given `precision` or that of the training, replaced by
     /// fp32 if the device lacks it.
     ///
     /// # Errors
@@ -72,6 +75,7 @@ impl Recogniser {
     pub fn of_run(
         folder: &Path,
         backbone: Option<&Path>,
+        architecture: Option<&str>,
         precision: Option<Precision>,
         device: Device,
     ) -> Result<Self> {
@@ -79,12 +83,15 @@ impl Recogniser {
             path: path.into(),
             reason,
         };
-        let loaded = newest::<Run>(folder)?
-            .ok_or_else(|| refuse(folder, "holds no checkpoint yet".into()))?;
+        let loaded = newest::<Run>(folder)?.ok_or_else(|| Error::NotTrained {
+            path: folder.into(),
+            reason: NO_CHECKPOINT.into(),
+        })?;
         let card = loaded.state.card;
         let place = backbone.unwrap_or(&card.backbone.place);
         let precision = precision.unwrap_or(card.backbone.precision.on(device));
-        let backbone = Backbone::open(place, precision, device)?;
+        let architecture = architecture.or(card.backbone.architecture.as_deref());
+        let backbone = Backbone::open(place, architecture, precision, device)?;
         if backbone.identity.sha256 != card.backbone.sha256 {
             return Err(refuse(
                 &loaded.path,
@@ -96,6 +103,8 @@ impl Recogniser {
                 ),
             ));
         }
+        let mut notes = backbone.notes().to_vec();
+        notes.extend(unfinished(folder, loaded.step));
         let clip = backbone.clip(card.model.usage())?;
         let model = models::build(&card.model, clip, backbone.words)?;
         let trained = loaded.groups.get(TRAINED);
@@ -112,6 +121,7 @@ impl Recogniser {
                 false => card.labels.clone(),
             },
             labels: card.labels,
+            notes,
         })
     }
 
@@ -146,10 +156,14 @@ impl Recogniser {
             label.map_or_else(|| name.clone(), |label| (*label).clone())
         };
         let prompted: Vec<String> = names.iter().map(prompted).collect();
+        let classifier = self.model.bind(&prompted)?;
+        let mut notes = self.notes.clone();
+        notes.extend_from_slice(classifier.notes());
         Ok(Ready {
-            classifier: self.model.bind(&prompted)?,
+            classifier,
             names: names.to_vec(),
             recogniser: self,
+            notes,
         })
     }
 }
@@ -159,6 +173,7 @@ pub struct Ready<'a> {
     classifier: Box<dyn Classifier + 'a>,
     names: Vec<String>,
     recogniser: &'a Recogniser,
+    notes: Vec<String>,
 }
 
 impl Ready<'_> {
@@ -168,18 +183,25 @@ impl Ready<'_> {
         &self.names
     }
 
+    /// What a user should know, each a sentence: choices made in opening the checkpoint, a run that
+    /// is not finished, labels that are cut.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// The probability of each class for one clip: K numbers whose sum is 1. They depend on the
     /// other classes.
     ///
     /// # Errors
-    /// The frames do not have the model's size or number.
+    /// The frames do not have the model's size or number, or a feature or score is not finite.
     pub fn probabilities(&self, clip: &ClipPixels) -> Result<Vec<f64>> {
         let Recogniser {
             preprocess, device, ..
         } = self.recogniser;
         let frames = to_tensor([clip], preprocess, *device)?;
-        let scores = tch::no_grad(|| self.classifier.score(&Clips::Pixels(frames)))?;
-        let row = scores.probabilities().squeeze_dim(0).to_kind(Kind::Double);
+        let row = self.classifier.probabilities(&[Clips::Pixels(frames)])?;
+        let row = row.squeeze_dim(0).to_kind(Kind::Double);
         Ok(Vec::try_from(row.to_device(Device::Cpu))?)
     }
 
@@ -188,7 +210,7 @@ impl Ready<'_> {
     /// # Errors
     /// The clip does not fit the model.
     pub fn answer(&self, video: &Path, clip: &ClipPixels, top: usize) -> Result<Answer> {
-        let probabilities = self.probabilities(clip)?;
+        let probabilities = of_video(video, self.probabilities(clip))?;
         Ok(Answer::new(
             video,
             self.labels(),
@@ -213,6 +235,17 @@ impl Ready<'_> {
         let geometry = self.recogniser.preprocess.geometry;
         timeline(self, geometry, video, cut, progress)
     }
+}
+
+/// Names the video that the model has no answer for.
+pub(crate) fn of_video<T>(video: &Path, answer: Result<T>) -> Result<T> {
+    answer.map_err(|error| match error {
+        Error::Model(source) => Error::NoAnswer {
+            video: video.into(),
+            source: source.into(),
+        },
+        other => other,
+    })
 }
 
 /// Decodes `videos` ahead, on one thread per processor, and yields them in

@@ -7,8 +7,11 @@ use models::{ModelConfig, VideoTextModel};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Loaded, Store, Tensors};
+use crate::checkpoint::{Loaded, STEP, Store, Tensors};
 use crate::{Error, Result};
+
+/// The folder of checkpoints in that of a run.
+const CHECKPOINTS: &str = "checkpoints";
 
 /// Everything needed to recognise with a checkpoint, besides its tensors.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,7 +40,7 @@ pub struct State<R> {
 
 /// The folder of a run's checkpoints below its own.
 pub fn store(folder: &Path, keep: usize) -> Store {
-    Store::new(folder.join("checkpoints"), keep)
+    Store::new(folder.join(CHECKPOINTS), keep)
 }
 
 /// The newest checkpoint of the run in `folder` that verifies; `None` before the first.
@@ -59,13 +62,13 @@ pub fn newest<R: DeserializeOwned>(folder: &Path) -> Result<Option<Loaded<R>>> {
 /// `place` is not a run folder.
 #[must_use]
 pub fn find(place: &Path) -> Option<PathBuf> {
-    if place.join("checkpoints").is_dir() {
+    if place.join(CHECKPOINTS).is_dir() {
         return Some(place.to_path_buf());
     }
     let seed = |path: PathBuf| {
         let name = path.file_name()?.to_str()?.strip_prefix("seed-")?;
         let number: u64 = name.parse().ok()?;
-        path.join("checkpoints").is_dir().then_some((number, path))
+        path.join(CHECKPOINTS).is_dir().then_some((number, path))
     };
     let entries = std::fs::read_dir(place).ok()?.flatten();
     entries
@@ -74,11 +77,67 @@ pub fn find(place: &Path) -> Option<PathBuf> {
         .map(|(_, path)| path)
 }
 
+pub(crate) const NO_CHECKPOINT: &str = "a run without a checkpoint: it was interrupted, or failed, \
+                                        before the first one; the command that started it resumes it";
+
+/// Refuses a path that belongs to a run but is not one that [`find`] finds.
+///
+/// # Errors
+/// [`Error::NotTrained`] for a run without a checkpoint, and for a folder inside a run.
+pub fn expect_not_run(place: &Path) -> Result<()> {
+    let refuse = |reason: String| Error::NotTrained {
+        path: place.into(),
+        reason,
+    };
+    if !place.is_dir() {
+        return Ok(());
+    }
+    let seeds = std::fs::read_dir(place).into_iter().flatten().flatten();
+    let has_seeds = seeds
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .any(|name| {
+            name.strip_prefix("seed-")
+                .is_some_and(|seed| seed.parse::<u64>().is_ok())
+        });
+    if has_seeds || place.join("config.toml").is_file() || place.join("log.jsonl").is_file() {
+        return Err(refuse(NO_CHECKPOINT.into()));
+    }
+    match around(place) {
+        Some(run) => Err(refuse(format!(
+            "inside the run {}; give that folder",
+            run.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The run whose folder of checkpoints, or one of them, is `place`.
+fn around(place: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(place).ok()?;
+    let name = absolute.file_name()?.to_str()?;
+    let checkpoints = match name.starts_with(STEP) {
+        true => absolute.parent()?,
+        false => &absolute,
+    };
+    let is_ours = checkpoints.file_name()? == CHECKPOINTS;
+    is_ours.then(|| checkpoints.parent().map(Path::to_path_buf))?
+}
+
+/// A note on a run whose training has no result yet.
+pub(crate) fn unfinished(folder: &Path, step: u64) -> Option<String> {
+    (!folder.join("result.json").exists()).then(|| {
+        format!(
+            "{}: the run is not finished; its checkpoint of step {step} is used",
+            folder.display()
+        )
+    })
+}
+
 /// Copies the tensors of `from` into the parameters of `model`.
 ///
 /// # Errors
 /// [`Error::Mismatch`] listing the tensors that are missing, unknown or of another shape;
-/// nothing has changed then.
+/// [`Error::NotFinite`] with the first that is not. Nothing has changed then.
 pub fn load_parameters(model: &dyn VideoTextModel, from: &Tensors) -> Result<()> {
     let own = model.trained().variables();
     let mut wrong: Vec<String> = Vec::new();
@@ -103,6 +162,13 @@ pub fn load_parameters(model: &dyn VideoTextModel, from: &Tensors) -> Result<()>
             "those of the configured model",
             wrong.join("; "),
         ));
+    }
+    for name in own.keys() {
+        if let Some(saved) = from.get(name)
+            && saved.f_isfinite()?.f_all()?.int64_value(&[]) == 0
+        {
+            return Err(Error::NotFinite { name: name.clone() });
+        }
     }
     let _guard = tch::no_grad_guard();
     for (name, mut tensor) in own {

@@ -7,6 +7,7 @@ use clip_backbone::pixels::Geometry;
 use serde::Serialize;
 
 use crate::answer::{Shown, bar, best, clip_text, printable};
+use crate::recogniser::of_video;
 use crate::windows::{Event, Span, windows};
 use crate::{Ready, Result, Scored, UsedFrame};
 
@@ -69,7 +70,7 @@ pub(crate) fn timeline(
     for event in windows(video, cut.frames, cut.window, cut.stride, geometry)? {
         match event? {
             Event::Part(part) => {
-                let probabilities = model.probabilities(&part.clip)?;
+                let probabilities = of_video(video, model.probabilities(&part.clip))?;
                 timeline.windows.push(Moment {
                     start: part.start,
                     end: part.end,

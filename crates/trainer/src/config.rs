@@ -200,11 +200,14 @@ impl Config {
         if self.backbone.precision == Precision::Fp16 {
             let refused = |expected| Err(value("backbone.precision", expected, "fp16"));
             if self.device == "cpu" {
-                return refused("fp32 or bf16 with device = cpu; fp16 needs a GPU");
+                return refused(
+                    "fp32 or bf16 with `--set device=cpu`; fp16 needs a GPU: \
+                     `--set device=cuda:0`, or `--set backbone.precision=bf16`",
+                );
             }
             if self.model.system == System::ActionClip {
                 return refused(
-                    "fp32 or bf16 with model.system = action-clip, whose backbone is trained",
+                    "fp32 or bf16 with `--set model.system=action-clip`, whose backbone is trained",
                 );
             }
         }
@@ -287,6 +290,41 @@ mod tests {
         let learns = [fp16, "device=cuda:0", "model.system=action-clip"];
         let error = set(&learns).unwrap_err().to_string();
         assert!(error.contains("backbone is trained"), "{error}");
+    }
+
+    #[test]
+    fn a_key_is_written_as_one_types_it() {
+        for (setting, said) in [
+            (
+                "train.batch_size=0",
+                "`--set train.batch_size=0`: expected at least 1",
+            ),
+            (
+                "train.epochs=many",
+                "`--set train.epochs=many`: expected a whole number of at least 0",
+            ),
+            (
+                "protocol.seeds=[]",
+                "`--set 'protocol.seeds=[]'`: expected at least one seed",
+            ),
+            (
+                "model.sif.motion.motion_stream=false",
+                "with `--set model.sif.motion.motion_stream=false`",
+            ),
+            (
+                "backbone.precision=fp16",
+                "with `--set device=cpu`; fp16 needs a GPU: `--set device=cuda:0`, or \
+                 `--set backbone.precision=bf16`",
+            ),
+        ] {
+            let error = set(&[setting]).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        let unset = Data::default().read().unwrap_err().to_string();
+        assert_eq!(
+            unset,
+            "`--set data.root=…` is missing: expected the folder of videos"
+        );
     }
 
     #[test]
@@ -421,7 +459,7 @@ mod tests {
         let config = set(&["data.frames=16", "model.sif.motion.heads=7"]).unwrap();
         let error = config.model_on(&clip_backbone::Config::vit_b_16());
         let error = error.unwrap_err().to_string();
-        let said = "model.sif.motion.heads is 7; expected a divisor of the width 512";
+        let said = "`--set model.sif.motion.heads=7`: expected a divisor of the width 512";
         assert!(error.contains(said), "{error}");
         let error = set(&["model.sif.frames=8"]).unwrap_err().to_string();
         assert!(error.contains("`data.frames`"), "{error}");

@@ -20,13 +20,13 @@ pub enum Error {
         nearest: Option<String>,
     },
     /// An invalid configuration value.
-    #[error("config: {key} is {got}; expected {expected}")]
+    #[error("{}: expected {expected}", typed(key, got))]
     Value {
         /// The key, dotted.
         key: String,
         /// The expected value.
         expected: String,
-        /// The actual value.
+        /// The actual value; empty if there is none.
         got: String,
     },
     /// Malformed TOML, JSON or `key=value`.
@@ -48,7 +48,7 @@ pub enum Error {
     /// The loss or a gradient is not finite.
     #[error(
         "step {step}: the {what} is {value}; the last good checkpoint is kept. \
-         A smaller train.learning_rate or a train.clip_norm usually helps"
+         A smaller `--set train.learning_rate=…` or a `--set train.clip_norm=…` usually helps"
     )]
     NotFinite {
         /// The failed step.
@@ -158,6 +158,17 @@ impl Error {
 fn indented(lines: &[String]) -> String {
     let lines: Vec<String> = lines.iter().map(|line| format!("  {line}")).collect();
     lines.join("\n")
+}
+
+/// A key and its value as one types them.
+fn typed(key: &str, got: &str) -> String {
+    match got {
+        "" => format!("`--set {key}=…` is missing"),
+        _ if got.contains(|c: char| c.is_whitespace() || "\"'[]{}".contains(c)) => {
+            format!("`--set '{key}={got}'`")
+        }
+        _ => format!("`--set {key}={got}`"),
+    }
 }
 
 fn suggestion(nearest: Option<&str>) -> String {

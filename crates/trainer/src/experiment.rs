@@ -151,7 +151,7 @@ fn config(
     config.model.row = *row;
     // No caption has the paper's words; a fifth of them begin with these.
     let prompts = &mut config.model.sif.prompts;
-    prompts.vectors = 3;
+    prompts.vectors = Some(3);
     prompts.init_words = Some(WORDS.into());
     prompts.template = Template::new(format!("{WORDS} {{}}.")).map_err(models::Error::from)?;
     config.train.epochs = 1;

@@ -125,7 +125,7 @@ impl Cell {
     /// The cell with this [`name`](Self::name).
     ///
     /// # Errors
-    /// [`Error::Value`] if there is none.
+    /// [`Error::Mismatch`] if there is none.
     pub fn named(name: &str) -> Result<Self> {
         let mut parts = name.splitn(3, '/');
         let mut part = || parts.next().unwrap_or_default();
@@ -135,10 +135,9 @@ impl Cell {
             let mut cells = cells(table, dataset).into_iter();
             Ok(cells.find(|cell| cell.folder() == folder))
         });
-        found.ok().flatten().ok_or_else(|| Error::Value {
-            key: "row".into(),
-            expected: "TABLE/DATASET/ROW, as `trainer config` lists them".into(),
-            got: name.into(),
+        found.ok().flatten().ok_or_else(|| {
+            let expected = "TABLE/DATASET/ROW, as `trainer config` lists them";
+            Error::mismatch("--row", expected, name)
         })
     }
 

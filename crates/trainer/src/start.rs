@@ -35,7 +35,7 @@ impl Start {
     /// which contains a whole CLIP, for a backbone of the shape `clip`.
     ///
     /// # Errors
-    /// [`Error::Value`] if there is none, or its backbone has another width;
+    /// [`Error::Value`] if there is none; [`Error::Mismatch`] if its backbone has another width;
     /// any error of loading an official one.
     pub fn read(place: &Path, clip: &clip_backbone::Config) -> Result<Self> {
         if place.is_file() {
@@ -123,7 +123,8 @@ impl Start {
         let is_held = |name: &str| name.starts_with(BACKBONE) && !whole.contains_key(name);
         if let Some(name) = self.parameters.keys().find(|name| is_held(name)) {
             return Err(self.refuse(format!(
-                "trained {name}, which model.action_clip.frozen freezes here: it would be lost"
+                "trained {name}, which `--set model.action_clip.frozen=…` freezes here: it would \
+                 be lost"
             )));
         }
         let missing = |name: &&String| {
@@ -152,8 +153,8 @@ impl Start {
                 }
                 if head == StartHead::Keep && theirs.head != ours.head {
                     return Err(self.refuse(format!(
-                        "has the head {}, this run has {}; train.start_head = \"drop\" starts \
-                         without it",
+                        "has the head {}, this run has {}; `--set train.start_head=drop` \
+                         starts without it",
                         theirs.head, ours.head
                     )));
                 }
@@ -185,11 +186,11 @@ fn expect_width(loaded: &Loaded<Record>, ours: i64) -> Result<()> {
         return Ok(());
     }
     let place = loaded.path.display();
-    Err(Error::Value {
-        key: "backbone.weights".into(),
-        expected: format!("a CLIP with a joint width of {theirs}, as {place} was trained on"),
-        got: format!("one of {ours}"),
-    })
+    Err(Error::mismatch(
+        "joint width of `--set backbone.weights=…`",
+        format!("{theirs}, as {place} was trained on"),
+        ours,
+    ))
 }
 
 fn expect_same(path: &Path, theirs: &Identity, ours: &Identity) -> Result<()> {

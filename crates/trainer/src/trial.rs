@@ -195,17 +195,17 @@ pub fn split_name(manifest: &Manifest, number: usize) -> String {
 /// show several; else none.
 ///
 /// # Errors
-/// [`Error::Mismatch`] if their labels are to be shuffled, since there is no single label.
+/// [`Error::Value`] if their labels are to be shuffled, since there is no single label.
 pub fn shown_classes(trial: &Trial, dataset: &Dataset, shuffle: bool) -> Result<Vec<Vec<i64>>> {
     if !dataset.is_multi_label() {
         return Ok(Vec::new());
     }
     if shuffle {
-        return Err(Error::mismatch(
-            "protocol.shuffle_labels",
-            "false if clips show several classes",
-            true,
-        ));
+        return Err(Error::Value {
+            key: "protocol.shuffle_labels".into(),
+            expected: "false if clips show several classes".into(),
+            got: "true".into(),
+        });
     }
     let shown = |position: &usize| numbers(&trial.classes, dataset.classes(*position));
     Ok(trial.train.iter().map(shown).collect())

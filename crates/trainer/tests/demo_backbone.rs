@@ -23,7 +23,7 @@ fn folder() -> PathBuf {
 }
 
 fn backbone() -> Backbone {
-    Backbone::open(&folder(), Precision::Fp32, Device::Cpu).unwrap()
+    Backbone::open(&folder(), None, Precision::Fp32, Device::Cpu).unwrap()
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn the_mean_of_frames_tells_nothing_between_the_classes_of_a_pair_and_difference
 fn logits(backbone: &Backbone, row: Row, clips: &Tensor) -> Tensor {
     let mut config = Config::preset(Preset::Paper);
     config.model.row = row;
-    config.model.sif.prompts.vectors = 3;
+    config.model.sif.prompts.vectors = Some(3);
     config.model.sif.prompts.init_words = Some("action of a".into());
     let model = config.model.build(SAMPLED);
     tch::manual_seed(3);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::weights::{expect_text, not_a_file};
 use crate::{Error, Result};
 
 /// The largest JSON file read, in bytes; a `tokenizer.json` takes 4 MB.
@@ -22,6 +23,7 @@ pub(crate) struct Fields<'a> {
 /// Reads a JSON file.
 pub(crate) fn read_json(path: &Path) -> Result<Value> {
     let bytes = read_limited(path, MAX_JSON)?;
+    expect_text(path, &bytes)?;
     serde_json::from_slice(&bytes).map_err(|e| Error::Malformed {
         path: path.into(),
         item: "JSON".into(),
@@ -43,7 +45,7 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
         reason,
     };
     if !metadata.is_file() {
-        return Err(malformed("not a regular file".into()));
+        return Err(not_a_file(path));
     }
     let mut bytes = Vec::new();
     std::fs::File::open(path)

@@ -1,7 +1,9 @@
 //! A CLIP checkpoint on disk: its shape, its preprocessing, its tokenizer and its weights,
 //! in any of the layouts in use.
 
+mod architecture;
 mod fields;
+mod folder;
 mod hugging_face;
 mod open_clip;
 
@@ -15,33 +17,13 @@ use std::sync::OnceLock;
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind};
 
-use crate::config::{Config, TextConfig, VisionConfig};
+use self::architecture::Architecture;
+use self::folder::Files;
+use crate::config::Config;
 use crate::weights::naming::{Named, name_all};
-use crate::weights::pickle::{Form, Value};
-use crate::weights::{StoredTensor, TorchFile, open_safetensors};
+use crate::weights::wrapper::{Unwrapped, unwrap};
+use crate::weights::{StoredTensor, WeightFile};
 use crate::{ClipModel, Error, Preprocess, Result, Tokenizer, Usage};
-use layers::Activation;
-
-/// The layouts of a folder: its configuration file, and the weight files that may go with it
-/// in order of preference.
-pub(crate) const FOLDERS: [(&str, &[&str]); 2] = [
-    (
-        "config.json",
-        &[
-            "model.safetensors",
-            "model.safetensors.index.json",
-            "pytorch_model.bin",
-            "pytorch_model.bin.index.json",
-        ],
-    ),
-    (
-        "open_clip_config.json",
-        &["open_clip_model.safetensors", "open_clip_pytorch_model.bin"],
-    ),
-];
-
-/// The width of an attention head in OpenAI's models, whose files do not state it.
-const OPENAI_HEAD_WIDTH: i64 = 64;
 
 /// A checkpoint that has been opened and found consistent; no tensor is read yet.
 ///
@@ -51,8 +33,15 @@ const OPENAI_HEAD_WIDTH: i64 = 64;
 /// - a folder of `open_clip`'s: `open_clip_config.json` and `open_clip_model.safetensors` or
 ///   `open_clip_pytorch_model.bin`;
 /// - OpenAI's own `.pt`, a TorchScript archive;
-/// - a bare safetensors file or state dict, with a given [`Config`];
+/// - a bare safetensors file or state dict, with a given architecture;
 /// - any of these folders on a hub, by its id.
+///
+/// Where a folder holds several, the first complete one in this order is read: Hugging Face's
+/// before `open_clip`'s, safetensors before pickles, a single file before an index. Inside a file
+/// the weights may be below any prefix and in any dict, such as `state_dict` or `module.`: of
+/// several CLIPs the outermost is read, then those in `state_dict`, `model_state_dict` and
+/// `model`, then the first by name; averages (`ema`) come last. [`Checkpoint::notes`] names what
+/// was chosen and what was not.
 #[derive(Debug)]
 pub struct Checkpoint {
     place: PathBuf,
@@ -61,34 +50,37 @@ pub struct Checkpoint {
     config: Config,
     preprocess: Preprocess,
     tensors: BTreeMap<String, StoredTensor>,
+    /// A folder besides its own that may hold its tokenizer.
+    tokenizer_folder: Option<PathBuf>,
+    /// The name or the absolute path that it was opened with.
+    architecture: Option<String>,
+    notes: Vec<String>,
     sha256: OnceLock<String>,
 }
 
 impl Checkpoint {
-    /// Opens a folder, a file that states its own shape, as OpenAI's `.pt` does, or the
-    /// hub's repository with an id such as `openai/clip-vit-base-patch16`.
+    /// Opens a folder, a weight file of such a folder, a file that states its own shape, as OpenAI's
+    /// `.pt` does, or the hub's repository with an id such as `openai/clip-vit-base-patch16`.
     ///
-    /// An existing path takes precedence. An id may end in `@revision`; the hub is the one that
-    /// the environment describes.
+    /// A path takes precedence if it or its parent folder exists. An id may end in `@revision`; the
+    /// hub is the one that the environment describes.
     ///
     /// # Errors
-    /// [`Error::NoCheckpoint`] if there is none; [`Error::Hub`] for an id that is
-    /// neither cached nor can be fetched; [`Error::Unsupported`] for another architecture;
-    /// [`Error::ConfigFile`], [`Error::Malformed`] and [`Error::Io`] for files that are wrong,
-    /// damaged or unreadable; [`Error::Parameters`] if weights and configuration do not
-    /// match.
+    /// [`Error::NoCheckpoint`] if there is none; [`Error::NoArchitecture`] for weights that do not
+    /// state their shape; [`Error::Hub`] for an id that is neither cached nor can be fetched;
+    /// [`Error::Unsupported`] for another architecture; [`Error::ConfigFile`],
+    /// [`Error::WrongFile`], [`Error::CutOff`], [`Error::Malformed`] and [`Error::Io`] for files
+    /// that are wrong, damaged or unreadable; [`Error::Parameters`] if weights and configuration
+    /// do not match.
     pub fn open(place: impl AsRef<Path>) -> Result<Self> {
-        let place = place.as_ref();
+        let place = local(place.as_ref())?;
         if place.is_dir() {
-            return Self::open_folder(place);
+            return Self::open_folder(&place);
         }
-        #[cfg(feature = "hub")]
-        if !place.exists()
-            && let Some(id) = place.to_str().and_then(|text| text.parse().ok())
-        {
-            return Self::open_from_hub(&id, &hub::Hub::from_env()?);
+        match folder::of_file(&place)? {
+            Some(files) => Self::open_files(&place, files),
+            None => Self::assemble(&place, vec![place.clone()], None),
         }
-        Self::open_file(place, None)
     }
 
     /// Opens the repository `id` of `hub`.
@@ -100,6 +92,59 @@ impl Checkpoint {
         Self::open_folder(&hub.snapshot(id, &hub::CLIP)?)
     }
 
+    /// As [`open`](Self::open), or with an `architecture` for weights that do not state their
+    /// shape: a file, or a folder without a configuration.
+    ///
+    /// It is the name of a preset (see [`Config::preset`]), or the path of a
+    /// `config.json` or `open_clip_config.json`, or of a folder with one. Preprocessing is OpenAI's
+    /// unless that states another.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::Config`] for an unknown architecture, and for a folder
+    /// that has a configuration of its own.
+    pub fn open_as(place: impl AsRef<Path>, architecture: Option<&str>) -> Result<Self> {
+        let Some(architecture) = architecture else {
+            return Self::open(place);
+        };
+        let shape = Architecture::named(architecture)?;
+        let place = local(place.as_ref())?;
+        let mut note = None;
+        let files = match place.is_dir() {
+            false => vec![place.clone()],
+            true => {
+                let files = folder::find(&place, true)?;
+                if let Some(config) = files.config {
+                    return Err(Error::Config {
+                        field: "architecture".into(),
+                        expected: format!("none, because {} states it", config.display()),
+                        got: architecture.into(),
+                    });
+                }
+                note = files.note;
+                files.weights
+            }
+        };
+        let vision = &shape.config.vision;
+        let read_as = format!(
+            "{} is read as {architecture}: {} pixels, patches of {}, {} heads, {:?}",
+            place.display(),
+            vision.image_size,
+            vision.patch_size,
+            vision.heads,
+            vision.activation,
+        );
+        let mut opened = Self::assemble(&place, files, Some(shape))?;
+        opened.notes.splice(0..0, note.into_iter().chain([read_as]));
+        opened.architecture = Some(match Config::preset(architecture) {
+            Some(_) => architecture.into(),
+            None => std::path::absolute(architecture)
+                .unwrap_or_else(|_| architecture.into())
+                .to_string_lossy()
+                .into_owned(),
+        });
+        Ok(opened)
+    }
+
     /// Opens bare weights of the shape `config`, such as a preset.
     ///
     /// Preprocessing is OpenAI's, since such a file does not state it; names may be Hugging
@@ -108,7 +153,8 @@ impl Checkpoint {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with_config(file: impl AsRef<Path>, config: &Config) -> Result<Self> {
-        Self::open_file(file.as_ref(), Some(config))
+        let file = file.as_ref();
+        Self::assemble(file, vec![file.into()], Some(bare(config)))
     }
 
     /// Takes tensors of the shape `config` from a `file` that also holds others; names may be
@@ -121,7 +167,15 @@ impl Checkpoint {
         config: &Config,
         tensors: BTreeMap<String, StoredTensor>,
     ) -> Result<Self> {
-        Self::of_tensors(file, vec![file.into()], tensors, false, Some(config), None)
+        let named = name_all(file, "", tensors)?;
+        Self::of_named(
+            file,
+            vec![file.into()],
+            named,
+            false,
+            Some(bare(config)),
+            &[],
+        )
     }
 
     /// The file or folder it was opened from.
@@ -139,6 +193,17 @@ impl Checkpoint {
         &self.preprocess
     }
 
+    /// The architecture it was opened with, if it does not state its own; a path is absolute.
+    pub fn architecture(&self) -> Option<&str> {
+        self.architecture.as_deref()
+    }
+
+    /// The choices made in opening it, each a sentence: files and entries that were read and
+    /// those beside them that were not, and an architecture that was named.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// The checkpoint's own tokenizer, or else OpenAI's from the per-user data
     /// folder, [`Tokenizer::default_path`].
     ///
@@ -150,8 +215,10 @@ impl Checkpoint {
             true => Some(self.place.as_path()),
             false => self.place.parent(),
         };
-        let path = folder
-            .and_then(Tokenizer::find)
+        let folders = folder.into_iter().chain(self.tokenizer_folder.as_deref());
+        let path = folders
+            .filter_map(Tokenizer::find)
+            .next()
             .unwrap_or_else(Tokenizer::default_path);
         if !path.is_file() {
             return Err(Error::NoTokenizer { path });
@@ -211,69 +278,27 @@ impl Checkpoint {
     }
 
     fn open_folder(folder: &Path) -> Result<Self> {
-        let present: Vec<_> = FOLDERS
-            .iter()
-            .filter(|(config, _)| folder.join(config).is_file())
-            .collect();
-        let complete = present.iter().find_map(|(config, weights)| {
-            let weights = weights.iter().map(|name| folder.join(name));
-            let weights = weights.into_iter().find(|path| path.is_file())?;
-            Some((*config, weights))
-        });
-        let Some((config_name, weights)) = complete else {
-            let expected = match present.first() {
-                Some((config, weights)) => format!("{} beside {config}", weights.join(" or ")),
-                None => "config.json or open_clip_config.json, with weights beside it".into(),
-            };
-            return Err(Error::NoCheckpoint {
-                path: folder.into(),
-                expected,
-            });
-        };
-        let config_path = folder.join(config_name);
-        let (config, preprocess) = if config_name == "config.json" {
-            let config = hugging_face::read_config(&config_path)?;
-            let size = config.vision.image_size;
-            let path = folder.join("preprocessor_config.json");
-            let preprocess = match path.is_file() {
-                true => hugging_face::read_preprocess(&path, size)?,
-                false => Preprocess::openai(size),
-            };
-            (config, preprocess)
-        } else {
-            open_clip::read(&config_path)?
-        };
-        let files = match weights.extension() {
-            Some(extension) if extension == "json" => shards(&weights)?,
-            _ => vec![weights],
-        };
-        Self::assemble(folder, files, Some(&config), Some(preprocess))
+        Self::open_files(folder, folder::find(folder, false)?)
     }
 
-    fn open_file(path: &Path, config: Option<&Config>) -> Result<Self> {
-        if !path.exists() {
-            return Err(Error::NoCheckpoint {
-                path: path.into(),
-                expected:
-                    "a folder, a file of weights, or a hub id such as openai/clip-vit-base-patch16"
-                        .into(),
-            });
-        }
-        Self::assemble(path, vec![path.into()], config, None)
+    fn open_files(place: &Path, files: Files) -> Result<Self> {
+        let shape = files
+            .config
+            .as_deref()
+            .map(Architecture::read)
+            .transpose()?;
+        let mut opened = Self::assemble(place, files.weights, shape)?;
+        opened.notes.splice(0..0, files.note);
+        Ok(opened)
     }
 
-    fn assemble(
-        place: &Path,
-        files: Vec<PathBuf>,
-        config: Option<&Config>,
-        preprocess: Option<Preprocess>,
-    ) -> Result<Self> {
+    fn assemble(place: &Path, files: Vec<PathBuf>, shape: Option<Architecture>) -> Result<Self> {
         let mut raw = BTreeMap::new();
         let mut scripted = false;
         for path in &files {
-            let (tensors, is_script) = open_weights(path)?;
-            scripted |= is_script;
-            for (name, tensor) in tensors {
+            let file = WeightFile::open(path)?;
+            scripted |= file.scripted;
+            for (name, tensor) in file.tensors {
                 if raw.contains_key(&name) {
                     return Err(Error::Malformed {
                         path: path.clone(),
@@ -284,216 +309,160 @@ impl Checkpoint {
                 raw.insert(name, tensor);
             }
         }
-        Self::of_tensors(place, files, raw, scripted, config, preprocess)
+        let weights = subject(place, &files);
+        let found = unwrap(raw);
+        let notes = found.notes(weights);
+        let Unwrapped {
+            tensors,
+            prefix,
+            beside,
+            ..
+        } = found;
+        let named = name_all(weights, &prefix, tensors)?;
+        let mut opened = Self::of_named(place, files.clone(), named, scripted, shape, &beside)?;
+        opened.notes = notes;
+        Ok(opened)
     }
 
-    fn of_tensors(
+    /// The checkpoint of named tensors, beside which others were found.
+    fn of_named(
         place: &Path,
         files: Vec<PathBuf>,
-        raw: BTreeMap<String, StoredTensor>,
+        named: Named,
         scripted: bool,
-        config: Option<&Config>,
-        preprocess: Option<Preprocess>,
+        shape: Option<Architecture>,
+        beside: &[String],
     ) -> Result<Self> {
-        // Messages about all files name the folder.
-        let weights = match files.as_slice() {
-            [only] => only,
-            _ => place,
-        };
-        let named = name_all(weights, raw)?;
-        let mut config = match config {
-            Some(config) => config.clone(),
-            None if scripted && named.openai => openai_config(weights, &named)?,
+        let weights = subject(place, &files);
+        let shape = match shape {
+            Some(shape) => shape,
+            None if (scripted && named.spelling.openai) || named.of_openai => {
+                Architecture::of_openai(weights, &named)?
+            }
             None => {
-                return Err(Error::NoCheckpoint {
+                let fits = |name: &&str| {
+                    Config::preset(name).is_some_and(|preset| {
+                        compare(weights, &fitted(preset, &named), &named, &[]).is_ok()
+                    })
+                };
+                return Err(Error::NoArchitecture {
                     path: place.into(),
-                    expected: "a preset to go with it (ViT-B/32, ViT-B/16, ViT-L/14, \
-                        ViT-L/14@336px): bare weights do not say their heads and activation"
-                        .into(),
+                    like: Config::PRESETS.into_iter().find(fits),
                 });
             }
         };
-        config.vision.patch_bias = named
-            .tensors
-            .contains_key("vision_model.embeddings.patch_embedding.bias");
+        let config = fitted(shape.config, &named);
         config.check()?;
-        compare(weights, &config, &named)?;
-        let preprocess = preprocess.unwrap_or_else(|| Preprocess::openai(config.vision.image_size));
+        compare(weights, &config, &named, beside)?;
+        let size = config.vision.image_size;
         Ok(Self {
             place: place.into(),
             files,
             config,
-            preprocess,
+            preprocess: shape.preprocess.unwrap_or_else(|| Preprocess::openai(size)),
             tensors: named.tensors,
+            tokenizer_folder: shape.folder,
+            architecture: None,
+            notes: Vec::new(),
             sha256: OnceLock::new(),
         })
     }
 }
 
-/// The tensors of one weight file, and whether it is a TorchScript program.
-fn open_weights(path: &Path) -> Result<(BTreeMap<String, StoredTensor>, bool)> {
-    let mut first = [0; 2];
-    let read = match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => {
-            std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut first))
-        }
-        _ => Ok(()),
-    };
-    // The first bytes determine the format; the name may be anything. A short or missing file
-    // is left to the reader that its name suggests.
-    let is_torch = match read {
-        Ok(()) if first != [0; 2] => first == *b"PK" || first == [0x80, 0x02],
-        _ => false,
-    };
-    let named_torch = path
-        .extension()
-        .is_some_and(|extension| ["bin", "pt", "pth"].iter().any(|&known| extension == known));
-    if !(is_torch || named_torch) {
-        return Ok((open_safetensors(path)?, false));
+/// The subject of messages about weights: a single file, or the folder of several.
+fn subject<'a>(place: &'a Path, files: &'a [PathBuf]) -> &'a Path {
+    match files {
+        [only] => only,
+        _ => place,
     }
-    let file = TorchFile::open(path)?;
-    let tensors = file.tensors(state_dict(file.root()))?;
-    Ok((tensors, file.is_scripted()))
 }
 
-/// The state dict in the saved object: itself, or an entry of a training checkpoint.
-fn state_dict(root: Value<'_>) -> Value<'_> {
-    ["state_dict", "model_state_dict", "model"]
-        .into_iter()
-        .filter_map(|key| root.get(key))
-        .find(|value| matches!(value.form(), Form::Dict))
-        .unwrap_or(root)
-}
-
-/// The files that an index lists, each a plain name in the index's folder.
-pub(crate) fn shards(index: &Path) -> Result<Vec<PathBuf>> {
-    let value = read_json(index)?;
-    let root = Fields::of(index, &value)?;
-    let Some(serde_json::Value::Object(map)) = root.present("weight_map") else {
-        return Err(root.wrong("weight_map", "an object", "absent"));
-    };
-    let mut names = BTreeSet::new();
-    for (parameter, file) in map {
-        let plain = file.as_str().filter(|name| {
-            Path::new(name).file_name() == Some(std::ffi::OsStr::new(name)) && !name.contains('\\')
-        });
-        match plain {
-            Some(name) => names.insert(name),
-            None => {
-                let field = format!("weight_map.{parameter}");
-                return Err(root.wrong(&field, "a file in the same folder", file));
-            }
-        };
+fn bare(config: &Config) -> Architecture {
+    Architecture {
+        config: config.clone(),
+        preprocess: None,
+        folder: None,
     }
-    Ok(names
-        .into_iter()
-        .map(|name| index.with_file_name(name))
-        .collect())
 }
 
-/// Checks that a checkpoint's parameters are exactly those of `config`.
-fn compare(path: &Path, config: &Config, named: &Named) -> Result<()> {
+/// `config` with the options that only the weights state.
+fn fitted(mut config: Config, named: &Named) -> Config {
+    config.vision.patch_bias = named
+        .tensors
+        .contains_key("vision_model.embeddings.patch_embedding.bias");
+    config
+}
+
+/// The path at which the checkpoint `place` is, fetched if it is a hub's id.
+fn local(place: &Path) -> Result<PathBuf> {
+    if place.exists() {
+        return Ok(place.into());
+    }
+    let parent = place
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    #[cfg(feature = "hub")]
+    if !parent.is_some_and(Path::is_dir)
+        && let Some(id) = place.to_str().and_then(|text| text.parse().ok())
+    {
+        return Ok(hub::Hub::from_env()?.snapshot(&id, &hub::CLIP)?);
+    }
+    let missing = parent.filter(|parent| !parent.is_dir());
+    let found = match missing {
+        Some(parent) => format!("{} does not exist either", parent.display()),
+        None => "it does not exist".into(),
+    };
+    Err(Error::NoCheckpoint {
+        path: place.into(),
+        expected: format!(
+            "a folder, a file of weights, or a hub id such as openai/clip-vit-base-patch16; {found}"
+        ),
+    })
+}
+
+/// Checks that a checkpoint's parameters are exactly those of `config`. Differences are in the
+/// file's own names; `beside` are those of tensors that are not the checkpoint's.
+fn compare(path: &Path, config: &Config, named: &Named, beside: &[String]) -> Result<()> {
     let mut rest: BTreeSet<&str> = named.tensors.keys().map(String::as_str).collect();
     let (mut missing, mut wrong) = (Vec::new(), Vec::new());
     for (name, shape) in config.parameters() {
         rest.remove(name.as_str());
+        let (own, own_shape) = named.spelling.of(&name, &shape);
         let Some(found) = named.tensors.get(&name) else {
-            missing.push(format!("{name} {shape:?}"));
+            missing.push(format!("{own} {own_shape:?}"));
             continue;
         };
         if found.shape() != shape {
+            let (_, got) = named.spelling.of(&name, found.shape());
             wrong.push(format!(
-                "{name} is {:?} and should be {shape:?}",
-                found.shape()
+                "{} is {got:?} and should be {own_shape:?}",
+                found.name()
             ));
         }
         if !matches!(found.kind(), Kind::Float | Kind::Half | Kind::BFloat16) {
             wrong.push(format!(
-                "{name} holds {:?} and should hold fp32, fp16 or bf16",
+                "{} holds {:?} and should hold fp32, fp16 or bf16",
+                found.name(),
                 found.kind()
             ));
         }
     }
-    let unused: Vec<_> = rest
-        .into_iter()
-        .map(str::to_owned)
-        .chain(named.unknown.iter().cloned())
-        .collect();
-    if missing.is_empty() && unused.is_empty() && wrong.is_empty() {
+    // Three parameters may be one tensor in the file.
+    missing.dedup();
+    wrong.dedup();
+    if missing.is_empty() && rest.is_empty() && named.unknown.is_empty() && wrong.is_empty() {
         return Ok(());
     }
+    let rest = rest.into_iter().filter_map(|name| named.tensors.get(name));
+    let mut unused: Vec<_> = rest.map(|tensor| tensor.name().to_owned()).collect();
+    unused.extend(named.unknown.iter().chain(beside).cloned());
+    unused.dedup();
     Err(Error::Parameters {
         path: path.into(),
         missing,
         unused,
         wrong,
     })
-}
-
-/// The shape of an OpenAI model, read off its parameters as OpenAI's own code does.
-fn openai_config(path: &Path, named: &Named) -> Result<Config> {
-    let shape = |name: &str, rank: usize| -> Result<&[i64]> {
-        match named.tensors.get(name).map(StoredTensor::shape) {
-            Some(shape) if shape.len() == rank => Ok(shape),
-            Some(shape) => Err(Error::Malformed {
-                path: path.into(),
-                item: name.into(),
-                reason: format!("of shape {shape:?}"),
-            }),
-            None => Err(Error::Parameters {
-                path: path.into(),
-                missing: vec![name.into()],
-                unused: Vec::new(),
-                wrong: Vec::new(),
-            }),
-        }
-    };
-    let layers = |tower: &str| {
-        let prefix = format!("{tower}.encoder.layers.");
-        let indices: BTreeSet<&str> = named
-            .tensors
-            .keys()
-            .filter_map(|name| name.strip_prefix(&prefix)?.split('.').next())
-            .collect();
-        indices.len() as i64
-    };
-    let mlp_width = |tower: &str| {
-        let name = format!("{tower}.encoder.layers.0.mlp.fc1.bias");
-        shape(&name, 1).map(|shape| shape[0])
-    };
-    let kernel = shape("vision_model.embeddings.patch_embedding.weight", 4)?;
-    let patches = shape("vision_model.embeddings.position_embedding.weight", 2)?[0] - 1;
-    let grid = (patches.max(0) as f64).sqrt().round() as i64;
-    let context = shape("text_model.embeddings.position_embedding.weight", 2)?[0];
-    let tokens = shape("text_model.embeddings.token_embedding.weight", 2)?;
-    let (width, patch) = (kernel[0], kernel[3]);
-    let config = Config {
-        vision: VisionConfig {
-            image_size: patch.saturating_mul(grid),
-            patch_size: patch,
-            width,
-            layers: layers("vision_model"),
-            heads: width / OPENAI_HEAD_WIDTH,
-            mlp_width: mlp_width("vision_model")?,
-            activation: Activation::QuickGelu,
-            norm_eps: 1e-5,
-            patch_bias: false,
-            norm_before: true,
-        },
-        text: TextConfig {
-            context,
-            vocabulary: tokens[0],
-            width: tokens[1],
-            layers: layers("text_model"),
-            heads: tokens[1] / OPENAI_HEAD_WIDTH,
-            mlp_width: mlp_width("text_model")?,
-            activation: Activation::QuickGelu,
-            norm_eps: 1e-5,
-        },
-        joint_width: shape("text_projection.weight", 2)?[0],
-    };
-    config.check().map_err(|e| e.in_file(path))?;
-    Ok(config)
 }
 
 /// Passes a file's bytes to `update`, in chunks.
@@ -515,7 +484,7 @@ fn hash_file(path: &Path, mut update: impl FnMut(&[u8])) -> Result<()> {
 
 #[cfg(all(test, feature = "hub"))]
 mod tests {
-    use super::FOLDERS;
+    use super::folder::FOLDERS;
     use crate::OPENAI_VOCABULARY;
 
     #[test]

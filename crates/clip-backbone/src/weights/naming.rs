@@ -44,28 +44,34 @@ pub(crate) struct Named {
     pub(crate) tensors: BTreeMap<String, StoredTensor>,
     /// Unknown names, as the file spells them.
     pub(crate) unknown: Vec<String>,
-    /// Whether the file's own names are `visual.…`, OpenAI's and `open_clip`'s.
+    pub(crate) spelling: Spelling,
+    /// Whether OpenAI's own attributes are among them, which no other library writes.
+    pub(crate) of_openai: bool,
+}
+
+/// The spelling of a file's names.
+#[derive(Debug, Clone)]
+pub(crate) struct Spelling {
+    /// Before every name, with a final dot.
+    prefix: String,
+    /// OpenAI's and `open_clip`'s names, `visual.…`, not Hugging Face's.
     pub(crate) openai: bool,
 }
 
-/// Gives every tensor of the file `path` its name.
+/// Gives every tensor of the file `path` its name; `prefix` was taken from their names.
 ///
 /// # Errors
 /// [`Error::Unsupported`] if a name belongs to an unsupported architecture.
-pub(crate) fn name_all(path: &Path, raw: BTreeMap<String, StoredTensor>) -> Result<Named> {
-    // Data-parallel training puts a prefix before every name.
-    let wrapped = !raw.is_empty() && raw.keys().all(|name| name.starts_with("module."));
-    let raw = raw.into_iter().map(|(name, tensor)| match wrapped {
-        true => (name["module.".len()..].to_owned(), tensor),
-        false => (name, tensor),
-    });
-    let raw: BTreeMap<_, _> = raw.collect();
-
+pub(crate) fn name_all(
+    path: &Path,
+    prefix: &str,
+    raw: BTreeMap<String, StoredTensor>,
+) -> Result<Named> {
     for (mark, what) in FOREIGN {
         if let Some(name) = raw.keys().find(|name| name.starts_with(mark)) {
             return Err(Error::Unsupported {
                 path: path.into(),
-                item: name.clone(),
+                item: format!("{prefix}{name}"),
                 what: what.into(),
             });
         }
@@ -73,16 +79,21 @@ pub(crate) fn name_all(path: &Path, raw: BTreeMap<String, StoredTensor>) -> Resu
     if let Some(name) = raw.keys().find(|name| name.ends_with(".ls_1.gamma")) {
         return Err(Error::Unsupported {
             path: path.into(),
-            item: name.clone(),
+            item: format!("{prefix}{name}"),
             what: "layer scale".into(),
         });
     }
 
-    let openai = raw.keys().any(|name| name.starts_with("visual."));
+    let has = |start: &str| raw.keys().any(|name| name.starts_with(start));
+    let openai = has("visual.") || has("transformer.resblocks.");
     let mut named = Named {
         tensors: BTreeMap::new(),
         unknown: Vec::new(),
-        openai,
+        spelling: Spelling {
+            prefix: prefix.into(),
+            openai,
+        },
+        of_openai: openai && raw.contains_key("input_resolution"),
     };
     for (name, tensor) in raw {
         let last = name.rsplit('.').next().unwrap_or_default();
@@ -96,7 +107,7 @@ pub(crate) fn name_all(path: &Path, raw: BTreeMap<String, StoredTensor>) -> Resu
         };
         match known {
             Some(parameters) => named.tensors.extend(parameters),
-            None => named.unknown.push(name),
+            None => named.unknown.push(format!("{prefix}{name}")),
         }
     }
     Ok(named)
@@ -119,6 +130,62 @@ fn plain(name: &str, tensor: &StoredTensor) -> StoredTensor {
         "logit_scale" => tensor.scalar(),
         _ => tensor.clone(),
     }
+}
+
+impl Spelling {
+    /// Name and shape in the file of the parameter that Hugging Face calls `name`.
+    pub(crate) fn of(&self, name: &str, shape: &[i64]) -> (String, Vec<i64>) {
+        let (name, shape) = match self.openai {
+            true => to_openai(name, shape),
+            false => (name.to_owned(), shape.to_vec()),
+        };
+        (format!("{}{name}", self.prefix), shape)
+    }
+}
+
+/// [`from_openai`] the other way.
+fn to_openai(name: &str, shape: &[i64]) -> (String, Vec<i64>) {
+    let turned = || shape.iter().rev().copied().collect();
+    let plain = |name: &str| (name.to_owned(), shape.to_vec());
+    match name {
+        "visual_projection.weight" => return ("visual.proj".into(), turned()),
+        "text_projection.weight" => return ("text_projection".into(), turned()),
+        _ => {}
+    }
+    let name = name
+        .replace(
+            "vision_model.encoder.layers",
+            "visual.transformer.resblocks",
+        )
+        .replace("text_model.encoder.layers", "transformer.resblocks")
+        .replace(
+            "vision_model.embeddings.position_embedding.weight",
+            "visual.positional_embedding",
+        )
+        .replace(
+            "text_model.embeddings.position_embedding.weight",
+            "positional_embedding",
+        )
+        .replace("vision_model.embeddings.patch_embedding", "visual.conv1")
+        .replace("vision_model.embeddings", "visual")
+        .replace("text_model.embeddings.", "")
+        .replace("vision_model.pre_layrnorm", "visual.ln_pre")
+        .replace("vision_model.post_layernorm", "visual.ln_post")
+        .replace("text_model.final_layer_norm", "ln_final")
+        .replace("layer_norm", "ln_")
+        .replace("mlp.fc1", "mlp.c_fc")
+        .replace("mlp.fc2", "mlp.c_proj")
+        .replace("self_attn.out_proj", "attn.out_proj");
+    let Some((block, part)) = name.split_once("self_attn.") else {
+        return plain(&name);
+    };
+    // Queries, keys and values are one tensor there.
+    let what = part.rsplit('.').next().unwrap_or_default();
+    let mut shape = shape.to_vec();
+    if let Some(rows) = shape.first_mut() {
+        *rows *= 3;
+    }
+    (format!("{block}attn.in_proj_{what}"), shape)
 }
 
 /// Maps one of OpenAI's or `open_clip`'s names to Hugging Face's.

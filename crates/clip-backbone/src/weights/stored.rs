@@ -22,11 +22,7 @@ impl Mapped {
     /// Maps a regular file.
     pub(crate) fn open(path: &Path) -> Result<Arc<Self>> {
         let map = disk::Mapped::open(path).map_err(|error| match error.reason.kind() {
-            ErrorKind::InvalidInput => Error::Malformed {
-                path: path.into(),
-                item: "the whole".into(),
-                reason: "not a regular file".into(),
-            },
+            ErrorKind::InvalidInput => not_a_file(path),
             _ => Error::Io {
                 op: "read",
                 path: path.into(),
@@ -50,10 +46,24 @@ impl Mapped {
     }
 }
 
+/// The error for a directory, a pipe or a device in place of a file.
+pub(crate) fn not_a_file(path: &Path) -> Error {
+    let found = match path.is_dir() {
+        true => "a directory",
+        false => "not a regular file",
+    };
+    Error::WrongFile {
+        path: path.into(),
+        found: found.into(),
+    }
+}
+
 /// A tensor in a file: its location and shape.
 #[derive(Debug, Clone)]
 pub struct StoredTensor {
     file: Arc<Mapped>,
+    /// Its name in the file, that of the whole for a part.
+    name: Arc<str>,
     kind: Kind,
     shape: Vec<i64>,
     /// In elements.
@@ -67,6 +77,7 @@ impl StoredTensor {
     /// would be outside them.
     pub(crate) fn new(
         file: &Arc<Mapped>,
+        name: &str,
         bytes: Range<usize>,
         kind: Kind,
         offset: i64,
@@ -80,6 +91,7 @@ impl StoredTensor {
             .checked_add(bytes.start)?;
         let stored = Self {
             file: Arc::clone(file),
+            name: name.into(),
             kind,
             shape,
             strides,
@@ -97,6 +109,11 @@ impl StoredTensor {
     /// Extent of each dimension.
     pub fn shape(&self) -> &[i64] {
         &self.shape
+    }
+
+    /// Its name in the file.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The file that holds it.

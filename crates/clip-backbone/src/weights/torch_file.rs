@@ -1,155 +1,129 @@
-//! The zip archives of `torch.save` and `torch.jit.save`.
+//! The files of `torch.save` and `torch.jit.save`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::io::{Cursor, Read};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use zip::{CompressionMethod, ZipArchive};
-
-use super::pickle::{Form, MAX_BYTES, Pickle, TensorSpec, Value};
+use super::file_kind::{FileKind, recognise};
+use super::pickle::{Form, Pickle, TensorSpec, Value};
 use super::stored::{Mapped, StoredTensor};
+use super::{torch_archive, torch_legacy};
 use crate::{Error, Result};
 
-/// The most files in an archive.
-const MAX_ENTRIES: usize = 1 << 17;
-/// The maximum nesting depth of modules.
-const MAX_DEPTH: usize = 32;
+/// The longest name of a tensor, in bytes; longer ones are skipped.
+const MAX_NAME: usize = 256;
+/// The dicts of a pickled module, which its tensors' names leave out.
+const MODULE_DICTS: [&str; 3] = ["_parameters", "_buffers", "_modules"];
 
-/// An archive of `torch.save` or `torch.jit.save`: one object and its tensors.
+/// A file of `torch.save` or `torch.jit.save`: one object and its tensors.
 #[derive(Debug)]
 pub struct TorchFile {
     path: PathBuf,
     file: Arc<Mapped>,
-    pickle: Pickle,
+    content: Content,
+}
+
+/// What a reader of one format finds.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) pickle: Pickle,
     /// The position of each storage in the file.
-    storages: HashMap<String, Range<usize>>,
-    scripted: bool,
+    pub(super) storages: HashMap<String, Range<usize>>,
+    pub(super) scripted: bool,
+}
+
+/// A tensor and the dict that holds it.
+#[derive(Debug, Clone)]
+pub(crate) struct Located {
+    pub(crate) tensor: StoredTensor,
+    /// The length of the dict's part of the name, with its final dot: the dict is the innermost one
+    /// that is not part of a module.
+    pub(crate) dict: usize,
 }
 
 impl TorchFile {
-    /// Opens the archive and reads its object, but no tensor. No code in it is run.
+    /// Opens the file and reads its object, but no tensor. No code in it is run.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be opened; [`Error::Malformed`] if it is not such an
-    /// archive, is cut off, or its pickle names anything but tensors and plain values.
+    /// [`Error::Io`] if the file cannot be opened; [`Error::Malformed`] and [`Error::CutOff`] if it
+    /// is damaged; [`Error::WrongFile`] if it is something else.
     pub fn open(path: &Path) -> Result<Self> {
         let file = Mapped::open(path)?;
-        let malformed = |item: &str, reason: String| Error::Malformed {
-            path: path.into(),
-            item: item.into(),
-            reason,
-        };
-        let bytes = file.bytes();
-        if !bytes.starts_with(b"PK") {
-            let reason = if bytes.first() == Some(&0x80) {
-                "a bare pickle, as torch.save wrote before PyTorch 1.6; load and save it once with a newer one"
-            } else {
-                "not a zip archive, which torch.save and torch.jit.save write"
-            };
-            return Err(malformed("the first bytes", reason.into()));
+        match recognise(&file)? {
+            FileKind::Torch => Self::read(file),
+            FileKind::Safetensors => Err(Error::WrongFile {
+                path: path.into(),
+                found: "a safetensors file, not one of torch.save".into(),
+            }),
         }
-        let mut archive = ZipArchive::new(Cursor::new(bytes))
-            .map_err(|e| malformed("zip directory", e.to_string()))?;
-        if archive.len() > MAX_ENTRIES {
-            let reason = format!("{} files; at most {MAX_ENTRIES} are read", archive.len());
-            return Err(malformed("zip directory", reason));
-        }
+    }
 
-        let mut entries = HashMap::new();
-        for index in 0..archive.len() {
-            let zip_error =
-                |e: zip::result::ZipError| malformed(&format!("zip entry {index}"), e.to_string());
-            let entry = archive.by_index_raw(index).map_err(zip_error)?;
-            let name = entry.name().map_err(zip_error)?.into_owned();
-            // torch compresses only program text, which is skipped. Everything else is stored
-            // as it is, so that a small archive cannot become a large one.
-            if name.contains("/code/") {
-                continue;
-            }
-            if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
-                return Err(malformed(&name, "compressed or encrypted".into()));
-            }
-            let range = || {
-                let start = usize::try_from(entry.data_start()?).ok()?;
-                let end = start.checked_add(usize::try_from(entry.size()).ok()?)?;
-                (end <= bytes.len() && entry.size() == entry.compressed_size())
-                    .then_some(start..end)
-            };
-            let range =
-                range().ok_or_else(|| malformed(&name, "reaches beyond the file".into()))?;
-            if entries.insert(name.clone(), range).is_some() {
-                return Err(malformed(&name, "appears twice".into()));
-            }
-        }
-
-        let mut roots = entries
-            .keys()
-            .filter_map(|name| name.strip_suffix("/data.pkl"))
-            .filter(|folder| !folder.contains('/'));
-        let (Some(folder), None) = (roots.next(), roots.next()) else {
-            return Err(malformed("data.pkl", "expected exactly one".into()));
+    pub(super) fn read(file: Arc<Mapped>) -> Result<Self> {
+        let content = match torch_legacy::is_legacy(file.bytes()) {
+            true => torch_legacy::read(&file)?,
+            false => torch_archive::read(&file)?,
         };
-        let folder = folder.to_owned();
-        let slice = |name: &str| {
-            let range = entries.get(&format!("{folder}/{name}")).cloned()?;
-            bytes.get(range)
-        };
-        if slice("byteorder").is_some_and(|order| order != b"little") {
-            return Err(malformed("byteorder", "not little-endian".into()));
-        }
-        let item = format!("{folder}/data.pkl");
-        // Read through the archive, which verifies the checksum of what is read.
-        let mut object = Vec::new();
-        archive
-            .by_name(&item)
-            .map_err(|e| malformed(&item, e.to_string()))?
-            .take(MAX_BYTES as u64 + 1)
-            .read_to_end(&mut object)
-            .map_err(|e| malformed(&item, e.to_string()))?;
-        let pickle = Pickle::parse(&object).map_err(|e| malformed(&item, e.to_string()))?;
-        let scripted = slice("constants.pkl").is_some();
-        let prefix = format!("{folder}/data/");
-        let storages = entries
-            .into_iter()
-            .filter_map(|(name, range)| Some((name.strip_prefix(&prefix)?.to_owned(), range)))
-            .collect();
         Ok(Self {
-            path: path.into(),
+            path: file.path().into(),
             file,
-            pickle,
-            storages,
-            scripted,
+            content,
         })
     }
 
     /// The object saved.
     pub fn root(&self) -> Value<'_> {
-        self.pickle.root()
+        self.content.pickle.root()
     }
 
     /// Whether this is a TorchScript program, as OpenAI's files are, not a dict.
     pub fn is_scripted(&self) -> bool {
-        self.scripted
+        self.content.scripted
     }
 
     /// The tensors below `value`, named as PyTorch names a state dict's: keys joined by dots.
     ///
-    /// Values of other types are skipped.
+    /// Values of other types are skipped. An object that is reached in several ways is named after
+    /// the shortest.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for a tensor whose storage is missing or too short, and if
-    /// modules are nested too deeply.
+    /// [`Error::Malformed`] for a tensor whose storage is missing or too short.
     pub fn tensors(&self, value: Value<'_>) -> Result<BTreeMap<String, StoredTensor>> {
+        let found = self.located(value)?.into_iter();
+        Ok(found.map(|(name, found)| (name, found.tensor)).collect())
+    }
+
+    /// The same, each with its dict.
+    pub(crate) fn located(&self, value: Value<'_>) -> Result<BTreeMap<String, Located>> {
         let mut found = BTreeMap::new();
-        // Shared objects would be visited once for each path to them.
-        let mut budget = super::pickle::MAX_INSTRUCTIONS;
-        self.gather(value, "", 0, &mut budget, &mut found)?;
+        let mut seen = HashSet::from([value.id()]);
+        let mut pending = VecDeque::from([Part {
+            value,
+            name: String::new(),
+            dict: 0,
+            of_module: false,
+        }]);
+        while let Some(part) = pending.pop_front() {
+            for (key, value) in part.children() {
+                let name = format!("{}{key}", part.name);
+                if name.len() > MAX_NAME {
+                    continue;
+                }
+                if let Form::Tensor(spec) = value.form() {
+                    let tensor = self.tensor(&name, spec)?;
+                    let dict = part.dict;
+                    found.insert(name, Located { tensor, dict });
+                } else if let Some(child) = part.child(&key, value)
+                    && seen.insert(value.id())
+                {
+                    pending.push_back(child);
+                }
+            }
+        }
         Ok(found)
     }
 
-    /// The tensor that `spec` describes; `name` is used in messages.
+    /// The tensor that `spec` describes, under the given name.
     ///
     /// # Errors
     /// [`Error::Malformed`] if its storage is missing or too short.
@@ -159,7 +133,7 @@ impl TorchFile {
             item: name.into(),
             reason,
         };
-        let Some(range) = self.storages.get(&spec.storage) else {
+        let Some(range) = self.content.storages.get(&spec.storage) else {
             return Err(malformed(format!(
                 "its storage {} is missing",
                 spec.storage
@@ -167,6 +141,7 @@ impl TorchFile {
         };
         StoredTensor::new(
             &self.file,
+            name,
             range.clone(),
             spec.kind,
             spec.offset,
@@ -182,40 +157,58 @@ impl TorchFile {
             ))
         })
     }
+}
 
-    fn gather(
-        &self,
-        value: Value<'_>,
-        name: &str,
-        depth: usize,
-        budget: &mut usize,
-        found: &mut BTreeMap<String, StoredTensor>,
-    ) -> Result<()> {
-        if depth > MAX_DEPTH {
-            return Err(self.endless(name));
-        }
-        if let Form::Tensor(spec) = value.form() {
-            found.insert(name.into(), self.tensor(name, spec)?);
-            return Ok(());
-        }
-        for (key, value) in value.entries() {
-            *budget = budget.checked_sub(1).ok_or_else(|| self.endless(name))?;
-            if let Form::Text(key) = key.form() {
-                let name = match name {
-                    "" => key.to_owned(),
-                    _ => format!("{name}.{key}"),
-                };
-                self.gather(value, &name, depth + 1, budget, found)?;
-            }
-        }
-        Ok(())
+/// An object whose tensors are to be named.
+struct Part<'a> {
+    value: Value<'a>,
+    /// Its name with a final dot; empty for the outermost.
+    name: String,
+    dict: usize,
+    /// Whether it is one of a pickled module's dicts.
+    of_module: bool,
+}
+
+impl<'a> Part<'a> {
+    /// Its entries or items, by name or number.
+    fn children(&self) -> impl Iterator<Item = (String, Value<'a>)> + use<'a> {
+        let entries = self.value.entries().filter_map(|(key, value)| {
+            let Form::Text(key) = key.form() else {
+                return None;
+            };
+            (key.len() <= MAX_NAME).then(|| (key.to_owned(), value))
+        });
+        let items = self.value.items().enumerate();
+        entries.chain(items.map(|(index, value)| (index.to_string(), value)))
     }
 
-    fn endless(&self, name: &str) -> Error {
-        Error::Malformed {
-            path: self.path.clone(),
-            item: name.chars().take(200).collect(),
-            reason: "modules are nested without end".into(),
+    /// Its child of this name, if that may hold tensors.
+    fn child(&self, key: &str, value: Value<'a>) -> Option<Self> {
+        if !matches!(
+            value.form(),
+            Form::Dict | Form::Object { .. } | Form::Sequence
+        ) {
+            return None;
         }
+        let of_object = matches!(self.value.form(), Form::Object { .. });
+        if of_object && MODULE_DICTS.contains(&key) {
+            return Some(Self {
+                value,
+                name: self.name.clone(),
+                dict: self.dict,
+                of_module: true,
+            });
+        }
+        let name = format!("{}{key}.", self.name);
+        let dict = match of_object || self.of_module {
+            true => self.dict,
+            false => name.len(),
+        };
+        Some(Self {
+            value,
+            name,
+            dict,
+            of_module: false,
+        })
     }
 }

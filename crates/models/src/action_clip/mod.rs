@@ -24,6 +24,7 @@ use clip_backbone::{BlockHook, ClipModel, NoHook};
 use prompts::{Template, Tokenize};
 use tch::{Kind, Tensor, nn};
 
+use crate::label_text;
 use crate::scores::{for_each_video, unit};
 use crate::zero_shot::sentence_features;
 use crate::{
@@ -190,9 +191,12 @@ impl ActionClip {
 
 impl VideoTextModel for ActionClip {
     fn bind<'a>(&'a self, labels: &[String]) -> Result<Box<dyn Classifier + 'a>> {
+        let context = self.clip.config().text.context;
+        let (templates, tokenizer) = (&self.templates, &*self.tokenizer);
         Ok(Box::new(Bound {
             model: self,
             labels: labels.to_vec(),
+            notes: label_text::of_templates(templates, tokenizer, context, labels)?,
             texts: RefCell::default(),
         }))
     }
@@ -233,6 +237,7 @@ fn adopt(trained: &nn::VarStore, clip: &ClipModel) {
 struct Bound<'m> {
     model: &'m ActionClip,
     labels: Vec<String>,
+    notes: Vec<String>,
     /// Features of every label in each template, `[K, D]`, for scoring; outdated after a step.
     texts: RefCell<Vec<Tensor>>,
 }
@@ -240,6 +245,10 @@ struct Bound<'m> {
 impl Classifier for Bound<'_> {
     fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Softmax for each template, then the mean over the templates; the logits are its

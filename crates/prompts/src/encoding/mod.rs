@@ -16,7 +16,6 @@ use tch::{Kind, Tensor};
 
 use self::packed::{LastBlock, Packed};
 use self::sequence::Sequences;
-use crate::learner::check_count;
 use crate::{ClassTokens, Error, Result};
 
 /// How the text features are computed. All paths give the same numbers.
@@ -101,21 +100,20 @@ impl Form {
 }
 
 impl TextEncoder {
-    /// Lays out `classes` after `prompts` (H) vectors.
+    /// Lays out `classes` after `prompts` (H) vectors. Labels that do not fit are cut:
+    /// [`ClassTokens::truncated`] names them.
     ///
     /// The tower must be frozen: its activations of the classes alone are computed here and kept.
     ///
     /// # Errors
-    /// [`Error::Config`] if H or the chunk is out of range; [`Error::LabelLength`] for the
-    /// first label that does not fit; [`Error::Backbone`] for a token id the tower does not
-    /// know.
+    /// [`Error::Config`] if the chunk is out of range; those of [`ClassTokens::truncated`];
+    /// [`Error::Backbone`] for a token id the tower does not know.
     pub fn new(
         tower: &TextTower,
         classes: &ClassTokens,
         prompts: i64,
         encoding: TextEncoding,
     ) -> Result<Self> {
-        check_count(prompts)?;
         if encoding.chunk < 1 {
             return Err(Error::Config {
                 field: "chunk",
@@ -123,7 +121,7 @@ impl TextEncoder {
                 got: encoding.chunk.to_string(),
             });
         }
-        let suffixes = classes.suffixes(prompts, tower.config().context)?;
+        let (suffixes, _) = classes.suffixes(prompts, tower.config().context)?;
         // Groups of about the same size, none larger than a chunk.
         let count = suffixes.len().div_ceil(encoding.chunk);
         let groups = suffixes

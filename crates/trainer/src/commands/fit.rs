@@ -32,6 +32,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH")]
     weights: PathBuf,
 
+    /// The architecture of weights without a configuration: ViT-B-32, ViT-B-16, ViT-L-14,
+    /// ViT-L-14-336, each also with -gelu, or the path of the model's config.json.
+    #[arg(long, value_name = "NAME")]
+    architecture: Option<String>,
+
     /// The run's folder; by default runs/FOLDER.
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -108,6 +113,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         ),
         setting("backbone.weights", &arguments.weights.display().to_string()),
     ];
+    let architecture = arguments.architecture.iter();
+    keys.extend(architecture.map(|name| setting("backbone.architecture", name)));
     keys.extend(arguments.settings.clone());
     let session = open(Config::read(None, &keys)?, arguments.quiet)?;
     match run::earlier(&session, &out)? {
@@ -172,7 +179,7 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
 
 fn open(config: Checked, quiet: bool) -> Result<Session> {
     let session = Session::open(config, super::install_interrupt()?, quiet)?;
-    for note in &session.dataset.notes {
+    for note in session.notes() {
         eprintln!("note: {note}");
     }
     Ok(session)

@@ -39,6 +39,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH_OR_ID", default_value = recogniser::DEFAULT_CHECKPOINT)]
     checkpoint: String,
 
+    /// The architecture of weights without a configuration: ViT-B-32, ViT-B-16, ViT-L-14,
+    /// ViT-L-14-336, each also with -gelu, or the path of the model's config.json.
+    #[arg(long, value_name = "NAME")]
+    architecture: Option<String>,
+
     /// A trained run's backbone, if it was moved after training.
     #[arg(long, value_name = "PATH_OR_ID")]
     backbone: Option<PathBuf>,
@@ -96,11 +101,19 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         (None, None) => None,
     };
     let checkpoint = &arguments.checkpoint;
+    let architecture = arguments.architecture.as_deref();
     let device = arguments.device.resolve()?;
+    if arguments.precision == Some(Precision::Fp16) && device == tch::Device::Cpu {
+        eprintln!(
+            "error: --precision fp16 needs a GPU; on a CPU use --precision fp32 or --precision bf16"
+        );
+        return Ok(exit::USAGE);
+    }
     if let Some(folder) = recogniser::find(Path::new(checkpoint)) {
         let backbone = arguments.backbone.as_deref();
-        let run = Recogniser::of_run(&folder, backbone, arguments.precision, device)
-            .with_context(|| format!("cannot use the run {checkpoint}"))?;
+        let precision = arguments.precision;
+        let run = Recogniser::of_run(&folder, backbone, architecture, precision, device)
+            .map_err(|error| unusable("run", checkpoint, error.into()))?;
         let frames = arguments.frames.map_or(run.frames(), usize::from);
         if frames != run.frames() {
             bail!(
@@ -111,20 +124,34 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         let asked = Asked::start(&arguments, run.preprocess().geometry, frames)?;
         return answer_all(&arguments, &run.bind(labels.as_ref())?, frames, asked);
     }
+    let unusable = |error| unusable("checkpoint", checkpoint, error);
+    recogniser::expect_not_run(Path::new(checkpoint)).map_err(|e| unusable(e.into()))?;
     let Some(labels) = labels else {
-        eprintln!("error: no labels: give --labels, --labels-file or a trained run");
+        let given = match Path::new(checkpoint).exists() {
+            _ if checkpoint == recogniser::DEFAULT_CHECKPOINT => String::new(),
+            true => format!("{checkpoint} is not a trained run; "),
+            false => format!("{checkpoint} does not exist here; "),
+        };
+        eprintln!("error: no labels: {given}give --labels, --labels-file or a trained run");
         return Ok(exit::USAGE);
     };
     let templates = recogniser::templates(&arguments.templates)?;
     let precision = arguments.precision.unwrap_or(Precision::Fp32);
-    let unusable = || format!("cannot use the checkpoint {checkpoint}");
-    let opened = Checkpoint::open(checkpoint).with_context(unusable)?;
+    let opened = Checkpoint::open_as(checkpoint, architecture).map_err(|e| unusable(e.into()))?;
     let frames = usize::from(arguments.frames.unwrap_or(8));
     let asked = Asked::start(&arguments, opened.preprocess().geometry, frames)?;
-    let clip = Recogniser::zero_shot(&opened, templates, frames, device, precision);
-    let clip = clip.with_context(unusable)?;
-    let ready = clip.bind(Some(&labels)).with_context(unusable)?;
+    let clip = Recogniser::zero_shot(&opened, templates, frames, device, precision)
+        .map_err(|e| unusable(e.into()))?;
+    let ready = clip.bind(Some(&labels))?;
     answer_all(&arguments, &ready, frames, asked)
+}
+
+/// Says that `place` cannot be used, and names it unless the error does.
+fn unusable(kind: &str, place: &str, error: anyhow::Error) -> anyhow::Error {
+    match error.to_string().contains(place) {
+        true => error.context(format!("cannot use the {kind}")),
+        false => error.context(format!("cannot use the {kind} {place}")),
+    }
 }
 
 /// A video and its clip.
@@ -159,6 +186,9 @@ fn answer_all(
     frames: usize,
     asked: Asked<impl Iterator<Item = Decoded>>,
 ) -> Result<u8> {
+    for note in model.notes() {
+        eprintln!("note: {}", recogniser::printable(note));
+    }
     let top = |default| usize::from(arguments.top.unwrap_or(default));
     let progress = progress_bar(arguments);
     let window = match asked {

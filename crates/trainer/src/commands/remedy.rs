@@ -21,9 +21,20 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
         ) => {
             let command = format!("cargo xtask download-clip {id}");
             Some(format!(
-                "run `{command}` with a network connection, or give a folder"
+                "there is no folder {id} here; if it is a hub id, run `{command}` with a network \
+                 connection"
             ))
         }
+        clip_backbone::Error::NoArchitecture {
+            like: Some(name), ..
+        } => Some(format!(
+            "add --architecture {name} for QuickGELU, with which OpenAI trained it, or \
+             --architecture {name}-gelu for GELU, as most of open_clip's weights have it"
+        )),
+        clip_backbone::Error::NoArchitecture { like: None, .. } => Some(
+            "add --architecture with the path of the model's config.json or open_clip_config.json"
+                .into(),
+        ),
         clip_backbone::Error::NoTokenizer { .. } => {
             Some("run `cargo xtask setup`, which fetches OpenAI's vocabulary".into())
         }

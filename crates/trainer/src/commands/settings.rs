@@ -57,6 +57,12 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
 
+    /// The architecture of weights without a configuration (backbone.architecture): ViT-B-32,
+    /// ViT-B-16, ViT-L-14, ViT-L-14-336, each also with -gelu, or the path of the model's
+    /// config.json.
+    #[arg(long, value_name = "NAME")]
+    architecture: Option<String>,
+
     /// No progress on stderr.
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -93,6 +99,7 @@ impl Settings {
             }
         }
         for (key, text) in [
+            ("backbone.architecture", &self.architecture),
             ("data.layout", &self.dataset),
             ("data.columns", &self.columns),
         ] {

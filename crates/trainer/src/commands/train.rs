@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         super::install_interrupt()?,
         arguments.settings.quiet,
     )?;
-    for note in &session.dataset.notes {
+    for note in session.notes() {
         eprintln!("note: {note}");
     }
     note_earlier(&session, &folder, arguments.again)?;

@@ -128,6 +128,9 @@ pub struct Data {
 pub struct Backbone {
     /// The checkpoint: a folder or a file of a known layout.
     pub weights: Option<PathBuf>,
+    /// The architecture of weights without a configuration: a preset's name, such as `ViT-B-16`, or
+    /// the path of a configuration file.
+    pub architecture: Option<String>,
     /// The precision of both towers.
     pub precision: Precision,
 }
@@ -255,6 +258,7 @@ impl Default for Backbone {
     fn default() -> Self {
         Self {
             weights: None,
+            architecture: None,
             precision: Precision::Fp32,
         }
     }
@@ -300,7 +304,7 @@ impl Model {
         if train.start_head == StartHead::Drop {
             return Err(value(
                 "train.start_head",
-                "keep with model.system = seeing-in-flowing, which has no temporal head",
+                "keep with `--set model.system=seeing-in-flowing`, which has no temporal head",
                 "drop",
             ));
         }
@@ -310,7 +314,8 @@ impl Model {
         if data.source == Source::Video {
             return Err(value(
                 "data.source",
-                "features: the linear probe is solved over all clips at once",
+                "features with `--set model.row=probe`: the linear probe is solved over all clips at \
+                 once",
                 "video",
             ));
         }
@@ -318,9 +323,9 @@ impl Model {
             ProtocolKind::ClosedSet | ProtocolKind::FewShot => Ok(()),
             other => Err(value(
                 "protocol.name",
-                "closed-set or few-shot with model.row = probe, which has only the classes that it \
-                 was fitted to",
-                format!("{other:?}"),
+                "closed-set or few-shot with `--set model.row=probe`, which has only the classes \
+                 that it was fitted to",
+                spelled(other),
             )),
         }
     }
@@ -329,15 +334,15 @@ impl Model {
         if self.row != Row::FULL {
             return Err(value(
                 "model.row",
-                "full with model.system = action-clip: the rows are for Seeing in Flowing",
+                "full with `--set model.system=action-clip`: the rows are for Seeing in Flowing",
                 self.row.key,
             ));
         }
         if data.source == Source::Features {
             return Err(value(
                 "data.source",
-                "video with model.system = action-clip: fine-tuning changes the tower of the cached \
-                 features",
+                "video with `--set model.system=action-clip`: fine-tuning changes the tower of the \
+                 cached features",
                 "features",
             ));
         }
@@ -348,7 +353,7 @@ impl Model {
             if share != 0.0 {
                 return Err(value(
                     key,
-                    "0 with model.system = action-clip: its contrastive loss takes whole classes",
+                    "0 with `--set model.system=action-clip`: its contrastive loss takes whole classes",
                     share,
                 ));
             }
@@ -379,11 +384,31 @@ impl Model {
                 System::SeeingInFlowing => "model.sif",
             };
             match error.field() {
-                Some((field, expected, got)) => value(&format!("{section}.{field}"), expected, got),
+                Some((field, expected, got)) => value(
+                    &format!("{section}.{field}"),
+                    &typed_keys(expected, section),
+                    got,
+                ),
                 None => error.into(),
             }
         })
     }
+}
+
+/// `text` with each quoted key of a model's options as one types it.
+fn typed_keys(text: &str, section: &str) -> String {
+    let parts = text.split('`').enumerate();
+    let parts = parts.map(|(index, part)| match index % 2 == 1 && part.contains('.') {
+        true => format!("--set {section}.{part}"),
+        false => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("`")
+}
+
+/// A protocol's name in a configuration.
+fn spelled(name: ProtocolKind) -> String {
+    let value = serde_json::to_value(name).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 impl Default for Train {
@@ -500,7 +525,7 @@ impl Data {
         let root = self
             .root
             .clone()
-            .ok_or_else(|| value("data.root", "the folder of videos", "not set"))?;
+            .ok_or_else(|| value("data.root", "the folder of videos", ""))?;
         let options = DatasetOptions {
             lists: self.lists.clone(),
             train_list: self.train_list.clone(),
@@ -569,10 +594,16 @@ impl Protocol {
         }
         at_least("protocol.shots", self.shots, 1)?;
         if let (Some(place), false) = (&self.draws, self.draws_clips()) {
-            let got = format!("{} for {:?}", place.display(), self.name);
-            return Err(value("protocol.draws", "few-shot or base-to-novel", got));
+            let expected = format!(
+                "none with `--set protocol.name={}`; few-shot and base-to-novel draw clips",
+                spelled(self.name)
+            );
+            return Err(value("protocol.draws", &expected, place.display()));
         }
-        at_least("protocol.seeds", self.seeds.len(), 1)
+        match self.seeds.is_empty() {
+            true => Err(value("protocol.seeds", "at least one seed", "[]")),
+            false => Ok(()),
+        }
     }
 }
 

@@ -50,7 +50,11 @@ impl Prepared {
     /// The centre view of training clips: `[N, T, D]`.
     pub(super) fn centre(&self, clips: &[usize]) -> Result<tch::Tensor> {
         let Self::Kept { train, .. } = self else {
-            return Err(Error::mismatch("data.source", "features", "video"));
+            return Err(Error::Value {
+                key: "data.source".into(),
+                expected: "features".into(),
+                got: "video".into(),
+            });
         };
         let centre = train.first();
         let rows = centre.map(|set| clips.iter().map(move |clip| (set, *clip, 0)).collect());

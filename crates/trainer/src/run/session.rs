@@ -38,6 +38,8 @@ pub struct Session {
     pub(super) files: Rc<[String]>,
     /// The initial parameters of the training.
     pub(super) start: Option<Start>,
+    /// Remarks on the text side: labels that are cut.
+    label_notes: Vec<String>,
 }
 
 impl Session {
@@ -61,10 +63,11 @@ impl Session {
         let weights = config.backbone.weights.as_deref().ok_or(Error::Value {
             key: "backbone.weights".into(),
             expected: "a CLIP checkpoint, such as a folder with config.json".into(),
-            got: "not set".into(),
+            got: String::new(),
         })?;
         let device = device(&config.device)?;
-        let checkpoint = Checkpoint::open(weights)?;
+        let architecture = config.backbone.architecture.as_deref();
+        let checkpoint = Checkpoint::open_as(weights, architecture)?;
         let start = start_of(&config, checkpoint.config())?;
         let backbone = Backbone::new(checkpoint, weights, config.backbone.precision, device)?;
         let dataset = config.data.read()?;
@@ -116,7 +119,11 @@ impl Session {
         if let Some(start) = &start {
             start.expect_backbone(&backbone.identity)?;
         }
+        let model = config.model.build(config.data.frames);
+        let context = backbone.config().text.context;
+        let label_notes = model.check_text(&*backbone.words, context, &dataset.labels);
         Ok(Self {
+            label_notes: config.model.located(label_notes)?,
             config,
             backbone,
             dataset,
@@ -125,6 +132,13 @@ impl Session {
             files,
             start,
         })
+    }
+
+    /// What a user should know before it runs, each a sentence: choices made in opening backbone
+    /// and data set, labels that are cut.
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        let backbone = self.backbone.notes().iter();
+        backbone.chain(&self.dataset.notes).chain(&self.label_notes)
     }
 
     /// The configuration.

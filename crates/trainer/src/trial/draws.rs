@@ -133,7 +133,7 @@ fn check(drawn: &Split, classes: &[usize], protocol: &Protocol, dataset: &Datase
         if has > shots || (has < shots && !dataset.allow_missing) {
             return Err(Error::mismatch(
                 format!("clips of '{}' in {}", name(*class), drawn.name),
-                format!("{shots} (protocol.shots)"),
+                format!("{shots} (`--set protocol.shots={shots}`)"),
                 has,
             ));
         }
