@@ -373,7 +373,7 @@ fn names_that_fit_no_file_or_two_are_shown_with_the_nearest() {
     }
     assert!(
         !said.contains("allow_missing"),
-        "mostly wrong is not partial: {said}"
+        "a name of two files is not missing: {said}"
     );
     assert!(error("c 0\n").contains("'c.avi', 'c.mp4'"), "two files fit");
     assert!(
