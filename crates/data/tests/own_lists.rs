@@ -480,6 +480,10 @@ fn options_that_do_not_go_together() {
     refused(&|o| o.class_table = Some("table".into()), "class_table");
     refused(&|o| o.columns = "video=a,label=b".parse().ok(), "columns");
     refused(
+        &|o| o.lists = Some(place.0.path().into()),
+        "a list, or none",
+    );
+    refused(
         &|o| (o.lists, o.train_list) = (Some("a".into()), Some("b".into())),
         "none beside train_list",
     );

@@ -222,6 +222,7 @@ impl<'a> Collector<'a> {
         let mut missing = Vec::new();
         let mut present = Vec::with_capacity(listed);
         let mut renamed = HashMap::new();
+        let mut near: Vec<String> = Vec::new();
         if options.missing == Missing::Unchecked {
             present.extend(clips.into_values());
         } else {
@@ -261,23 +262,27 @@ impl<'a> Collector<'a> {
                     named(&names)
                 ));
             }
+            let names = missing.iter().take(3);
+            let names = names.map(|id| Ok((id.clone(), disk.nearest(id)?)));
+            let names: Vec<(String, Vec<String>)> = names.collect::<Result<_>>()?;
             if !missing.is_empty() && (options.missing == Missing::Refuse || present.is_empty()) {
-                let names = missing.iter().take(3);
-                let names = names.map(|id| Ok((id.clone(), disk.nearest(id)?)));
                 return Err(Error::MissingClips {
                     list: list.into(),
                     root: root.into(),
                     missing: missing.len(),
                     listed,
-                    names: names.collect::<Result<_>>()?,
+                    names,
                 });
             }
+            near = names.into_iter().flat_map(|(_, near)| near).collect();
+            near.dedup();
         }
         if !missing.is_empty() {
             notes.push(format!(
-                "{} of {listed} listed clips are not on disk and are left out: {}",
+                "{} of {listed} listed clips are not on disk and are left out: {}; nearest there: {}",
                 missing.len(),
-                named(&missing)
+                named(&missing),
+                named(&near)
             ));
         }
 
