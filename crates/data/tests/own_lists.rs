@@ -273,7 +273,6 @@ fn columns_by_their_names() {
         columns: Some(&absent),
         ..Lists::one(&list)
     };
-    // No such header: the line is no clip either.
     let error = clip_lists("own", folder.path(), &lists, UNCHECKED).unwrap_err();
     assert!(error.to_string().contains("none is 'Film'"), "{error}");
     for text in ["", "video", "video=", "film=a,label=b", "video=a,video=b"] {
