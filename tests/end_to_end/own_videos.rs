@@ -44,15 +44,15 @@ fn phone(place: &Place) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_folder_of_a_phone_is_read_and_what_is_passed_over_is_named() {
+fn a_folder_of_a_phone_is_read_and_ignored_files_are_named() {
     let place = Place::new();
     let folder = phone(&place);
     let short = &frames(0, 0)[..3];
     video::write_clip(&folder.join("PushUps/short.avi"), short, 10).unwrap();
     let said = [
-        "passed over, a picture: 'PushUps/IMG_7.JPG'",
-        "passed over, text: 'notes.txt'",
-        "hidden or left by a system: '.DS_Store', '@eaDir', 'PushUps/._IMG_0.MOV', \
+        "ignored (picture): 'PushUps/IMG_7.JPG'",
+        "ignored (text): 'notes.txt'",
+        "ignored (hidden or system files): '.DS_Store', '@eaDir', 'PushUps/._IMG_0.MOV', \
          'PushUps/@eaDir', 'PushUps/Thumbs.db', '__MACOSX'",
     ];
     let mut check = quiet("check-videos");

@@ -165,13 +165,17 @@ fn wrong_arguments_are_said_before_anything_is_loaded() {
             "cannot be used with",
         ),
         (&["a.mp4", "--labels", "a,,b"], 3, "label 2 is empty"),
-        (&["a.mp4", "--labels", "a,a"], 3, "appears twice"),
+        (
+            &["a.mp4", "--labels", "a,a"],
+            3,
+            "two spellings of one class",
+        ),
         (
             &["a.mp4", "--labels-file", "no-such-file"],
             3,
             "no-such-file",
         ),
-        (&["a.mp4", "--labels-file", &empty], 3, "no labels"),
+        (&["a.mp4", "--labels-file", &empty], 3, "names no class"),
         (&["a.mp4", "--labels", "a", "--frames", "0"], 2, "--frames"),
         (
             &["a.mp4", "--labels", "a", "--window", "2"],

@@ -43,8 +43,8 @@ impl ClassName {
         }
     }
 
-    /// What two spellings of one class have in common: no case, spaces, hyphens, quotes, brackets
-    /// and punctuation. `HandStandPushups`, `HandstandPushups` and `handstand_pushups` are one
+    /// The name without case, spaces, hyphens, quotes, brackets and punctuation, which is the same
+    /// for two spellings of one class. `HandStandPushups`, `HandstandPushups` and `handstand_pushups` are one
     /// class.
     #[must_use]
     pub fn key(&self) -> String {

@@ -4,7 +4,7 @@
 mod prepared;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::class_name::NameStyle;
 use crate::error::{Error, Result};
@@ -87,8 +87,14 @@ impl DatasetOptions {
             let expected = format!("none with the layout '{layout}', which has lists of its own");
             return refuse("train_list", expected);
         }
-        if parts || matches!(self.layout.reader, Reader::List(_)) {
+        let folders = matches!(self.layout.reader, Reader::Folder(_));
+        let list = folders && own.list.is_some_and(Path::is_file);
+        if parts || list || matches!(self.layout.reader, Reader::List(_)) {
             return Ok(Some(own));
+        }
+        if folders && own.list.is_some() {
+            let expected = format!("a list, or none with the layout '{layout}'");
+            return refuse("lists", expected);
         }
         for (name, given) in [
             ("class_table", own.class_table.is_some()),

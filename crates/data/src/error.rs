@@ -175,8 +175,8 @@ fn looked_for(names: &[(String, Vec<String>)], missing: usize, listed: usize) ->
     if !near.is_empty() {
         text.push_str(&format!("; nearest there: {}", crate::names::named(&near)));
     }
-    // Most names wrong are a mistake in the list or the root, no copy with gaps.
-    if 2 * missing <= listed {
+    // If no name is found, or one means several files, the clips are there and the names are wrong.
+    if missing < listed && names.iter().all(|(_, near)| near.len() < 2) {
         text.push_str("; a partial copy is accepted with `allow_missing`");
     }
     text

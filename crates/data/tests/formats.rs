@@ -175,8 +175,8 @@ fn class_folders_with_and_without_parts() {
     );
     let notes = found.notes.join("\n");
     for said in [
-        "passed over, empty: 'b class/notes.txt', 'read.me'",
-        "hidden or left by a system: 'a/.hidden.avi'",
+        "ignored (empty): 'b class/notes.txt', 'read.me'",
+        "ignored (hidden or system files): 'a/.hidden.avi'",
     ] {
         assert!(notes.contains(said), "{said}: {notes}");
     }

@@ -273,7 +273,6 @@ fn columns_by_their_names() {
         columns: Some(&absent),
         ..Lists::one(&list)
     };
-    // No such header: the line is no clip either.
     let error = clip_lists("own", folder.path(), &lists, UNCHECKED).unwrap_err();
     assert!(error.to_string().contains("none is 'Film'"), "{error}");
     for text in ["", "video", "video=", "film=a,label=b", "video=a,video=b"] {
@@ -373,7 +372,7 @@ fn names_that_fit_no_file_or_two_are_shown_with_the_nearest() {
     }
     assert!(
         !said.contains("allow_missing"),
-        "mostly wrong is not partial: {said}"
+        "a name of two files is not missing: {said}"
     );
     assert!(error("c 0\n").contains("'c.avi', 'c.mp4'"), "two files fit");
     assert!(
@@ -479,6 +478,10 @@ fn options_that_do_not_go_together() {
     };
     refused(&|o| o.class_table = Some("table".into()), "class_table");
     refused(&|o| o.columns = "video=a,label=b".parse().ok(), "columns");
+    refused(
+        &|o| o.lists = Some(place.0.path().into()),
+        "a list, or none",
+    );
     refused(
         &|o| (o.lists, o.train_list) = (Some("a".into()), Some("b".into())),
         "none beside train_list",

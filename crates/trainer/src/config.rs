@@ -279,6 +279,22 @@ mod tests {
     }
 
     #[test]
+    fn own_videos_train_on_all_clips_unless_told() {
+        let kind = |settings: &[&str]| set(settings).unwrap().protocol.name;
+        for own in ["data.layout=csv", "data.layout=folder", "data.train_list=a"] {
+            assert_eq!(kind(&[own]), ProtocolKind::ClosedSet, "{own}");
+            let told = kind(&[own, "protocol.name=few-shot"]);
+            assert_eq!(told, ProtocolKind::FewShot, "{own}");
+        }
+        assert_eq!(kind(&["data.layout=ucf101"]), ProtocolKind::FewShot);
+        let columns = set(&["data.columns=video=a,label=b"]).unwrap();
+        let again = Config::parse("again", &columns.to_toml().unwrap(), &[]).unwrap();
+        assert_eq!(columns, again);
+        let error = set(&["data.columns=film"]).unwrap_err().to_string();
+        assert!(error.contains("video=NAME,label=NAME"), "{error}");
+    }
+
+    #[test]
     fn fp16_is_for_frozen_towers_on_a_gpu() {
         let fp16 = "backbone.precision=fp16";
         set(&[fp16, "device=cuda:0"]).unwrap();

@@ -219,67 +219,11 @@ impl<'a> Collector<'a> {
             });
         }
         let mut notes = notes;
-        let mut missing = Vec::new();
-        let mut present = Vec::with_capacity(listed);
-        let mut renamed = HashMap::new();
-        if options.missing == Missing::Unchecked {
-            present.extend(clips.into_values());
-        } else {
-            let mut disk = Disk::new(root, options.follow_links)?;
-            let mut absent = Vec::new();
-            for (id, mut entry) in clips {
-                match disk.find(&entry.path)? {
-                    Some(path) => {
-                        entry.path = path;
-                        present.push(entry);
-                    }
-                    None => absent.push((id, entry)),
-                }
-            }
-            for (id, mut entry) in absent {
-                match disk.fits(&entry.path)? {
-                    Some(path) => {
-                        entry.path.clone_from(path);
-                        entry.id = path_id(path);
-                        renamed.insert(id, entry.id.clone());
-                        present.push(entry);
-                    }
-                    None => missing.push(id),
-                }
-            }
-            one_file_each(list, &present, &renamed)?;
-            if !renamed.is_empty() {
-                let mut names: Vec<String> = renamed
-                    .iter()
-                    .map(|(listed, found)| format!("{listed}' is '{found}"))
-                    .collect();
-                names.sort();
-                notes.push(format!(
-                    "{} of {listed} names are not written as on disk; the one file that fits is \
-                     taken: {}",
-                    renamed.len(),
-                    named(&names)
-                ));
-            }
-            if !missing.is_empty() && (options.missing == Missing::Refuse || present.is_empty()) {
-                let names = missing.iter().take(3);
-                let names = names.map(|id| Ok((id.clone(), disk.nearest(id)?)));
-                return Err(Error::MissingClips {
-                    list: list.into(),
-                    root: root.into(),
-                    missing: missing.len(),
-                    listed,
-                    names: names.collect::<Result<_>>()?,
-                });
-            }
-        }
-        if !missing.is_empty() {
-            notes.push(format!(
-                "{} of {listed} listed clips are not on disk and are left out: {}",
-                missing.len(),
-                named(&missing)
-            ));
-        }
+        let Located {
+            present,
+            missing,
+            renamed,
+        } = locate(root, list, options, clips, &mut notes)?;
 
         let mut count = vec![0_usize; classes.len()];
         for entry in &present {
@@ -351,6 +295,91 @@ impl<'a> Collector<'a> {
             notes,
         })
     }
+}
+
+/// The listed clips on disk.
+struct Located {
+    present: Vec<VideoEntry>,
+    /// Ids of the others.
+    missing: Vec<String>,
+    /// The ids of files found under other names, by those in the list.
+    renamed: HashMap<String, String>,
+}
+
+/// Looks for the clips, as they are named or as the one file that fits.
+fn locate(
+    root: &Path,
+    list: &Path,
+    options: ReadOptions,
+    clips: BTreeMap<String, VideoEntry>,
+    notes: &mut Vec<String>,
+) -> Result<Located> {
+    let listed = clips.len();
+    let mut found = Located {
+        present: Vec::with_capacity(listed),
+        missing: Vec::new(),
+        renamed: HashMap::new(),
+    };
+    if options.missing == Missing::Unchecked {
+        found.present.extend(clips.into_values());
+        return Ok(found);
+    }
+    let mut disk = Disk::new(root, options.follow_links)?;
+    for (id, mut entry) in clips {
+        if let Some(path) = disk.find(&entry.path)? {
+            entry.path = path;
+        } else if let Some(path) = disk.fits(&entry.path)? {
+            entry.id = path_id(path);
+            entry.path.clone_from(path);
+            found.renamed.insert(id, entry.id.clone());
+        } else {
+            found.missing.push(id);
+            continue;
+        }
+        found.present.push(entry);
+    }
+    let Located {
+        present,
+        missing,
+        renamed,
+    } = &found;
+    one_file_each(list, present, renamed)?;
+    if !renamed.is_empty() {
+        let mut names: Vec<String> = renamed
+            .iter()
+            .map(|(listed, found)| format!("{listed}' is '{found}"))
+            .collect();
+        names.sort();
+        notes.push(format!(
+            "{} of {listed} names are not written as on disk; the one file that fits is taken: {}",
+            names.len(),
+            named(&names)
+        ));
+    }
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    let names = missing.iter().take(3);
+    let names = names.map(|id| Ok((id.clone(), disk.nearest(id)?)));
+    let names: Vec<(String, Vec<String>)> = names.collect::<Result<_>>()?;
+    if options.missing == Missing::Refuse || present.is_empty() {
+        return Err(Error::MissingClips {
+            list: list.into(),
+            root: root.into(),
+            missing: missing.len(),
+            listed,
+            names,
+        });
+    }
+    let mut near: Vec<String> = names.into_iter().flat_map(|(_, near)| near).collect();
+    near.dedup();
+    notes.push(format!(
+        "{} of {listed} listed clips are not on disk and are left out: {}; nearest there: {}",
+        missing.len(),
+        named(missing),
+        named(&near)
+    ));
+    Ok(found)
 }
 
 /// # Errors

@@ -25,10 +25,10 @@ pub fn claims_video(name: &str) -> bool {
 }
 
 /// The endings of copies of another file, and what they are: GoPro's previews of its films.
-const COPIES: [(&str, &str); 1] = [("lrv", "a camera's preview")];
+const COPIES: [(&str, &str); 1] = [("lrv", "camera preview")];
 
-/// Why the file is not a video; `None` if it is one. A name that claims to be one is believed:
-/// the decoder says what is wrong with its content.
+/// The kind of a file that is not a video; `None` for a video. A name that claims a video is
+/// believed: the decoder reports the fault in its content.
 pub(super) fn not_a_video(path: &Path) -> Option<&'static str> {
     if claims_video(&path.to_string_lossy()) {
         return None;
@@ -44,7 +44,7 @@ pub(super) fn not_a_video(path: &Path) -> Option<&'static str> {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
     match read {
-        Err(_) => Some("cannot be read"),
+        Err(_) => Some("unreadable"),
         Ok(_) if is_video(&head) => None,
         Ok(_) => Some(other(&head)),
     }
@@ -138,7 +138,7 @@ fn transport_stream(head: &[u8]) -> bool {
     })
 }
 
-/// A name for what is not a video.
+/// The kind of content that is not a video.
 fn other(head: &[u8]) -> &'static str {
     let starts = |signature: &[u8]| head.starts_with(signature);
     let pictures: [&[u8]; 6] = [
@@ -152,16 +152,16 @@ fn other(head: &[u8]) -> &'static str {
     let sounds: [&[u8]; 5] = [b"ID3", b"\xff\xfb", b"fLaC", b"OggS", b"#!AMR"];
     match head {
         [] => "empty",
-        _ if pictures.iter().any(|signature| starts(signature)) => "a picture",
-        _ if starts(b"RIFF") && word(head, 8) == b"WEBP" => "a WebP picture",
+        _ if pictures.iter().any(|signature| starts(signature)) => "picture",
+        _ if starts(b"RIFF") && word(head, 8) == b"WEBP" => "WebP picture",
         _ if starts(b"RIFF") || sounds.iter().any(|signature| starts(signature)) => "sound",
         _ if word(head, 4) == b"ftyp" && word(head, 8).starts_with(b"M4") => "sound",
-        _ if word(head, 4) == b"ftyp" => "a picture",
-        _ if starts(b"#EXTM3U") || starts(b"ffconcat") => "a playlist",
+        _ if word(head, 4) == b"ftyp" => "picture",
+        _ if starts(b"#EXTM3U") || starts(b"ffconcat") => "playlist",
         _ if !head.contains(&0) && std::str::from_utf8(head.get(..512).unwrap_or(head)).is_ok() => {
             "text"
         }
-        _ => "not a known video format",
+        _ => "unknown format",
     }
 }
 
@@ -217,17 +217,17 @@ mod tests {
         }
         let others: [(&[u8], &str); 12] = [
             (b"", "empty"),
-            (&png(b"IDAT"), "a picture"),
-            (b"\xff\xd8\xff\xe1", "a picture"),
-            (b"\0\0\0\x18ftypheic", "a picture"),
+            (&png(b"IDAT"), "picture"),
+            (b"\xff\xd8\xff\xe1", "picture"),
+            (b"\0\0\0\x18ftypheic", "picture"),
             (b"\0\0\0\x18ftypM4A ", "sound"),
             (b"OggS\0\x02....\x01vorbis", "sound"),
             (b"RIFF\0\0\0\0WAVE", "sound"),
-            (b"RIFF\0\0\0\0WEBPVP8X", "a WebP picture"),
-            (b"#EXTM3U\nfilm.mp4", "a playlist"),
+            (b"RIFF\0\0\0\0WEBPVP8X", "WebP picture"),
+            (b"#EXTM3U\nfilm.mp4", "playlist"),
             (b"<!DOCTYPE html>", "text"),
             (b"GGGG", "text"),
-            (b"\x05\x16\x07\0", "not a known video format"),
+            (b"\x05\x16\x07\0", "unknown format"),
         ];
         for (head, name) in others {
             assert!(!is_video(head), "{head:?}");
@@ -243,7 +243,7 @@ mod tests {
             ("A.MTS", "", None),
             ("film", "GIF89a", None),
             ("film.bin", "GIF89a", None),
-            ("GL01.LRV", "\0\0\0\x18ftypmp42", Some("a camera's preview")),
+            ("GL01.LRV", "\0\0\0\x18ftypmp42", Some("camera preview")),
             ("notes.txt", "GIF", Some("text")),
             ("empty", "", Some("empty")),
         ] {

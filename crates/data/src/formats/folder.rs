@@ -103,7 +103,7 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
                 let path = path_id(&folder.join(deeper));
                 folders
                     .not_videos
-                    .push((path, "a folder in a class folder"));
+                    .push((path, "folder inside a class folder"));
             }
             for video in inside.videos {
                 clips.push((class.clone(), folder.join(video), part));
@@ -120,7 +120,7 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
         });
     }
     let mut notes = vec![counted(classes.len(), "class folder")];
-    notes.extend(folders.passed_over());
+    notes.extend(folders.ignored());
 
     let mut collector = Collector::new(dataset, root, root, options);
     let mut parts = Parts::default();
@@ -144,9 +144,9 @@ struct Folders<'a> {
     root: &'a Path,
     real_root: &'a Path,
     follow_links: bool,
-    /// Passed over: the path, and the reason.
+    /// Ignored, with the reason.
     not_videos: Vec<(String, &'static str)>,
-    /// Passed over: hidden, or left by a system.
+    /// Ignored: hidden, or left by an operating system.
     leftovers: Vec<String>,
 }
 
@@ -163,8 +163,8 @@ impl Folders<'_> {
         if !parts.is_empty() && parts.len() == top.folders.len() {
             return Ok(parts);
         }
-        // A class may be called "test"; folders for training and testing that hold folders only
-        // are no classes.
+        // A class may be called "test"; but folders for training and testing that hold only folders
+        // are parts.
         let trains = |part: &Option<Part>| *part == Some(Part::Train);
         let mixed = parts.iter().any(|(_, part)| trains(part))
             && parts.iter().any(|(_, part)| !trains(part));
@@ -226,8 +226,8 @@ impl Folders<'_> {
         Ok(listing)
     }
 
-    /// Sentences about what was passed over.
-    fn passed_over(self) -> Vec<String> {
+    /// Sentences about ignored files and folders.
+    fn ignored(self) -> Vec<String> {
         let Self {
             mut not_videos,
             mut leftovers,
@@ -245,12 +245,12 @@ impl Folders<'_> {
             for reason in reasons {
                 let of_reason = not_videos.iter().filter(|(_, other)| *other == reason);
                 let paths: Vec<&str> = of_reason.map(|(path, _)| path.as_str()).collect();
-                notes.push(format!("passed over, {reason}: {}", named(&paths)));
+                notes.push(format!("ignored ({reason}): {}", named(&paths)));
             }
         }
         if !leftovers.is_empty() {
             notes.push(format!(
-                "passed over, hidden or left by a system: {}",
+                "ignored (hidden or system files): {}",
                 named(&leftovers)
             ));
         }

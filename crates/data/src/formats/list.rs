@@ -319,8 +319,8 @@ impl Classes {
         Ok(classes)
     }
 
-    /// What makes numbers that count from 1 those of a table that counts from 0, or the reverse:
-    /// the table lacks a number, and has them all after the shift.
+    /// The shift from numbers that count from 1 to a table that counts from 0, or the reverse, if
+    /// the table lacks a number and has them all after the shift; else 0.
     fn shift_of(&self, numbers: &[i64]) -> i64 {
         let all = |shift: i64| {
             let mut shifted = numbers.iter().map(|number| number.saturating_add(shift));

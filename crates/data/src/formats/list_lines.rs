@@ -458,7 +458,7 @@ fn split_blanks(lines: &[Line<'_>]) -> Vec<Split> {
 }
 
 /// The path of a line, and what follows it. A path may hold spaces: it ends after the last file
-/// ending, or after the last `/`; numbers at the end are no part of it.
+/// ending, or after the last `/`; numbers at the end are not part of it.
 fn blanks(line: &str) -> (String, String) {
     let cut = |end: usize| {
         let (path, rest) = line.split_at_checked(end).unwrap_or((line, ""));

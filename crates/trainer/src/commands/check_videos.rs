@@ -14,7 +14,7 @@ use super::settings::Settings;
 
 /// Decode every video of a data set completely and list the bad ones.
 ///
-/// A video is bad if it is missing, empty, undecodable, truncated (fewer than three quarters of
+/// A video is bad if it is missing, empty, undecodable or truncated (fewer than three quarters of
 /// the frames in its header can be decoded). One with fewer frames than data.frames is named and
 /// used: its frames repeat, in training as well. The list is for data.skip_list; in a prepared folder it is skip.txt, which is used automatically, and
 /// the frame counts are added to the manifest. Checked videos are recorded beside the list, so
