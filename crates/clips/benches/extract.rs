@@ -81,6 +81,7 @@ fn main() {
             backbone: &backbone,
             manifest: &manifest,
             folder: &folder,
+            limits: video::Limits::default(),
             storage: Storage::F16,
             interrupt: &Interrupt::default(),
             progress: &|_, _| {},

@@ -1,16 +1,19 @@
 //! Splits a long video into windows in time, and decodes their frames once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clip_backbone::pixels::{Geometry, Picture, Resizer, View};
-use clips::{Ahead, ClipPixels, Emit, ReadAhead};
+use clip_backbone::pixels::{Geometry, Resizer, View};
+use clips::{Ahead, ClipPixels, Emit, ReadAhead, VideoFiles};
 use data::Sampling;
-use video::{Limits, Video};
+use video::{Timing, Video};
 
 use crate::{Error, Result, UsedFrame};
+
+/// Seconds by which equal times may differ.
+const ROUNDING: f64 = 1e-6;
 
 /// A positive duration.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
@@ -43,84 +46,59 @@ impl FromStr for Span {
     }
 }
 
-/// A window of a video, and its frames as indices into the plan's times.
+/// A window of a video and its frames.
 #[derive(Debug, Clone, PartialEq)]
 struct Window {
     start: f64,
     end: f64,
-    /// T indices into [`Plan::times`].
+    /// T indices, ascending.
     frames: Vec<usize>,
 }
 
-/// The frames to decode.
-#[derive(Debug, Clone, PartialEq)]
-struct Plan {
-    windows: Vec<Window>,
-    /// The presentation times of the frames of all windows, ascending, each once.
-    times: Vec<f64>,
-}
-
-impl Plan {
-    /// Windows of a video whose frames are shown at `times`: one begins every `stride`, and
-    /// a last one ends with the video if these leave a remainder. A video shorter than a window
-    /// is one window. Each takes `sampling`'s centres of the frames shown in it.
-    fn new(times: &[f64], window: Span, stride: Span, sampling: Sampling) -> Self {
-        let (window, stride) = (window.seconds(), stride.seconds());
-        let [first, .., last] = times else {
-            let windows = times.iter().map(|_| Window {
-                start: 0.0,
-                end: 0.0,
-                frames: vec![0; sampling.frames()],
-            });
-            return Self {
-                windows: windows.collect(),
-                times: times.to_vec(),
-            };
-        };
-        let each = (last - first) / (times.len() - 1) as f64;
-        let end = last + each;
-        // Times are rounded to the stream's unit: half a frame is not a remainder.
-        let slack = each / 2.0;
-        let whole = ((end + slack - window) / stride).floor();
-        let mut starts: Vec<f64> = match whole >= 0.0 {
-            true => (0..=whole as u64).map(|k| k as f64 * stride).collect(),
-            false => vec![0.0],
-        };
-        if starts
-            .last()
-            .is_some_and(|start| start + window + slack < end)
-        {
-            starts.push(end - window);
-        }
-        let mut wanted = Vec::new();
-        let chosen: Vec<Vec<usize>> = starts
-            .iter()
-            .map(|start| {
-                let at = |time: f64| times.partition_point(|shown| *shown + slack < time);
-                let (from, to) = (at(*start), at(start + window));
-                // If nothing new is shown, the last frame is still visible.
-                let from = from.min(to.saturating_sub(1)).min(times.len() - 1);
-                let count = to.saturating_sub(from).max(1);
-                let frames = sampling.centre(count).into_iter().map(|place| from + place);
-                frames.inspect(|frame| wanted.push(*frame)).collect()
-            })
-            .collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let place = |frame: &usize| wanted.partition_point(|other| other < frame);
-        let windows = starts.iter().zip(&chosen).map(|(start, frames)| Window {
-            start: *start,
-            end: (start + window).min(end),
-            frames: frames.iter().map(place).collect(),
-        });
-        Self {
-            windows: windows.collect(),
-            times: wanted
-                .iter()
-                .filter_map(|frame| times.get(*frame).copied())
-                .collect(),
-        }
+/// The windows of a video: one begins every `stride`, and a last one ends with the video if these
+/// leave a remainder. A video shorter than a window is one window. Each takes `sampling`'s
+/// centres of its frames: those that are shown in it for at least half of the time that they or
+/// it last. So each frame is in a window, unless windows are apart, and each window has a frame.
+fn plan(timing: &Timing, window: Span, stride: Span, sampling: Sampling) -> Vec<Window> {
+    let (window, stride) = (window.seconds(), stride.seconds());
+    let (starts, end) = (&timing.starts, timing.end);
+    let Some(last) = starts.last() else {
+        return Vec::new();
+    };
+    // Half of the last frame is not a remainder: a window that lacks it still has that frame.
+    let slack = (end - last) / 2.0;
+    let whole = ((end + slack - window) / stride + ROUNDING).floor();
+    let mut begins: Vec<f64> = match whole >= 0.0 {
+        true => (0..=whole as u64).map(|k| k as f64 * stride).collect(),
+        false => vec![0.0],
+    };
+    if begins
+        .last()
+        .is_some_and(|begin| begin + window + slack + ROUNDING < end)
+    {
+        begins.push(end - window);
     }
+    let windows = begins.into_iter().map(|begin| {
+        let stop = (begin + window).min(end);
+        let until = |frame: usize| starts.get(frame + 1).copied().unwrap_or(end);
+        let is_in = |frame: &usize| {
+            let (from, to) = (starts[*frame], until(*frame));
+            let shown = to.min(stop) - from.max(begin);
+            2.0 * shown + ROUNDING >= (to - from).min(stop - begin)
+        };
+        // The frames that touch the window, of which the first and the last may do so too little.
+        let first = starts.partition_point(|start| *start <= begin).max(1) - 1;
+        let after = starts.partition_point(|start| *start < stop).max(first + 1);
+        let first = (first..after).find(is_in).unwrap_or(first);
+        let last = (first..after).rfind(is_in).unwrap_or(first);
+        let frames = sampling.centre(last + 1 - first);
+        Window {
+            start: begin,
+            end: stop,
+            frames: frames.into_iter().map(|place| first + place).collect(),
+        }
+    });
+    windows.collect()
 }
 
 /// The frames of one window, preprocessed for the backbone.
@@ -134,8 +112,10 @@ pub(crate) struct Part {
     pub(crate) of: usize,
 }
 
-/// The windows of a video as they are decoded, and at the end the number of decodable frames.
+/// Which stream is decoded, if there was a choice; the windows of a video as they are decoded; and
+/// at the end the number of decodable frames.
 pub(crate) enum Event {
+    Choice(String),
     Part(Part),
     End(usize),
 }
@@ -147,6 +127,7 @@ pub(crate) enum Event {
 /// A thread cannot be started; a video that cannot be decoded is the last result.
 pub(crate) fn windows(
     path: &Path,
+    files: &VideoFiles,
     frames: usize,
     window: Span,
     stride: Span,
@@ -156,77 +137,132 @@ pub(crate) fn windows(
         workers: 1,
         jobs: 1,
     };
+    let sampling = Sampling::Segments { frames };
     let mut stream = ReadAhead::new(ahead, || {
+        let files = files.clone();
         move |path: PathBuf, emit: &mut Emit<'_, Event>| {
-            let mut video = Video::open(&path, &Limits::default())?;
-            let times = video.promised_times()?;
-            let plan = Plan::new(&times, window, stride, Sampling::Segments { frames });
-            decode(&mut video, &plan, geometry, emit)
+            let mut video = files.open(&path)?;
+            if let Some(choice) = video.header().choice()
+                && emit(Event::Choice(choice)).is_break()
+            {
+                return Ok(());
+            }
+            let plan = |timing: &Timing| plan(timing, window, stride, sampling);
+            let promised = video.promised_timing()?;
+            let (mut done, mut windows) = (0, plan(&promised));
+            if !decode(&mut video, &promised, &windows, &mut done, geometry, emit)? {
+                // So far times were those promised, and so were the windows.
+                let timing = video.timing()?;
+                windows = plan(&timing);
+                decode(&mut video, &timing, &windows, &mut done, geometry, emit)?;
+            }
+            Ok(())
         }
     })?;
     stream.push(path.into());
     Ok(stream.map(|(_, event)| Ok(event?)))
 }
 
-/// Emits each window of `plan` once its last frame is decoded.
+/// Emits each of the windows from `done` on once its frames are decoded, and counts it there.
+/// `false` if the frames turn out to be shown at other times than those of `timing`.
 fn decode(
     video: &mut Video,
-    plan: &Plan,
+    timing: &Timing,
+    windows: &[Window],
+    done: &mut usize,
     geometry: Geometry,
     emit: &mut Emit<'_, Event>,
-) -> clips::Result<()> {
+) -> clips::Result<bool> {
     let mut resizer = Resizer::new();
-    let mut windows = plan.windows.iter().peekable();
-    // The frames from index `dropped` on.
-    let mut held: VecDeque<(UsedFrame, Vec<u8>)> = VecDeque::new();
-    let mut dropped = 0;
-    let mut refused = None;
-    let count = video.frames_at(&plan.times, |frame| {
-        let used = UsedFrame {
-            index: frame.index,
-            time: frame.time,
-        };
-        let view = Picture::new(frame.width, frame.height, frame.rgb)
-            .and_then(|picture| geometry.view(&mut resizer, &picture, View::CENTRE));
-        match view {
-            Ok(view) => held.push_back((used, view.into_rgb())),
-            Err(error) => {
-                refused = Some(error);
-                return ControlFlow::Break(());
+    let left = &windows[(*done).min(windows.len())..];
+    let wanted: BTreeSet<usize> = left.iter().flat_map(|w| &w.frames).copied().collect();
+    let mut open = Open {
+        windows,
+        done,
+        size: geometry.size,
+        held: BTreeMap::new(),
+    };
+    let (mut as_timed, mut stopped, mut refused) = (true, false, None);
+    let count = video.visit(|frame| {
+        let (index, time) = (frame.index(), frame.time());
+        let expected = timing.starts.get(index);
+        as_timed = expected.is_some_and(|expected| (expected - time).abs() < ROUNDING);
+        if !as_timed {
+            return Ok(ControlFlow::Break(()));
+        }
+        // The frames before this one are now known to last as long as planned.
+        if open.emit(index, emit).is_break() {
+            stopped = true;
+            return Ok(ControlFlow::Break(()));
+        }
+        if wanted.contains(&index) {
+            match geometry.view(&mut resizer, frame.rows()?, View::CENTRE) {
+                Ok(view) => open.hold(UsedFrame::new(index, time), view.into_rgb()),
+                Err(error) => {
+                    refused = Some(error);
+                    return Ok(ControlFlow::Break(()));
+                }
             }
         }
-        let come = dropped + held.len();
-        while let Some(window) = windows.next_if(|window| window.frames.iter().all(|f| *f < come)) {
-            let frames = window.frames.iter().filter_map(|f| held.get(f - dropped));
-            let bytes = |(_, rgb): &(UsedFrame, Vec<u8>)| rgb.clone();
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if let Some(error) = refused {
+        return Err(error.into());
+    }
+    if stopped {
+        return Ok(true);
+    }
+    if !as_timed || count.frames != timing.starts.len() {
+        return Ok(false);
+    }
+    if open.emit(usize::MAX, emit).is_continue() {
+        let _ = emit(Event::End(count.frames));
+    }
+    Ok(true)
+}
+
+/// The windows that are not emitted yet.
+struct Open<'a> {
+    windows: &'a [Window],
+    done: &'a mut usize,
+    /// S, the side of a frame.
+    size: usize,
+    /// Decoded frames that these windows need, by index.
+    held: BTreeMap<usize, (UsedFrame, Vec<u8>)>,
+}
+
+impl Open<'_> {
+    fn hold(&mut self, frame: UsedFrame, rgb: Vec<u8>) {
+        self.held.insert(frame.index, (frame, rgb));
+    }
+
+    /// Emits the windows of which all frames are below this index.
+    fn emit(&mut self, below: usize, emit: &mut Emit<'_, Event>) -> ControlFlow<()> {
+        while let Some(window) = self.windows.get(*self.done)
+            && window.frames.last().is_some_and(|last| *last < below)
+        {
+            let frames = window.frames.iter().filter_map(|index| self.held.get(index));
             let part = Part {
                 start: window.start,
                 end: window.end,
                 clip: ClipPixels {
                     frames: window.frames.len(),
-                    size: geometry.size,
-                    rgb: frames.clone().flat_map(bytes).collect(),
+                    size: self.size,
+                    rgb: frames.clone().flat_map(|(_, rgb)| rgb).copied().collect(),
                     indices: frames.clone().map(|(used, _)| used.index).collect(),
                     times: frames.map(|(used, _)| used.time).collect(),
                     frame_count: 0,
                 },
-                of: plan.windows.len(),
+                of: self.windows.len(),
             };
-            if emit(Event::Part(part)).is_break() {
-                return ControlFlow::Break(());
-            }
-        }
-        let next = windows.peek().and_then(|window| window.frames.iter().min());
-        while next.is_some_and(|next| dropped < *next) && held.pop_front().is_some() {
-            dropped += 1;
+            *self.done += 1;
+            let next = self.windows.get(*self.done);
+            let next = next.and_then(|window| window.frames.first());
+            self.held = self.held.split_off(next.unwrap_or(&usize::MAX));
+            emit(Event::Part(part))?;
         }
         ControlFlow::Continue(())
-    })?;
-    if let Some(error) = refused {
-        return Err(error.into());
     }
-    let _ = emit(Event::End(count.frames));
-    Ok(())
 }
 
 #[cfg(test)]

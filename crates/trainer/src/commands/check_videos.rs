@@ -57,6 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         &dataset.manifest,
         &dataset.missing,
         config.data.frames,
+        &(&config.data.limits).into(),
         &list,
         &interrupt,
         &|progress| {

@@ -191,6 +191,7 @@ impl Session {
             manifest: &self.dataset.manifest,
             folder: &self.config.data.cache,
             storage: self.config.data.cache_precision,
+            limits: (&self.config.data.limits).into(),
             interrupt: &self.interrupt,
             progress,
         }
