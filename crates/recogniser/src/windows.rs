@@ -15,6 +15,9 @@ use crate::{Error, Result, UsedFrame};
 /// Seconds by which equal times may differ.
 const ROUNDING: f64 = 1e-6;
 
+/// Seconds at the end of a video that are not worth a window of their own.
+const NO_REMAINDER: f64 = 0.05;
+
 /// A positive duration.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Span(f64);
@@ -65,8 +68,9 @@ fn plan(timing: &Timing, window: Span, stride: Span, sampling: Sampling) -> Vec<
     let Some(last) = starts.last() else {
         return Vec::new();
     };
-    // Half of the last frame is not a remainder: a window that lacks it still has that frame.
-    let slack = (end - last) / 2.0;
+    // Half of a frame of the usual length is not a remainder: a window that ends before it still
+    // has that frame.
+    let slack = ((end - last).min(window) / 2.0).min(NO_REMAINDER);
     let whole = ((end + slack - window) / stride + ROUNDING).floor();
     let mut begins: Vec<f64> = match whole >= 0.0 {
         true => (0..=whole as u64).map(|k| k as f64 * stride).collect(),
@@ -132,7 +136,7 @@ pub(crate) fn windows(
     window: Span,
     stride: Span,
     geometry: Geometry,
-) -> Result<impl Iterator<Item = Result<Event>>> {
+) -> Result<impl Iterator<Item = Result<Event>> + use<>> {
     let ahead = Ahead {
         workers: 1,
         jobs: 1,
@@ -276,16 +280,22 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// Frames that begin at these times, the last one lasting so long.
+    fn shown(starts: &[f64], last: f64) -> Timing {
+        let mut timing = Timing::default();
+        timing.starts = starts.to_vec();
+        timing.end = starts.last().map_or(0.0, |start| start + last);
+        timing
+    }
+
     /// Windows as (start, end, indices of frames) of `count` frames at `rate` per second.
-    fn plan(count: usize, rate: f64, window: &str, stride: &str) -> Vec<(f64, f64, Vec<usize>)> {
-        let times: Vec<f64> = (0..count).map(|frame| frame as f64 / rate).collect();
+    fn even(count: usize, rate: f64, window: &str, stride: &str) -> Vec<(f64, f64, Vec<usize>)> {
+        let starts: Vec<f64> = (0..count).map(|frame| frame as f64 / rate).collect();
         let sampling = Sampling::Segments { frames: 2 };
-        let plan = Plan::new(&times, span(window), span(stride), sampling);
-        let index = |place: &usize| (plan.times[*place] * rate).round() as usize;
-        let windows = plan.windows.iter();
-        windows
-            .map(|w| (w.start, w.end, w.frames.iter().map(index).collect()))
-            .collect()
+        let timing = shown(&starts, 1.0 / rate);
+        let windows = plan(&timing, span(window), span(stride), sampling);
+        let windows = windows.into_iter();
+        windows.map(|w| (w.start, w.end, w.frames)).collect()
     }
 
     #[test]
@@ -305,64 +315,89 @@ mod tests {
     #[test]
     fn windows_begin_every_stride_and_the_last_ends_with_the_video() {
         assert_eq!(
-            plan(40, 10.0, "2s", "1s"),
+            even(40, 10.0, "2s", "1s"),
             [
                 (0.0, 2.0, vec![5, 15]),
                 (1.0, 3.0, vec![15, 25]),
                 (2.0, 4.0, vec![25, 35]),
             ]
         );
-        let with_rest = plan(45, 10.0, "2s", "1s");
+        let with_rest = even(45, 10.0, "2s", "1s");
         assert_eq!(with_rest.len(), 4);
         assert_eq!(with_rest[3], (2.5, 4.5, vec![30, 40]));
-        let apart = plan(40, 10.0, "1s", "2s");
+        let apart = even(40, 10.0, "1s", "2s");
         let starts: Vec<f64> = apart.iter().map(|window| window.0).collect();
         assert_eq!(starts, [0.0, 2.0, 3.0]);
+        // Three tenths of a second are not three times a tenth, to a computer.
+        assert_eq!(even(12, 30.0, "100ms", "100ms").len(), 4);
     }
 
     #[test]
     fn a_video_shorter_than_a_window_is_one_window_sampled_as_a_whole() {
         let whole = Sampling::Segments { frames: 2 }.centre(15);
-        assert_eq!(plan(15, 10.0, "2s", "1s"), [(0.0, 1.5, whole)]);
-        assert_eq!(plan(1, 10.0, "2s", "1s"), [(0.0, 0.0, vec![0, 0])]);
-        assert!(plan(0, 10.0, "2s", "1s").is_empty());
+        assert_eq!(even(15, 10.0, "2s", "1s"), [(0.0, 1.5, whole)]);
+        assert_eq!(even(1, 10.0, "2s", "1s"), [(0.0, 0.1, vec![0, 0])]);
+        assert!(even(0, 10.0, "2s", "1s").is_empty());
     }
 
     #[test]
-    fn where_the_picture_stands_still_its_last_frame_is_seen() {
-        let times = [0.0, 0.1, 0.2, 7.0, 7.1];
+    fn a_still_is_seen_as_long_as_it_is_shown() {
+        // Three stills of two seconds, then a second of movement.
+        let moving = (0..25).map(|frame| 6.0 + f64::from(frame) / 25.0);
+        let starts: Vec<f64> = [0.0, 2.0, 4.0].into_iter().chain(moving).collect();
         let sampling = Sampling::Segments { frames: 2 };
-        let plan = Plan::new(&times, span("1s"), span("1s"), sampling);
-        let seen = |window: &Window| window.frames.iter().map(|f| plan.times[*f]).collect();
-        let third: Vec<f64> = seen(&plan.windows[3]);
-        assert_eq!(third, [0.2, 0.2]);
+        let of = |window: &str, stride: &str| {
+            plan(&shown(&starts, 0.04), span(window), span(stride), sampling)
+        };
+        let half = of("500ms", "500ms");
+        assert_eq!(half.len(), 14);
+        for (number, window) in half.iter().enumerate().take(12) {
+            assert_eq!(window.frames, [number / 4; 2]);
+        }
+        assert!(half[12].frames[0] >= 3);
+        // The last still fills half of this window, and is the first of its 26 frames.
+        let two = of("2s", "2s");
+        assert_eq!((two.len(), two[3].start, two[3].end), (4, 5.0, 7.0));
+        assert_eq!(two[3].frames, [2 + 6, 2 + 19]);
+        let last = of("10s", "10s");
+        assert_eq!((last.len(), last[0].end), (1, 7.0));
     }
 
     proptest! {
         #[test]
         fn windows_cover_the_video_and_stay_inside(
-            count in 1usize..300, rate in 1.0f64..60.0, window in 1u32..200, stride in 1u32..100
+            lasting in prop::collection::vec(prop_oneof![1u32..5, 20u32..80, 400u32..3000], 1..80),
+            window in 1u32..200, stride in 1u32..100
         ) {
             // A stride above the window leaves gaps, as requested.
             let stride = stride.min(window);
-            let end = count as f64 / rate;
-            let (window, stride) = (f64::from(window) / 10.0, f64::from(stride) / 10.0);
-            let windows = plan(count, rate, &format!("{window}s"), &format!("{stride}s"));
-            prop_assert_eq!(windows[0].0, 0.0);
+            let mut end = 0.0;
+            let starts: Vec<f64> = lasting.iter().map(|lasts| {
+                let start = end;
+                end += f64::from(*lasts) / 1e3;
+                start
+            }).collect();
+            let until = |frame: usize| starts.get(frame + 1).copied().unwrap_or(end);
+            let timing = shown(&starts, end - starts.last().unwrap());
+            // As many as there are, so that all frames of a window are seen.
+            let sampling = Sampling::Segments { frames: 80 };
+            let span = |tenths| Span(f64::from(tenths) / 10.0);
+            let windows = plan(&timing, span(window), span(stride), sampling);
+            prop_assert_eq!(windows[0].start, 0.0);
             let last = windows.last().unwrap();
-            prop_assert!((last.1 - end).abs() <= 0.51 / rate || count == 1);
+            prop_assert!(last.end <= end && end - last.end <= (end - starts.last().unwrap()) / 2.0 + 1e-5);
             for pair in windows.windows(2) {
-                prop_assert!(pair[1].0 <= pair[0].1 + 1e-9 && pair[0].0 < pair[1].0);
+                prop_assert!(pair[1].start <= pair[0].end + 1e-9 && pair[0].start < pair[1].start);
             }
-            for (start, end, frames) in &windows {
-                prop_assert_eq!(frames.len(), 2);
-                prop_assert!(frames.is_sorted() && frames.iter().all(|frame| *frame < count));
+            let mut seen = vec![false; starts.len()];
+            for Window { start, end, frames } in &windows {
+                prop_assert!(frames.is_sorted());
                 for frame in frames {
-                    let time = *frame as f64 / rate;
-                    let slack = 0.51 / rate + 1.0 / rate;
-                    prop_assert!(time >= start - slack && time <= end + slack);
+                    seen[*frame] = true;
+                    prop_assert!(starts[*frame] < *end && until(*frame) > *start);
                 }
             }
+            prop_assert!(seen.into_iter().all(|seen| seen));
         }
     }
 }
