@@ -63,6 +63,8 @@ pub struct Found {
     pub good: usize,
     /// Videos checked by an earlier run and unchanged since.
     pub known: usize,
+    /// Videos that one of the limits refused.
+    pub limited: usize,
     /// Videos with faults, each with the reason, which begins with the [`Fault`].
     pub bad: SkipList,
     /// Number of videos with each fault.
@@ -223,6 +225,7 @@ pub fn check_videos(
         total: of + missing.len(),
         good: (checked.len() + missing.len()).saturating_sub(bad.len()),
         known,
+        limited: checked.values().filter(|entry| entry.limited).count(),
         bad,
         faults,
         frames: checked

@@ -98,10 +98,10 @@ impl<J: Send + 'static, T: Send + 'static> ReadAhead<J, T> {
         Self::start(ahead, worker, || ())
     }
 
-    /// As [`new`](Self::new), with threads that leave shared cores to a model that computes
-    /// without pause: its threads work in lockstep, and one that is kept off its core by a decoder
-    /// delays all others, so decoding in between costs twice its time. Jobs ahead are enough to
-    /// wait for a gap. Only where the model waits for each job, this would delay both.
+    /// As [`new`](Self::new), with threads of low priority, which leave shared cores to a model
+    /// that computes without pause. Its threads work in lockstep: one that is kept off its core by
+    /// a decoder delays all others, so decoding in between costs twice its time. Jobs ahead are
+    /// enough to wait for a gap. A model that waits for each job would only be delayed.
     ///
     /// # Errors
     /// As [`new`](Self::new).

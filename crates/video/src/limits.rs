@@ -15,9 +15,9 @@ pub struct Limits {
     pub max_packets: usize,
     /// Pixels of all decoded pictures together.
     pub max_total_pixels: u64,
-    /// Bytes of the frames that one call returns, and of one allocation by FFmpeg, such as a
-    /// picture or an index of hours. FFmpeg has one such limit for the whole process: that of
-    /// the video opened last.
+    /// Bytes of the frames that one call returns, of one decoded picture, and of any other
+    /// allocation by FFmpeg, such as an index of hours. That last limit is 64 MiB or more, and
+    /// FFmpeg has one for the whole process: that of the video opened last.
     pub max_memory: u64,
     /// Bytes that are read to detect a file's format.
     pub probe_size: usize,

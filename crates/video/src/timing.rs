@@ -43,8 +43,12 @@ fn stated(claims: &Claims, packets: &[(i64, i64)], starts: &[f64]) -> Option<f64
         let sum = packets.iter().map(|(_, duration)| duration).sum();
         return Some(seconds(sum) - last);
     }
-    let tagged = claims.duration.map(|end| end - last);
-    if let Some(tagged) = tagged.filter(|lasts| *lasts > 0.0) {
+    let first = seconds(packets.first()?.0);
+    let tagged = claims.duration.and_then(|end| {
+        let counted = [end - first - last, end - last];
+        counted.into_iter().find(|lasts| *lasts > 0.0)
+    });
+    if let Some(tagged) = tagged {
         // An unfinished or copied file may state the duration of another.
         let gaps = starts.windows(2).map(|pair| pair[1] - pair[0]);
         return Some(tagged.min(gaps.fold(seconds(duration), f64::max)));
@@ -194,5 +198,11 @@ mod tests {
         assert_eq!(end(&tagged(2.3), &[(0, 40), (2000, 40)]), 2.3);
         assert_eq!(end(&tagged(900.0), &[(0, 40), (2000, 40)]), 4.0);
         assert_eq!(end(&tagged(1.0), &[(0, 40), (2000, 40)]), 4.0);
+        // From the container's zero, and from the first frame.
+        let late = |seconds| {
+            let timing = Timing::new(&tagged(seconds), vec![0.0, 2.0], vec![(8000, 0), (10000, 0)]);
+            timing.end
+        };
+        assert_eq!((late(10.5), late(2.5)), (2.5, 2.5));
     }
 }

@@ -319,10 +319,25 @@ impl Printer {
 
     fn failure(&mut self, video: &str, error: &anyhow::Error) -> io::Result<()> {
         eprintln!("error: {}", recogniser::printable(&format!("{error:#}")));
+        let limit = error.downcast_ref().and_then(of_video);
+        if let Some((name, value)) = limit.and_then(video::Error::limit) {
+            let value = value.unwrap_or_else(|| "N".into());
+            eprintln!("help: --{} {value} allows it", name.replace('_', "-"));
+        }
         if matches!(self.form, Form::Json) {
             let object = serde_json::json!({ "video": video, "error": format!("{error:#}") });
             writeln!(self.out.lock(), "{object}")?;
         }
         Ok(())
+    }
+}
+
+/// The error of the video itself.
+fn of_video(error: &recogniser::Error) -> Option<&video::Error> {
+    match error {
+        recogniser::Error::Video(error)
+        | recogniser::Error::Clips(clips::Error::Video(error)) => Some(error),
+        recogniser::Error::Clips(clips::Error::Source(error)) => error.downcast_ref(),
+        _ => None,
     }
 }

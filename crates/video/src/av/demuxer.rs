@@ -23,6 +23,8 @@ const LOOK_PACKETS: usize = 2000;
 const LOOK_BYTES: usize = 64 << 20;
 /// Packets that are counted beyond a limit, to tell the value that would do.
 const COUNTED: usize = 100_000_000;
+/// Bytes that FFmpeg may allocate at once for itself, however low the limit on pictures is.
+const OWN_MEMORY: u64 = 64 << 20;
 /// The largest ratio of a pixel's sides that is believed.
 const WIDEST: f64 = 20.0;
 
@@ -63,7 +65,8 @@ pub(crate) struct Claims {
     pub(crate) timed: bool,
     /// Whether the durations of packets fill the time of the stream without gaps.
     pub(crate) gapless: bool,
-    /// Seconds that a tag of the container states for the stream.
+    /// The end in seconds that the container states for the stream, counted from its own zero, or
+    /// from the first frame.
     pub(crate) duration: Option<f64>,
 }
 
@@ -95,7 +98,8 @@ impl Demuxer {
     /// The container, without a choice of the stream.
     fn of(path: &Path, limits: &Limits) -> Result<Self, Error> {
         initialise();
-        let largest = usize::try_from(limits.max_memory).unwrap_or(usize::MAX);
+        let largest = limits.max_memory.max(OWN_MEMORY);
+        let largest = usize::try_from(largest).unwrap_or(usize::MAX);
         // SAFETY: sets one number.
         unsafe { ffi::av_max_alloc(largest) };
         let (format, io) = recognise(path, file::open(path)?, limits)?;
@@ -200,7 +204,7 @@ impl Demuxer {
             packet.clear();
         }
         for (candidate, seen) in candidates.iter_mut().zip(seen) {
-            candidate.frames = candidate.frames.max(Some(seen));
+            candidate.frames = candidate.frames.max(Some(seen).filter(|&seen| seen > 0));
         }
         candidates
     }
@@ -218,6 +222,10 @@ impl Demuxer {
             }
         };
         let rate = seconds(stream.avg_frame_rate);
+        let in_seconds = |units: i64| units as f64 * seconds(stream.time_base);
+        // Of a stream that begins later than the file FFmpeg does not tell the last duration.
+        let moved = self.format.contains("mov") && stream.start_time > 0;
+        let gapless = self.format.contains("mov") && !moved;
         Claims {
             width: usize::try_from(width).unwrap_or(0),
             height: usize::try_from(height).unwrap_or(0),
@@ -227,8 +235,10 @@ impl Demuxer {
             time_unit: seconds(stream.time_base),
             frame_seconds: if rate > 0.0 { 1.0 / rate } else { 0.0 },
             timed: self.format != "avi",
-            gapless: self.format.contains("mov"),
-            duration: self.duration(),
+            gapless,
+            duration: self
+                .duration()
+                .or_else(|| moved.then(|| in_seconds(stream.start_time + stream.duration))),
         }
     }
 
