@@ -349,7 +349,8 @@ mod tests {
             &list,
             &stopped,
             &|_| {},
-        ).unwrap();
+        )
+        .unwrap();
         assert!(matches!(third, Ended::Stopped));
     }
 }

@@ -293,9 +293,11 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn only_background_threads_have_a_lower_priority() {
-        let priority = || |(), emit: &mut Emit<'_, i32>| {
-            let _ = emit(rustix::process::getpriority_process(None).unwrap());
-            Ok(())
+        let priority = || {
+            |(), emit: &mut Emit<'_, i32>| {
+                let _ = emit(rustix::process::getpriority_process(None).unwrap());
+                Ok(())
+            }
         };
         let ahead = Ahead {
             workers: 1,

@@ -245,7 +245,10 @@ impl Open<'_> {
         while let Some(window) = self.windows.get(*self.done)
             && window.frames.last().is_some_and(|last| *last < below)
         {
-            let frames = window.frames.iter().filter_map(|index| self.held.get(index));
+            let frames = window
+                .frames
+                .iter()
+                .filter_map(|index| self.held.get(index));
             let part = Part {
                 start: window.start,
                 end: window.end,
@@ -361,6 +364,62 @@ mod tests {
         assert_eq!(two[3].frames, [2 + 6, 2 + 19]);
         let last = of("10s", "10s");
         assert_eq!((last.len(), last[0].end), (1, 7.0));
+    }
+
+    #[test]
+    fn frames_that_do_not_decode_move_no_window() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.avi");
+        let grey = |index: usize| video::Frame {
+            index,
+            time: 0.0,
+            width: 48,
+            height: 32,
+            rgb: vec![(index * 10) as u8; 48 * 32 * 3],
+        };
+        video::write_clip(&path, &(0..20).map(grey).collect::<Vec<_>>(), 10).unwrap();
+        // The eighth picture is gone: the one before it lasts twice as long.
+        let mut bytes = std::fs::read(&path).unwrap();
+        let chunks = bytes.windows(4).enumerate();
+        let eighth = chunks.filter(|(_, four)| four == b"00dc").nth(7).unwrap().0;
+        let size = u32::from_le_bytes(bytes[eighth + 4..eighth + 8].try_into().unwrap());
+        bytes[eighth + 8..][..size as usize].fill(0xff);
+        std::fs::write(&path, bytes).unwrap();
+
+        let files = VideoFiles::default();
+        let geometry = Geometry::openai(32);
+        let events = windows(&path, &files, 4, span("400ms"), span("400ms"), geometry);
+        let mut seen = Vec::new();
+        for event in events.unwrap() {
+            match event.unwrap() {
+                Event::Part(part) => {
+                    let shades = part.clip.rgb.chunks(32 * 32 * 3).map(|frame| frame[0] / 10);
+                    seen.push((
+                        part.start,
+                        part.clip.times.clone(),
+                        shades.collect::<Vec<_>>(),
+                    ));
+                }
+                Event::End(frames) => assert_eq!(frames, 19),
+                Event::Choice(choice) => panic!("{choice}"),
+            }
+        }
+        assert_eq!(seen.len(), 5);
+        for (number, (start, times, shades)) in seen.iter().enumerate() {
+            assert!((start - 0.4 * number as f64).abs() < 1e-9);
+            let expected: &[u8] = match number {
+                1 => &[4, 5, 5, 6],
+                _ => &[0, 1, 2, 3].map(|shade| shade + 4 * number as u8),
+            };
+            // JPEG may round a shade down.
+            let near = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= 1;
+            assert!(
+                shades.iter().zip(expected).all(near),
+                "{number}: {shades:?}"
+            );
+            let real = |(time, shade): (&f64, &u8)| (time - f64::from(*shade) / 10.0).abs() < 1e-6;
+            assert!(times.iter().zip(expected).all(real), "{number}: {times:?}");
+        }
     }
 
     proptest! {

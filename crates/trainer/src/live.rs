@@ -10,8 +10,8 @@ use clips::{
 use data::{Manifest, Sampling};
 use models::{Classifier, Clips};
 use pixels::Augment;
-use video::Limits;
 use tch::{Device, Kind};
+use video::Limits;
 
 use crate::evaluate::{Scored, Tested};
 use crate::log::progress_bar;

@@ -203,6 +203,9 @@ impl<'a> Pass<'a> {
         // All pictures were received before, so the decoder has room for a packet: one that
         // it does not take is one that it cannot decode.
         if sent == Sent::Refused {
+            if self.units.is_none() {
+                self.clock.forget();
+            }
             self.count.corrupt_packets += 1;
         }
         self.check_size()

@@ -45,7 +45,9 @@ impl VideoStream {
     pub(super) fn film(streams: &[Self]) -> Option<&Self> {
         let frames = |stream: &Self| stream.frames.unwrap_or(0);
         let most = streams.iter().map(frames).max()?;
-        let moving = streams.iter().filter(|stream| 2 * frames(stream) > most || most == 0);
+        let moving = streams
+            .iter()
+            .filter(|stream| 2 * frames(stream) > most || most == 0);
         moving.max_by_key(|stream| {
             let pixels = stream.width as u64 * stream.height as u64;
             (stream.default, pixels, std::cmp::Reverse(stream.index))

@@ -97,6 +97,11 @@ impl Clock {
         }
     }
 
+    /// The packet seen last holds no frame.
+    pub(super) fn forget(&mut self) {
+        self.decoded.pop();
+    }
+
     /// Seconds from the first frame to that of this index, whose time of presentation is `time`
     /// in units of the stream. Frames come in order.
     pub(super) fn seconds(&mut self, time: Option<i64>, index: usize) -> f64 {
@@ -169,11 +174,23 @@ mod tests {
     #[test]
     fn times_count_from_the_first_frame_and_never_go_back() {
         let mut clock = Clock::new(claims(false, None));
-        let times = [Some(8000), Some(8040), None, Some(8110), Some(8100), Some(9000), Some(20)];
-        let seconds = times.into_iter().enumerate().map(|(index, time)| {
-            (clock.seconds(time, index) * 1e3).round() as i64
-        });
-        assert_eq!(seconds.collect::<Vec<_>>(), [0, 40, 80, 110, 110, 1000, 1040]);
+        let times = [
+            Some(8000),
+            Some(8040),
+            None,
+            Some(8110),
+            Some(8100),
+            Some(9000),
+            Some(20),
+        ];
+        let seconds = times
+            .into_iter()
+            .enumerate()
+            .map(|(index, time)| (clock.seconds(time, index) * 1e3).round() as i64);
+        assert_eq!(
+            seconds.collect::<Vec<_>>(),
+            [0, 40, 80, 110, 110, 1000, 1040]
+        );
         let mut late = Clock::new(claims(false, None));
         let seconds = [None, Some(540)].map(|time| late.seconds(time, usize::from(time.is_some())));
         assert_eq!(seconds, [0.0, 0.04]);
@@ -200,7 +217,11 @@ mod tests {
         assert_eq!(end(&tagged(1.0), &[(0, 40), (2000, 40)]), 4.0);
         // From the container's zero, and from the first frame.
         let late = |seconds| {
-            let timing = Timing::new(&tagged(seconds), vec![0.0, 2.0], vec![(8000, 0), (10000, 0)]);
+            let timing = Timing::new(
+                &tagged(seconds),
+                vec![0.0, 2.0],
+                vec![(8000, 0), (10000, 0)],
+            );
             timing.end
         };
         assert_eq!((late(10.5), late(2.5)), (2.5, 2.5));

@@ -119,11 +119,7 @@ impl Video {
     ///
     /// # Errors
     /// As [`open`](Self::open), and [`Error::NoSuchStream`].
-    pub fn open_stream(
-        path: &Path,
-        limits: &Limits,
-        stream: Option<usize>,
-    ) -> Result<Self, Error> {
+    pub fn open_stream(path: &Path, limits: &Limits, stream: Option<usize>) -> Result<Self, Error> {
         let demuxer = Demuxer::open(path, limits, stream)?;
         let claims = demuxer.claims();
         let (width, height) = claims.size();

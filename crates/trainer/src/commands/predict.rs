@@ -335,8 +335,9 @@ impl Printer {
 /// The error of the video itself.
 fn of_video(error: &recogniser::Error) -> Option<&video::Error> {
     match error {
-        recogniser::Error::Video(error)
-        | recogniser::Error::Clips(clips::Error::Video(error)) => Some(error),
+        recogniser::Error::Video(error) | recogniser::Error::Clips(clips::Error::Video(error)) => {
+            Some(error)
+        }
         recogniser::Error::Clips(clips::Error::Source(error)) => error.downcast_ref(),
         _ => None,
     }

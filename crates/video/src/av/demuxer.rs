@@ -325,7 +325,9 @@ impl Demuxer {
                 Some(chosen.ok_or_else(|| Error::NoSuchStream {
                     path: path.to_path_buf(),
                     stream: wanted,
-                    streams: VideoStream::list(&self.streams().iter().filter_map(video).collect::<Vec<_>>()),
+                    streams: VideoStream::list(
+                        &self.streams().iter().filter_map(video).collect::<Vec<_>>(),
+                    ),
                 })?)
             }
             None => VideoStream::film(&self.candidates).cloned(),
@@ -396,10 +398,18 @@ impl Demuxer {
         let stream = self.input.stream(self.index())?;
         let tags = stream.metadata();
         let mut parts = tags.get("DURATION")?.trim().rsplit(':');
-        let mut part = || parts.next().map_or(Some(0.0), |part| part.parse::<f64>().ok());
+        let mut part = || {
+            parts
+                .next()
+                .map_or(Some(0.0), |part| part.parse::<f64>().ok())
+        };
         let tagged = part()? + 60.0 * part()? + 3600.0 * part()?;
         let whole = self.input.duration() as f64 / f64::from(ffi::AV_TIME_BASE);
-        Some(if whole > 0.0 { tagged.min(whole) } else { tagged })
+        Some(if whole > 0.0 {
+            tagged.min(whole)
+        } else {
+            tagged
+        })
     }
 
     fn orientation(&self) -> Orientation {

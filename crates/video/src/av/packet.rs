@@ -47,7 +47,11 @@ impl Packet {
     /// When its picture is shown, or decoded if the packets are not `timed`, and for how long, in
     /// units of the stream; a duration of 0 is unknown.
     pub(crate) fn span(&self, timed: bool) -> Option<(i64, i64)> {
-        let time = if timed { self.time() } else { self.decoding_time() };
+        let time = if timed {
+            self.time()
+        } else {
+            self.decoding_time()
+        };
         Some((time?, self.0.duration()))
     }
 

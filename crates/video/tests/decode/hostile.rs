@@ -323,7 +323,10 @@ fn limits_are_kept() {
     let mut video = Video::open(&files[0], &some).unwrap();
     assert_eq!(video.frames(&[3; 2000]).unwrap().len(), 2000);
     let error = video.frames(&[3; 3000]).unwrap_err();
-    assert_eq!(error.limit(), Some(("max_memory", Some((3000 * 9216).to_string()))));
+    assert_eq!(
+        error.limit(),
+        Some(("max_memory", Some((3000 * 9216).to_string())))
+    );
     let low = Limits {
         max_streams: 0,
         ..default()

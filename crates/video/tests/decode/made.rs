@@ -75,6 +75,16 @@ fn picture(format: Pixel, width: u32, height: u32, time: i64) -> frame::Video {
     let mut picture = frame::Video::new(format, width, height);
     for plane in 0..3 {
         let stride = picture.stride(plane);
+        if format == Pixel::YUV420P10LE {
+            let scale = if plane == 0 { 1 } else { 2 };
+            for (y, row) in picture.data_mut(plane).chunks_mut(stride).enumerate() {
+                for (x, value) in row.chunks_exact_mut(2).enumerate() {
+                    let shade = shade(x as i64 * scale, y as i64 * scale, time, plane);
+                    value.copy_from_slice(&(u16::from(shade) * 4).to_le_bytes());
+                }
+            }
+            continue;
+        }
         // Chroma has half the width and height.
         let scale = if plane == 0 { 1 } else { 2 };
         for (y, row) in picture.data_mut(plane).chunks_mut(stride).enumerate() {
@@ -112,6 +122,8 @@ pub(crate) struct Film {
     pub(crate) aspect: Rational,
     /// Whether the container marks it as the one to play.
     pub(crate) default: bool,
+    /// The layout of its pixels.
+    pub(crate) format: Pixel,
 }
 
 /// Writes several films into one file.
@@ -132,10 +144,7 @@ fn write(path: &Path, films: &[Film]) -> Result<(), Error> {
         let mut video = codec::Context::new_with_codec(codec).encoder().video()?;
         video.set_width(film.width);
         video.set_height(film.height);
-        video.set_format(match film.encoder {
-            codec::Id::MJPEG => Pixel::YUVJ420P,
-            _ => Pixel::YUV420P,
-        });
+        video.set_format(film.format);
         video.set_time_base(tick);
         video.set_aspect_ratio(film.aspect);
         if global {
@@ -169,7 +178,9 @@ fn write(path: &Path, films: &[Film]) -> Result<(), Error> {
     file.write_header()?;
     packets.sort_by_key(Packet::dts);
     for mut packet in packets {
-        let ticks = file.stream(packet.stream()).map(|stream| stream.time_base());
+        let ticks = file
+            .stream(packet.stream())
+            .map(|stream| stream.time_base());
         packet.rescale_ts(tick, ticks.unwrap_or(tick));
         packet.write_interleaved(&mut file)?;
     }

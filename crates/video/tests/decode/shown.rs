@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use ffmpeg_next::{Rational, codec::Id};
+use ffmpeg_next::{Rational, codec::Id, format::Pixel};
 use video::{Limits, Timing, Video};
 
 use crate::made::{Film, mux};
@@ -19,6 +19,10 @@ fn film(encoder: Id, width: u32, height: u32, times: &[i64], lasts: i64) -> Film
         lasts,
         aspect: Rational(1, 1),
         default: false,
+        format: match encoder {
+            Id::MJPEG => Pixel::YUVJ420P,
+            _ => Pixel::YUV420P,
+        },
     }
 }
 
@@ -71,13 +75,18 @@ fn an_orientation_holds_until_another_comes() {
     assert_eq!(sizes(&path), [(64, 48); 6]);
     // EXIF's orientations 6, a quarter turn, and 1, in two of six pictures.
     let exif = |orientation| {
-        let mut bytes = b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+        let mut bytes =
+            b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
         bytes.extend([orientation, 0, 0, 0, 0, 0, 0]);
         bytes
     };
     let bytes = std::fs::read(&path).unwrap();
     let mut packets: Vec<Vec<u8>> = Vec::new();
-    for (at, _) in bytes.windows(4).enumerate().filter(|(_, four)| four == b"00dc") {
+    for (at, _) in bytes
+        .windows(4)
+        .enumerate()
+        .filter(|(_, four)| four == b"00dc")
+    {
         let size = bytes[at + 4..at + 8].try_into().unwrap();
         let packet = &bytes[at + 8..];
         if packet.starts_with(b"\xff\xd8") {
@@ -103,14 +112,34 @@ fn avi(packets: &[Vec<u8>]) -> Vec<u8> {
         bytes
     };
     let list = |name: &[u8], content: &[u8]| chunk(b"LIST", &[name, content].concat());
-    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+    let words = |words: &[u32]| {
+        words
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect::<Vec<_>>()
+    };
     let count = packets.len() as u32;
     let avih = words(&[40_000, 0, 0, 0, count, 0, 1, 0, 64, 48, 0, 0, 0, 0]);
-    let strh = [b"vidsMJPG".as_slice(), &words(&[0, 0, 0, 1, 25, 0, count, 0, 0, 0, 0, 0])].concat();
-    let strf = [words(&[40, 64, 48, 1 | 24 << 16]), b"MJPG".to_vec(), words(&[0; 5])].concat();
-    let strl = list(b"strl", &[chunk(b"strh", &strh), chunk(b"strf", &strf)].concat());
+    let strh = [
+        b"vidsMJPG".as_slice(),
+        &words(&[0, 0, 0, 1, 25, 0, count, 0, 0, 0, 0, 0]),
+    ]
+    .concat();
+    let strf = [
+        words(&[40, 64, 48, 1 | 24 << 16]),
+        b"MJPG".to_vec(),
+        words(&[0; 5]),
+    ]
+    .concat();
+    let strl = list(
+        b"strl",
+        &[chunk(b"strh", &strh), chunk(b"strf", &strf)].concat(),
+    );
     let hdrl = list(b"hdrl", &[chunk(b"avih", &avih), strl].concat());
-    let movi: Vec<u8> = packets.iter().flat_map(|packet| chunk(b"00dc", packet)).collect();
+    let movi: Vec<u8> = packets
+        .iter()
+        .flat_map(|packet| chunk(b"00dc", packet))
+        .collect();
     let riff = [b"AVI ".to_vec(), hdrl, list(b"movi", &movi)].concat();
     chunk(b"RIFF", &riff)
 }
@@ -141,6 +170,21 @@ fn pixels_are_shown_in_their_shape() {
 }
 
 #[test]
+fn ten_bits_show_what_eight_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let pixels = |name, format| {
+        let film = Film {
+            format,
+            ..film(Id::FFV1, 67, 50, &[0, 1, 2], 1)
+        };
+        let path = mux(folder.path(), name, &[film]);
+        open(&path).unwrap().frames(&[0, 1, 2]).unwrap()
+    };
+    let eight = pixels("8.mkv", Pixel::YUV420P);
+    assert_eq!(pixels("10.mkv", Pixel::YUV420P10LE), eight);
+}
+
+#[test]
 fn times_are_real_and_count_from_the_first_picture() {
     let folder = tempfile::tempdir().unwrap();
     // Stills of two seconds, then movement; an AVI cannot begin late.
@@ -153,13 +197,23 @@ fn times_are_real_and_count_from_the_first_picture() {
     ] {
         let times = [0, 50, 100].into_iter().chain(150..175);
         let times: Vec<i64> = times.map(|time| first + time).collect();
-        let path = mux(folder.path(), name, &[film(Id::MPEG4, 64, 48, &times, lasts)]);
-        let expected: Vec<f64> = times.iter().map(|time| (time - first) as f64 / 25.0).collect();
+        let path = mux(
+            folder.path(),
+            name,
+            &[film(Id::MPEG4, 64, 48, &times, lasts)],
+        );
+        let expected: Vec<f64> = times
+            .iter()
+            .map(|time| (time - first) as f64 / 25.0)
+            .collect();
         let near = |a: f64, b: f64| (a - b).abs() < 2e-3;
         let mut video = open(&path).unwrap();
         let Timing { starts, end } = video.timing().unwrap();
         assert_eq!(starts.len(), times.len(), "{name}");
-        assert!(starts.iter().zip(&expected).all(|(a, b)| near(*a, *b)), "{name} {starts:?}");
+        assert!(
+            starts.iter().zip(&expected).all(|(a, b)| near(*a, *b)),
+            "{name} {starts:?}"
+        );
         let last = expected.last().unwrap() + lasts as f64 / 25.0;
         assert!(near(end, last), "{name}: {end} {last}");
         assert_eq!(video.promised_timing().unwrap().starts, starts);
