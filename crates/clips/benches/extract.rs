@@ -84,6 +84,7 @@ fn main() {
             manifest: &manifest,
             files: &files,
             folder: &folder,
+            limits: video::Limits::default(),
             storage: Storage::F16,
             interrupt: &Interrupt::default(),
             progress: &|_, _| {},

@@ -61,6 +61,8 @@ pub struct Found {
     pub good: usize,
     /// Videos checked by an earlier run and unchanged since.
     pub known: usize,
+    /// Videos that one of the limits refused.
+    pub limited: usize,
     /// Videos with faults, each with the reason, which begins with the [`Fault`].
     pub bad: SkipList,
     /// Good videos with fewer frames than are sampled: they are used, and frames repeat.
@@ -87,6 +89,9 @@ struct Checked {
     fault: Option<Fault>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     reason: String,
+    /// A limit was reached: another one may allow it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    limited: bool,
 }
 
 impl Checked {
@@ -98,6 +103,7 @@ impl Checked {
             stated: None,
             fault: Some(Fault::Undecodable),
             reason: Error::Panicked.to_string(),
+            limited: false,
         }
     }
 
@@ -124,8 +130,8 @@ impl Checked {
 /// those with a [`Fault`], and those of `missing`, which are in the lists but not on disk.
 /// `sampled` frames are taken of each video.
 ///
-/// Results are kept in `<list>.checked`; a later call checks only the others, and
-/// files whose length has changed.
+/// Results are kept in `<list>.checked`; a later call checks only the others, files whose length
+/// has changed, and those that one of the `limits` refused.
 ///
 /// # Errors
 /// [`Error::Disk`] if a file cannot be written.
@@ -133,6 +139,7 @@ pub fn check_videos(
     manifest: &Manifest,
     missing: &[String],
     sampled: usize,
+    limits: &Limits,
     list: &Path,
     interrupt: &Interrupt,
     report: &dyn Fn(Progress),
@@ -143,7 +150,7 @@ pub fn check_videos(
         let clip = manifest
             .position(id)
             .and_then(|position| manifest.clips().get(position));
-        clip.is_some_and(|clip| length(&manifest.file(clip)) == entry.bytes)
+        clip.is_some_and(|clip| !entry.limited && length(&manifest.file(clip)) == entry.bytes)
     });
     let known = checked.len();
     let clips: Vec<&data::VideoEntry> = manifest
@@ -164,8 +171,9 @@ pub fn check_videos(
 
     let of = manifest.clips().len();
     let mut stream = ReadAhead::new(Ahead::default(), || {
-        |(id, path): (String, PathBuf), emit: &mut Emit<'_, Checked>| {
-            let _ = emit(check(id, &path));
+        let limits = limits.clone();
+        move |(id, path): (String, PathBuf), emit: &mut Emit<'_, Checked>| {
+            let _ = emit(check(id, &path, &limits));
             Ok(())
         }
     })?;
@@ -215,6 +223,7 @@ pub fn check_videos(
         total: of + missing.len(),
         good: (checked.len() + missing.len()).saturating_sub(bad.len()),
         known,
+        limited: checked.values().filter(|entry| entry.limited).count(),
         bad,
         faults,
         short,
@@ -225,15 +234,16 @@ pub fn check_videos(
     }))
 }
 
-fn check(id: String, path: &Path) -> Checked {
-    let mut stated = None;
-    let counted = Video::open(path, &Limits::default()).and_then(|mut video| {
+fn check(id: String, path: &Path, limits: &Limits) -> Checked {
+    let (mut stated, mut limited) = (None, false);
+    let counted = Video::open(path, limits).and_then(|mut video| {
         stated = video.header().frames;
         video.count_frames()
     });
     let (frames, fault, reason) = match counted {
         Ok(count) => (Some(count.frames), None, String::new()),
         Err(error) => {
+            limited = error.limit().is_some();
             let fault = match error {
                 video::Error::Missing { .. } => Fault::Missing,
                 video::Error::Empty { .. } => Fault::Empty,
@@ -249,6 +259,7 @@ fn check(id: String, path: &Path) -> Checked {
         stated,
         fault,
         reason,
+        limited,
     }
 }
 
@@ -306,6 +317,7 @@ mod tests {
                 &found.manifest,
                 &[],
                 8,
+                &Limits::default(),
                 &list,
                 &Interrupt::default(),
                 &|_| {},
@@ -328,7 +340,16 @@ mod tests {
         let stopped = Interrupt::default();
         stopped.ask();
         std::fs::remove_file(&log).unwrap();
-        let third = check_videos(&found.manifest, &[], 8, &list, &stopped, &|_| {}).unwrap();
+        let third = check_videos(
+            &found.manifest,
+            &[],
+            8,
+            &Limits::default(),
+            &list,
+            &stopped,
+            &|_| {},
+        )
+        .unwrap();
         assert!(matches!(third, Ended::Stopped));
     }
 }

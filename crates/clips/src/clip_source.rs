@@ -32,6 +32,18 @@ pub trait ClipSource: Send + Sync {
 pub struct VideoFiles {
     /// Limits on the resources of a file.
     pub limits: Limits,
+    /// The index of the video stream, instead of the film's.
+    pub stream: Option<usize>,
+}
+
+impl VideoFiles {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// As [`Video::open_stream`].
+    pub fn open(&self, path: &Path) -> Result<Video, video::Error> {
+        Video::open_stream(path, &self.limits, self.stream)
+    }
 }
 
 impl ClipSource for VideoFiles {
@@ -41,7 +53,7 @@ impl ClipSource for VideoFiles {
         frames: Option<usize>,
         sink: &mut dyn FrameSink,
     ) -> Result<usize, ClipError> {
-        let mut video = Video::open(path, &self.limits)?;
+        let mut video = self.open(path)?;
         if let Some(count) = frames {
             match video.show_of(count, sink) {
                 Ok(()) => return Ok(count),

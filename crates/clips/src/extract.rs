@@ -11,6 +11,8 @@ use data::{Manifest, VideoEntry};
 use tch::{Kind, Tensor};
 
 use crate::backbone::Backbone;
+use video::Limits;
+
 use crate::clip_source::VideoFiles;
 use crate::clip_stream::{ClipStream, Sample};
 use crate::feature_cache::{
@@ -95,6 +97,8 @@ pub struct Extractor<'a> {
     pub folder: &'a Path,
     /// The precision they are stored in.
     pub storage: Storage,
+    /// Limits on the resources of a video.
+    pub limits: Limits,
     /// Checked between clips.
     pub interrupt: &'a Interrupt,
     /// Called after each clip with the number of clips done and in all.
@@ -159,7 +163,11 @@ impl Extractor<'_> {
         done.taken_over = pending_clips().count() - places.len();
         // One stream over all shards: decoding continues while one is written.
         let manifest = Arc::new(part.manifest.clone());
-        let mut clips = ClipStream::new(manifest, Arc::new(VideoFiles::default()), ahead)?;
+        let source = VideoFiles {
+            limits: self.limits.clone(),
+            ..VideoFiles::default()
+        };
+        let mut clips = ClipStream::new(manifest, Arc::new(source), ahead)?;
         clips.push(&places, recipe)?;
         for shard in pending.iter().copied() {
             let shard_places = part.layout.positions(shard);

@@ -95,6 +95,27 @@ impl<J: Send + 'static, T: Send + 'static> ReadAhead<J, T> {
     where
         W: FnMut(J, &mut Emit<'_, T>) -> Result<()> + Send + 'static,
     {
+        Self::start(ahead, worker, || ())
+    }
+
+    /// As [`new`](Self::new), with threads of low priority, which leave shared cores to a model
+    /// that computes without pause. Its threads work in lockstep: one that is kept off its core by
+    /// a decoder delays all others, so decoding in between costs twice its time. Jobs ahead are
+    /// enough to wait for a gap. A model that waits for each job would only be delayed.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn in_background<W>(ahead: Ahead, worker: impl Fn() -> W) -> Result<Self>
+    where
+        W: FnMut(J, &mut Emit<'_, T>) -> Result<()> + Send + 'static,
+    {
+        Self::start(ahead, worker, lower_thread_priority)
+    }
+
+    fn start<W>(ahead: Ahead, worker: impl Fn() -> W, prepare: fn()) -> Result<Self>
+    where
+        W: FnMut(J, &mut Emit<'_, T>) -> Result<()> + Send + 'static,
+    {
         ahead.check()?;
         let (tasks, queue) = unbounded();
         let mut stream = Self {
@@ -110,7 +131,10 @@ impl<J: Send + 'static, T: Send + 'static> ReadAhead<J, T> {
             let (queue, shared, worker) = (queue.clone(), stream.shared.clone(), worker());
             let thread = std::thread::Builder::new()
                 .name(format!("clips-{number}"))
-                .spawn(move || work(&queue, &shared, worker))
+                .spawn(move || {
+                    prepare();
+                    work(&queue, &shared, worker);
+                })
                 .map_err(|error| Error::Option {
                     name: "workers",
                     expected: "threads that can be started".into(),
@@ -184,7 +208,6 @@ fn work<J, T, W>(queue: &Receiver<Task<J, T>>, shared: &Shared, mut worker: W)
 where
     W: FnMut(J, &mut Emit<'_, T>) -> Result<()>,
 {
-    lower_thread_priority();
     for Task { job, results } in queue {
         if shared.stopped.load(Ordering::Relaxed) {
             continue;
@@ -212,9 +235,6 @@ where
     }
 }
 
-/// Gives the model's threads precedence on shared cores. They work in lockstep: one that is
-/// kept off its core by a decoder delays all others, so decoding in between costs twice
-/// its time. Jobs ahead are enough to wait for a gap.
 fn lower_thread_priority() {
     #[cfg(target_os = "linux")]
     {
@@ -268,6 +288,28 @@ mod tests {
             (3, Some(2)),
         ];
         assert_eq!(results, expected);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn only_background_threads_have_a_lower_priority() {
+        let priority = || {
+            |(), emit: &mut Emit<'_, i32>| {
+                let _ = emit(rustix::process::getpriority_process(None).unwrap());
+                Ok(())
+            }
+        };
+        let ahead = Ahead {
+            workers: 1,
+            jobs: 1,
+        };
+        let of = |mut stream: ReadAhead<(), i32>| {
+            stream.push(());
+            stream.next().unwrap().1.unwrap()
+        };
+        let own = rustix::process::getpriority_process(None).unwrap();
+        assert_eq!(of(ReadAhead::new(ahead, priority).unwrap()), own);
+        assert_eq!(of(ReadAhead::in_background(ahead, priority).unwrap()), 19);
     }
 
     #[test]

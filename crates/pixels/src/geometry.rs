@@ -64,7 +64,7 @@ impl Geometry {
     /// The square of one view, S x S.
     ///
     /// # Errors
-    /// S is 0 or larger than the resized picture, or a side is beyond 65535 pixels.
+    /// S is 0 or larger than the resized picture, or a side of the picture is beyond 65535 pixels.
     pub fn view(&self, resizer: &mut Resizer, picture: impl Rows, view: View) -> Result<Picture> {
         let mut rgb = Vec::new();
         self.append_view(resizer, picture, view, &mut rgb)?;

@@ -68,10 +68,11 @@ impl Resizer {
     }
 
     /// Appends to `rgb` a region of the picture resized to `width` x `height`, without computing
-    /// the rest. Antialiased when shrinking, as PIL does it.
+    /// the rest, so that these may be of any size. Antialiased when shrinking, as PIL does it.
     ///
     /// # Errors
-    /// As [`resize`](Self::resize); also if the region reaches beyond the picture, or is empty.
+    /// A side of the picture or of the region is 0 or larger than 65535 pixels, or the region
+    /// reaches beyond `width` x `height`.
     pub fn append(
         &mut self,
         mut picture: impl Rows,
@@ -104,13 +105,13 @@ impl Resizer {
             append(&mut picture, rows, columns, rgb);
             return Ok(());
         }
-        let sides = [picture.width(), picture.height(), width, height];
+        let sides = [picture.width(), picture.height(), part_width, part_height];
         if sides
             .iter()
             .any(|&side| side == 0 || side > u16::MAX.into())
         {
             return Err(fail(format!(
-                "{} x {} to {width} x {height}",
+                "{} x {} to {part_width} x {part_height} of {width} x {height}",
                 picture.width(),
                 picture.height()
             )));

@@ -203,6 +203,24 @@ fn without_anything_random_training_sees_the_centre_view() {
 }
 
 #[test]
+fn strips_are_resized_where_they_are_seen() {
+    // Whole, these would have 336,000 x 224 pixels.
+    let geometry = Geometry::openai(224);
+    for (width, height) in [(3000, 2), (2, 3000), (65_535, 1), (1, 65_535)] {
+        let middle = |at: usize, side: usize| side > 2 && at.abs_diff(side / 2) < 400;
+        let rgb = (0..width * height).flat_map(|i| {
+            let seen = middle(i % width, width) || middle(i / width, height);
+            [if seen { 200 } else { 9 }; 3]
+        });
+        let strip = Picture::new(width, height, rgb.collect()).unwrap();
+        for mut resizer in [Resizer::new(), Resizer::plain()] {
+            let view = geometry.view(&mut resizer, &strip, View::CENTRE).unwrap();
+            assert!(view.rgb().iter().all(|byte| byte.abs_diff(200) <= 2));
+        }
+    }
+}
+
+#[test]
 fn tiny_pictures_survive_every_operation() {
     for (width, height) in [(1, 1), (2, 1), (1, 3), (3, 3), (2, 5)] {
         for op in [

@@ -20,21 +20,38 @@ pub struct Scored {
 pub struct UsedFrame {
     /// Its index in decoding order, from 0.
     pub index: usize,
-    /// Its presentation time in seconds from the start.
+    /// When it is shown, in seconds from the first frame, to the microsecond.
     pub time: f64,
 }
 
 impl UsedFrame {
+    pub(crate) fn new(index: usize, time: f64) -> Self {
+        Self {
+            index,
+            time: microseconds(time),
+        }
+    }
+
     /// The frames of a clip.
     #[must_use]
     pub fn of(clip: &ClipPixels) -> Vec<Self> {
         let frames = clip.indices.iter().zip(&clip.times);
-        frames.map(|(&index, &time)| Self { index, time }).collect()
+        frames
+            .map(|(&index, &time)| Self::new(index, time))
+            .collect()
     }
+}
+
+/// Seconds, rounded to a microsecond.
+pub(crate) fn microseconds(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
 }
 
 /// Output as a table, as lines or as JSON.
 pub trait Shown: Serialize {
+    /// What there is to say beside the answer.
+    fn note(&self) -> Option<&str>;
+
     /// Tab-separated lines, for programs.
     fn plain(&self) -> String;
 
@@ -69,6 +86,9 @@ pub struct Answer {
     pub frames: Vec<UsedFrame>,
     /// Frames in the file.
     pub frame_count: usize,
+    /// Which stream was decoded, if the file has several videos.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 impl Answer {
@@ -88,11 +108,16 @@ impl Answer {
             predictions: best(labels, probabilities, top),
             frames,
             frame_count,
+            note: None,
         }
     }
 }
 
 impl Shown for Answer {
+    fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
     /// Tab-separated lines: video, rank, score, label.
     fn plain(&self) -> String {
         let mut text = String::new();

@@ -15,7 +15,7 @@ mod windows;
 pub use answer::{Answer, Scored, Shown, UsedFrame, printable};
 pub use error::{Error, Result};
 pub use labels::Labels;
-pub use recogniser::{Ready, Recogniser, decode_ahead};
+pub use recogniser::{DecodedVideo, Ready, Recogniser, decode_ahead};
 pub use run_folder::{
     Card, State, expect_not_run, find, load_parameters, newest, parameters, store,
 };

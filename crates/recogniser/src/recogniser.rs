@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use clip_backbone::pixels::{Geometry, Resizer};
 use clip_backbone::{Checkpoint, Preprocess, Usage};
 use clips::{
-    Ahead, Backbone, ClipPixels, Emit, Precision, ReadAhead, Recipe, VideoFiles, to_tensor,
+    Ahead, Backbone, ClipError, ClipPixels, ClipSource, Emit, Precision, ReadAhead, Recipe,
+    VideoFiles, to_tensor,
 };
 use data::{ClassName, Sampling, Views};
 use models::{Classifier, Clips, ModelConfig, Template, VideoTextModel, ZeroShotConfig};
 use serde::Deserialize;
 use tch::{Device, Kind};
+use video::FrameSink;
 
 use crate::checkpoint::TRAINED;
 use crate::run_folder::{Card, NO_CHECKPOINT, load_parameters, newest, unfinished};
@@ -229,11 +231,12 @@ impl Ready<'_> {
     pub fn timeline(
         &self,
         video: &Path,
+        files: &VideoFiles,
         cut: &Cut,
         progress: impl FnMut(usize, usize),
     ) -> Result<Timeline> {
         let geometry = self.recogniser.preprocess.geometry;
-        timeline(self, geometry, video, cut, progress)
+        timeline(self, geometry, video, files, cut, progress)
     }
 }
 
@@ -248,6 +251,15 @@ pub(crate) fn of_video<T>(video: &Path, answer: Result<T>) -> Result<T> {
     })
 }
 
+/// A decoded video.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecodedVideo {
+    /// The frames that the model takes.
+    pub clip: ClipPixels,
+    /// Which stream was decoded, if the file has several videos.
+    pub note: Option<String>,
+}
+
 /// Decodes `videos` ahead, on one thread per processor, and yields them in
 /// order: T = `frames` segment centres of each. No more clips than threads are held.
 ///
@@ -255,9 +267,10 @@ pub(crate) fn of_video<T>(video: &Path, answer: Result<T>) -> Result<T> {
 /// A thread cannot be started.
 pub fn decode_ahead(
     videos: Vec<PathBuf>,
+    files: &VideoFiles,
     frames: usize,
     geometry: Geometry,
-) -> Result<impl Iterator<Item = (PathBuf, Result<ClipPixels>)>> {
+) -> Result<impl Iterator<Item = (PathBuf, Result<DecodedVideo>)> + use<>> {
     let recipe = Recipe::Test {
         sampling: Sampling::Segments { frames },
         geometry,
@@ -268,13 +281,17 @@ pub fn decode_ahead(
     let workers = Ahead::default().workers.min(videos.len()).max(1);
     let jobs = workers;
     let mut stream = ReadAhead::new(Ahead { workers, jobs }, || {
-        let (recipe, source) = (recipe.clone(), VideoFiles::default());
+        let recipe = recipe.clone();
+        let source = Noting {
+            files: files.clone(),
+            note: Mutex::default(),
+        };
         let mut resizer = Resizer::new();
-        move |path: PathBuf, emit: &mut Emit<'_, ClipPixels>| {
+        move |path: PathBuf, emit: &mut Emit<'_, DecodedVideo>| {
             let id = path.to_string_lossy();
-            let views = recipe.prepare(&source, &id, &path, None, &mut resizer)?;
-            for view in views {
-                let _ = emit(view);
+            for clip in recipe.prepare(&source, &id, &path, None, &mut resizer)? {
+                let note = source.note.lock().ok().and_then(|mut note| note.take());
+                let _ = emit(DecodedVideo { clip, note });
             }
             Ok(())
         }
@@ -285,4 +302,25 @@ pub fn decode_ahead(
         Some((path, clip.map_err(Error::from)))
     });
     Ok(answers)
+}
+
+/// Video files, with a note of the stream that was decoded last.
+struct Noting {
+    files: VideoFiles,
+    note: Mutex<Option<String>>,
+}
+
+impl ClipSource for Noting {
+    fn decode(
+        &self,
+        path: &Path,
+        _: Option<usize>,
+        sink: &mut dyn FrameSink,
+    ) -> std::result::Result<usize, ClipError> {
+        let mut video = self.files.open(path)?;
+        if let Ok(mut note) = self.note.lock() {
+            *note = video.header().choice();
+        }
+        Ok(video.show(sink)?.frames)
+    }
 }

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use clip_backbone::pixels::Geometry;
+use clips::VideoFiles;
 use serde::Serialize;
 
-use crate::answer::{Shown, bar, best, clip_text, printable};
+use crate::answer::{Shown, bar, best, clip_text, microseconds, printable};
 use crate::recogniser::of_video;
 use crate::windows::{Event, Span, windows};
 use crate::{Ready, Result, Scored, UsedFrame};
@@ -50,6 +51,9 @@ pub struct Timeline {
     pub frame_count: usize,
     /// The windows.
     pub windows: Vec<Moment>,
+    /// Which stream was decoded, if the file has several videos.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// See [`Ready::timeline`].
@@ -57,6 +61,7 @@ pub(crate) fn timeline(
     model: &Ready<'_>,
     geometry: Geometry,
     video: &Path,
+    files: &VideoFiles,
     cut: &Cut,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Timeline> {
@@ -66,14 +71,16 @@ pub(crate) fn timeline(
         stride: cut.stride.seconds(),
         frame_count: 0,
         windows: Vec::new(),
+        note: None,
     };
-    for event in windows(video, cut.frames, cut.window, cut.stride, geometry)? {
+    for event in windows(video, files, cut.frames, cut.window, cut.stride, geometry)? {
         match event? {
+            Event::Choice(choice) => timeline.note = Some(choice),
             Event::Part(part) => {
                 let probabilities = of_video(video, model.probabilities(&part.clip))?;
                 timeline.windows.push(Moment {
-                    start: part.start,
-                    end: part.end,
+                    start: microseconds(part.start),
+                    end: microseconds(part.end),
                     predictions: best(model.labels(), &probabilities, cut.top),
                     frames: UsedFrame::of(&part.clip),
                 });
@@ -86,6 +93,10 @@ pub(crate) fn timeline(
 }
 
 impl Shown for Timeline {
+    fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
     /// Tab-separated lines: video, start, end, rank, score, label.
     fn plain(&self) -> String {
         let mut text = String::new();
@@ -189,6 +200,7 @@ mod tests {
             stride: 61.5,
             frame_count: 3,
             windows: (0..70).map(|k| moment(61.5 * f64::from(k))).collect(),
+            note: None,
         }
     }
 

@@ -1,16 +1,22 @@
 //! Splits a long video into windows in time, and decodes their frames once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clip_backbone::pixels::{Geometry, Picture, Resizer, View};
-use clips::{Ahead, ClipPixels, Emit, ReadAhead};
+use clip_backbone::pixels::{Geometry, Resizer, View};
+use clips::{Ahead, ClipPixels, Emit, ReadAhead, VideoFiles};
 use data::Sampling;
-use video::{Limits, Video};
+use video::{Timing, Video};
 
 use crate::{Error, Result, UsedFrame};
+
+/// Seconds by which equal times may differ.
+const ROUNDING: f64 = 1e-6;
+
+/// Seconds at the end of a video that are not worth a window of their own.
+const NO_REMAINDER: f64 = 0.05;
 
 /// A positive duration.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
@@ -43,84 +49,60 @@ impl FromStr for Span {
     }
 }
 
-/// A window of a video, and its frames as indices into the plan's times.
+/// A window of a video and its frames.
 #[derive(Debug, Clone, PartialEq)]
 struct Window {
     start: f64,
     end: f64,
-    /// T indices into [`Plan::times`].
+    /// T indices, ascending.
     frames: Vec<usize>,
 }
 
-/// The frames to decode.
-#[derive(Debug, Clone, PartialEq)]
-struct Plan {
-    windows: Vec<Window>,
-    /// The presentation times of the frames of all windows, ascending, each once.
-    times: Vec<f64>,
-}
-
-impl Plan {
-    /// Windows of a video whose frames are shown at `times`: one begins every `stride`, and
-    /// a last one ends with the video if these leave a remainder. A video shorter than a window
-    /// is one window. Each takes `sampling`'s centres of the frames shown in it.
-    fn new(times: &[f64], window: Span, stride: Span, sampling: Sampling) -> Self {
-        let (window, stride) = (window.seconds(), stride.seconds());
-        let [first, .., last] = times else {
-            let windows = times.iter().map(|_| Window {
-                start: 0.0,
-                end: 0.0,
-                frames: vec![0; sampling.frames()],
-            });
-            return Self {
-                windows: windows.collect(),
-                times: times.to_vec(),
-            };
-        };
-        let each = (last - first) / (times.len() - 1) as f64;
-        let end = last + each;
-        // Times are rounded to the stream's unit: half a frame is not a remainder.
-        let slack = each / 2.0;
-        let whole = ((end + slack - window) / stride).floor();
-        let mut starts: Vec<f64> = match whole >= 0.0 {
-            true => (0..=whole as u64).map(|k| k as f64 * stride).collect(),
-            false => vec![0.0],
-        };
-        if starts
-            .last()
-            .is_some_and(|start| start + window + slack < end)
-        {
-            starts.push(end - window);
-        }
-        let mut wanted = Vec::new();
-        let chosen: Vec<Vec<usize>> = starts
-            .iter()
-            .map(|start| {
-                let at = |time: f64| times.partition_point(|shown| *shown + slack < time);
-                let (from, to) = (at(*start), at(start + window));
-                // If nothing new is shown, the last frame is still visible.
-                let from = from.min(to.saturating_sub(1)).min(times.len() - 1);
-                let count = to.saturating_sub(from).max(1);
-                let frames = sampling.centre(count).into_iter().map(|place| from + place);
-                frames.inspect(|frame| wanted.push(*frame)).collect()
-            })
-            .collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let place = |frame: &usize| wanted.partition_point(|other| other < frame);
-        let windows = starts.iter().zip(&chosen).map(|(start, frames)| Window {
-            start: *start,
-            end: (start + window).min(end),
-            frames: frames.iter().map(place).collect(),
-        });
-        Self {
-            windows: windows.collect(),
-            times: wanted
-                .iter()
-                .filter_map(|frame| times.get(*frame).copied())
-                .collect(),
-        }
+/// The windows of a video: one begins every `stride`, and a last one ends with the video if these
+/// leave a remainder. A video shorter than a window is one window. Each takes `sampling`'s
+/// centres of its frames: those that are shown in it for at least half of the time that they or
+/// it last. So each frame is in a window, unless windows are apart, and each window has a frame.
+fn plan(timing: &Timing, window: Span, stride: Span, sampling: Sampling) -> Vec<Window> {
+    let (window, stride) = (window.seconds(), stride.seconds());
+    let (starts, end) = (&timing.starts, timing.end);
+    let Some(last) = starts.last() else {
+        return Vec::new();
+    };
+    // Half of a frame of the usual length is not a remainder: a window that ends before it still
+    // has that frame.
+    let slack = ((end - last).min(window) / 2.0).min(NO_REMAINDER);
+    let whole = ((end + slack - window) / stride + ROUNDING).floor();
+    let mut begins: Vec<f64> = match whole >= 0.0 {
+        true => (0..=whole as u64).map(|k| k as f64 * stride).collect(),
+        false => vec![0.0],
+    };
+    if begins
+        .last()
+        .is_some_and(|begin| begin + window + slack + ROUNDING < end)
+    {
+        begins.push(end - window);
     }
+    let windows = begins.into_iter().map(|begin| {
+        let stop = (begin + window).min(end);
+        let until = |frame: usize| starts.get(frame + 1).copied().unwrap_or(end);
+        let is_in = |frame: &usize| {
+            let (from, to) = (starts[*frame], until(*frame));
+            let shown = to.min(stop) - from.max(begin);
+            2.0 * shown + ROUNDING >= (to - from).min(stop - begin)
+        };
+        // The frames that touch the window, of which the first and the last may do so too little.
+        let first = starts.partition_point(|start| *start <= begin).max(1) - 1;
+        let after = starts.partition_point(|start| *start < stop).max(first + 1);
+        let first = (first..after).find(is_in).unwrap_or(first);
+        let last = (first..after).rfind(is_in).unwrap_or(first);
+        let frames = sampling.centre(last + 1 - first);
+        Window {
+            start: begin,
+            end: stop,
+            frames: frames.into_iter().map(|place| first + place).collect(),
+        }
+    });
+    windows.collect()
 }
 
 /// The frames of one window, preprocessed for the backbone.
@@ -134,8 +116,10 @@ pub(crate) struct Part {
     pub(crate) of: usize,
 }
 
-/// The windows of a video as they are decoded, and at the end the number of decodable frames.
+/// Which stream is decoded, if there was a choice; the windows of a video as they are decoded; and
+/// at the end the number of decodable frames.
 pub(crate) enum Event {
+    Choice(String),
     Part(Part),
     End(usize),
 }
@@ -147,86 +131,145 @@ pub(crate) enum Event {
 /// A thread cannot be started; a video that cannot be decoded is the last result.
 pub(crate) fn windows(
     path: &Path,
+    files: &VideoFiles,
     frames: usize,
     window: Span,
     stride: Span,
     geometry: Geometry,
-) -> Result<impl Iterator<Item = Result<Event>>> {
+) -> Result<impl Iterator<Item = Result<Event>> + use<>> {
     let ahead = Ahead {
         workers: 1,
         jobs: 1,
     };
+    let sampling = Sampling::Segments { frames };
     let mut stream = ReadAhead::new(ahead, || {
+        let files = files.clone();
         move |path: PathBuf, emit: &mut Emit<'_, Event>| {
-            let mut video = Video::open(&path, &Limits::default())?;
-            let times = video.promised_times()?;
-            let plan = Plan::new(&times, window, stride, Sampling::Segments { frames });
-            decode(&mut video, &plan, geometry, emit)
+            let mut video = files.open(&path)?;
+            if let Some(choice) = video.header().choice()
+                && emit(Event::Choice(choice)).is_break()
+            {
+                return Ok(());
+            }
+            let plan = |timing: &Timing| plan(timing, window, stride, sampling);
+            let promised = video.promised_timing()?;
+            let (mut done, mut windows) = (0, plan(&promised));
+            if !decode(&mut video, &promised, &windows, &mut done, geometry, emit)? {
+                // So far times were those promised, and so were the windows.
+                let timing = video.timing()?;
+                windows = plan(&timing);
+                decode(&mut video, &timing, &windows, &mut done, geometry, emit)?;
+            }
+            Ok(())
         }
     })?;
     stream.push(path.into());
     Ok(stream.map(|(_, event)| Ok(event?)))
 }
 
-/// Emits each window of `plan` once its last frame is decoded.
+/// Emits each of the windows from `done` on once its frames are decoded, and counts it there.
+/// `false` if the frames turn out to be shown at other times than those of `timing`.
 fn decode(
     video: &mut Video,
-    plan: &Plan,
+    timing: &Timing,
+    windows: &[Window],
+    done: &mut usize,
     geometry: Geometry,
     emit: &mut Emit<'_, Event>,
-) -> clips::Result<()> {
+) -> clips::Result<bool> {
     let mut resizer = Resizer::new();
-    let mut windows = plan.windows.iter().peekable();
-    // The frames from index `dropped` on.
-    let mut held: VecDeque<(UsedFrame, Vec<u8>)> = VecDeque::new();
-    let mut dropped = 0;
-    let mut refused = None;
-    let count = video.frames_at(&plan.times, |frame| {
-        let used = UsedFrame {
-            index: frame.index,
-            time: frame.time,
-        };
-        let view = Picture::new(frame.width, frame.height, frame.rgb)
-            .and_then(|picture| geometry.view(&mut resizer, &picture, View::CENTRE));
-        match view {
-            Ok(view) => held.push_back((used, view.into_rgb())),
-            Err(error) => {
-                refused = Some(error);
-                return ControlFlow::Break(());
+    let left = &windows[(*done).min(windows.len())..];
+    let wanted: BTreeSet<usize> = left.iter().flat_map(|w| &w.frames).copied().collect();
+    let mut open = Open {
+        windows,
+        done,
+        size: geometry.size,
+        held: BTreeMap::new(),
+    };
+    let (mut as_timed, mut stopped, mut refused) = (true, false, None);
+    let count = video.visit(|frame| {
+        let (index, time) = (frame.index(), frame.time());
+        let expected = timing.starts.get(index);
+        as_timed = expected.is_some_and(|expected| (expected - time).abs() < ROUNDING);
+        if !as_timed {
+            return Ok(ControlFlow::Break(()));
+        }
+        // The frames before this one are now known to last as long as planned.
+        if open.emit(index, emit).is_break() {
+            stopped = true;
+            return Ok(ControlFlow::Break(()));
+        }
+        if wanted.contains(&index) {
+            match geometry.view(&mut resizer, frame.rows()?, View::CENTRE) {
+                Ok(view) => open.hold(UsedFrame::new(index, time), view.into_rgb()),
+                Err(error) => {
+                    refused = Some(error);
+                    return Ok(ControlFlow::Break(()));
+                }
             }
         }
-        let come = dropped + held.len();
-        while let Some(window) = windows.next_if(|window| window.frames.iter().all(|f| *f < come)) {
-            let frames = window.frames.iter().filter_map(|f| held.get(f - dropped));
-            let bytes = |(_, rgb): &(UsedFrame, Vec<u8>)| rgb.clone();
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if let Some(error) = refused {
+        return Err(error.into());
+    }
+    if stopped {
+        return Ok(true);
+    }
+    if !as_timed || count.frames != timing.starts.len() {
+        return Ok(false);
+    }
+    if open.emit(usize::MAX, emit).is_continue() {
+        let _ = emit(Event::End(count.frames));
+    }
+    Ok(true)
+}
+
+/// The windows that are not emitted yet.
+struct Open<'a> {
+    windows: &'a [Window],
+    done: &'a mut usize,
+    /// S, the side of a frame.
+    size: usize,
+    /// Decoded frames that these windows need, by index.
+    held: BTreeMap<usize, (UsedFrame, Vec<u8>)>,
+}
+
+impl Open<'_> {
+    fn hold(&mut self, frame: UsedFrame, rgb: Vec<u8>) {
+        self.held.insert(frame.index, (frame, rgb));
+    }
+
+    /// Emits the windows of which all frames are below this index.
+    fn emit(&mut self, below: usize, emit: &mut Emit<'_, Event>) -> ControlFlow<()> {
+        while let Some(window) = self.windows.get(*self.done)
+            && window.frames.last().is_some_and(|last| *last < below)
+        {
+            let frames = window
+                .frames
+                .iter()
+                .filter_map(|index| self.held.get(index));
             let part = Part {
                 start: window.start,
                 end: window.end,
                 clip: ClipPixels {
                     frames: window.frames.len(),
-                    size: geometry.size,
-                    rgb: frames.clone().flat_map(bytes).collect(),
+                    size: self.size,
+                    rgb: frames.clone().flat_map(|(_, rgb)| rgb).copied().collect(),
                     indices: frames.clone().map(|(used, _)| used.index).collect(),
                     times: frames.map(|(used, _)| used.time).collect(),
                     frame_count: 0,
                 },
-                of: plan.windows.len(),
+                of: self.windows.len(),
             };
-            if emit(Event::Part(part)).is_break() {
-                return ControlFlow::Break(());
-            }
-        }
-        let next = windows.peek().and_then(|window| window.frames.iter().min());
-        while next.is_some_and(|next| dropped < *next) && held.pop_front().is_some() {
-            dropped += 1;
+            *self.done += 1;
+            let next = self.windows.get(*self.done);
+            let next = next.and_then(|window| window.frames.first());
+            self.held = self.held.split_off(next.unwrap_or(&usize::MAX));
+            emit(Event::Part(part))?;
         }
         ControlFlow::Continue(())
-    })?;
-    if let Some(error) = refused {
-        return Err(error.into());
     }
-    let _ = emit(Event::End(count.frames));
-    Ok(())
 }
 
 #[cfg(test)]
@@ -240,16 +283,22 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// Frames that begin at these times, the last one lasting so long.
+    fn shown(starts: &[f64], last: f64) -> Timing {
+        let mut timing = Timing::default();
+        timing.starts = starts.to_vec();
+        timing.end = starts.last().map_or(0.0, |start| start + last);
+        timing
+    }
+
     /// Windows as (start, end, indices of frames) of `count` frames at `rate` per second.
-    fn plan(count: usize, rate: f64, window: &str, stride: &str) -> Vec<(f64, f64, Vec<usize>)> {
-        let times: Vec<f64> = (0..count).map(|frame| frame as f64 / rate).collect();
+    fn even(count: usize, rate: f64, window: &str, stride: &str) -> Vec<(f64, f64, Vec<usize>)> {
+        let starts: Vec<f64> = (0..count).map(|frame| frame as f64 / rate).collect();
         let sampling = Sampling::Segments { frames: 2 };
-        let plan = Plan::new(&times, span(window), span(stride), sampling);
-        let index = |place: &usize| (plan.times[*place] * rate).round() as usize;
-        let windows = plan.windows.iter();
-        windows
-            .map(|w| (w.start, w.end, w.frames.iter().map(index).collect()))
-            .collect()
+        let timing = shown(&starts, 1.0 / rate);
+        let windows = plan(&timing, span(window), span(stride), sampling);
+        let windows = windows.into_iter();
+        windows.map(|w| (w.start, w.end, w.frames)).collect()
     }
 
     #[test]
@@ -269,64 +318,145 @@ mod tests {
     #[test]
     fn windows_begin_every_stride_and_the_last_ends_with_the_video() {
         assert_eq!(
-            plan(40, 10.0, "2s", "1s"),
+            even(40, 10.0, "2s", "1s"),
             [
                 (0.0, 2.0, vec![5, 15]),
                 (1.0, 3.0, vec![15, 25]),
                 (2.0, 4.0, vec![25, 35]),
             ]
         );
-        let with_rest = plan(45, 10.0, "2s", "1s");
+        let with_rest = even(45, 10.0, "2s", "1s");
         assert_eq!(with_rest.len(), 4);
         assert_eq!(with_rest[3], (2.5, 4.5, vec![30, 40]));
-        let apart = plan(40, 10.0, "1s", "2s");
+        let apart = even(40, 10.0, "1s", "2s");
         let starts: Vec<f64> = apart.iter().map(|window| window.0).collect();
         assert_eq!(starts, [0.0, 2.0, 3.0]);
+        // Three tenths of a second are not three times a tenth, to a computer.
+        assert_eq!(even(12, 30.0, "100ms", "100ms").len(), 4);
     }
 
     #[test]
     fn a_video_shorter_than_a_window_is_one_window_sampled_as_a_whole() {
         let whole = Sampling::Segments { frames: 2 }.centre(15);
-        assert_eq!(plan(15, 10.0, "2s", "1s"), [(0.0, 1.5, whole)]);
-        assert_eq!(plan(1, 10.0, "2s", "1s"), [(0.0, 0.0, vec![0, 0])]);
-        assert!(plan(0, 10.0, "2s", "1s").is_empty());
+        assert_eq!(even(15, 10.0, "2s", "1s"), [(0.0, 1.5, whole)]);
+        assert_eq!(even(1, 10.0, "2s", "1s"), [(0.0, 0.1, vec![0, 0])]);
+        assert!(even(0, 10.0, "2s", "1s").is_empty());
     }
 
     #[test]
-    fn where_the_picture_stands_still_its_last_frame_is_seen() {
-        let times = [0.0, 0.1, 0.2, 7.0, 7.1];
+    fn a_still_is_seen_as_long_as_it_is_shown() {
+        // Three stills of two seconds, then a second of movement.
+        let moving = (0..25).map(|frame| 6.0 + f64::from(frame) / 25.0);
+        let starts: Vec<f64> = [0.0, 2.0, 4.0].into_iter().chain(moving).collect();
         let sampling = Sampling::Segments { frames: 2 };
-        let plan = Plan::new(&times, span("1s"), span("1s"), sampling);
-        let seen = |window: &Window| window.frames.iter().map(|f| plan.times[*f]).collect();
-        let third: Vec<f64> = seen(&plan.windows[3]);
-        assert_eq!(third, [0.2, 0.2]);
+        let of = |window: &str, stride: &str| {
+            plan(&shown(&starts, 0.04), span(window), span(stride), sampling)
+        };
+        let half = of("500ms", "500ms");
+        assert_eq!(half.len(), 14);
+        for (number, window) in half.iter().enumerate().take(12) {
+            assert_eq!(window.frames, [number / 4; 2]);
+        }
+        assert!(half[12].frames[0] >= 3);
+        // The last still fills half of this window, and is the first of its 26 frames.
+        let two = of("2s", "2s");
+        assert_eq!((two.len(), two[3].start, two[3].end), (4, 5.0, 7.0));
+        assert_eq!(two[3].frames, [2 + 6, 2 + 19]);
+        let last = of("10s", "10s");
+        assert_eq!((last.len(), last[0].end), (1, 7.0));
+    }
+
+    #[test]
+    fn frames_that_do_not_decode_move_no_window() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.avi");
+        let grey = |index: usize| video::Frame {
+            index,
+            time: 0.0,
+            width: 48,
+            height: 32,
+            rgb: vec![(index * 10) as u8; 48 * 32 * 3],
+        };
+        video::write_clip(&path, &(0..20).map(grey).collect::<Vec<_>>(), 10).unwrap();
+        // The eighth picture is gone: the one before it lasts twice as long.
+        let mut bytes = std::fs::read(&path).unwrap();
+        let chunks = bytes.windows(4).enumerate();
+        let eighth = chunks.filter(|(_, four)| four == b"00dc").nth(7).unwrap().0;
+        let size = u32::from_le_bytes(bytes[eighth + 4..eighth + 8].try_into().unwrap());
+        bytes[eighth + 8..][..size as usize].fill(0xff);
+        std::fs::write(&path, bytes).unwrap();
+
+        let files = VideoFiles::default();
+        let geometry = Geometry::openai(32);
+        let events = windows(&path, &files, 4, span("400ms"), span("400ms"), geometry);
+        let mut seen = Vec::new();
+        for event in events.unwrap() {
+            match event.unwrap() {
+                Event::Part(part) => {
+                    let shades = part.clip.rgb.chunks(32 * 32 * 3).map(|frame| frame[0] / 10);
+                    seen.push((
+                        part.start,
+                        part.clip.times.clone(),
+                        shades.collect::<Vec<_>>(),
+                    ));
+                }
+                Event::End(frames) => assert_eq!(frames, 19),
+                Event::Choice(choice) => panic!("{choice}"),
+            }
+        }
+        assert_eq!(seen.len(), 5);
+        for (number, (start, times, shades)) in seen.iter().enumerate() {
+            assert!((start - 0.4 * number as f64).abs() < 1e-9);
+            let expected: &[u8] = match number {
+                1 => &[4, 5, 5, 6],
+                _ => &[0, 1, 2, 3].map(|shade| shade + 4 * number as u8),
+            };
+            // JPEG may round a shade down.
+            let near = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= 1;
+            assert!(
+                shades.iter().zip(expected).all(near),
+                "{number}: {shades:?}"
+            );
+            let real = |(time, shade): (&f64, &u8)| (time - f64::from(*shade) / 10.0).abs() < 1e-6;
+            assert!(times.iter().zip(expected).all(real), "{number}: {times:?}");
+        }
     }
 
     proptest! {
         #[test]
         fn windows_cover_the_video_and_stay_inside(
-            count in 1usize..300, rate in 1.0f64..60.0, window in 1u32..200, stride in 1u32..100
+            lasting in prop::collection::vec(prop_oneof![1u32..5, 20u32..80, 400u32..3000], 1..80),
+            window in 1u32..200, stride in 1u32..100
         ) {
             // A stride above the window leaves gaps, as requested.
             let stride = stride.min(window);
-            let end = count as f64 / rate;
-            let (window, stride) = (f64::from(window) / 10.0, f64::from(stride) / 10.0);
-            let windows = plan(count, rate, &format!("{window}s"), &format!("{stride}s"));
-            prop_assert_eq!(windows[0].0, 0.0);
+            let mut end = 0.0;
+            let starts: Vec<f64> = lasting.iter().map(|lasts| {
+                let start = end;
+                end += f64::from(*lasts) / 1e3;
+                start
+            }).collect();
+            let until = |frame: usize| starts.get(frame + 1).copied().unwrap_or(end);
+            let timing = shown(&starts, end - starts.last().unwrap());
+            // As many as there are, so that all frames of a window are seen.
+            let sampling = Sampling::Segments { frames: 80 };
+            let span = |tenths| Span(f64::from(tenths) / 10.0);
+            let windows = plan(&timing, span(window), span(stride), sampling);
+            prop_assert_eq!(windows[0].start, 0.0);
             let last = windows.last().unwrap();
-            prop_assert!((last.1 - end).abs() <= 0.51 / rate || count == 1);
+            prop_assert!(last.end <= end && end - last.end <= (end - starts.last().unwrap()) / 2.0 + 1e-5);
             for pair in windows.windows(2) {
-                prop_assert!(pair[1].0 <= pair[0].1 + 1e-9 && pair[0].0 < pair[1].0);
+                prop_assert!(pair[1].start <= pair[0].end + 1e-9 && pair[0].start < pair[1].start);
             }
-            for (start, end, frames) in &windows {
-                prop_assert_eq!(frames.len(), 2);
-                prop_assert!(frames.is_sorted() && frames.iter().all(|frame| *frame < count));
+            let mut seen = vec![false; starts.len()];
+            for Window { start, end, frames } in &windows {
+                prop_assert!(frames.is_sorted());
                 for frame in frames {
-                    let time = *frame as f64 / rate;
-                    let slack = 0.51 / rate + 1.0 / rate;
-                    prop_assert!(time >= start - slack && time <= end + slack);
+                    seen[*frame] = true;
+                    prop_assert!(starts[*frame] < *end && until(*frame) > *start);
                 }
             }
+            prop_assert!(seen.into_iter().all(|seen| seen));
         }
     }
 }

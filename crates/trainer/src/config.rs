@@ -3,6 +3,7 @@
 //! The system and its preset determine the defaults, so they are read first. An unknown key is an
 //! error that names the nearest one. Only a [`Checked`] configuration can be run.
 
+mod limits;
 mod sections;
 mod text;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use clips::Precision;
 
 use crate::{Error, Result};
+pub use limits::VideoLimits;
 pub use sections::{
     Backbone, Data, Model, Protocol, ProtocolKind, Source, StartHead, System, Train, Unsplit,
 };

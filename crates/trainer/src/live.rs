@@ -11,6 +11,7 @@ use data::{Manifest, Sampling};
 use models::{Classifier, Clips};
 use pixels::Augment;
 use tch::{Device, Kind};
+use video::Limits;
 
 use crate::evaluate::{Scored, Tested};
 use crate::log::progress_bar;
@@ -31,6 +32,8 @@ pub struct LiveRecipe {
     pub preprocess: Preprocess,
     /// The device of the tensors.
     pub device: Device,
+    /// Limits on the resources of a video.
+    pub limits: Limits,
 }
 
 /// Training clips from their videos: one random view per clip and epoch, drawn from (seed, epoch,
@@ -71,7 +74,7 @@ impl LiveClips {
             return Err(Error::mismatch("classes", clips.len(), classes.len()));
         }
         Ok(Self {
-            stream: stream(manifest.clone())?,
+            stream: stream(manifest.clone(), &recipe.limits)?,
             recipe,
             manifest,
             clips,
@@ -175,6 +178,8 @@ pub struct LiveScorer<'a> {
     pub preprocess: &'a Preprocess,
     /// The device of the tensors.
     pub device: Device,
+    /// Limits on the resources of a video.
+    pub limits: &'a Limits,
     /// Checked between clips.
     pub interrupt: &'a Interrupt,
     /// Hides the progress on stderr.
@@ -200,7 +205,7 @@ impl LiveScorer<'_> {
             ),
         };
         let at_once = (BATCH / self.recipe.views().max(1)).max(1);
-        let mut stream = stream(self.manifest.clone())?;
+        let mut stream = stream(self.manifest.clone(), self.limits)?;
         stream.push(clips, self.recipe)?;
         let mut waiting: Vec<Vec<ClipPixels>> = Vec::new();
         let (mut probabilities, mut scored) = (Vec::new(), Vec::new());
@@ -278,8 +283,11 @@ impl LiveScorer<'_> {
     }
 }
 
-fn stream(manifest: Arc<Manifest>) -> Result<ClipStream> {
-    let source = Arc::new(VideoFiles::default());
+fn stream(manifest: Arc<Manifest>, limits: &Limits) -> Result<ClipStream> {
+    let source = Arc::new(VideoFiles {
+        limits: limits.clone(),
+        ..VideoFiles::default()
+    });
     Ok(ClipStream::new(manifest, source, Ahead::default())?)
 }
 
@@ -323,6 +331,7 @@ mod tests {
             augment: Augment::default(),
             preprocess: Preprocess::openai(32),
             device: Device::Cpu,
+            limits: Limits::default(),
         };
         let clips: Vec<usize> = (0..manifest.clips().len()).collect();
         let classes = vec![0; clips.len()];

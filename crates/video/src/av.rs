@@ -11,7 +11,10 @@ mod packet;
 mod picture;
 mod recognise;
 
-use std::{ffi::c_int, sync::Once};
+use std::{
+    ffi::{CStr, c_int},
+    sync::Once,
+};
 
 use ffmpeg_next::ffi;
 
@@ -23,27 +26,35 @@ pub(super) use self::{
     picture::Picture,
 };
 
-/// The largest single allocation of FFmpeg, in bytes. The largest legitimate one is an
-/// index of hours or a picture of some 100 megapixels.
-const LARGEST_ALLOCATION: usize = 1 << 30;
-
-/// FFmpeg's process-wide settings.
+/// FFmpeg's process-wide settings, but for the limit on memory.
 fn initialise() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // What FFmpeg has to say arrives as errors; its log would repeat a broken file's
         // content on the terminal.
         ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Quiet);
-        // SAFETY: sets one number.
-        unsafe { ffi::av_max_alloc(LARGEST_ALLOCATION) };
     });
 }
 
-/// FFmpeg's message for an error number.
+/// FFmpeg's message for an error number, or the system's.
 fn words(code: c_int) -> String {
-    match ffmpeg_next::Error::from(code) {
-        // A system error number, for which ffmpeg-next has no message.
-        ffmpeg_next::Error::Other { errno } => std::io::Error::from_raw_os_error(errno).to_string(),
-        known => known.to_string(),
+    let mut text = [0; ffi::AV_ERROR_MAX_STRING_SIZE as usize];
+    // SAFETY: a buffer of this length, which FFmpeg ends with a zero.
+    unsafe {
+        ffi::av_strerror(code, text.as_mut_ptr(), text.len());
+        CStr::from_ptr(text.as_ptr())
+    }
+    .to_string_lossy()
+    .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_words_before_any_other_use_of_ffmpeg() {
+        assert!(words(ffi::AVERROR_INVALIDDATA).starts_with("Invalid data"));
+        assert!(words(ffi::AVERROR(ffi::EACCES)).contains("denied"));
     }
 }

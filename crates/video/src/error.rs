@@ -1,6 +1,11 @@
 //! The errors of this crate, with the file.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::Limits;
 
 /// Why a video gave no frames, or not the requested ones. Every variant names the file.
 ///
@@ -114,20 +119,20 @@ pub enum Error {
         /// Packets that the decoder refused.
         corrupt: usize,
     },
-    /// More of the stream is damaged than [`Limits::max_corrupt`](super::Limits) allows.
+    /// More of the stream is damaged than [`Limits::max_damaged`] allows.
     #[error(
-        "{path:?}: {corrupt} of {packets} packets are damaged, more than {:.0} % allowed",
-        allowed * 100.0
+        "{path:?}: {damaged} of {packets} packets are damaged, more than max_damaged = {max} \
+         allows; {:.2} would do", share(*damaged, *packets)
     )]
-    Corrupt {
+    Damaged {
         /// The file.
         path: PathBuf,
         /// Packets of the video stream.
         packets: usize,
         /// Packets that were refused or gave a damaged picture.
-        corrupt: usize,
+        damaged: usize,
         /// The share that is allowed.
-        allowed: f64,
+        max: f64,
     },
     /// A frame beyond the last one was requested.
     #[error("{path:?}: frame {index} was requested, but only {count} frames decode")]
@@ -139,8 +144,21 @@ pub enum Error {
         /// The number of frames that decode.
         count: usize,
     },
-    /// The picture is larger than [`Limits::max_pixels`](super::Limits) allows.
-    #[error("{path:?}: a picture of {width}x{height} is more than the {max} pixels allowed")]
+    /// The stream given to [`Video::open_stream`](super::Video::open_stream) is not a video stream.
+    #[error("{path:?}: stream {stream} is not one of its video streams: {streams}")]
+    NoSuchStream {
+        /// The file.
+        path: PathBuf,
+        /// The requested stream, as the container counts them, from 0.
+        stream: usize,
+        /// The video streams.
+        streams: String,
+    },
+    /// The picture is larger than [`Limits::max_pixels`] allows.
+    #[error(
+        "{path:?}: a picture of {width}x{height} is more than max_pixels = {max} allows; {} would do",
+        *width as u64 * *height as u64
+    )]
     TooManyPixels {
         /// The file.
         path: PathBuf,
@@ -152,20 +170,29 @@ pub enum Error {
         max: u64,
     },
     /// One of the other limits was reached.
-    #[error("{path:?}: {what} exceed the limit of {max}")]
+    #[error("{path:?}: {what} exceed {limit} = {max}{}", would_do(*needed))]
     TooMany {
         /// The file.
         path: PathBuf,
         /// The limited quantity.
         what: &'static str,
-        /// The limit.
+        /// The field of [`Limits`].
+        limit: &'static str,
+        /// Its value.
         max: u64,
+        /// The value that would do, if it is known.
+        needed: Option<u64>,
     },
-    /// FFmpeg could not allocate the memory that the file claims to need.
-    #[error("{path:?}: it asks for more memory than is allowed")]
+    /// FFmpeg could not allocate the memory that the file claims to need, or may not by
+    /// [`Limits::max_memory`].
+    #[error("{path:?}: it needs more memory than max_memory = {max} bytes allows{}", would_do(*needed))]
     Memory {
         /// The file.
         path: PathBuf,
+        /// The limit, in bytes.
+        max: u64,
+        /// The value that would do, if it is known.
+        needed: Option<u64>,
     },
     /// Frames that cannot be encoded.
     #[error("{path:?}: expected {expected}, got {got}")]
@@ -198,4 +225,45 @@ pub enum Error {
         /// FFmpeg's message.
         reason: String,
     },
+}
+
+impl Error {
+    pub(super) fn memory(path: &Path, limits: &Limits) -> Self {
+        Self::Memory {
+            path: path.to_path_buf(),
+            max: limits.max_memory,
+            needed: None,
+        }
+    }
+
+    /// The field of [`Limits`] that was reached, and a value of it that would do,
+    /// if one is known.
+    #[must_use]
+    pub fn limit(&self) -> Option<(&'static str, Option<String>)> {
+        Some(match self {
+            Self::TooManyPixels { width, height, .. } => {
+                let pixels = *width as u64 * *height as u64;
+                ("max_pixels", Some(pixels.to_string()))
+            }
+            Self::Damaged {
+                damaged, packets, ..
+            } => {
+                let share = share(*damaged, *packets);
+                ("max_damaged", Some(format!("{share:.2}")))
+            }
+            Self::TooMany { limit, needed, .. } => (limit, needed.map(|value| value.to_string())),
+            Self::Memory { needed, .. } => ("max_memory", needed.map(|value| value.to_string())),
+            _ => return None,
+        })
+    }
+}
+
+/// In whole hundredths, rounded up; 1 at most.
+fn share(damaged: usize, packets: usize) -> f64 {
+    let hundredths = (100 * damaged).div_ceil(packets.max(1)).min(100);
+    hundredths as f64 / 100.0
+}
+
+fn would_do(needed: Option<u64>) -> String {
+    needed.map_or_else(String::new, |needed| format!("; {needed} would do"))
 }

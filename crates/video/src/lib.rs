@@ -12,7 +12,9 @@ mod orientation;
 mod pass;
 mod script;
 mod sink;
+mod stream;
 mod tape;
+mod timing;
 mod video;
 mod yuv420;
 
@@ -23,5 +25,7 @@ pub use self::{
     limits::{FORMATS, Limits},
     orientation::Orientation,
     sink::FrameSink,
-    video::{FrameCount, Header, Sample, Verified, Video},
+    stream::VideoStream,
+    timing::Timing,
+    video::{Decoded, FrameCount, Header, Sample, Verified, Video},
 };

@@ -1,41 +1,42 @@
 //! Limits on a file's resource usage.
 
-/// Limits that keep a file from using unbounded memory or time.
+/// Limits that keep a file from using unbounded memory or time. An error names the limit that was
+/// reached and the value that would do.
 ///
-/// [`Limits::default`] is meant for files that a user names: hours of video pass. For
-/// files from strangers lower `max_packets`, `max_frames` and `max_total_pixels`.
+/// [`Limits::default`] is meant for files that a user names: hours of video pass, and pictures of
+/// 8K. For files from strangers lower `max_packets` and `max_total_pixels`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// Pixels of one picture (width x height).
+    /// Pixels of one picture (width x height), 1 or more.
     pub max_pixels: u64,
     /// Streams of the container, of any kind.
     pub max_streams: usize,
-    /// Packets of the video stream.
+    /// Packets of the video stream, of which each holds a picture at most as a rule.
     pub max_packets: usize,
-    /// Frames of the video stream.
-    pub max_frames: usize,
     /// Pixels of all decoded pictures together.
     pub max_total_pixels: u64,
-    /// Bytes of the frames that one call returns or passes on.
-    pub max_returned_bytes: u64,
+    /// Bytes of the frames that one call returns, of one decoded picture, and of any other
+    /// allocation by FFmpeg, such as an index of hours. That last limit is 64 MiB or more, and
+    /// FFmpeg has one for the whole process: that of the video opened last.
+    pub max_memory: u64,
     /// Bytes that are read to detect a file's format.
     pub probe_size: usize,
     /// Fraction of a stream's packets, 0 to 1, that may be damaged before the whole stream
     /// is considered damaged.
-    pub max_corrupt: f64,
+    pub max_damaged: f64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_pixels: 4096 * 4096,
+            // The largest picture of H.264 and HEVC, level 6.2: 8192 x 4352.
+            max_pixels: 8192 * 4352,
             max_streams: 64,
             max_packets: 10_000_000,
-            max_frames: 10_000_000,
-            max_total_pixels: 1 << 44,
-            max_returned_bytes: 8 << 30,
+            max_total_pixels: 1 << 48,
+            max_memory: 1 << 30,
             probe_size: 5_000_000,
-            max_corrupt: 0.2,
+            max_damaged: 0.2,
         }
     }
 }
@@ -46,10 +47,17 @@ pub const FORMATS: &[&str] = &[
     "3gp",
     "apng",
     "asf",
+    "av1",
     "avi",
+    "cavsvideo",
+    "dirac",
     "dv",
+    "flic",
     "flv",
     "gif",
+    "gxf",
+    "h261",
+    "h263",
     "h264",
     "hevc",
     "ivf",
@@ -62,9 +70,16 @@ pub const FORMATS: &[&str] = &[
     "mpegts",
     "mpegvideo",
     "mxf",
+    "nsv",
     "nut",
+    "nuv",
+    "obu",
     "ogg",
+    "pva",
     "rm",
+    "ty",
+    "vc1",
     "webm",
+    "wtv",
     "yuv4mpegpipe",
 ];

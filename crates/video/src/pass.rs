@@ -5,11 +5,12 @@ use std::{collections::VecDeque, path::Path};
 
 use super::{
     Error, FrameCount, Limits,
-    av::{Claims, Converter, Decoder, Packet, Picture, Received, Sent, Shown},
+    av::{Converter, Decoder, Packet, Picture, Received, Sent, Shown},
     script::{Role, Unit},
     tape::Tape,
+    timing::Clock,
 };
-use crate::Frame;
+use crate::{Frame, Orientation};
 use pixels::{Rows as _, whole};
 
 /// Consecutive errors after which a decoder is no longer drained.
@@ -20,7 +21,11 @@ pub(super) struct Pass<'a> {
     path: &'a Path,
     limits: &'a Limits,
     tape: &'a mut Tape,
-    claims: Claims,
+    clock: Clock,
+    /// When the current picture is shown, see [`seconds`](Self::seconds).
+    seconds: f64,
+    /// What the stream itself stated last: it holds until it states another.
+    orientation: Option<Orientation>,
     decoder: Decoder,
     units: Option<VecDeque<Unit>>,
     state: State,
@@ -48,34 +53,40 @@ impl<'a> Pass<'a> {
         limits: &'a Limits,
         tape: &'a mut Tape,
     ) -> Result<Self, Error> {
-        let memory = || Error::Memory {
-            path: path.to_path_buf(),
-        };
         let demuxer = tape.demuxer();
         Ok(Self {
             path,
             limits,
-            claims: demuxer.claims(),
+            clock: Clock::new(demuxer.claims()),
+            seconds: 0.0,
+            orientation: None,
             decoder: Decoder::new(path, demuxer, limits)?,
             tape,
             units: None,
             state: State::Reading,
             errors: 0,
-            picture: Picture::new().ok_or_else(memory)?,
+            picture: Picture::new().ok_or_else(|| Error::memory(path, limits))?,
             converter: Converter::default(),
             count: FrameCount::default(),
             pixels: 0,
         })
     }
 
-    /// The same for only these units: no other unit on the tape is decoded.
+    /// The same for only these units: no other unit on the tape is decoded. The first frame of
+    /// the video is shown at `zero`.
     pub(super) fn of(
         path: &'a Path,
         limits: &'a Limits,
         tape: &'a mut Tape,
         units: VecDeque<Unit>,
+        zero: Option<i64>,
     ) -> Result<Self, Error> {
+        let mut clock = Clock::new(tape.demuxer().claims()).starting_at(zero);
+        for packet in tape.packets(path, limits)?.unwrap_or_default() {
+            clock.see(packet);
+        }
         let mut pass = Self::new(path, limits, tape)?;
+        pass.clock = clock;
         pass.units = Some(units);
         Ok(pass)
     }
@@ -93,6 +104,9 @@ impl<'a> Pass<'a> {
             }
             let received = self.decoder.receive(&mut self.picture);
             self.check_size()?;
+            if received == Received::Picture {
+                self.orientation = self.picture.orientation().or(self.orientation);
+            }
             match received {
                 Received::Picture if self.picture.is_discarded() => self.errors = 0,
                 Received::Picture => {
@@ -114,9 +128,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The current picture as the frame of this index.
-    pub(super) fn frame(&mut self, index: usize) -> Result<Frame, Error> {
-        let time = self.seconds(index);
+    /// The current picture as the frame of this index, shown at `time`.
+    pub(super) fn frame(&mut self, index: usize, time: f64) -> Result<Frame, Error> {
         let mut shown = self.shown(index)?;
         Ok(Frame {
             index,
@@ -129,9 +142,10 @@ impl<'a> Pass<'a> {
 
     /// The current picture, the frame of this index.
     pub(super) fn shown(&mut self, index: usize) -> Result<Shown<'_>, Error> {
-        let orientation = self.picture.orientation();
-        let orientation = orientation.unwrap_or(self.claims.orientation);
-        let shown = self.converter.shown(&self.picture, orientation);
+        let claims = self.clock.claims();
+        let orientation = self.orientation.unwrap_or(claims.orientation);
+        let aspect = claims.aspect.or_else(|| self.picture.aspect());
+        let shown = self.converter.shown(&self.picture, orientation, aspect);
         shown.map_err(|reason| Error::Convert {
             path: self.path.to_path_buf(),
             index,
@@ -139,28 +153,13 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// Bytes of the current picture in RGB.
-    pub(super) fn bytes(&self) -> u64 {
-        self.picture.width() as u64 * self.picture.height() as u64 * 3
-    }
-
-    /// Checks the returned bytes against the limits.
-    pub(super) fn check_returned(&self, bytes: u64) -> Result<(), Error> {
-        let max = self.limits.max_returned_bytes;
-        if bytes <= max {
-            return Ok(());
+    /// The time of the current picture, the frame of this index, in seconds from the first one.
+    /// Where units are decoded, frames are asked for in order, each once.
+    pub(super) fn seconds(&mut self, index: usize) -> f64 {
+        match self.units {
+            None => self.seconds,
+            Some(_) => self.clock.seconds(self.picture.time(), index),
         }
-        let path = self.path.to_path_buf();
-        Err(Error::TooMany {
-            path,
-            what: "bytes of requested frames",
-            max,
-        })
-    }
-
-    /// The time of the current picture, the frame of this index, in seconds from the start.
-    pub(super) fn seconds(&self, index: usize) -> f64 {
-        self.claims.seconds(self.picture.time(), index)
     }
 
     /// Presentation time of the current picture, in units of the stream, and how it was coded.
@@ -168,9 +167,9 @@ impl<'a> Pass<'a> {
         (self.picture.time(), self.picture.role())
     }
 
-    /// Whether no error has occurred so far.
+    /// Whether no error has occurred so far, and each picture can be shown without those before.
     pub(super) fn is_whole(&self) -> bool {
-        self.count.corrupt_packets + self.count.damaged_frames == 0
+        self.count.corrupt_packets + self.count.damaged_frames == 0 && self.orientation.is_none()
     }
 
     /// The counts so far.
@@ -182,7 +181,10 @@ impl<'a> Pass<'a> {
     fn feed(&mut self) -> Result<(), Error> {
         let sent = match &mut self.units {
             None => match self.tape.next(self.path, self.limits)? {
-                Some(packet) => Some(self.decoder.send(packet)),
+                Some(packet) => {
+                    self.clock.see(packet);
+                    Some(self.decoder.send(packet))
+                }
                 None => None,
             },
             Some(units) => units.pop_front().map(|unit| {
@@ -201,6 +203,9 @@ impl<'a> Pass<'a> {
         // All pictures were received before, so the decoder has room for a packet: one that
         // it does not take is one that it cannot decode.
         if sent == Sent::Refused {
+            if self.units.is_none() {
+                self.clock.forget();
+            }
             self.count.corrupt_packets += 1;
         }
         self.check_size()
@@ -212,25 +217,22 @@ impl<'a> Pass<'a> {
         self.refuse_above(width, height)?;
         self.pixels = self.pixels.saturating_add(width as u64 * height as u64);
         let max = self.limits.max_total_pixels;
-        let path = || self.path.to_path_buf();
         if self.pixels > max {
             return Err(Error::TooMany {
-                path: path(),
+                path: self.path.to_path_buf(),
                 what: "decoded pixels",
+                limit: "max_total_pixels",
                 max,
+                needed: None,
             });
         }
-        if self.count.frames >= self.limits.max_frames {
-            let max = self.limits.max_frames as u64;
-            return Err(Error::TooMany {
-                path: path(),
-                what: "frames",
-                max,
-            });
+        let index = self.count.frames;
+        if self.units.is_none() {
+            self.seconds = self.clock.seconds(self.picture.time(), index);
         }
         self.count.damaged_frames += usize::from(self.picture.is_damaged());
         self.count.frames += 1;
-        Ok(self.count.frames - 1)
+        Ok(index)
     }
 
     /// Checks the whole stream.
@@ -251,20 +253,27 @@ impl<'a> Pass<'a> {
                 corrupt,
             });
         }
-        let corrupt = corrupt_packets + damaged_frames;
-        let allowed = self.limits.max_corrupt;
-        if corrupt as f64 > allowed * packets as f64 {
-            return Err(Error::Corrupt {
+        let damaged = (corrupt_packets + damaged_frames).min(packets);
+        let max = self.limits.max_damaged;
+        if damaged as f64 > max * packets as f64 {
+            return Err(Error::Damaged {
                 path: path(),
                 packets,
-                corrupt,
-                allowed,
+                damaged,
+                max,
             });
         }
         Ok(None)
     }
 
     fn check_size(&self) -> Result<(), Error> {
+        if let Some(needed) = self.decoder.too_much() {
+            return Err(Error::Memory {
+                path: self.path.to_path_buf(),
+                max: self.limits.max_memory,
+                needed: Some(needed),
+            });
+        }
         match self.decoder.too_large() {
             Some((width, height)) => self.refuse_above(width, height),
             None => Ok(()),

@@ -11,6 +11,9 @@ mod mpeg4;
 use std::collections::VecDeque;
 use std::ops::Range;
 
+/// Bytes of a JPEG in which its metadata begin, if it has any.
+const EXIF_WITHIN: usize = 64;
+
 /// A stream's pictures in the order of their packets.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Script {
@@ -83,10 +86,15 @@ impl Script {
         let script = match coding {
             Coding::Mpeg4 => mpeg4::read(packets)?,
             Coding::H264(extra) => h264::read(extra, packets)?,
-            Coding::Pictures => pictures(packets),
+            Coding::Pictures => pictures(packets)?,
         };
         let first = script.units.first()?;
         (first.role == Role::Key).then_some(script)
+    }
+
+    /// The presentation time of the first frame, if it has one.
+    pub(super) fn first_time(&self) -> Option<i64> {
+        self.units.get(*self.order.first()?)?.time
     }
 
     /// The units to decode so that the frames of these indices come out, in the order of
@@ -184,23 +192,27 @@ impl Outcome {
     }
 }
 
-/// One picture per packet, shown in order.
-fn pictures<'a>(packets: impl Iterator<Item = Coded<'a>>) -> Script {
-    let units: Vec<Unit> = packets
-        .enumerate()
-        .map(|(packet, coded)| Unit {
-            packet,
-            bytes: 0..coded.bytes.len(),
-            role: Role::Key,
-            time: coded.time,
-        })
-        .collect();
-    Script {
+/// One picture per packet, shown in order; `None` if one may state an orientation, which holds
+/// for those after it.
+fn pictures<'a>(packets: impl Iterator<Item = Coded<'a>>) -> Option<Script> {
+    let unit = |(packet, coded): (usize, Coded<'a>)| {
+        let head = &coded.bytes[..coded.bytes.len().min(EXIF_WITHIN)];
+        memchr::memmem::find(head, b"Exif\0")
+            .is_none()
+            .then(|| Unit {
+                packet,
+                bytes: 0..coded.bytes.len(),
+                role: Role::Key,
+                time: coded.time,
+            })
+    };
+    let units: Vec<Unit> = packets.enumerate().map(unit).collect::<Option<_>>()?;
+    Some(Script {
         order: (0..units.len()).collect(),
         units,
         known_by: KnownBy::TurnAlone,
         head: 1,
-    }
+    })
 }
 
 /// Parameters of a stream; repeated ones must equal the first ones.

@@ -9,19 +9,20 @@ use std::{
 use super::{
     Error, Limits, Orientation,
     av::{Demuxer, Packet},
-    file,
     pass::Pass,
     script::{Coded, Script},
     tape::Tape,
+    timing::{Clock, Timing},
 };
-use crate::{Frame, FrameSink};
+use crate::{Frame, FrameSink, VideoStream};
 use pixels::{Rows, whole};
 
 /// An open video file.
 ///
 /// The frame of index i is the i-th that a full sequential decode by FFmpeg puts out,
 /// counted from 0. Pictures that an edit list hides do not count. Neither the container's
-/// header nor its timestamps are considered.
+/// header nor its timestamps are considered. Time counts from the first frame. Frames are shown
+/// upright, mirrored if need be, and in square pixels.
 pub struct Video {
     path: PathBuf,
     limits: Limits,
@@ -40,14 +41,29 @@ pub struct Header {
     pub container: String,
     /// FFmpeg's name of the decoder, `"mpeg4"` or `"h264"`.
     pub codec: String,
-    /// Width as shown, in pixels; 0 where the header does not say.
+    /// The index of the stream that is decoded, among all streams of the container.
+    pub stream: usize,
+    /// The video streams that may be the film, in the container's order: all but cover pictures.
+    pub streams: Vec<VideoStream>,
+    /// Width as shown, in square pixels; 0 where the header does not say.
     pub width: usize,
-    /// Height as shown, in pixels; 0 where the header does not say.
+    /// Height as shown, in square pixels; 0 where the header does not say.
     pub height: usize,
     /// Number of frames, if one is claimed.
     pub frames: Option<usize>,
     /// How the stored pixels are oriented for display.
     pub orientation: Orientation,
+}
+
+impl Header {
+    /// Which stream is decoded, in words; `None` if there was no choice.
+    #[must_use]
+    pub fn choice(&self) -> Option<String> {
+        (self.streams.len() > 1).then(|| {
+            let streams = VideoStream::list(&self.streams);
+            format!("stream {} of its video streams: {streams}", self.stream)
+        })
+    }
 }
 
 /// Counts of a decoded stream.
@@ -86,18 +102,32 @@ impl Video {
     /// Opens a file. Its format is detected from its content, never from its name, and only
     /// this file is opened.
     ///
+    /// The frames are those of the film: the video stream that moves and lasts, see
+    /// [`Header::streams`].
+    ///
     /// # Errors
     /// A file that is missing, may not be read, is a folder, a pipe or a device, is empty,
     /// or fails to be read; content that is not a video, or of a refused format; a
     /// damaged header; no video stream; no decoder for it; more streams or pixels than
     /// `limits` allow.
     pub fn open(path: &Path, limits: &Limits) -> Result<Self, Error> {
-        let demuxer = Demuxer::open(path, file::open(path)?, limits)?;
+        Self::open_stream(path, limits, None)
+    }
+
+    /// As [`open`](Self::open), with the video stream of this index among all streams of the
+    /// container.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`Error::NoSuchStream`].
+    pub fn open_stream(path: &Path, limits: &Limits, stream: Option<usize>) -> Result<Self, Error> {
+        let demuxer = Demuxer::open(path, limits, stream)?;
         let claims = demuxer.claims();
-        let (width, height) = claims.orientation.size(claims.width, claims.height);
+        let (width, height) = claims.size();
         let header = Header {
             container: demuxer.format().to_owned(),
             codec: demuxer.codec_name(),
+            stream: demuxer.index(),
+            streams: demuxer.candidates().to_vec(),
             width,
             height,
             frames: claims.frames,
@@ -168,9 +198,9 @@ impl Video {
     /// # Errors
     /// As [`frames`](Self::frames).
     pub fn frames_of(&mut self, known: usize, indices: &[usize]) -> Result<Vec<Frame>, Error> {
-        let mut kept = Kept::new(|_| indices.to_vec());
+        let mut kept = Kept::new(&self.limits, |_| indices.to_vec());
         self.show_of(known, &mut kept)?;
-        Ok(kept.in_order())
+        kept.in_order(&self.path)
     }
 
     /// As [`frames_of`](Self::frames_of), for access while they are decoded.
@@ -201,10 +231,10 @@ impl Video {
     /// disk. Too much damage in the stream is detected, and reported, only if decoding
     /// reached its end.
     pub fn frames(&mut self, indices: &[usize]) -> Result<Vec<Frame>, Error> {
-        let mut kept = Kept::new(|_| indices.to_vec());
+        let mut kept = Kept::new(&self.limits, |_| indices.to_vec());
         let indices = kept.choose(0);
         self.plain(&indices, &mut kept)?;
-        Ok(kept.in_order())
+        kept.in_order(&self.path)
     }
 
     /// The frames that `choose` wants, given their number, at least one. It may be called
@@ -215,11 +245,11 @@ impl Video {
     /// # Errors
     /// As [`count_frames`](Self::count_frames), and a chosen index beyond the last frame.
     pub fn sample(&mut self, choose: impl Fn(usize) -> Vec<usize>) -> Result<Sample, Error> {
-        let mut kept = Kept::new(choose);
+        let mut kept = Kept::new(&self.limits, choose);
         let count = self.show(&mut kept)?;
         Ok(Sample {
             count,
-            frames: kept.in_order(),
+            frames: kept.in_order(&self.path)?,
         })
     }
 
@@ -235,7 +265,7 @@ impl Video {
             None => self
                 .header
                 .frames
-                .filter(|&frames| frames <= self.limits.max_frames),
+                .filter(|&frames| frames <= self.limits.max_packets),
         };
         let guessed = guess.map(|count| sink.choose(count)).unwrap_or_default();
         let mut wanted = Wanted::new(&guessed);
@@ -252,55 +282,74 @@ impl Video {
         Ok(count)
     }
 
-    /// When each frame should be shown, in ascending seconds from the start, as stated by the
-    /// packets. Reads the file once and decodes nothing, so that a video of hours can be
-    /// planned; only a decode verifies the times.
+    /// When each frame should be shown, as stated by the packets. Reads the file once and decodes
+    /// nothing, so that a video of hours can be planned; only a decode verifies it, and finds
+    /// another number of frames where a picture fills two packets, or none.
     ///
     /// # Errors
     /// A limit; a failing disk.
-    pub fn promised_times(&mut self) -> Result<Vec<f64>, Error> {
+    pub fn promised_timing(&mut self) -> Result<Timing, Error> {
         self.rewind()?;
         let claims = self.tape.demuxer().claims();
-        let mut times = Vec::new();
+        let (mut clock, mut times, mut packets) = (Clock::new(claims.clone()), vec![], vec![]);
         while let Some(packet) = self.tape.next(&self.path, &self.limits)? {
             if packet.is_shown() {
-                times.push(claims.seconds(packet.time(), times.len()));
+                clock.see(packet);
+                times.push(packet.time());
+                packets.extend(packet.span(self.timed));
             }
         }
-        times.sort_by(f64::total_cmp);
-        Ok(times)
+        if self.timed {
+            times.sort_unstable();
+        }
+        let numbered = times.into_iter().enumerate();
+        let starts = numbered.map(|(index, time)| clock.seconds(time, index));
+        Ok(Timing::new(&claims, starts.collect(), packets))
     }
 
-    /// Passes a frame for each of `times` (seconds, ascending) to `each`, in one decode: the first
-    /// frame shown then or later, or the last one after its end. One frame is held at a time.
+    /// When each frame is shown, by decoding everything.
     ///
     /// # Errors
-    /// As [`count_frames`](Self::count_frames); errors of the whole stream are reported
-    /// after its last frame.
-    pub fn frames_at(
+    /// As [`count_frames`](Self::count_frames).
+    pub fn timing(&mut self) -> Result<Timing, Error> {
+        let mut starts = Vec::new();
+        self.visit(|frame| {
+            starts.push(frame.time());
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let claims = self.tape.demuxer().claims();
+        self.rewind()?;
+        let mut packets = Vec::new();
+        while let Some(packet) = self.tape.next(&self.path, &self.limits)? {
+            if packet.is_shown() {
+                packets.extend(packet.span(self.timed));
+            }
+        }
+        Ok(Timing::new(&claims, starts, packets))
+    }
+
+    /// Decodes everything, in order, until `each` stops it: it gets every frame, and those that
+    /// it does not ask for the pixels of are not converted.
+    ///
+    /// # Errors
+    /// As [`count_frames`](Self::count_frames), and those of `each`; errors of the whole stream
+    /// are reported after its last frame.
+    pub fn visit(
         &mut self,
-        times: &[f64],
-        mut each: impl FnMut(Frame) -> ControlFlow<()>,
+        mut each: impl FnMut(&mut Decoded<'_, '_>) -> Result<ControlFlow<()>, Error>,
     ) -> Result<FrameCount, Error> {
-        let mut wanted = times.iter().peekable();
         let mut pass = self.pass()?;
         while let Some(index) = pass.next()? {
-            let time = pass.seconds(index);
-            while wanted.next_if(|wanted| **wanted <= time).is_some() {
-                if each(pass.frame(index)?).is_break() {
-                    return Ok(pass.count());
-                }
+            let mut frame = Decoded {
+                index,
+                pass: &mut pass,
+            };
+            if each(&mut frame)?.is_break() {
+                break;
             }
         }
         let count = pass.count();
         self.decoded += count.packets;
-        if wanted.peek().is_some() {
-            for frame in self.frames(&vec![count.frames - 1; wanted.len()])? {
-                if each(frame).is_break() {
-                    break;
-                }
-            }
-        }
         Ok(count)
     }
 
@@ -314,12 +363,7 @@ impl Video {
         &mut self,
         mut each: impl FnMut(Frame) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let mut pass = self.pass()?;
-        while let Some(index) = pass.next()? {
-            if each(pass.frame(index)?).is_break() {
-                break;
-            }
-        }
+        self.visit(|frame| Ok(each(frame.frame()?)))?;
         Ok(())
     }
 
@@ -380,7 +424,8 @@ impl Video {
         let mut expected = script.outcome(&needed);
         let mut wanted = Wanted::new(indices);
         self.rewind()?;
-        let mut pass = Pass::of(&self.path, &self.limits, &mut self.tape, units.collect())?;
+        let (tape, units) = (&mut self.tape, units.collect());
+        let mut pass = Pass::of(&self.path, &self.limits, tape, units, script.first_time())?;
         let mut before = None;
         while !wanted.is_empty() {
             let Some(_) = pass.next()? else { break };
@@ -416,7 +461,8 @@ impl Video {
     /// that FFmpeg rewound does not always give what it gave at first.
     fn rewind(&mut self) -> Result<(), Error> {
         if !self.tape.rewind() {
-            let demuxer = Demuxer::open(&self.path, file::open(&self.path)?, &self.limits)?;
+            let stream = Some(self.header.stream);
+            let demuxer = Demuxer::open(&self.path, &self.limits, stream)?;
             self.tape = Tape::new(demuxer);
         }
         Ok(())
@@ -426,7 +472,6 @@ impl Video {
 /// Frames that are still to come out of a pass, and how many times each is wanted.
 struct Wanted {
     times: BTreeMap<usize, u64>,
-    bytes: u64,
 }
 
 impl Wanted {
@@ -435,7 +480,7 @@ impl Wanted {
         for &index in indices {
             *times.entry(index).or_default() += 1;
         }
-        Self { times, bytes: 0 }
+        Self { times }
     }
 
     fn is_empty(&self) -> bool {
@@ -449,9 +494,7 @@ impl Wanted {
         pass: &mut Pass<'_>,
         sink: &mut dyn FrameSink,
     ) -> Result<(), Error> {
-        if let Some(times) = self.times.remove(&index) {
-            self.bytes += pass.bytes() * times;
-            pass.check_returned(self.bytes)?;
+        if self.times.remove(&index).is_some() {
             let time = pass.seconds(index);
             sink.take(index, time, &mut pass.shown(index)?);
         }
@@ -459,52 +502,111 @@ impl Wanted {
     }
 }
 
+/// A frame as it comes out of the decoder.
+pub struct Decoded<'a, 'p> {
+    index: usize,
+    pass: &'a mut Pass<'p>,
+}
+
+impl Decoded<'_, '_> {
+    /// Index of the frame in the file, from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// When it is shown, in seconds from the first frame.
+    #[must_use]
+    pub fn time(&mut self) -> f64 {
+        self.pass.seconds(self.index)
+    }
+
+    /// Its pixels, converted row by row.
+    ///
+    /// # Errors
+    /// [`Error::Convert`].
+    pub fn rows(&mut self) -> Result<impl Rows + '_, Error> {
+        self.pass.shown(self.index)
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// [`Error::Convert`].
+    pub fn frame(&mut self) -> Result<Frame, Error> {
+        let time = self.time();
+        self.pass.frame(self.index, time)
+    }
+}
+
 /// Keeps the frames that `choose` wants.
 struct Kept<F> {
     choose: F,
     chosen: Vec<usize>,
+    /// How often each is wanted.
+    times: BTreeMap<usize, u64>,
     frames: BTreeMap<usize, Frame>,
+    /// Of all of them.
+    bytes: u64,
+    max_bytes: u64,
 }
 
 impl<F: Fn(usize) -> Vec<usize>> Kept<F> {
-    fn new(choose: F) -> Self {
+    fn new(limits: &Limits, choose: F) -> Self {
         Self {
             choose,
             chosen: Vec::new(),
+            times: BTreeMap::new(),
             frames: BTreeMap::new(),
+            bytes: 0,
+            max_bytes: limits.max_memory,
         }
     }
 
     /// The frames in the order in which they were chosen.
-    fn in_order(mut self) -> Vec<Frame> {
-        let mut left = Wanted::new(&self.chosen).times;
+    fn in_order(mut self, path: &Path) -> Result<Vec<Frame>, Error> {
+        if self.bytes > self.max_bytes {
+            return Err(Error::Memory {
+                path: path.to_path_buf(),
+                max: self.max_bytes,
+                needed: Some(self.bytes),
+            });
+        }
         let take = |index| {
-            let left = left.get_mut(index)?;
+            let left = self.times.get_mut(index)?;
             *left -= 1;
             match *left {
                 0 => self.frames.remove(index),
                 _ => self.frames.get(index).cloned(),
             }
         };
-        self.chosen.iter().filter_map(take).collect()
+        Ok(self.chosen.iter().filter_map(take).collect())
     }
 }
 
 impl<F: Fn(usize) -> Vec<usize>> FrameSink for Kept<F> {
     fn choose(&mut self, count: usize) -> Vec<usize> {
         self.frames.clear();
+        self.bytes = 0;
         self.chosen = (self.choose)(count);
+        self.times = Wanted::new(&self.chosen).times;
         self.chosen.clone()
     }
 
     fn take(&mut self, index: usize, time: f64, picture: &mut dyn Rows) {
-        let frame = Frame {
-            index,
-            time,
-            width: picture.width(),
-            height: picture.height(),
-            rgb: whole(picture),
-        };
-        self.frames.insert(index, frame);
+        let (width, height) = (picture.width(), picture.height());
+        let times = self.times.get(&index).copied().unwrap_or(1);
+        self.bytes += width as u64 * height as u64 * 3 * times;
+        if self.bytes <= self.max_bytes {
+            let rgb = whole(picture);
+            let frame = Frame {
+                index,
+                time,
+                width,
+                height,
+                rgb,
+            };
+            self.frames.insert(index, frame);
+        }
     }
 }

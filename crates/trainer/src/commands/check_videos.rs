@@ -18,7 +18,8 @@ use super::settings::Settings;
 /// the frames in its header can be decoded). One with fewer frames than data.frames is named and
 /// used: its frames repeat, in training as well. The list is for data.skip_list; in a prepared folder it is skip.txt, which is used automatically, and
 /// the frame counts are added to the manifest. Checked videos are recorded beside the list, so
-/// the same command resumes where it stopped.
+/// the same command resumes where it stopped. The keys data.limits.max_pixels, max_damaged,
+/// max_packets and max_memory bound what a video may cost, here as in training.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -57,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         &dataset.manifest,
         &dataset.missing,
         config.data.frames,
+        &(&config.data.limits).into(),
         &list,
         &interrupt,
         &|progress| {
@@ -94,6 +96,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     }
     if found.bad.is_empty() {
         return Ok(exit::DONE);
+    }
+    if found.limited > 0 {
+        eprintln!(
+            "{} exceed a limit: raise it with --set data.limits.NAME=VALUE",
+            found.limited
+        );
     }
     if arguments.out.is_some() || dataset.prepared.is_none() {
         eprintln!(

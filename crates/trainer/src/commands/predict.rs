@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use clip_backbone::Checkpoint;
-use clips::{ClipPixels, Precision};
+use clips::{Precision, VideoFiles};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pixels::Geometry;
-use recogniser::{Cut, Labels, Ready, Recogniser, Shown, Span, decode_ahead};
+use recogniser::{Answer, Cut, DecodedVideo, Labels, Ready, Recogniser, Shown, Span, decode_ahead};
+use trainer::config::VideoLimits;
 use trainer::runtime;
 
 use super::exit;
@@ -20,9 +21,24 @@ use super::exit;
 /// one JSON object per video with --json. With --window each window of a video is answered; the
 /// lines are then video, start, end, rank, score, label. Exit codes: 0 every video answered,
 /// 1 some not, 2 wrong arguments, 3 none answered.
+///
+/// Formats: what FFmpeg reads and holds its pictures itself, such as MP4, MOV, 3GP, MKV, WebM, AVI,
+/// MPEG (.mpg, .vob, .ts, .mts, .m2ts), OGV, FLV, WMV, MXF, GIF, APNG, Y4M, IVF, and bare H.264,
+/// HEVC or AV1. The content decides, not the ending of the name. Playlists, scripts, image
+/// sequences and addresses are refused.
+///
+/// Stream: of several videos in a file the film, which moves and lasts, not a still or slides; a
+/// note says which, and --stream chooses another.
+///
+/// Pictures are shown as a player shows them: upright, mirrored if need be, and in their shape
+/// where pixels are not square. HDR is not tone-mapped.
+///
+/// Times are seconds from the first picture. A picture lasts until the next one, the last one as
+/// long as the file says. A window holds the pictures shown in it for at least half of its time or
+/// theirs, and no window reaches beyond the last picture.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Video files, in any format FFmpeg reads.
+    /// Video files.
     #[arg(required = true, value_name = "VIDEO")]
     videos: Vec<PathBuf>,
 
@@ -53,8 +69,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TEXT", default_value = recogniser::DEFAULT_TEMPLATE)]
     templates: Vec<String>,
 
-    /// Answer for each window of this length, such as 2s, 500ms or 1.5m: a timeline. A shorter
-    /// video is one window.
+    /// Answer for each window of this length, such as 2s, 500ms or 1.5m: a timeline. The first
+    /// begins with the first picture, the last ends with the last one; a shorter video is one
+    /// window.
     #[arg(long, value_name = "TIME")]
     window: Option<Span>,
 
@@ -82,6 +99,22 @@ pub(crate) struct Arguments {
     /// The backbone's precision; by default fp32, or the run's.
     #[arg(long)]
     precision: Option<Precision>,
+
+    /// Index of the video stream among all streams of the files, from 0.
+    #[arg(long, value_name = "N")]
+    stream: Option<usize>,
+
+    #[command(flatten, next_help_heading = "Limits on each video")]
+    limits: VideoLimits,
+}
+
+impl Arguments {
+    fn files(&self) -> VideoFiles {
+        VideoFiles {
+            limits: (&self.limits).into(),
+            stream: self.stream,
+        }
+    }
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<u8> {
@@ -155,7 +188,7 @@ fn unusable(kind: &str, place: &str, error: anyhow::Error) -> anyhow::Error {
 }
 
 /// A video and its clip.
-type Decoded = (PathBuf, recogniser::Result<ClipPixels>);
+type Decoded = (PathBuf, recogniser::Result<DecodedVideo>);
 
 /// The inputs to answer.
 enum Asked<C> {
@@ -174,7 +207,10 @@ impl Asked<()> {
     ) -> Result<Asked<impl Iterator<Item = Decoded>>> {
         Ok(match arguments.window {
             Some(window) => Asked::Windows(window),
-            None => Asked::Whole(decode_ahead(arguments.videos.clone(), frames, geometry)?),
+            None => {
+                let (videos, files) = (arguments.videos.clone(), arguments.files());
+                Asked::Whole(decode_ahead(videos, &files, frames, geometry)?)
+            }
         })
     }
 }
@@ -193,11 +229,13 @@ fn answer_all(
     let progress = progress_bar(arguments);
     let window = match asked {
         Asked::Windows(window) => window,
-        Asked::Whole(clips) => {
-            let answers = clips.map(|(path, clip)| {
-                let answer = clip
-                    .map_err(anyhow::Error::from)
-                    .and_then(|clip| Ok(model.answer(&path, &clip, top(5))?));
+        Asked::Whole(decoded) => {
+            let answers = decoded.map(|(path, decoded)| {
+                let answer = decoded.map_err(anyhow::Error::from).and_then(|decoded| {
+                    let answer = model.answer(&path, &decoded.clip, top(5))?;
+                    let note = decoded.note;
+                    Ok(Answer { note, ..answer })
+                });
                 progress.inc(1);
                 (path, answer)
             });
@@ -210,8 +248,9 @@ fn answer_all(
         frames,
         top: top(1),
     };
+    let files = arguments.files();
     let timelines = arguments.videos.iter().map(|path| {
-        let timeline = model.timeline(path, &cut, |done, total| {
+        let timeline = model.timeline(path, &files, &cut, |done, total| {
             progress.set_length(total as u64);
             progress.set_position(done as u64);
         });
@@ -231,7 +270,13 @@ fn print_all(
     let mut answered = 0;
     for (path, answer) in answers {
         let flow = progress.suspend(|| match &answer {
-            Ok(answer) => printer.answer(answer),
+            Ok(answer) => {
+                if let Some(note) = answer.note() {
+                    let note = format!("note: {}: {note}; --stream N chooses", path.display());
+                    eprintln!("{}", recogniser::printable(&note));
+                }
+                printer.answer(answer)
+            }
             Err(error) => printer.failure(&path.to_string_lossy(), error),
         });
         match flow {
@@ -314,10 +359,26 @@ impl Printer {
 
     fn failure(&mut self, video: &str, error: &anyhow::Error) -> io::Result<()> {
         eprintln!("error: {}", recogniser::printable(&format!("{error:#}")));
+        let limit = error.downcast_ref().and_then(of_video);
+        if let Some((name, value)) = limit.and_then(video::Error::limit) {
+            let value = value.unwrap_or_else(|| "N".into());
+            eprintln!("help: --{} {value} allows it", name.replace('_', "-"));
+        }
         if matches!(self.form, Form::Json) {
             let object = serde_json::json!({ "video": video, "error": format!("{error:#}") });
             writeln!(self.out.lock(), "{object}")?;
         }
         Ok(())
+    }
+}
+
+/// The error of the video itself.
+fn of_video(error: &recogniser::Error) -> Option<&video::Error> {
+    match error {
+        recogniser::Error::Video(error) | recogniser::Error::Clips(clips::Error::Video(error)) => {
+            Some(error)
+        }
+        recogniser::Error::Clips(clips::Error::Source(error)) => error.downcast_ref(),
+        _ => None,
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{at_least, value, within};
+use super::{VideoLimits, at_least, value, within};
 use crate::{Error, Result};
 use clips::Precision;
 use clips::feature_cache::Storage;
@@ -99,6 +99,8 @@ pub struct Data {
     pub columns: Option<Columns>,
     /// A list of videos that cannot be decoded, as `check-videos` writes it.
     pub skip_list: Option<PathBuf>,
+    /// What a video may cost.
+    pub limits: VideoLimits,
     /// Skip and count missing clips of the lists instead of failing.
     pub allow_missing: bool,
     /// The use of videos without a split: `refuse`, `hold-out`, or `test` all.
@@ -240,6 +242,7 @@ impl Default for Data {
             class_table: None,
             columns: None,
             skip_list: None,
+            limits: VideoLimits::default(),
             allow_missing: false,
             unsplit: Unsplit::Refuse,
             follow_links: false,
@@ -571,6 +574,7 @@ impl Data {
     pub(super) fn check(&self) -> Result<()> {
         at_least("data.frames", self.frames, 2)?;
         at_least("data.train_views", self.train_views, 1)?;
+        self.limits.check()?;
         self.augment.check().map_err(|error| match error {
             pixels::Error::Option {
                 name,

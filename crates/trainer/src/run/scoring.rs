@@ -45,6 +45,7 @@ fn score(
             recipe: &session.test_recipe(),
             preprocess: &session.backbone.preprocess,
             device: session.backbone.device(),
+            limits: &(&session.config.data.limits).into(),
             interrupt: &session.interrupt,
             quiet: session.quiet,
         };

@@ -229,6 +229,7 @@ impl Session {
             files: &self.files,
             folder: &self.config.data.cache,
             storage: self.config.data.cache_precision,
+            limits: (&self.config.data.limits).into(),
             interrupt: &self.interrupt,
             progress,
         }

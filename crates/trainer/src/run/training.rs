@@ -170,6 +170,7 @@ impl<'a> Training<'a> {
                     augment: session.config.data.augment.clone(),
                     preprocess: session.backbone.preprocess.clone(),
                     device: session.backbone.device(),
+                    limits: (&session.config.data.limits).into(),
                 },
             )?;
             return Ok(Box::new(clips.showing(shown)));

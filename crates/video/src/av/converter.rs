@@ -4,8 +4,8 @@ use std::{ffi::c_int, ops::Range, ptr};
 
 use ffmpeg_next::ffi;
 
-use super::{Picture, words};
-use pixels::{Rows, Stripe, whole};
+use super::{Picture, demuxer::square, words};
+use pixels::{Filter, Resizer, Rows, Stripe, whole};
 
 use crate::{Orientation, yuv420};
 
@@ -18,13 +18,40 @@ const FULL: i32 = ffi::AVColorRange::AVCOL_RANGE_JPEG as i32;
 pub(crate) struct Converter {
     scaler: Option<Scaler>,
     usual: yuv420::Converter,
+    /// Planes of more than 8 bits, reduced to 8.
+    reduced: Vec<u8>,
+    resizer: Resizer,
     /// Rows with padding at their ends: FFmpeg writes in whole vectors.
     rows: Vec<u8>,
 }
 
 impl Converter {
-    /// `picture` as it is shown.
+    /// `picture` as it is shown, with pixels of this width by height.
     pub(crate) fn shown<'a>(
+        &'a mut self,
+        picture: &'a Picture,
+        orientation: Orientation,
+        aspect: Option<f64>,
+    ) -> Result<Shown<'a>, String> {
+        let (width, height) = (picture.width(), picture.height());
+        let (wide, high) = square(width, height, aspect);
+        if (wide, high) == (width, height) {
+            return self.converted(picture, orientation);
+        }
+        let mut resizer = std::mem::take(&mut self.resizer);
+        let mut stored = self.converted(picture, Orientation::default())?;
+        let squared = resizer.resize(&mut stored, [wide, high], Filter::Bicubic);
+        drop(stored);
+        self.resizer = resizer;
+        let squared = squared.map_err(|error| error.to_string())?;
+        Ok(Shown::Turned {
+            rgb: orientation.apply(squared.rgb(), wide * 3, wide, high),
+            size: orientation.size(wide, high),
+        })
+    }
+
+    /// `picture` in its own pixels.
+    fn converted<'a>(
         &'a mut self,
         picture: &'a Picture,
         orientation: Orientation,
@@ -35,7 +62,7 @@ impl Converter {
             size: orientation.size(width, height),
         };
         let (matrix, range) = picture.colour();
-        if let Some((planes, full_range)) = picture.yuv420() {
+        if let Some((planes, full_range)) = picture.yuv420(&mut self.reduced) {
             let full_range = match range {
                 LIMITED => false,
                 FULL => true,

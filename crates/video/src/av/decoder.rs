@@ -7,6 +7,11 @@ use ffmpeg_next::ffi;
 use super::{Demuxer, Packet, Picture, block::Blocks, words};
 use crate::{Error, Limits};
 
+/// Bytes to which FFmpeg aligns rows at most.
+const ALIGNED: c_int = 128;
+/// More than FFmpeg adds to a small picture.
+const BESIDE: u64 = 1 << 20;
+
 /// The result of sending a packet to the decoder.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
@@ -42,16 +47,17 @@ unsafe impl Send for Decoder {}
 /// State shared with `take_buffer`.
 struct Guard {
     max_pixels: u64,
+    max_memory: u64,
     too_large: Option<(c_int, c_int)>,
+    /// Bytes of a picture that was refused for them.
+    too_much: Option<u64>,
     blocks: Blocks,
 }
 
 impl Decoder {
     /// A decoder for the video stream of `demuxer`.
     pub(crate) fn new(path: &Path, demuxer: &Demuxer, limits: &Limits) -> Result<Self, Error> {
-        let memory = || Error::Memory {
-            path: path.to_path_buf(),
-        };
+        let memory = || Error::memory(path, limits);
         let codec = demuxer.codec();
         // SAFETY: `codec` is one of FFmpeg's own, which live as long as the process.
         let context = unsafe { ffi::avcodec_alloc_context3(codec) };
@@ -60,7 +66,9 @@ impl Decoder {
         }
         let guard = Guard {
             max_pixels: limits.max_pixels,
+            max_memory: limits.max_memory,
             too_large: None,
+            too_much: None,
             blocks: Blocks::new(),
         };
         let guard = Box::into_raw(Box::new(guard));
@@ -117,6 +125,12 @@ impl Decoder {
         }
     }
 
+    /// Bytes of a picture that was refused for them, if any.
+    pub(crate) fn too_much(&self) -> Option<u64> {
+        // SAFETY: as below.
+        unsafe { (*self.guard).too_much }
+    }
+
     /// Width and height of a picture that was refused for its size, if any.
     pub(crate) fn too_large(&self) -> Option<(usize, usize)> {
         // SAFETY: ours from `new` to `drop`; FFmpeg touches it only inside the calls above.
@@ -152,6 +166,13 @@ unsafe extern "C" fn take_buffer(
         if pixels > (*guard).max_pixels {
             (*guard).too_large = Some((width, height));
             return ffi::AVERROR(ffi::EINVAL);
+        }
+        // FFmpeg would refuse it, too, but not say how much would do.
+        let bytes = ffi::av_image_get_buffer_size((*context).pix_fmt, width, height, ALIGNED);
+        let bytes = u64::try_from(bytes).unwrap_or(0);
+        if bytes > (*guard).max_memory {
+            (*guard).too_much = Some(bytes + bytes / 8 + BESIDE);
+            return ffi::AVERROR(ffi::ENOMEM);
         }
         match (*guard).blocks.give(context, frame) {
             Some(code) => code,

@@ -2,7 +2,6 @@
 
 use std::{
     ffi::{CStr, CString, c_char, c_int},
-    fs::File,
     path::Path,
     ptr,
 };
@@ -17,13 +16,25 @@ use super::{
     recognise::{format_name, recognise},
     words,
 };
-use crate::{Error, FORMATS, Limits, Orientation, script::Coding};
+use crate::{Error, FORMATS, Limits, Orientation, VideoStream, file, script::Coding};
+
+/// Packets, and their bytes, that are read to see which stream is the film.
+const LOOK_PACKETS: usize = 2000;
+const LOOK_BYTES: usize = 64 << 20;
+/// Packets that are counted beyond a limit, to tell the value that would do.
+const COUNTED: usize = 100_000_000;
+/// Bytes that FFmpeg may allocate at once for itself, however low the limit on pictures is.
+const OWN_MEMORY: u64 = 64 << 20;
+/// The largest ratio of a pixel's sides that is believed.
+const WIDEST: f64 = 20.0;
 
 /// An open container and its video stream; all other streams are skipped.
 pub(crate) struct Demuxer {
     input: Input,
     codec: *const ffi::AVCodec,
     stream: c_int,
+    /// The video streams, without attached pictures.
+    candidates: Vec<VideoStream>,
     format: String,
     read: usize,
 }
@@ -43,43 +54,59 @@ pub(crate) struct Claims {
     pub(crate) frames: Option<usize>,
     /// How the stored pixels are to be shown.
     pub(crate) orientation: Orientation,
+    /// Width of a pixel by its height, if the container states it.
+    pub(crate) aspect: Option<f64>,
     /// Seconds of one unit of time.
     pub(crate) time_unit: f64,
-    /// Time of the first picture, in units.
-    pub(crate) start: i64,
     /// Seconds from one picture to the next, 0 if unknown.
     pub(crate) frame_seconds: f64,
     /// Whether each packet states its time. AVI states only a rate; the times that FFmpeg then
     /// derives for pictures that are not in order are not in order either.
     pub(crate) timed: bool,
+    /// Whether the durations of packets fill the time of the stream without gaps.
+    pub(crate) gapless: bool,
+    /// The end in seconds that the container states for the stream, counted from its own zero, or
+    /// from the first frame.
+    pub(crate) duration: Option<f64>,
 }
 
 impl Claims {
-    /// Seconds from the start of the video to the frame of this index, whose presentation time
-    /// is `time` in units of the stream.
-    pub(crate) fn seconds(&self, time: Option<i64>, index: usize) -> f64 {
-        match time {
-            Some(time) if self.timed || self.frame_seconds == 0.0 => {
-                time.saturating_sub(self.start) as f64 * self.time_unit
-            }
-            _ => index as f64 * self.frame_seconds,
-        }
+    /// Width and height in square pixels, as shown; 0 where unknown.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let (width, height) = square(self.width, self.height, self.aspect);
+        self.orientation.size(width, height)
     }
 }
 
 impl Demuxer {
-    /// Detects the content of `file`. `path` is for errors only: neither the name nor its
-    /// extension is considered.
-    pub(crate) fn open(path: &Path, file: File, limits: &Limits) -> Result<Self, Error> {
+    /// Opens the file at `path`, whose content is detected: neither the name nor its extension is
+    /// considered. `stream` is the index of the video stream; without one it is the film.
+    pub(crate) fn open(path: &Path, limits: &Limits, stream: Option<usize>) -> Result<Self, Error> {
+        let mut demuxer = Self::of(path, limits)?;
+        let told = demuxer.candidates.iter().all(|one| one.frames.is_some());
+        if stream.is_none() && demuxer.candidates.len() > 1 && !told {
+            let candidates = demuxer.look();
+            // FFmpeg does not always come back to the first packet.
+            demuxer = Self::of(path, limits)?;
+            demuxer.candidates = candidates;
+        }
+        demuxer.choose_stream(path, stream)?;
+        demuxer.check_size(path, limits)?;
+        Ok(demuxer)
+    }
+
+    /// The container, without a choice of the stream.
+    fn of(path: &Path, limits: &Limits) -> Result<Self, Error> {
         initialise();
-        let memory = || Error::Memory {
-            path: path.to_path_buf(),
-        };
-        let (format, io) = recognise(path, file, limits)?;
+        let largest = limits.max_memory.max(OWN_MEMORY);
+        let largest = usize::try_from(largest).unwrap_or(usize::MAX);
+        // SAFETY: sets one number.
+        unsafe { ffi::av_max_alloc(largest) };
+        let (format, io) = recognise(path, file::open(path)?, limits)?;
         let name = format_name(format);
         let input = open(format, io, limits).map_err(|code| {
             if code == ffi::AVERROR(ffi::ENOMEM) {
-                return memory();
+                return Error::memory(path, limits);
             }
             let (path, reason) = (path.to_path_buf(), words(code));
             Error::Header {
@@ -92,13 +119,23 @@ impl Demuxer {
             input,
             codec: ptr::null(),
             stream: -1,
+            candidates: Vec::new(),
             format: name,
             read: 0,
         };
         demuxer.check_streams(path, limits)?;
-        demuxer.choose_stream(path)?;
-        demuxer.check_size(path, limits)?;
+        demuxer.candidates = demuxer.streams().iter().filter_map(candidate).collect();
         Ok(demuxer)
+    }
+
+    /// The streams that may be the film, in the container's order.
+    pub(crate) fn candidates(&self) -> &[VideoStream] {
+        &self.candidates
+    }
+
+    /// The index of the chosen stream.
+    pub(crate) fn index(&self) -> usize {
+        usize::try_from(self.stream).unwrap_or(0)
     }
 
     /// FFmpeg's name of the container.
@@ -115,27 +152,61 @@ impl Demuxer {
     ) -> Result<bool, Error> {
         loop {
             packet.clear();
-            if self.read >= limits.max_packets {
-                let (path, max) = (path.to_path_buf(), limits.max_packets as u64);
-                return Err(Error::TooMany {
-                    path,
-                    what: "packets",
-                    max,
-                });
-            }
-            self.read += 1;
-            // SAFETY: an open container and an empty packet.
-            let code = unsafe { ffi::av_read_frame(self.input.as_mut_ptr(), packet.as_mut_ptr()) };
-            match code {
-                0.. if packet.stream() == self.stream => return Ok(true),
-                0.. => {}
-                // Nothing right now: only the limit above ends this.
-                code if code == ffi::AVERROR(ffi::EAGAIN) => {}
+            let code = self.read_any(packet);
+            let again = code == ffi::AVERROR(ffi::EAGAIN);
+            if code < 0 && !again {
                 // The end, or a place from which FFmpeg cannot go on: what decoded so far
                 // is the video.
-                _ => return self.end(path),
+                return self.end(path);
+            }
+            self.read += 1;
+            if self.read > limits.max_packets {
+                let more = (0..COUNTED).take_while(|_| {
+                    packet.clear();
+                    self.read_any(packet) >= 0
+                });
+                let more = more.count();
+                let needed = (self.read + more) as u64;
+                return Err(Error::TooMany {
+                    path: path.to_path_buf(),
+                    what: "packets",
+                    limit: "max_packets",
+                    max: limits.max_packets as u64,
+                    needed: Some(needed),
+                });
+            }
+            // Nothing right now: only the limit above ends this.
+            if !again && packet.stream() == self.stream {
+                return Ok(true);
             }
         }
+    }
+
+    fn read_any(&mut self, packet: &mut Packet) -> c_int {
+        // SAFETY: an open container and an empty packet.
+        unsafe { ffi::av_read_frame(self.input.as_mut_ptr(), packet.as_mut_ptr()) }
+    }
+
+    /// The candidates with the frames that a bounded look at their packets finds, where that is
+    /// more than the container states.
+    fn look(&mut self) -> Vec<VideoStream> {
+        let mut candidates = self.candidates.clone();
+        let mut seen = vec![0; candidates.len()];
+        let mut packet = Packet::new();
+        let (mut packets, mut bytes) = (0, 0);
+        while packets < LOOK_PACKETS && bytes < LOOK_BYTES && self.read_any(&mut packet) >= 0 {
+            let stream = usize::try_from(packet.stream()).ok();
+            if let Some(at) = candidates.iter().position(|one| Some(one.index) == stream) {
+                seen[at] += 1;
+                packets += 1;
+            }
+            bytes += packet.size();
+            packet.clear();
+        }
+        for (candidate, seen) in candidates.iter_mut().zip(seen) {
+            candidate.frames = candidate.frames.max(Some(seen).filter(|&seen| seen > 0));
+        }
+        candidates
     }
 
     /// The container's metadata of the stream.
@@ -151,21 +222,23 @@ impl Demuxer {
             }
         };
         let rate = seconds(stream.avg_frame_rate);
+        let in_seconds = |units: i64| units as f64 * seconds(stream.time_base);
+        // Of a stream that begins later than the file FFmpeg does not tell the last duration.
+        let moved = self.format.contains("mov") && stream.start_time > 0;
+        let gapless = self.format.contains("mov") && !moved;
         Claims {
             width: usize::try_from(width).unwrap_or(0),
             height: usize::try_from(height).unwrap_or(0),
-            frames: usize::try_from(stream.nb_frames)
-                .ok()
-                .filter(|&frames| frames > 0),
+            frames: frames(stream),
             orientation: self.orientation(),
+            aspect: aspect(stream.sample_aspect_ratio),
             time_unit: seconds(stream.time_base),
-            start: if stream.start_time == i64::MIN {
-                0
-            } else {
-                stream.start_time
-            },
             frame_seconds: if rate > 0.0 { 1.0 / rate } else { 0.0 },
             timed: self.format != "avi",
+            gapless,
+            duration: self
+                .duration()
+                .or_else(|| moved.then(|| in_seconds(stream.start_time + stream.duration))),
         }
     }
 
@@ -234,40 +307,35 @@ impl Demuxer {
             return Err(Error::TooMany {
                 path,
                 what: "streams",
+                limit: "max_streams",
                 max,
+                needed: Some(self.streams().len() as u64),
             });
         }
         Ok(())
     }
 
-    /// Chooses the video stream that a player would show: the default one, then the largest,
-    /// then the first. Cover pictures of audio files do not count.
-    fn choose_stream(&mut self, path: &Path) -> Result<(), Error> {
-        let streams = self.streams();
-        let kind = |stream: &ffi::AVStream| {
-            // SAFETY: each stream has parameters; the kind is read as a number.
-            unsafe {
-                (&raw const (*stream.codecpar).codec_type)
-                    .cast::<i32>()
-                    .read()
+    /// Chooses the video stream: the one wanted, or the film.
+    fn choose_stream(&mut self, path: &Path, wanted: Option<usize>) -> Result<(), Error> {
+        let chosen = match wanted {
+            Some(wanted) => {
+                // Here an attached picture is as good as any.
+                let mut all = self.streams().iter().filter_map(video);
+                let chosen = all.find(|one| one.index == wanted);
+                Some(chosen.ok_or_else(|| Error::NoSuchStream {
+                    path: path.to_path_buf(),
+                    stream: wanted,
+                    streams: VideoStream::list(
+                        &self.streams().iter().filter_map(video).collect::<Vec<_>>(),
+                    ),
+                })?)
             }
+            None => VideoStream::film(&self.candidates).cloned(),
         };
-        let best = streams
-            .iter()
-            // SAFETY: the list holds valid streams.
-            .map(|&stream| unsafe { &*stream })
-            .filter(|stream| kind(stream) == ffi::AVMediaType::AVMEDIA_TYPE_VIDEO as i32)
-            .filter(|stream| stream.disposition & ffi::AV_DISPOSITION_ATTACHED_PIC as i32 == 0)
-            .max_by_key(|stream| {
-                // SAFETY: as above.
-                let (w, h) = unsafe { ((*stream.codecpar).width, (*stream.codecpar).height) };
-                let default = stream.disposition & ffi::AV_DISPOSITION_DEFAULT as i32 != 0;
-                (default, i64::from(w) * i64::from(h), -stream.index)
-            });
-        let Some(best) = best else {
+        let Some(chosen) = chosen else {
             let path = path.to_path_buf();
-            // SAFETY: the list holds valid streams.
-            let mut kinds = streams.iter().map(|&stream| kind(unsafe { &*stream }));
+            let streams = self.streams();
+            let mut kinds = streams.iter().map(kind);
             return Err(
                 if kinds.any(|kind| kind == ffi::AVMediaType::AVMEDIA_TYPE_AUDIO as i32) {
                     Error::AudioOnly { path }
@@ -279,7 +347,7 @@ impl Demuxer {
                 },
             );
         };
-        self.stream = best.index;
+        self.stream = c_int::try_from(chosen.index).unwrap_or(-1);
         // SAFETY: an open container, one of its own streams, and a place for the decoder.
         let found = unsafe {
             ffi::av_find_best_stream(
@@ -325,6 +393,25 @@ impl Demuxer {
         Ok(())
     }
 
+    /// What Matroska states in a tag of the stream, `H:M:S`, but no more than the container lasts.
+    fn duration(&self) -> Option<f64> {
+        let stream = self.input.stream(self.index())?;
+        let tags = stream.metadata();
+        let mut parts = tags.get("DURATION")?.trim().rsplit(':');
+        let mut part = || {
+            parts
+                .next()
+                .map_or(Some(0.0), |part| part.parse::<f64>().ok())
+        };
+        let tagged = part()? + 60.0 * part()? + 3600.0 * part()?;
+        let whole = self.input.duration() as f64 / f64::from(ffi::AV_TIME_BASE);
+        Some(if whole > 0.0 {
+            tagged.min(whole)
+        } else {
+            tagged
+        })
+    }
+
     fn orientation(&self) -> Orientation {
         let matrix = usize::try_from(self.stream)
             .ok()
@@ -352,6 +439,70 @@ impl Demuxer {
             }
             std::slice::from_raw_parts((*context).streams, (*context).nb_streams as usize)
         }
+    }
+}
+
+/// A stream that may be the film.
+fn candidate(stream: &*mut ffi::AVStream) -> Option<VideoStream> {
+    let covers = ffi::AV_DISPOSITION_ATTACHED_PIC | ffi::AV_DISPOSITION_TIMED_THUMBNAILS;
+    // SAFETY: the list of streams holds valid ones.
+    let disposition = unsafe { (**stream).disposition };
+    (disposition & covers as c_int == 0).then(|| video(stream))?
+}
+
+/// A video stream of any kind.
+fn video(stream: &*mut ffi::AVStream) -> Option<VideoStream> {
+    if kind(stream) != ffi::AVMediaType::AVMEDIA_TYPE_VIDEO as i32 {
+        return None;
+    }
+    // SAFETY: as above; each stream has parameters. The codec's number is passed on as it came
+    // from FFmpeg, which answers any, with a static name.
+    unsafe {
+        let stream = &**stream;
+        let parameters = &*stream.codecpar;
+        let codec = CStr::from_ptr(ffi::avcodec_get_name(parameters.codec_id));
+        Some(VideoStream {
+            index: usize::try_from(stream.index).ok()?,
+            codec: codec.to_string_lossy().into_owned(),
+            width: usize::try_from(parameters.width).unwrap_or(0),
+            height: usize::try_from(parameters.height).unwrap_or(0),
+            frames: frames(stream),
+            default: stream.disposition & ffi::AV_DISPOSITION_DEFAULT as c_int != 0,
+        })
+    }
+}
+
+/// The kind of a stream, as FFmpeg numbers them.
+fn kind(stream: &*mut ffi::AVStream) -> i32 {
+    // SAFETY: the list of streams holds valid ones, and each has parameters; the kind is read as
+    // a number.
+    unsafe {
+        (&raw const (*(**stream).codecpar).codec_type)
+            .cast::<i32>()
+            .read()
+    }
+}
+
+/// The number of frames that the container states.
+fn frames(stream: &ffi::AVStream) -> Option<usize> {
+    let frames = usize::try_from(stream.nb_frames).ok();
+    frames.filter(|&frames| frames > 0)
+}
+
+/// Width by height of a pixel; `None` if it is not stated, or not believable.
+pub(super) fn aspect(ratio: ffi::AVRational) -> Option<f64> {
+    let aspect = f64::from(ratio.num) / f64::from(ratio.den);
+    (ratio.num > 0 && (1.0 / WIDEST..=WIDEST).contains(&aspect)).then_some(aspect)
+}
+
+/// The size in square pixels of a picture whose pixels are not square: as a player shows it, and
+/// without losing any, so that the side grows that is too short.
+pub(super) fn square(width: usize, height: usize, aspect: Option<f64>) -> (usize, usize) {
+    let scale = |side: usize, by: f64| (side as f64 * by).round() as usize;
+    match aspect {
+        Some(aspect) if aspect > 1.0 => (scale(width, aspect), height),
+        Some(aspect) if aspect < 1.0 => (width, scale(height, 1.0 / aspect)),
+        _ => (width, height),
     }
 }
 

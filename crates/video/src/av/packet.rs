@@ -39,6 +39,22 @@ impl Packet {
         self.0.pts()
     }
 
+    /// The time at which it is decoded, in units of the stream.
+    pub(crate) fn decoding_time(&self) -> Option<i64> {
+        self.0.dts()
+    }
+
+    /// When its picture is shown, or decoded if the packets are not `timed`, and for how long, in
+    /// units of the stream; a duration of 0 is unknown.
+    pub(crate) fn span(&self, timed: bool) -> Option<(i64, i64)> {
+        let time = if timed {
+            self.time()
+        } else {
+            self.decoding_time()
+        };
+        Some((time?, self.0.duration()))
+    }
+
     /// Whether its picture is shown, that is, not hidden by an edit list.
     pub(crate) fn is_shown(&self) -> bool {
         self.get().flags & ffi::AV_PKT_FLAG_DISCARD as i32 == 0

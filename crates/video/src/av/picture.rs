@@ -84,6 +84,11 @@ impl Picture {
         super::demuxer::orientation(bytes)
     }
 
+    /// Width by height of a pixel, if the stream itself states it.
+    pub(crate) fn aspect(&self) -> Option<f64> {
+        super::demuxer::aspect(self.get().sample_aspect_ratio)
+    }
+
     /// Layout of the pixels, as FFmpeg numbers them.
     pub(super) fn format(&self) -> i32 {
         self.get().format
@@ -106,41 +111,67 @@ impl Picture {
         (frame.data.as_ptr().cast(), frame.linesize.as_ptr())
     }
 
-    /// The planes of a picture in 8-bit YUV 4:2:0, and whether that layout implies
-    /// full range; `None` for other layouts.
-    pub(super) fn yuv420(&self) -> Option<(Planes<'_>, bool)> {
-        let full_range = match self.format() {
-            format if format == ffi::AVPixelFormat::AV_PIX_FMT_YUV420P as i32 => false,
-            format if format == ffi::AVPixelFormat::AV_PIX_FMT_YUVJ420P as i32 => true,
-            _ => return None,
-        };
+    /// The planes of a picture in YUV 4:2:0, and whether that layout implies full range; `None`
+    /// for other layouts. Samples of more than 8 bits are rounded to 8 into `reduced`.
+    pub(super) fn yuv420<'a>(&'a self, reduced: &'a mut Vec<u8>) -> Option<(Planes<'a>, bool)> {
+        use ffi::AVPixelFormat as Format;
+        let format = self.format();
+        let is = |known: Format| format == known as i32;
+        let deeper = [
+            (Format::AV_PIX_FMT_YUV420P9LE, 9),
+            (Format::AV_PIX_FMT_YUV420P10LE, 10),
+            (Format::AV_PIX_FMT_YUV420P12LE, 12),
+            (Format::AV_PIX_FMT_YUV420P14LE, 14),
+            (Format::AV_PIX_FMT_YUV420P16LE, 16),
+        ];
+        let deeper = deeper.into_iter().find(|(known, _)| is(*known));
+        let full_range = is(Format::AV_PIX_FMT_YUVJ420P);
+        if !full_range && !is(Format::AV_PIX_FMT_YUV420P) && deeper.is_none() {
+            return None;
+        }
         let (width, height) = (self.width(), self.height());
         if width == 0 || height == 0 {
             return None;
         }
         let half = (width.div_ceil(2), height.div_ceil(2));
-        let plane = |i: usize, (columns, rows): (usize, usize)| {
+        let sizes = [(width, height), half, half];
+        let sample = if deeper.is_some() { 2 } else { 1 };
+        let plane = |i: usize| {
+            let (columns, rows) = sizes[i];
             let frame = self.get();
             // Some decoders store rows from bottom to top: those are FFmpeg's to convert.
             let stride = usize::try_from(frame.linesize[i]).ok()?;
-            if stride < columns || frame.data[i].is_null() {
+            if stride < columns * sample || frame.data[i].is_null() {
                 return None;
             }
+            let length = stride * (rows - 1) + columns * sample;
             // SAFETY: a picture of this layout has these rows and columns in each plane, and
             // they stay as they are while `self` is borrowed.
-            let bytes =
-                unsafe { std::slice::from_raw_parts(frame.data[i], stride * (rows - 1) + columns) };
+            let bytes = unsafe { std::slice::from_raw_parts(frame.data[i], length) };
             Some((bytes, stride))
         };
-        let planes = [plane(0, (width, height))?, plane(1, half)?, plane(2, half)?];
-        Some((
-            Planes {
-                width,
-                height,
-                planes,
-            },
-            full_range,
-        ))
+        let planes = [plane(0)?, plane(1)?, plane(2)?];
+        let planes = match deeper {
+            None => planes,
+            Some((_, bits)) => {
+                reduced.clear();
+                for ((bytes, stride), (columns, _)) in planes.into_iter().zip(sizes) {
+                    for row in bytes.chunks(stride) {
+                        let samples = row[..columns * 2].chunks_exact(2);
+                        reduced.extend(samples.map(|two| to_8_bits([two[0], two[1]], bits)));
+                    }
+                }
+                let (luma, rest) = reduced.split_at(width * height);
+                let (blue, red) = rest.split_at(half.0 * half.1);
+                [(luma, width), (blue, half.0), (red, half.0)]
+            }
+        };
+        let planes = Planes {
+            width,
+            height,
+            planes,
+        };
+        Some((planes, full_range))
     }
 
     /// For foreign calls that fill the frame.
@@ -159,4 +190,10 @@ impl Drop for Picture {
         // SAFETY: ours, and freed once.
         unsafe { ffi::av_frame_free(ptr::from_mut(&mut self.0)) };
     }
+}
+
+/// A sample of so many bits, rounded to the nearest of 8 bits.
+fn to_8_bits(sample: [u8; 2], bits: u32) -> u8 {
+    let rounded = (u32::from(u16::from_le_bytes(sample)) + (1 << (bits - 9))) >> (bits - 8);
+    u8::try_from(rounded).unwrap_or(u8::MAX)
 }

@@ -25,9 +25,7 @@ pub(super) fn recognise(
         path: path.to_path_buf(),
         source,
     })?;
-    let mut io = StreamIo::from_read_seek(file).map_err(|_| Error::Memory {
-        path: path.to_path_buf(),
-    })?;
+    let mut io = StreamIo::from_read_seek(file).map_err(|_| Error::memory(path, limits))?;
     let format = match avi {
         Some(format) => format,
         None => probe(path, &mut io, limits)?,

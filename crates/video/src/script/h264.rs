@@ -74,7 +74,9 @@ impl Found {
             }
             // Of the sequence, of the picture.
             7 | 8 => self.parameters.extend_from_slice(part),
-            // Supplemental information, delimiters, filler.
+            // Supplemental information: an orientation holds for what follows, too.
+            6 if turns(part) => return None,
+            // Delimiters, filler.
             6 | 9 | 12 => {}
             _ => return None,
         }
@@ -90,6 +92,35 @@ impl Found {
             _ => None,
         }
     }
+}
+
+/// Whether one of the messages in a unit of supplemental information is a display orientation.
+fn turns(unit: &[u8]) -> bool {
+    const DISPLAY_ORIENTATION: usize = 47;
+    let mut zeros = 0;
+    let bytes = unit.iter().skip(1).copied().filter(|&byte| {
+        // Keeps a start code from appearing inside the unit.
+        let escape = zeros >= 2 && byte == 3;
+        zeros = if byte == 0 { zeros + 1 } else { 0 };
+        !escape
+    });
+    let bytes: Vec<u8> = bytes.collect();
+    let mut rest = bytes.as_slice();
+    while let (Some(kind), Some(size)) = (number(&mut rest), number(&mut rest)) {
+        if kind == DISPLAY_ORIENTATION {
+            return true;
+        }
+        rest = rest.get(size..).unwrap_or_default();
+    }
+    false
+}
+
+/// A number as a sum of bytes, of which only the last is below 255.
+fn number(bytes: &mut &[u8]) -> Option<usize> {
+    let full = bytes.iter().position(|byte| *byte != 255)?;
+    let (number, rest) = bytes.split_at(full + 1);
+    *bytes = rest;
+    Some(number.iter().copied().map(usize::from).sum())
 }
 
 fn by_length(mut bytes: &[u8], count: usize) -> Option<Vec<&[u8]>> {

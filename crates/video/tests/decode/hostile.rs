@@ -283,20 +283,9 @@ fn limits_are_kept() {
         assert_error!(
             outcome_within(path, &low),
             TooMany {
-                what: "packets",
+                limit: "max_packets",
                 max: 10,
-                ..
-            }
-        );
-        let low = Limits {
-            max_frames: 24,
-            ..default()
-        };
-        assert_error!(
-            outcome_within(path, &low),
-            TooMany {
-                what: "frames",
-                max: 24,
+                needed: Some(25),
                 ..
             }
         );
@@ -307,26 +296,37 @@ fn limits_are_kept() {
         assert_error!(
             outcome_within(path, &low),
             TooMany {
-                what: "decoded pixels",
+                limit: "max_total_pixels",
                 ..
             }
         );
         let low = Limits {
-            max_returned_bytes: 64 * 48 * 3 * 2,
+            max_memory: 64 * 48 * 30,
             ..default()
         };
-        let mut video = Video::open(path, &low).unwrap();
-        assert_eq!(video.frames(&[3, 3]).unwrap().len(), 2);
-        assert_error!(video.frames(&[3, 3, 3]), TooMany { .. });
+        let refused = Video::open(path, &low).and_then(|mut video| video.frames(&[3; 20]));
+        let error = refused.unwrap_err();
+        assert!(matches!(error, Error::Memory { .. }), "{error}");
         let exact = Limits {
             max_pixels: 64 * 48,
-            max_packets: 26,
-            max_frames: 25,
+            max_packets: 25,
             max_total_pixels: 64 * 48 * 25,
             ..default()
         };
         assert_eq!(outcome_within(path, &exact).unwrap().frames, 25);
     }
+    // What one call returns: three frames, of which each is 9,216 bytes.
+    let some = Limits {
+        max_memory: 20 << 20,
+        ..default()
+    };
+    let mut video = Video::open(&files[0], &some).unwrap();
+    assert_eq!(video.frames(&[3; 2000]).unwrap().len(), 2000);
+    let error = video.frames(&[3; 3000]).unwrap_err();
+    assert_eq!(
+        error.limit(),
+        Some(("max_memory", Some((3000 * 9216).to_string())))
+    );
     let low = Limits {
         max_streams: 0,
         ..default()
@@ -334,7 +334,7 @@ fn limits_are_kept() {
     assert_error!(
         outcome_within(&files[0], &low),
         TooMany {
-            what: "streams",
+            limit: "max_streams",
             max: 0,
             ..
         }
@@ -373,7 +373,7 @@ mod needs_ffmpeg {
             assert_error!(
                 outcome(&folder.join("many.mkv")),
                 TooMany {
-                    what: "streams",
+                    limit: "max_streams",
                     ..
                 }
             );
@@ -458,9 +458,9 @@ fn damage_is_told() {
         bytes[packet.clone()].fill(0xff);
     }
     let damaged = file(folder, "damaged.avi", &bytes);
-    assert_error!(outcome(&damaged), Corrupt { packets: 25, .. });
+    assert_error!(outcome(&damaged), Damaged { packets: 25, .. });
     let lenient = Limits {
-        max_corrupt: 1.0,
+        max_damaged: 1.0,
         ..Limits::default()
     };
     let mut video = Video::open(&damaged, &lenient).unwrap();

@@ -5,6 +5,7 @@
 mod hostile;
 mod made;
 mod shared;
+mod shown;
 mod skipping;
 mod support;
 mod torture;

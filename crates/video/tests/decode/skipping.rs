@@ -119,7 +119,7 @@ fn avi_says_what_ffmpeg_reads_of_it() {
         let times: Vec<f64> = (0..pictures)
             .map(|frame| frame as f64 / f64::from(rate))
             .collect();
-        let promised = video.promised_times().unwrap();
+        let promised = video.promised_timing().unwrap().starts;
         let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-9;
         assert!(promised.len() == pictures && promised.iter().zip(&times).all(near));
     }
