@@ -447,7 +447,9 @@ fn published_lists() {
         read("a.avi 0\nc.avi 0\n"),
         &["1 of 2", "'c.avi'", "allow_missing"],
     );
-    assert_eq!(read("a.avi 5\n").unwrap().positions, [0]);
+    for text in ["a.avi 5\n", "a.mp4 5\n", "x/A 5\n"] {
+        assert_eq!(read(text).unwrap().positions, [0], "{text}");
+    }
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::formats::Missing;
 use crate::formats::text;
+use crate::formats::{Missing, claims_video};
 use crate::manifest::Manifest;
 
 /// What a published list names.
@@ -17,10 +17,17 @@ pub struct Published {
     pub missing: Vec<String>,
 }
 
+/// The name of a video without its ending.
+fn without_ending(name: &str) -> Option<&str> {
+    name.rsplit_once('.')
+        .filter(|_| claims_video(name))
+        .map(|(stem, _)| stem)
+}
+
 /// Reads a list of `file label` lines, such as the field's fixed k-shot and base-to-novel
 /// lists, against `manifest`.
 ///
-/// Clips are found by file name. The label numbers follow each list's own order, so they
+/// Clips are found by file name, whatever its ending. The label numbers follow each list's own order, so they
 /// are not used as labels; but one number must stand for one class throughout.
 ///
 /// # Errors
@@ -29,17 +36,16 @@ pub struct Published {
 pub fn read_published(path: &Path, manifest: &Manifest, missing: Missing) -> Result<Published> {
     let mut by_name: HashMap<String, Option<usize>> = HashMap::new();
     for (position, clip) in manifest.clips().iter().enumerate() {
-        let name = clip
-            .path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .to_lowercase();
-        // A name that two clips share names neither.
-        by_name
-            .entry(name)
-            .and_modify(|known| *known = None)
-            .or_insert(Some(position));
+        let name = clip.path.file_name().unwrap_or_default();
+        let name = name.to_string_lossy().to_lowercase();
+        let stem = without_ending(&name);
+        for key in [Some(name.as_str()), stem].into_iter().flatten() {
+            // A name that two clips share names neither.
+            by_name
+                .entry(key.into())
+                .and_modify(|known| *known = None)
+                .or_insert(Some(position));
+        }
     }
 
     let mut found = Published {
@@ -73,7 +79,9 @@ pub fn read_published(path: &Path, manifest: &Manifest, missing: Missing) -> Res
                 line: line.number,
             });
         }
-        match by_name.get(&name) {
+        // The copy may have another ending than the published list, or the list none.
+        let other = without_ending(&name).and_then(|stem| by_name.get(stem));
+        match by_name.get(&name).or(other) {
             None => found.missing.push(file.trim_end().into()),
             Some(None) => return Err(fail(format!("two clips are called '{file}'"))),
             Some(Some(position)) => {
