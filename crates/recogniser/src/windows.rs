@@ -380,8 +380,10 @@ mod tests {
         video::write_clip(&path, &(0..20).map(grey).collect::<Vec<_>>(), 10).unwrap();
         // The eighth picture is gone: the one before it lasts twice as long.
         let mut bytes = std::fs::read(&path).unwrap();
-        let chunks = bytes.windows(4).enumerate();
-        let eighth = chunks.filter(|(_, four)| four == b"00dc").nth(7).unwrap().0;
+        let chunks = bytes.windows(10).enumerate();
+        let is_jpeg = |chunk: &[u8]| chunk.starts_with(b"00dc") && chunk.ends_with(b"\xff\xd8");
+        let mut jpegs = chunks.filter(|(_, chunk)| is_jpeg(chunk));
+        let eighth = jpegs.nth(7).unwrap().0;
         let size = u32::from_le_bytes(bytes[eighth + 4..eighth + 8].try_into().unwrap());
         bytes[eighth + 8..][..size as usize].fill(0xff);
         std::fs::write(&path, bytes).unwrap();

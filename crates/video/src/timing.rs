@@ -22,10 +22,10 @@ impl Timing {
     pub(super) fn new(claims: &Claims, starts: Vec<f64>, mut packets: Vec<(i64, i64)>) -> Self {
         packets.sort_unstable();
         let last = starts.last().copied().unwrap_or(0.0);
-        let gaps = starts.windows(2).map(|pair| pair[1] - pair[0]);
+        let mut gaps = starts.windows(2).map(|pair| pair[1] - pair[0]);
         let lasts = stated(claims, &packets, &starts)
             .filter(|lasts| *lasts > 0.0)
-            .or_else(|| gaps.last().filter(|gap| *gap > 0.0))
+            .or_else(|| gaps.next_back().filter(|gap| *gap > 0.0))
             .unwrap_or(claims.frame_seconds);
         Self {
             end: last + lasts,

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use clip_backbone::Checkpoint;
 use clips::{Precision, VideoFiles};
+use data::formats::VIDEO_EXTENSIONS;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pixels::Geometry;
 use recogniser::{Answer, Cut, DecodedVideo, Labels, Ready, Recogniser, Shown, Span, decode_ahead};
@@ -33,10 +34,12 @@ use super::exit;
 /// Pictures are shown as a player shows them: upright, mirrored if need be, and in their shape
 /// where pixels are not square. HDR is not tone-mapped.
 ///
-/// Times are seconds from the first picture. A picture lasts until the next one, the last one as
-/// long as the file says. A window holds the pictures shown in it for at least half of its time or
-/// theirs, and no window reaches beyond the last picture.
+/// Times are seconds from the first picture shown, whatever the file's header says. A picture lasts
+/// until the next one, the last one as long as the file says, or as the one before. A window is a
+/// stretch of time; its pictures are those shown in it for at least half of its length or of
+/// theirs. No window reaches beyond the end of the last picture.
 #[derive(Debug, Args)]
+#[command(after_long_help = endings())]
 pub(crate) struct Arguments {
     /// Video files.
     #[arg(required = true, value_name = "VIDEO")]
@@ -101,6 +104,12 @@ pub(crate) struct Arguments {
 
     #[command(flatten, next_help_heading = "Limits on each video")]
     limits: VideoLimits,
+}
+
+/// The endings that other commands look for; here each file is named.
+fn endings() -> String {
+    let endings = VIDEO_EXTENSIONS.join(", .");
+    format!("Folders of videos are for fit and check-videos, which take these endings: .{endings}.")
 }
 
 impl Arguments {

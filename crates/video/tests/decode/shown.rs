@@ -6,7 +6,7 @@ use std::path::Path;
 use ffmpeg_next::{Rational, codec::Id, format::Pixel};
 use video::{Limits, Timing, Video};
 
-use crate::made::{Film, mux};
+use crate::muxed::{Film, mux};
 use crate::support::{open, sequential};
 
 /// A film of an encoder that every FFmpeg has.
