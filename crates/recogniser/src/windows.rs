@@ -285,10 +285,10 @@ mod tests {
 
     /// Frames that begin at these times, the last one lasting so long.
     fn shown(starts: &[f64], last: f64) -> Timing {
-        let mut timing = Timing::default();
-        timing.starts = starts.to_vec();
-        timing.end = starts.last().map_or(0.0, |start| start + last);
-        timing
+        Timing {
+            starts: starts.to_vec(),
+            end: starts.last().map_or(0.0, |start| start + last),
+        }
     }
 
     /// Windows as (start, end, indices of frames) of `count` frames at `rate` per second.
