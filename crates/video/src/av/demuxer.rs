@@ -238,9 +238,9 @@ impl Demuxer {
             frame_seconds: if rate > 0.0 { 1.0 / rate } else { 0.0 },
             timed: self.format != "avi",
             gapless,
-            duration: self
-                .duration()
-                .or_else(|| moved.then(|| in_seconds(stream.start_time + stream.duration))),
+            duration: self.duration().or_else(|| {
+                moved.then(|| in_seconds(stream.start_time.saturating_add(stream.duration)))
+            }),
         }
     }
 
