@@ -193,3 +193,31 @@ fn trained_runs_of_both_systems_give_timelines() {
         assert!(["juggling", "sleeping"].contains(&label), "{label}");
     }
 }
+
+#[test]
+fn a_limit_that_is_reached_is_named_with_the_switch_that_lifts_it() {
+    let place = Place::new();
+    let video = place.path("long.avi");
+    long_video(&video);
+    let predict = |more: &[&str]| {
+        let more = [&LABELS[..], more].concat();
+        predict(&video, &place.backbone(), &more)
+    };
+    for timeline in [&[][..], &["--window", "2s"]] {
+        let with = |limit: [&'static str; 2]| predict(&[timeline, &limit].concat());
+        refused(
+            with(["--max-packets", "44"]),
+            &[
+                "max_packets = 44; 45 would do",
+                "--max-packets 45 allows it",
+            ],
+        );
+        succeed(with(["--max-packets", "45"]));
+        refused(with(["--max-pixels", "9"]), &["--max-pixels "]);
+        refused(with(["--max-memory", "9"]), &["--max-memory "]);
+        refused(
+            with(["--stream", "1"]),
+            &["stream 1 is not one of its video streams: 0 (mjpeg"],
+        );
+    }
+}

@@ -282,6 +282,10 @@ fn run_step(command: &mut Command, fix: &str) -> Outcome {
 
 /// Runs `command` and counts the tests in the lines of its output that start with `prefix`.
 fn run_tests(command: &mut Command, prefix: &str) -> Outcome {
+    // As many tests run at once as there are processors: one thread each is enough.
+    if std::env::var_os("OMP_NUM_THREADS").is_none() {
+        command.env("OMP_NUM_THREADS", "1");
+    }
     match run_and_copy(command) {
         Ok((text, succeeded)) => Outcome::Tests(count_tests(&text, prefix), succeeded),
         Err(e) => Outcome::Failed(e.to_string()),

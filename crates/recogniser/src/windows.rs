@@ -15,6 +15,8 @@ use crate::{Error, Result, UsedFrame};
 /// Seconds by which equal times may differ.
 const ROUNDING: f64 = 1e-6;
 
+/// The largest number of windows of one video: of a second each, eleven days.
+const MOST: f64 = 1e6;
 /// Seconds at the end of a video that are not worth a window of their own.
 const NO_REMAINDER: f64 = 0.05;
 
@@ -62,16 +64,31 @@ struct Window {
 /// leave a remainder. A video shorter than a window is one window. Each takes `sampling`'s
 /// centres of its frames: those that are shown in it for at least half of the time that they or
 /// it last. So each frame is in a window, unless windows are apart, and each window has a frame.
-fn plan(timing: &Timing, window: Span, stride: Span, sampling: Sampling) -> Vec<Window> {
+///
+/// # Errors
+/// More than [`MOST`] windows, as of a file whose times are damaged.
+fn plan(
+    timing: &Timing,
+    window: Span,
+    stride: Span,
+    sampling: Sampling,
+) -> clips::Result<Vec<Window>> {
     let (window, stride) = (window.seconds(), stride.seconds());
     let (starts, end) = (&timing.starts, timing.end);
     let Some(last) = starts.last() else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     // Half of a frame of the usual length is not a remainder: a window that ends before it still
     // has that frame.
     let slack = ((end - last).min(window) / 2.0).min(NO_REMAINDER);
     let whole = ((end + slack - window) / stride + ROUNDING).floor();
+    if whole > MOST {
+        return Err(clips::Error::Option {
+            name: "windows",
+            expected: format!("at most {MOST}"),
+            got: format!("{whole:.0}, of a video of {end:.0} s"),
+        });
+    }
     let mut begins: Vec<f64> = match whole >= 0.0 {
         true => (0..=whole as u64).map(|k| k as f64 * stride).collect(),
         false => vec![0.0],
@@ -102,7 +119,7 @@ fn plan(timing: &Timing, window: Span, stride: Span, sampling: Sampling) -> Vec<
             frames: frames.into_iter().map(|place| first + place).collect(),
         }
     });
-    windows.collect()
+    Ok(windows.collect())
 }
 
 /// The frames of one window, preprocessed for the backbone.
@@ -153,11 +170,15 @@ pub(crate) fn windows(
             }
             let plan = |timing: &Timing| plan(timing, window, stride, sampling);
             let promised = video.promised_timing()?;
-            let (mut done, mut windows) = (0, plan(&promised));
-            if !decode(&mut video, &promised, &windows, &mut done, geometry, emit)? {
+            let mut done = 0;
+            let as_promised = match plan(&promised) {
+                Ok(windows) => decode(&mut video, &promised, &windows, &mut done, geometry, emit)?,
+                Err(_) => false,
+            };
+            if !as_promised {
                 // So far times were those promised, and so were the windows.
                 let timing = video.timing()?;
-                windows = plan(&timing);
+                let windows = plan(&timing)?;
                 decode(&mut video, &timing, &windows, &mut done, geometry, emit)?;
             }
             Ok(())
@@ -285,10 +306,10 @@ mod tests {
 
     /// Frames that begin at these times, the last one lasting so long.
     fn shown(starts: &[f64], last: f64) -> Timing {
-        let mut timing = Timing::default();
-        timing.starts = starts.to_vec();
-        timing.end = starts.last().map_or(0.0, |start| start + last);
-        timing
+        Timing {
+            starts: starts.to_vec(),
+            end: starts.last().map_or(0.0, |start| start + last),
+        }
     }
 
     /// Windows as (start, end, indices of frames) of `count` frames at `rate` per second.
@@ -297,7 +318,7 @@ mod tests {
         let sampling = Sampling::Segments { frames: 2 };
         let timing = shown(&starts, 1.0 / rate);
         let windows = plan(&timing, span(window), span(stride), sampling);
-        let windows = windows.into_iter();
+        let windows = windows.unwrap().into_iter();
         windows.map(|w| (w.start, w.end, w.frames)).collect()
     }
 
@@ -350,7 +371,7 @@ mod tests {
         let starts: Vec<f64> = [0.0, 2.0, 4.0].into_iter().chain(moving).collect();
         let sampling = Sampling::Segments { frames: 2 };
         let of = |window: &str, stride: &str| {
-            plan(&shown(&starts, 0.04), span(window), span(stride), sampling)
+            plan(&shown(&starts, 0.04), span(window), span(stride), sampling).unwrap()
         };
         let half = of("500ms", "500ms");
         assert_eq!(half.len(), 14);
@@ -367,6 +388,16 @@ mod tests {
     }
 
     #[test]
+    fn damaged_times_do_not_make_windows_without_end() {
+        let sampling = Sampling::Segments { frames: 2 };
+        for last in [1e9, 1e300, f64::INFINITY] {
+            let timing = shown(&[0.0, 0.04, last], 0.04);
+            let error = plan(&timing, span("1s"), span("1s"), sampling).unwrap_err();
+            assert!(error.to_string().contains("at most 1000000"), "{error}");
+        }
+    }
+
+    #[test]
     fn frames_that_do_not_decode_move_no_window() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.avi");
@@ -380,8 +411,10 @@ mod tests {
         video::write_clip(&path, &(0..20).map(grey).collect::<Vec<_>>(), 10).unwrap();
         // The eighth picture is gone: the one before it lasts twice as long.
         let mut bytes = std::fs::read(&path).unwrap();
-        let chunks = bytes.windows(4).enumerate();
-        let eighth = chunks.filter(|(_, four)| four == b"00dc").nth(7).unwrap().0;
+        let chunks = bytes.windows(10).enumerate();
+        let is_jpeg = |chunk: &[u8]| chunk.starts_with(b"00dc") && chunk.ends_with(b"\xff\xd8");
+        let mut jpegs = chunks.filter(|(_, chunk)| is_jpeg(chunk));
+        let eighth = jpegs.nth(7).unwrap().0;
         let size = u32::from_le_bytes(bytes[eighth + 4..eighth + 8].try_into().unwrap());
         bytes[eighth + 8..][..size as usize].fill(0xff);
         std::fs::write(&path, bytes).unwrap();
@@ -441,7 +474,7 @@ mod tests {
             // As many as there are, so that all frames of a window are seen.
             let sampling = Sampling::Segments { frames: 80 };
             let span = |tenths| Span(f64::from(tenths) / 10.0);
-            let windows = plan(&timing, span(window), span(stride), sampling);
+            let windows = plan(&timing, span(window), span(stride), sampling).unwrap();
             prop_assert_eq!(windows[0].start, 0.0);
             let last = windows.last().unwrap();
             prop_assert!(last.end <= end && end - last.end <= (end - starts.last().unwrap()) / 2.0 + 1e-5);

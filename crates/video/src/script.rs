@@ -197,14 +197,14 @@ impl Outcome {
 fn pictures<'a>(packets: impl Iterator<Item = Coded<'a>>) -> Option<Script> {
     let unit = |(packet, coded): (usize, Coded<'a>)| {
         let head = &coded.bytes[..coded.bytes.len().min(EXIF_WITHIN)];
-        memchr::memmem::find(head, b"Exif\0")
-            .is_none()
-            .then(|| Unit {
-                packet,
-                bytes: 0..coded.bytes.len(),
-                role: Role::Key,
-                time: coded.time,
-            })
+        let unit = Unit {
+            packet,
+            bytes: 0..coded.bytes.len(),
+            role: Role::Key,
+            time: coded.time,
+        };
+        let states_none = memchr::memmem::find(head, b"Exif\0").is_none();
+        states_none.then_some(unit)
     };
     let units: Vec<Unit> = packets.enumerate().map(unit).collect::<Option<_>>()?;
     Some(Script {

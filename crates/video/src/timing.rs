@@ -22,10 +22,10 @@ impl Timing {
     pub(super) fn new(claims: &Claims, starts: Vec<f64>, mut packets: Vec<(i64, i64)>) -> Self {
         packets.sort_unstable();
         let last = starts.last().copied().unwrap_or(0.0);
-        let gaps = starts.windows(2).map(|pair| pair[1] - pair[0]);
+        let mut gaps = starts.windows(2).map(|pair| pair[1] - pair[0]);
         let lasts = stated(claims, &packets, &starts)
             .filter(|lasts| *lasts > 0.0)
-            .or_else(|| gaps.last().filter(|gap| *gap > 0.0))
+            .or_else(|| gaps.next_back().filter(|gap| *gap > 0.0))
             .unwrap_or(claims.frame_seconds);
         Self {
             end: last + lasts,
@@ -40,7 +40,9 @@ fn stated(claims: &Claims, packets: &[(i64, i64)], starts: &[f64]) -> Option<f64
     let seconds = |units: i64| units as f64 * claims.time_unit;
     if claims.gapless {
         // Durations are those of the order of decoding; only their sum is that of the frames.
-        let sum = packets.iter().map(|(_, duration)| duration).sum();
+        let sum = packets
+            .iter()
+            .fold(0_i64, |sum, packet| sum.saturating_add(packet.1));
         return Some(seconds(sum) - last);
     }
     let first = seconds(packets.first()?.0);
@@ -54,7 +56,8 @@ fn stated(claims: &Claims, packets: &[(i64, i64)], starts: &[f64]) -> Option<f64
         return Some(tagged.min(gaps.fold(seconds(duration), f64::max)));
     }
     // Where durations are not stated, FFmpeg puts a guess from the rate in their place.
-    let is_real = |pair: &[(i64, i64)]| (pair[1].0 - pair[0].0).abs_diff(pair[0].1) <= 1;
+    let is_real =
+        |pair: &[(i64, i64)]| pair[1].0.saturating_sub(pair[0].0).abs_diff(pair[0].1) <= 1;
     let real = packets.len() == starts.len() && packets.windows(2).all(is_real);
     real.then(|| seconds(duration))
 }
@@ -208,6 +211,11 @@ mod tests {
         assert_eq!(end(&plain, &[(0, 1000)]), 1.0);
         assert_eq!(end(&plain, &[(0, 0)]), 0.04);
         assert_eq!(end(&plain, &[]), 0.04);
+        // Whatever a file may say.
+        for claims in [claims(false, Some(f64::INFINITY)), claims(true, None)] {
+            let absurd = [(i64::MIN, i64::MAX), (0, i64::MAX), (i64::MAX, i64::MIN)];
+            assert!(!end(&claims, &absurd).is_nan());
+        }
         // Out of order: a frame of 40 ms and one of 3 s, whose durations are exchanged.
         let gapless = claims(true, None);
         assert_eq!(end(&gapless, &[(0, 1000), (1040, 40), (1000, 3000)]), 4.04);

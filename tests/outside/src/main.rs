@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clip_backbone::pixels::{Picture, Resizer};
 use clip_backbone::{Checkpoint, ClipModel, Preprocess, Usage};
-use clips::Precision;
+use clips::{Precision, VideoFiles};
 use mcb::{CommunicationBlock, McbConfig, VideoTokens};
 use motion::{MotionConfig, MotionModellingBlock};
 use prompts::{
@@ -61,8 +61,8 @@ fn recognise(video: &Path) -> Result<()> {
     let labels = Labels::parse(&LABELS.join(","))?;
     let ready = clip.bind(Some(&labels))?;
     let videos: Vec<PathBuf> = vec![video.into()];
-    for (video, decoded) in decode_ahead(videos, FRAMES, clip.preprocess().geometry)? {
-        let answer = ready.answer(&video, &decoded?, LABELS.len())?;
+    for (video, decoded) in decode_ahead(videos, &VideoFiles::default(), FRAMES, clip.preprocess().geometry)? {
+        let answer = ready.answer(&video, &decoded?.clip, LABELS.len())?;
         let sum: f64 = answer.predictions.iter().map(|one| one.score).sum();
         println!(
             "{}: {}",

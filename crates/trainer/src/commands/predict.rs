@@ -24,8 +24,8 @@ use super::exit;
 ///
 /// Formats: what FFmpeg reads and holds its pictures itself, such as MP4, MOV, 3GP, MKV, WebM, AVI,
 /// MPEG (.mpg, .vob, .ts, .mts, .m2ts), OGV, FLV, WMV, MXF, GIF, APNG, Y4M, IVF, and bare H.264,
-/// HEVC or AV1. The content decides, not the ending of the name. Playlists, scripts, image
-/// sequences and addresses are refused.
+/// HEVC or AV1. The content decides, not the ending of the name; so it does in the folders of fit and
+/// check-videos. Playlists, scripts, image sequences and addresses are refused.
 ///
 /// Stream: of several videos in a file the film, which moves and lasts, not a still or slides; a
 /// note says which, and --stream chooses another.
@@ -33,9 +33,10 @@ use super::exit;
 /// Pictures are shown as a player shows them: upright, mirrored if need be, and in their shape
 /// where pixels are not square. HDR is not tone-mapped.
 ///
-/// Times are seconds from the first picture. A picture lasts until the next one, the last one as
-/// long as the file says. A window holds the pictures shown in it for at least half of its time or
-/// theirs, and no window reaches beyond the last picture.
+/// Times are seconds from the first picture shown, whatever the file's header says. A picture lasts
+/// until the next one, the last one as long as the file says, or as the one before. A window is a
+/// stretch of time; its pictures are those shown in it for at least half of its length or of
+/// theirs. No window reaches beyond the end of the last picture.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Video files.

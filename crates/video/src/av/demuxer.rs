@@ -25,6 +25,8 @@ const LOOK_BYTES: usize = 64 << 20;
 const COUNTED: usize = 100_000_000;
 /// Bytes that FFmpeg may allocate at once for itself, however low the limit on pictures is.
 const OWN_MEMORY: u64 = 64 << 20;
+/// The longest side to which a picture grows, in pixels.
+const LONGEST: usize = 65_535;
 /// The largest ratio of a pixel's sides that is believed.
 const WIDEST: f64 = 20.0;
 
@@ -236,9 +238,9 @@ impl Demuxer {
             frame_seconds: if rate > 0.0 { 1.0 / rate } else { 0.0 },
             timed: self.format != "avi",
             gapless,
-            duration: self
-                .duration()
-                .or_else(|| moved.then(|| in_seconds(stream.start_time + stream.duration))),
+            duration: self.duration().or_else(|| {
+                moved.then(|| in_seconds(stream.start_time.saturating_add(stream.duration)))
+            }),
         }
     }
 
@@ -496,14 +498,22 @@ pub(super) fn aspect(ratio: ffi::AVRational) -> Option<f64> {
 }
 
 /// The size in square pixels of a picture whose pixels are not square: as a player shows it, and
-/// without losing any, so that the side grows that is too short.
+/// without losing any, so that the side grows that is too short; but no picture becomes larger
+/// than the largest that is decoded by default.
 pub(super) fn square(width: usize, height: usize, aspect: Option<f64>) -> (usize, usize) {
-    let scale = |side: usize, by: f64| (side as f64 * by).round() as usize;
-    match aspect {
-        Some(aspect) if aspect > 1.0 => (scale(width, aspect), height),
-        Some(aspect) if aspect < 1.0 => (width, scale(height, 1.0 / aspect)),
-        _ => (width, height),
+    let aspect = aspect.unwrap_or(1.0);
+    let scale = |side: usize, by: f64| ((side as f64 * by).round() as usize).max(1);
+    if aspect == 1.0 || width == 0 || height == 0 {
+        return (width, height);
     }
+    let (wider, higher) = (scale(width, aspect), scale(height, 1.0 / aspect));
+    let (grown, shrunk) = match aspect > 1.0 {
+        true => ((wider, height), (width, higher)),
+        false => ((width, higher), (wider, height)),
+    };
+    let (wide, high) = grown;
+    let fits = wide.max(high) <= LONGEST && (wide * high) as u64 <= Limits::default().max_pixels;
+    if fits { grown } else { shrunk }
 }
 
 /// The orientation in the bytes of a display matrix.
@@ -615,4 +625,19 @@ unsafe extern "C" fn open_nothing(
     _: *mut *mut ffi::AVDictionary,
 ) -> c_int {
     ffi::AVERROR(ffi::EACCES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::square;
+
+    #[test]
+    fn the_shorter_side_grows_unless_that_is_too_large() {
+        assert_eq!(square(720, 576, Some(64.0 / 45.0)), (1024, 576));
+        assert_eq!(square(720, 480, Some(8.0 / 9.0)), (720, 540));
+        assert_eq!(square(720, 480, None), (720, 480));
+        assert_eq!(square(0, 0, Some(2.0)), (0, 0));
+        assert_eq!(square(7680, 4320, Some(2.0)), (7680, 2160));
+        assert_eq!(square(2, 40_000, Some(0.5)), (1, 40_000));
+    }
 }

@@ -4,6 +4,7 @@
 
 mod hostile;
 mod made;
+mod muxed;
 mod shared;
 mod shown;
 mod skipping;

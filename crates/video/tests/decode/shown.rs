@@ -6,7 +6,7 @@ use std::path::Path;
 use ffmpeg_next::{Rational, codec::Id, format::Pixel};
 use video::{Limits, Timing, Video};
 
-use crate::made::{Film, mux};
+use crate::muxed::{Film, mux};
 use crate::support::{open, sequential};
 
 /// A film of an encoder that every FFmpeg has.
@@ -62,7 +62,7 @@ fn the_film_is_decoded_not_a_still_nor_slides() {
             let error = other(2).err().unwrap().to_string();
             assert!(error.contains("stream 2 is not one of"), "{error}");
         }
-        let path = mux(folder.path(), name, &[moving.clone()]);
+        let path = mux(folder.path(), name, std::slice::from_ref(&moving));
         assert_eq!(open(&path).unwrap().header().choice(), None);
     }
 }
@@ -160,7 +160,7 @@ fn pixels_are_shown_in_their_shape() {
             ..film(Id::MPEG4, 64, 48, &[0, 1, 2], 1)
         };
         for name in ["wide.mkv", "wide.mp4"] {
-            let path = mux(folder.path(), name, &[wide.clone()]);
+            let path = mux(folder.path(), name, std::slice::from_ref(&wide));
             assert_eq!(sizes(&path), [expected; 3], "{name} {aspect:?}");
             let header = open(&path).unwrap().header().clone();
             assert_eq!((header.width, header.height), expected);
