@@ -143,7 +143,9 @@ impl PromptConfig {
             .or(paper_words(count))
             .ok_or_else(|| Error::Config {
                 field: "prompts.init_words",
-                expected: format!("words of {count} tokens to initialise the vectors"),
+                expected: format!(
+                    "words of {count} tokens to initialise the vectors, or no `prompts.vectors`"
+                ),
                 got: String::new(),
             })
     }
@@ -155,37 +157,23 @@ impl PromptConfig {
     /// `context`.
     pub fn init_tokens(&self, tokenizer: &dyn Tokenize, context: i64) -> Result<Vec<i64>> {
         let words = self.init_words()?;
-        word_tokens(words, self.vectors, tokenizer, context).map_err(|error| {
-            let (field, expected, got) = match error {
-                prompts::Error::TokenCount { expected, got, .. } => (
-                    match self.init_words {
-                        Some(_) => "prompts.init_words",
-                        None => "prompts.vectors",
-                    },
-                    format!(
-                        "as many vectors as tokens: {words:?} has {got} in this vocabulary, and \
-                         `prompts.vectors={expected}`; leave the number out, or give \
-                         `prompts.init_words=…` of {expected} tokens"
-                    ),
-                    match &self.init_words {
-                        Some(words) => words.clone(),
-                        None => expected.to_string(),
-                    },
+        word_tokens(words, self.vectors, tokenizer, context).map_err(|error| match error {
+            prompts::Error::TokenCount { expected, got, .. } => Error::Config {
+                field: "prompts.vectors",
+                expected: format!(
+                    "{got}, the tokens of {words:?} in this vocabulary; leave it out, or give \
+                     `prompts.init_words=…` of {expected} tokens"
                 ),
-                prompts::Error::Config { expected, got, .. } if self.vectors.is_none() => (
-                    "prompts.init_words",
-                    format!(
-                        "{expected}; {words:?} has {got} in this vocabulary: give shorter words"
-                    ),
-                    words.to_owned(),
-                ),
-                other => return other.into(),
-            };
-            Error::Config {
-                field,
-                expected,
-                got,
+                got: expected.to_string(),
+            },
+            prompts::Error::Config { expected, got, .. } if self.vectors.is_none() => {
+                Error::Config {
+                    field: "prompts.init_words",
+                    expected: format!("{expected}; these words have {got}"),
+                    got: words.to_owned(),
+                }
             }
+            other => other.into(),
         })
     }
 }

@@ -118,7 +118,7 @@ pub(crate) fn check_count(count: i64, context: i64) -> Result<()> {
         true => Ok(()),
         false => Err(Error::Config {
             field: "vectors",
-            expected: format!("1 to {most}, which a context of {context} tokens has room for"),
+            expected: format!("1 to {most} tokens, for which a context of {context} has room"),
             got: count.to_string(),
         }),
     }

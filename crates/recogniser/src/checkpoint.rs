@@ -188,6 +188,7 @@ impl Store {
             let path = self.path(step);
             match load(&path) {
                 Ok(loaded) => return Ok(Some(Loaded { refused, ..loaded })),
+                Err(Error::Checkpoint { reason, .. }) => refused.push((path, reason)),
                 Err(error) => refused.push((path, error.to_string())),
             }
         }

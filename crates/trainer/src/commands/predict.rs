@@ -103,7 +103,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         let backbone = arguments.backbone.as_deref();
         let precision = arguments.precision;
         let run = Recogniser::of_run(&folder, backbone, architecture, precision, device)
-            .with_context(|| format!("cannot use the run {checkpoint}"))?;
+            .map_err(|error| of_run(checkpoint, error.into()))?;
         let frames = arguments.frames.map_or(run.frames(), usize::from);
         if frames != run.frames() {
             bail!(
@@ -116,7 +116,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     }
     recogniser::expect_not_run(Path::new(checkpoint))?;
     let Some(labels) = labels else {
-        eprintln!("error: no labels: give --labels, --labels-file or a trained run");
+        let given = match Path::new(checkpoint).exists() {
+            _ if checkpoint == recogniser::DEFAULT_CHECKPOINT => String::new(),
+            true => format!("{checkpoint} is not a trained run; "),
+            false => format!("{checkpoint} does not exist here; "),
+        };
+        eprintln!("error: no labels: {given}give --labels, --labels-file or a trained run");
         return Ok(exit::USAGE);
     };
     let templates = recogniser::templates(&arguments.templates)?;
@@ -127,6 +132,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     let clip = Recogniser::zero_shot(&opened, templates, frames, device, precision)?;
     let ready = clip.bind(Some(&labels))?;
     answer_all(&arguments, &ready, frames, asked)
+}
+
+/// Names the run, unless the error does.
+fn of_run(run: &str, error: anyhow::Error) -> anyhow::Error {
+    match error.to_string().contains(run) {
+        true => error,
+        false => error.context(format!("cannot use the run {run}")),
+    }
 }
 
 /// A video and its clip.

@@ -222,6 +222,13 @@ fn bad(key: &str, got: &Value, expected: String) -> Error {
         Some((before, expected)) if !before.starts_with("unknown field") => expected.to_owned(),
         _ => expected,
     };
+    let expected = match expected.as_str() {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of at least 0".into(),
+        "i64" => "a whole number".into(),
+        "f32" | "f64" => "a number".into(),
+        "a boolean" => "true or false".into(),
+        _ => expected,
+    };
     Error::Value {
         key: key.into(),
         expected,
