@@ -18,6 +18,7 @@ use tokenizers::tokenizer::SplitDelimiterBehavior;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::checkpoint::{Fields, read_json, read_limited};
+use crate::weights::expect_text;
 use crate::{Error, Result};
 
 /// The name of OpenAI's vocabulary file.
@@ -392,6 +393,7 @@ fn vocabulary(path: &Path, value: Option<&Value>) -> Result<Vocab> {
 }
 
 fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
+    expect_text(path, &bytes)?;
     String::from_utf8(bytes).map_err(|_| malformed(path, "text", "not UTF-8"))
 }
 

@@ -371,9 +371,12 @@ fn impossible_models_are_refused() {
         }
     ));
     assert!(matches!(
-        refused(&|c| c.prompts.init_words = Some("two words".into())),
+        refused(&|c| {
+            c.prompts.vectors = Some(7);
+            c.prompts.init_words = Some("two words".into());
+        }),
         Error::Config {
-            field: "prompts.init_words",
+            field: "prompts.vectors",
             ..
         }
     ));

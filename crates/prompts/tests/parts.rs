@@ -53,6 +53,11 @@ fn a_sentence_too_long_is_cut_keeps_its_end_and_is_named() {
     let want = [[510, 5, 6, 2, 1, 1, 511], [510, 5, 6, 2, 1, 269, 511]];
     assert_eq!(sentences.ids, Tensor::from_slice2(&want));
     assert_eq!(sentences.truncated, ["a b c d"]);
+    let twins = Template::a().sentences(&["a b c d", "x", "q r c d"], &Lengths, 7);
+    let error = twins.unwrap_err().to_string();
+    assert!(error.contains("\"a b c d\" and \"q r c d\""), "{error}");
+    let empty = Template::a().sentences(&["x", " "], &Lengths, 77);
+    assert!(matches!(empty, Err(Error::EmptyLabel { .. })));
 }
 
 #[test]
@@ -80,7 +85,8 @@ fn the_learner_starts_as_its_words() {
         assert_eq!(paper_words(count), Some(words));
         let store = nn::VarStore::new(Device::Cpu);
         let learner =
-            PromptLearner::from_words(&store.root(), count, words, &clip.text, &Lengths).unwrap();
+            PromptLearner::from_words(&store.root(), Some(count), words, &clip.text, &Lengths)
+                .unwrap();
         let ids = Tensor::from_slice(&Lengths.tokens(words));
         assert_eq!(learner.vectors().detach(), clip.text.embed(&ids).unwrap());
         let residual = Tensor::ones([2, 64], (Kind::Float, Device::Cpu));
@@ -93,31 +99,34 @@ fn the_learner_starts_as_its_words() {
     }
     let store = nn::VarStore::new(Device::Cpu);
     let make = |count, words: &str| {
-        PromptLearner::from_words(&store.root(), count, words, &clip.text, &Lengths).unwrap_err()
+        let made = PromptLearner::from_words(&store.root(), count, words, &clip.text, &Lengths);
+        made.unwrap_err()
     };
     assert!(matches!(
-        make(0, ""),
+        make(None, ""),
         Error::Config {
             field: "vectors",
             ..
         }
     ));
     assert!(matches!(
-        make(17, "x"),
+        make(Some(74), "x"),
         Error::Config {
             field: "vectors",
             ..
         }
     ));
     assert!(matches!(
-        make(2, "one"),
+        make(Some(2), "one"),
         Error::TokenCount {
             expected: 2,
             got: 1,
             ..
         }
     ));
-    let wrong = Tensor::zeros([17, 64], (Kind::Float, Device::Cpu));
+    let following = PromptLearner::from_words(&store.root(), None, "a b c", &clip.text, &Lengths);
+    assert_eq!(following.unwrap().vectors().size(), [3, 64]);
+    let wrong = Tensor::zeros([0, 64], (Kind::Float, Device::Cpu));
     assert!(matches!(
         PromptLearner::from_vectors(&store.root(), &wrong),
         Err(Error::Shape { .. })

@@ -95,35 +95,49 @@ proptest! {
 }
 
 #[test]
-fn every_label_length_is_taken_and_one_more_is_refused_alike() {
+fn a_label_that_is_too_long_is_cut_to_the_longest_that_fits() {
     CLIP.with(|clip| {
-        for vectors in [1, 5, 16] {
+        for vectors in [1, 5, 16, 73] {
             let most = 74 - vectors;
             for path in PATHS {
                 let encoding = TextEncoding {
                     path,
                     ..TextEncoding::default()
                 };
-                let make = |length: i64| {
-                    let lengths = [1, length as usize];
-                    TextEncoder::new(&clip.text, &classes(&lengths), vectors, encoding)
+                let encode = |length: i64| {
+                    // All tokens differ, so that a cut in the wrong place would show.
+                    let tokens = (0..length).map(|token| 300 + token).collect();
+                    let two = [("long".to_owned(), tokens), ("x".to_owned(), vec![330])];
+                    let classes = ClassTokens::from_ids(two, 510, 269, 511).unwrap();
+                    let cut = classes.truncated(vectors, 77).unwrap();
+                    assert_eq!(cut.is_empty(), length <= most);
+                    let encoder = TextEncoder::new(&clip.text, &classes, vectors, encoding);
+                    let prompts = stream("prompts", &[vectors, 64], 0.5);
+                    let encoder = encoder.unwrap();
+                    let text = encoder.encode(&clip.text, &prompts).unwrap();
+                    text.features.shallow_clone()
                 };
-                make(most).unwrap();
-                for (length, got) in [(most + 1, most + 1), (0, 0)] {
-                    match make(length).unwrap_err() {
-                        Error::LabelLength {
-                            label,
-                            most: m,
-                            got: g,
-                            ..
-                        } => {
-                            assert_eq!((label.as_str(), m, g as i64), ("class 1", most, got));
-                        }
-                        other => panic!("{other}"),
-                    }
-                }
+                assert_eq!(encode(most + 9), encode(most));
             }
         }
+        let of = |rows: &[(&str, Vec<i64>)]| {
+            let rows = rows
+                .iter()
+                .map(|(label, ids)| ((*label).to_owned(), ids.clone()));
+            ClassTokens::from_ids(rows, 510, 269, 511)
+                .unwrap()
+                .truncated(72, 77)
+        };
+        let twins = of(&[
+            ("x", vec![9]),
+            ("left", vec![5, 6, 7]),
+            ("right", vec![5, 6, 8]),
+        ]);
+        let error = twins.unwrap_err().to_string();
+        assert!(error.contains("\"left\" and \"right\""), "{error}");
+        assert!(of(&[("a", vec![5]), ("A", vec![5])]).unwrap().is_empty());
+        let empty = of(&[("", vec![])]).unwrap_err();
+        assert!(matches!(empty, Error::EmptyLabel { .. }));
     });
 }
 
@@ -223,7 +237,7 @@ fn wrong_inputs_are_refused_with_expected_and_got() {
     CLIP.with(|clip| {
         let float = (Kind::Float, tch::Device::Cpu);
         let classes = classes(&[1, 2]);
-        for vectors in [0, 17, -1] {
+        for vectors in [0, 74, -1] {
             let error = TextEncoder::new(&clip.text, &classes, vectors, TextEncoding::default())
                 .unwrap_err();
             assert!(

@@ -20,14 +20,14 @@ use clip_backbone::weights::pickle::Form;
 use clip_backbone::{Checkpoint, ClipModel, Usage};
 use tch::{Device, Kind, Tensor};
 
-fn load(checkpoint: &Checkpoint) -> ClipModel {
+pub(crate) fn load(checkpoint: &Checkpoint) -> ClipModel {
     checkpoint
         .load(Usage::Frozen, Device::Cpu, Kind::Float)
         .unwrap()
 }
 
 #[track_caller]
-fn same(what: &str, clip: &ClipModel) {
+pub(crate) fn same(what: &str, clip: &ClipModel) {
     let (image, text) = embeddings(&reference(&config()));
     let (other_image, other_text) = embeddings(clip);
     assert_eq!(image, other_image, "{what}");

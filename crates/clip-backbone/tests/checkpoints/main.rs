@@ -6,4 +6,5 @@ mod hostile;
 #[cfg(feature = "hub")]
 mod hub;
 mod real;
+mod scripts;
 mod writers;

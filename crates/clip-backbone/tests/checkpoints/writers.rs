@@ -171,6 +171,26 @@ pub(crate) const OPEN_CLIP_CONFIG: &str = r#"{
         "interpolation": "bilinear", "resize_mode": "squash"}
 }"#;
 
+/// What `torch.save` wrote before PyTorch 1.6: five pickles, then length and data of each storage.
+pub(crate) fn write_legacy_save(path: &Path, root: &Object) -> PathBuf {
+    let mut object = Pickler::default();
+    object.object(root);
+    let mut bytes = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.".to_vec();
+    bytes.extend(b"\x80\x02}X\r\x00\x00\x00little_endian\x88s.\x80\x02");
+    bytes.extend(object.bytes);
+    let mut keys = Pickler::default();
+    (0..object.storages.len()).for_each(|key| keys.text(&key.to_string()));
+    bytes.extend(b".\x80\x02](");
+    bytes.extend(keys.bytes);
+    bytes.extend(b"e.");
+    for storage in object.storages {
+        bytes.extend((storage.len() as u64 / 4).to_le_bytes());
+        bytes.extend(storage);
+    }
+    std::fs::write(path, bytes).unwrap();
+    path.into()
+}
+
 /// What `torch.save` writes: a pickle, and a file for each storage.
 pub(crate) fn write_torch_save(path: &Path, root: &Object) -> PathBuf {
     let mut pickle = Pickler::default();
@@ -205,6 +225,10 @@ pub(crate) enum Object {
     Text(String),
     Tensor(Tensor),
     Dict(Vec<(String, Object)>),
+    /// An object of a class, with the entries of a subclass of dict, and with attributes.
+    Instance(&'static str, Vec<(String, Object)>, Vec<(String, Object)>),
+    /// Instructions that leave one object.
+    Raw(&'static [u8]),
 }
 
 pub(crate) fn state_dict(weights: &Weights) -> Object {
@@ -230,14 +254,29 @@ impl Pickler {
             Object::Text(text) => self.text(text),
             Object::Tensor(tensor) => self.tensor(tensor),
             Object::Dict(entries) => {
-                self.bytes.extend(b"ccollections\nOrderedDict\n)R(");
-                for (key, value) in entries {
-                    self.text(key);
-                    self.object(value);
-                }
-                self.bytes.push(b'u');
+                self.bytes.extend(b"ccollections\nOrderedDict\n)R");
+                self.entries(entries);
             }
+            Object::Instance(class, entries, attributes) => {
+                let (module, name) = class.rsplit_once('.').unwrap();
+                self.bytes.extend(format!("c{module}\n{name}\n)").bytes());
+                self.bytes.push(0x81);
+                self.entries(entries);
+                self.bytes.push(b'}');
+                self.entries(attributes);
+                self.bytes.push(b'b');
+            }
+            Object::Raw(bytes) => self.bytes.extend(*bytes),
         }
+    }
+
+    fn entries(&mut self, entries: &[(String, Object)]) {
+        self.bytes.push(b'(');
+        for (key, value) in entries {
+            self.text(key);
+            self.object(value);
+        }
+        self.bytes.push(b'u');
     }
 
     pub(crate) fn int(&mut self, value: i32) {

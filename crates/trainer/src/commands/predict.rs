@@ -103,7 +103,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         let backbone = arguments.backbone.as_deref();
         let precision = arguments.precision;
         let run = Recogniser::of_run(&folder, backbone, architecture, precision, device)
-            .map_err(|error| of_run(checkpoint, error.into()))?;
+            .map_err(|error| unusable("run", checkpoint, error.into()))?;
         let frames = arguments.frames.map_or(run.frames(), usize::from);
         if frames != run.frames() {
             bail!(
@@ -114,7 +114,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         let asked = Asked::start(&arguments, run.preprocess().geometry, frames)?;
         return answer_all(&arguments, &run.bind(labels.as_ref())?, frames, asked);
     }
-    recogniser::expect_not_run(Path::new(checkpoint))?;
+    let unusable = |error| unusable("checkpoint", checkpoint, error);
+    recogniser::expect_not_run(Path::new(checkpoint)).map_err(|e| unusable(e.into()))?;
     let Some(labels) = labels else {
         let given = match Path::new(checkpoint).exists() {
             _ if checkpoint == recogniser::DEFAULT_CHECKPOINT => String::new(),
@@ -126,19 +127,20 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     };
     let templates = recogniser::templates(&arguments.templates)?;
     let precision = arguments.precision.unwrap_or(Precision::Fp32);
-    let opened = Checkpoint::open_as(checkpoint, architecture)?;
+    let opened = Checkpoint::open_as(checkpoint, architecture).map_err(|e| unusable(e.into()))?;
     let frames = usize::from(arguments.frames.unwrap_or(8));
     let asked = Asked::start(&arguments, opened.preprocess().geometry, frames)?;
-    let clip = Recogniser::zero_shot(&opened, templates, frames, device, precision)?;
+    let clip = Recogniser::zero_shot(&opened, templates, frames, device, precision)
+        .map_err(|e| unusable(e.into()))?;
     let ready = clip.bind(Some(&labels))?;
     answer_all(&arguments, &ready, frames, asked)
 }
 
-/// Names the run, unless the error does.
-fn of_run(run: &str, error: anyhow::Error) -> anyhow::Error {
-    match error.to_string().contains(run) {
-        true => error,
-        false => error.context(format!("cannot use the run {run}")),
+/// Says that `place` cannot be used, and names it unless the error does.
+fn unusable(kind: &str, place: &str, error: anyhow::Error) -> anyhow::Error {
+    match error.to_string().contains(place) {
+        true => error.context(format!("cannot use the {kind}")),
+        false => error.context(format!("cannot use the {kind} {place}")),
     }
 }
 
