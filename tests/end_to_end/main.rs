@@ -1,6 +1,7 @@
 //! The real binary, driven as a user drives it. One program, so that it is linked once.
 
 mod action_clip;
+mod checkpoints;
 mod data_sets;
 mod fit;
 mod logs;

@@ -90,33 +90,27 @@ impl Config {
     }
 
     /// The presets by their names in `open_clip`.
-    pub const PRESETS: [(&'static str, fn() -> Self); 4] = [
-        ("ViT-B-32", Self::vit_b_32),
-        ("ViT-B-16", Self::vit_b_16),
-        ("ViT-L-14", Self::vit_l_14),
-        ("ViT-L-14-336", Self::vit_l_14_336),
-    ];
+    pub const PRESETS: [&'static str; 4] = ["ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336"];
 
     /// The preset called `name`, as OpenAI, `open_clip` and the papers spell it: `ViT-B/16`,
     /// `ViT-B-16`, `ViT-L/14@336px` … It has OpenAI's activation, QuickGELU, also under
     /// `open_clip`'s name `ViT-B-16-quickgelu`; `ViT-B-16-gelu` has GELU, as most of `open_clip`'s
     /// own weights need it.
     pub fn preset(name: &str) -> Option<Self> {
-        let letters = |name: &str| -> String {
-            let lower = name.to_ascii_lowercase();
-            lower.chars().filter(char::is_ascii_alphanumeric).collect()
-        };
-        let asked = letters(name);
+        let lower = name.to_ascii_lowercase();
+        let asked: String = lower.chars().filter(char::is_ascii_alphanumeric).collect();
         let asked = asked.strip_suffix("quickgelu").unwrap_or(&asked);
         let (asked, gelu) = match asked.strip_suffix("gelu") {
             Some(rest) => (rest, true),
             None => (asked, false),
         };
-        let asked = asked.strip_suffix("px").unwrap_or(asked);
-        let (_, preset) = Self::PRESETS
-            .into_iter()
-            .find(|(name, _)| letters(name) == asked)?;
-        let mut config = preset();
+        let mut config = match asked {
+            "vitb32" => Self::vit_b_32(),
+            "vitb16" => Self::vit_b_16(),
+            "vitl14" => Self::vit_l_14(),
+            "vitl14336" | "vitl14336px" => Self::vit_l_14_336(),
+            _ => return None,
+        };
         if gelu {
             config.vision.activation = Activation::Gelu;
             config.text.activation = Activation::Gelu;

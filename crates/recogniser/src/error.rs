@@ -31,7 +31,7 @@ pub enum Error {
         /// The video.
         video: PathBuf,
         /// The reason.
-        source: models::Error,
+        source: Box<models::Error>,
     },
     /// A trained parameter that is not finite.
     #[error("trained parameter {name}: not finite (NaN or infinite)")]

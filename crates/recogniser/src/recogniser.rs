@@ -222,7 +222,7 @@ pub(crate) fn of_video<T>(video: &Path, answer: Result<T>) -> Result<T> {
     answer.map_err(|error| match error {
         Error::Model(source) => Error::NoAnswer {
             video: video.into(),
-            source,
+            source: source.into(),
         },
         other => other,
     })

@@ -262,6 +262,41 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_written_as_one_types_it() {
+        for (setting, said) in [
+            (
+                "train.batch_size=0",
+                "`--set train.batch_size=0`: expected at least 1",
+            ),
+            (
+                "train.epochs=many",
+                "`--set train.epochs=many`: expected a whole number of at least 0",
+            ),
+            (
+                "protocol.seeds=[]",
+                "`--set 'protocol.seeds=[]'`: expected at least one seed",
+            ),
+            (
+                "model.sif.motion.motion_stream=false",
+                "with `--set model.sif.motion.motion_stream=false`",
+            ),
+            (
+                "backbone.precision=fp16",
+                "with `--set device=cpu`; fp16 needs a GPU: `--set device=cuda:0`, or \
+                 `--set backbone.precision=bf16`",
+            ),
+        ] {
+            let error = set(&[setting]).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        let unset = Data::default().read().unwrap_err().to_string();
+        assert_eq!(
+            unset,
+            "`--set data.root=…` is missing: expected the folder of videos"
+        );
+    }
+
+    #[test]
     fn an_unknown_key_names_the_nearest() {
         let error = set(&["train.batch_sise=3"]).unwrap_err().to_string();
         assert!(error.contains("`train.batch_size`"), "{error}");

@@ -43,7 +43,7 @@ impl Architecture {
             expected: format!(
                 "{}, each also with -gelu in place of QuickGELU, or the path of a config.json or \
                  open_clip_config.json",
-                Config::PRESETS.map(|(name, _)| name).join(", ")
+                Config::PRESETS.join(", ")
             ),
             got: name.into(),
         })?;

@@ -42,6 +42,28 @@ pub(super) fn find_config(folder: &Path) -> Option<PathBuf> {
     configs.into_iter().find(|path| path.is_file())
 }
 
+/// The files of the layout that has a weight file or an index of this name, if its configuration is
+/// beside it.
+pub(super) fn of_file(path: &Path) -> Result<Option<Files>> {
+    let name = path.file_name().and_then(std::ffi::OsStr::to_str);
+    let layout = FOLDERS
+        .iter()
+        .find(|(_, weights)| weights.iter().any(|weights| Some(*weights) == name));
+    let config = layout.map(|(config, _)| path.with_file_name(config));
+    let Some(config) = config.filter(|config| config.is_file()) else {
+        return Ok(None);
+    };
+    Ok(Some(Files {
+        note: Some(format!(
+            "{} is read with {} beside it",
+            path.display(),
+            config.file_name().unwrap_or_default().display()
+        )),
+        config: Some(config),
+        weights: files_of(path)?,
+    }))
+}
+
 /// Finds configuration and weights in `folder`, or the weights alone if it has no configuration
 /// and `bare` allows that.
 pub(super) fn find(folder: &Path, bare: bool) -> Result<Files> {
@@ -73,12 +95,20 @@ pub(super) fn find(folder: &Path, bare: bool) -> Result<Files> {
     let path = folder.join(weights);
     Ok(Files {
         config: config.map(|name| folder.join(name)),
-        weights: match weights.ends_with(".index.json") {
-            true => shards(&path)?,
-            false => vec![path],
-        },
+        weights: files_of(&path)?,
         note,
     })
+}
+
+/// A weight file, or those that an index lists.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
+    match path
+        .extension()
+        .is_some_and(|extension| extension == "json")
+    {
+        true => shards(path),
+        false => Ok(vec![path.into()]),
+    }
 }
 
 /// The files that an index lists, each a plain name in the index's folder.

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind};
 
 use self::architecture::Architecture;
+use self::folder::Files;
 use crate::config::Config;
 use crate::weights::naming::{Named, name_all};
 use crate::weights::wrapper::{Unwrapped, unwrap};
@@ -58,8 +59,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a folder, a file that states its own shape, as OpenAI's `.pt` does, or the
-    /// hub's repository with an id such as `openai/clip-vit-base-patch16`.
+    /// Opens a folder, a weight file of such a folder, a file that states its own shape, as OpenAI's
+    /// `.pt` does, or the hub's repository with an id such as `openai/clip-vit-base-patch16`.
     ///
     /// A path takes precedence if it or its parent folder exists. An id may end in `@revision`; the
     /// hub is the one that the environment describes.
@@ -73,9 +74,12 @@ impl Checkpoint {
     /// do not match.
     pub fn open(place: impl AsRef<Path>) -> Result<Self> {
         let place = local(place.as_ref())?;
-        match place.is_dir() {
-            true => Self::open_folder(&place),
-            false => Self::assemble(&place, vec![place.clone()], None),
+        if place.is_dir() {
+            return Self::open_folder(&place);
+        }
+        match folder::of_file(&place)? {
+            Some(files) => Self::open_files(&place, files),
+            None => Self::assemble(&place, vec![place.clone()], None),
         }
     }
 
@@ -274,13 +278,16 @@ impl Checkpoint {
     }
 
     fn open_folder(folder: &Path) -> Result<Self> {
-        let files = folder::find(folder, false)?;
+        Self::open_files(folder, folder::find(folder, false)?)
+    }
+
+    fn open_files(place: &Path, files: Files) -> Result<Self> {
         let shape = files
             .config
             .as_deref()
             .map(Architecture::read)
             .transpose()?;
-        let mut opened = Self::assemble(folder, files.weights, shape)?;
+        let mut opened = Self::assemble(place, files.weights, shape)?;
         opened.notes.splice(0..0, files.note);
         Ok(opened)
     }
@@ -333,12 +340,14 @@ impl Checkpoint {
                 Architecture::of_openai(weights, &named)?
             }
             None => {
-                let like = Config::PRESETS.into_iter().find(|(_, preset)| {
-                    compare(weights, &fitted(preset(), &named), &named, &[]).is_ok()
-                });
+                let fits = |name: &&str| {
+                    Config::preset(name).is_some_and(|preset| {
+                        compare(weights, &fitted(preset, &named), &named, &[]).is_ok()
+                    })
+                };
                 return Err(Error::NoArchitecture {
                     path: place.into(),
-                    like: like.map(|(name, _)| name),
+                    like: Config::PRESETS.into_iter().find(fits),
                 });
             }
         };

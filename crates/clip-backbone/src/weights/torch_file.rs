@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::file_kind::{FileKind, recognise};
 use super::pickle::{Form, Pickle, TensorSpec, Value};
 use super::stored::{Mapped, StoredTensor};
 use super::{torch_archive, torch_legacy};
@@ -48,7 +49,14 @@ impl TorchFile {
     /// [`Error::Io`] if the file cannot be opened; [`Error::Malformed`] and [`Error::CutOff`] if it
     /// is damaged; [`Error::WrongFile`] if it is something else.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::read(Mapped::open(path)?)
+        let file = Mapped::open(path)?;
+        match recognise(&file)? {
+            FileKind::Torch => Self::read(file),
+            FileKind::Safetensors => Err(Error::WrongFile {
+                path: path.into(),
+                found: "a safetensors file, not one of torch.save".into(),
+            }),
+        }
     }
 
     pub(super) fn read(file: Arc<Mapped>) -> Result<Self> {

@@ -47,7 +47,7 @@ pub(crate) fn unwrap(mut all: BTreeMap<String, Located>) -> Unwrapped {
     let of_other = |name: &str| {
         prefixes
             .iter()
-            .any(|other| other != "" && name.starts_with(other))
+            .any(|other| !other.is_empty() && name.starts_with(other))
     };
     let beside = all
         .keys()

@@ -36,7 +36,7 @@ const BESIDE: [&[u8]; 17] = [
     b"\x8c\x08datetime\x8c\x08datetime\x93C\x0a\x07\xe8\x01\x01\x00\x00\x00\x00\x00\x00\x85R",
     b"cpathlib\nPosixPath\nX\x01\x00\x00\x00/X\x01\x00\x00\x00x\x86R",
     b"ccollections\ndefaultdict\ncbuiltins\nlist\n\x85RK\x01]s",
-    b"ccollections\ndeque\n)NK\x05\x86R(K\x01K\x02e",
+    b"ccollections\ndeque\n)K\x05\x86R(K\x01K\x02e",
     b"\x8f(K\x01\x90",
     b"(K\x01\x91",
     // 1 << 200, a list of protocol 0 with a float, a call that must not happen
@@ -295,6 +295,16 @@ fn bare_weights_need_an_architecture() {
     same(
         "weights alone",
         &load(&Checkpoint::open_as(&place, shape).unwrap()),
+    );
+
+    // A file of a known layout by its path.
+    let layout = scratch.path().join("layout");
+    fs::create_dir(&layout).unwrap();
+    fs::write(layout.join("config.json"), HUGGING_FACE_CONFIG).unwrap();
+    let file = write_safetensors(&layout.join("model.safetensors"), &weights(&config()));
+    same(
+        "with its configuration beside it",
+        &load(&Checkpoint::open(file).unwrap()),
     );
 
     // OpenAI's own attributes tell its state dicts from others.

@@ -59,7 +59,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             Some(session) => session,
             None => {
                 let quiet = arguments.settings.quiet;
-                session.insert(Session::open(config, interrupt.clone(), quiet)?)
+                let opened = Session::open(config, interrupt.clone(), quiet)?;
+                opened.notes().for_each(|note| eprintln!("note: {note}"));
+                session.insert(opened)
             }
         };
         match run::evaluate(session, &loaded, &out)? {

@@ -251,7 +251,11 @@ fn open<'a>(
 ) -> Result<&'a mut Session> {
     let opened = match session.take() {
         Some(session) => session.with(config)?,
-        None => Session::open(config, interrupt.clone(), arguments.settings.quiet)?,
+        None => {
+            let opened = Session::open(config, interrupt.clone(), arguments.settings.quiet)?;
+            opened.notes().for_each(|note| eprintln!("note: {note}"));
+            opened
+        }
     };
     Ok(session.insert(opened))
 }

@@ -580,7 +580,10 @@ impl Protocol {
             );
             return Err(value("protocol.draws", &expected, place.display()));
         }
-        at_least("protocol.seeds", self.seeds.len(), 1)
+        match self.seeds.is_empty() {
+            true => Err(value("protocol.seeds", "at least one seed", "[]")),
+            false => Ok(()),
+        }
     }
 }
 
