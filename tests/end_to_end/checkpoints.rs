@@ -122,7 +122,7 @@ fn a_number_of_vectors_that_does_not_fit_is_said_before_the_first_frame() {
             &[
                 "`--set 'model.sif.prompts.init_words=abc",
                 "1 to 28 tokens",
-                "have 3",
+                "have 29",
             ][..],
         ),
         (

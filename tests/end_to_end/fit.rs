@@ -184,7 +184,7 @@ fn a_class_that_comes_later_leaves_the_others_as_they_were() {
     refused(add("Archery"), &["already has class 'Archery'"]);
     let mut elsewhere = add("HighJump");
     elsewhere.args(["--device", "cuda:99"]);
-    refused(elsewhere, &["device is cuda:99", "cargo xtask doctor"]);
+    refused(elsewhere, &["`--set device=cuda:99`", "cargo xtask doctor"]);
     // Between the others by its name.
     for number in 0..5 {
         let clip = place.path(&format!("videos/{}/{number:02}.avi", CLASSES[1]));

@@ -67,30 +67,33 @@ fn what_a_configuration_says_is_checked_before_a_frame_is_decoded_or_a_file_writ
         (
             None,
             vec!["model.sif.motion.heads=7"],
-            ["model.sif.motion.heads is 7", width],
+            ["`--set model.sif.motion.heads=7`", width],
         ),
         (
             None,
             vec!["model.sif.communication.heads=7"],
-            ["model.sif.communication.heads is 7", width],
+            ["`--set model.sif.communication.heads=7`", width],
         ),
         (
             None,
             vec!["model.sif.motion.max_step=9"],
             [
-                "model.sif.motion.max_step is 9",
+                "`--set model.sif.motion.max_step=9`",
                 "expected 1 to 7 for 8 frames",
             ],
         ),
         (
             None,
             vec!["train.start_from=/nowhere"],
-            ["train.start_from is /nowhere", "expected a trained run"],
+            [
+                "`--set train.start_from=/nowhere`",
+                "expected a trained run",
+            ],
         ),
         (
             None,
-            vec!["model.sif.prompts.init_words=action"],
-            ["model.sif.prompts.init_words", "expected 5 tokens"],
+            vec!["model.sif.prompts.vectors=7"],
+            ["model.sif.prompts.init_words", "words of 7 tokens"],
         ),
         (
             None,
@@ -100,15 +103,12 @@ fn what_a_configuration_says_is_checked_before_a_frame_is_decoded_or_a_file_writ
         (
             Some(&narrow),
             vec![],
-            ["model.sif.motion.heads is 8", "the width 20"],
+            ["`--set model.sif.motion.heads=8`", "the width 20"],
         ),
         (
             Some(&narrow),
             vec![heads[0], heads[1], &run],
-            [
-                "backbone.weights is one of 20",
-                "expected a CLIP with a joint width",
-            ],
+            ["joint width of `--set backbone.weights=…`", "got 20"],
         ),
     ];
     for (weights, keys, said) in cases {

@@ -290,7 +290,8 @@ fn a_single_row_is_listed_printed_and_trained_by_its_name() {
     refused(
         unknown,
         &[
-            "row is table5/ucf101/k-3-mmb",
+            "--row: expected",
+            "got table5/ucf101/k-3-mmb",
             "`trainer config` lists them",
         ],
     );

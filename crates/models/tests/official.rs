@@ -175,7 +175,7 @@ fn another_file_or_another_clip_is_refused() {
     let mut other = config();
     other.vision.layers = 3;
     let error = Official::read(&path, &other).unwrap_err().to_string();
-    assert!(error.contains("layers.2"), "{error}");
+    assert!(error.contains("resblocks.2"), "{error}");
     let plain = folder.path().join("plain.pt");
     std::fs::write(&plain, b"PK no zip").unwrap();
     assert!(Official::read(&plain, &config()).is_err());
