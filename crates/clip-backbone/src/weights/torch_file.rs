@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::file_kind::{FileKind, recognise};
-use super::pickle::{Form, Pickle, TensorSpec, Value};
+use super::pickle::{Form, MAX_INSTRUCTIONS, Pickle, TensorSpec, Value};
 use super::stored::{Mapped, StoredTensor};
 use super::{torch_archive, torch_legacy};
 use crate::{Error, Result};
@@ -87,7 +87,8 @@ impl TorchFile {
     /// the shortest.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for a tensor whose storage is missing or too short.
+    /// [`Error::Malformed`] for a tensor whose storage is missing or too short, and for objects that
+    /// share their entries more often than a checkpoint's do.
     pub fn tensors(&self, value: Value<'_>) -> Result<BTreeMap<String, StoredTensor>> {
         let found = self.located(value)?.into_iter();
         Ok(found.map(|(name, found)| (name, found.tensor)).collect())
@@ -103,8 +104,15 @@ impl TorchFile {
             dict: 0,
             of_module: false,
         }]);
+        // Several objects may have the same dict as attributes, each to be gone through.
+        let mut budget = MAX_INSTRUCTIONS;
         while let Some(part) = pending.pop_front() {
             for (key, value) in part.children() {
+                budget = budget.checked_sub(1).ok_or_else(|| Error::Malformed {
+                    path: self.path.clone(),
+                    item: part.name.clone(),
+                    reason: format!("more than {MAX_INSTRUCTIONS} entries"),
+                })?;
                 let name = format!("{}{key}", part.name);
                 if name.len() > MAX_NAME {
                     continue;

@@ -511,6 +511,26 @@ fn pickles() {
 }
 
 #[test]
+fn objects_that_share_their_attributes_cost_no_more_than_the_limit() {
+    let scratch = tempfile::tempdir().unwrap();
+    // A dict of 20,000 entries, and 20,000 objects that have it as their attributes.
+    let mut shared = b"\x80\x02(}q\x00(".to_vec();
+    for key in 0..20_000u16 {
+        shared.extend(b"X\x02\x00\x00\x00");
+        shared.extend(format!("{:02}", key % 90).bytes());
+        shared.push(b'N');
+    }
+    shared.extend(b"ucm\nC\nq\x010");
+    for _ in 0..20_000 {
+        shared.extend(b"h\x01)\x81h\x00b");
+    }
+    shared.extend(b"l.");
+    let path = archive(&scratch.path().join("bad.bin"), &shared);
+    let got = Checkpoint::open_with_config(&path, &config());
+    refused("shared attributes", got, "Malformed", "bad.bin", "entries");
+}
+
+#[test]
 fn archives() {
     let scratch = tempfile::tempdir().unwrap();
     let good = scratch.path().join("good.bin");

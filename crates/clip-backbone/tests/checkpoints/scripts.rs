@@ -105,7 +105,7 @@ fn objects_beside_the_weights_are_passed_over() {
     let path = scratch.path().join("cut.pt");
     for (length, said) in [
         (cut.len() - 100, format!("of {}", cut.len())),
-        (60, "third pickle".into()),
+        (60, "within the object".into()),
     ] {
         fs::write(&path, &cut[..length]).unwrap();
         let error = Checkpoint::open_with_config(&path, &config()).unwrap_err();

@@ -21,6 +21,9 @@ pub const MAX_BYTES: usize = 64 << 20;
 /// The most instructions interpreted.
 pub const MAX_INSTRUCTIONS: usize = 1 << 22;
 
+/// The arguments of a call that are looked at.
+const MOST_ARGUMENTS: usize = 16;
+
 /// The fault of a refused pickle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("byte {at}: {reason}")]
@@ -185,7 +188,7 @@ impl<'a> Value<'a> {
     /// attributes of a class with slots.
     fn dicts(self) -> impl Iterator<Item = &'a [(Id, Id)]> {
         let ids = match self.node() {
-            Node::Tuple(items) => items.clone(),
+            Node::Tuple(items) => items.iter().copied().take(MOST_ARGUMENTS).collect(),
             _ => vec![self.id],
         };
         ids.into_iter()
