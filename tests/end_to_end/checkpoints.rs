@@ -241,7 +241,10 @@ fn numbers_that_are_not_finite_are_never_an_answer() {
     let output = run(predict(&place, &steep, &LABELS));
     let said = text(&output);
     assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("video.avi: scores: not finite"), "{said}");
+    assert!(
+        said.contains("video.avi: no answer: scores: not finite"),
+        "{said}"
+    );
     assert!(
         !said.contains("null") && !said.contains("predictions"),
         "{said}"

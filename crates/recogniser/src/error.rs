@@ -26,7 +26,7 @@ pub enum Error {
         reason: String,
     },
     /// The model has no answer for a video.
-    #[error("{}: {source}", video.display())]
+    #[error("{}: no answer", video.display())]
     NoAnswer {
         /// The video.
         video: PathBuf,

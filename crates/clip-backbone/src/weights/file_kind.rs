@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_weights_is_called_by_its_name() {
+    fn a_file_of_another_kind_is_called_by_its_name() {
         for (bytes, name) in [
             (&b""[..], "empty"),
             (

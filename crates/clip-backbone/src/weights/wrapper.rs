@@ -39,19 +39,19 @@ pub(crate) fn unwrap(mut all: BTreeMap<String, Located>) -> Unwrapped {
         true => String::new(),
         false => prefixes.remove(0),
     };
-    let dict = all
-        .get(&format!("{chosen}{MARK}"))
-        .map_or(0, |mark| mark.dict);
-    let dict = chosen.get(..dict).unwrap_or_default().to_owned();
-    // Copies elsewhere in the same dict are named as such.
-    let of_other = |name: &str| {
-        prefixes
-            .iter()
-            .any(|other| !other.is_empty() && name.starts_with(other))
-    };
+    // A nested dict is not part of it, nor is another candidate in the same dict.
+    let dict = all.get(&format!("{chosen}{MARK}")).map(|mark| mark.dict);
+    let is_within =
+        |name: &str, prefix: &str| prefix.len() > chosen.len() && name.starts_with(prefix);
+    all.retain(|name, found| {
+        let of_other = prefixes.iter().any(|other| is_within(name, other));
+        dict.is_none_or(|dict| found.dict == dict && name.get(..dict) == chosen.get(..dict))
+            && !of_other
+    });
+    let of_other = |name: &str| prefixes.iter().any(|other| name.starts_with(other));
     let beside = all
         .keys()
-        .filter(|name| name.starts_with(&dict) && !name.starts_with(&chosen) && !of_other(name));
+        .filter(|name| !name.starts_with(&chosen) && !of_other(name));
     let beside = beside.cloned().collect();
     all.retain(|name, _| name.starts_with(&chosen));
     let tensors = all
@@ -85,7 +85,7 @@ impl Unwrapped {
                 others.join(", ")
             ));
         }
-        if let [_, ..] = self.beside[..] {
+        if !self.beside.is_empty() {
             let count = self.beside.len();
             let more = count.saturating_sub(LISTED);
             let listed = self.beside[..count - more].join(", ");

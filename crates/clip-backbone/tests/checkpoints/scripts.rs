@@ -188,6 +188,27 @@ fn the_choice_of_one_among_several_is_said() {
         checkpoint.notes()
     );
 
+    // An average and an optimiser inside the state dict itself.
+    let Object::Dict(mut all) = state_dict(&openai()) else {
+        unreachable!();
+    };
+    all.push(entry("ema", state_dict(&others(&openai()))));
+    let moments = prefixed("moment.", &openai());
+    all.push(entry("optimizer", state_dict(&moments)));
+    let path = write_torch_save(&scratch.path().join("w.pt"), &Object::Dict(all));
+    let checkpoint = bare(&path);
+    same("the outermost", &load(&checkpoint));
+    let said = "the outermost one is used, not `optimizer.moment.`, `ema.`";
+    assert!(
+        checkpoint.notes()[0].ends_with(said),
+        "{:?}",
+        checkpoint.notes()
+    );
+    let mut twice = openai();
+    twice.extend(prefixed("frozen.", &others(&openai())));
+    let path = write_safetensors(&scratch.path().join("w.safetensors"), &twice);
+    same("not the one inside", &load(&bare(&path)));
+
     let mut wrapped = prefixed("model.", &openai());
     wrapped.insert(
         "head.weight".into(),
@@ -203,7 +224,7 @@ fn the_choice_of_one_among_several_is_said() {
         checkpoint.notes()
     );
 
-    // A prefix before some names only is no CLIP.
+    // A prefix before some of the names only does not make a CLIP.
     let (image, text): (Weights, Weights) = openai()
         .into_iter()
         .partition(|(n, _)| n.starts_with("vis"));
