@@ -61,7 +61,12 @@ fn recognise(video: &Path) -> Result<()> {
     let labels = Labels::parse(&LABELS.join(","))?;
     let ready = clip.bind(Some(&labels))?;
     let videos: Vec<PathBuf> = vec![video.into()];
-    for (video, decoded) in decode_ahead(videos, &VideoFiles::default(), FRAMES, clip.preprocess().geometry)? {
+    for (video, decoded) in decode_ahead(
+        videos,
+        &VideoFiles::default(),
+        FRAMES,
+        clip.preprocess().geometry,
+    )? {
         let answer = ready.answer(&video, &decoded?.clip, LABELS.len())?;
         let sum: f64 = answer.predictions.iter().map(|one| one.score).sum();
         println!(
