@@ -29,8 +29,10 @@ pub struct Config {
     pub name: String,
     /// Seed of every random choice but the few-shot draw.
     pub seed: u64,
-    /// libtorch threads; results are reproducible only with the same number.
-    pub threads: usize,
+    /// libtorch threads; by default as many processors as the process may use. Results are
+    /// reproducible only with the same number.
+    #[serde(default)]
+    pub threads: Option<usize>,
     /// `cpu` or `cuda:N`. There is no fallback.
     pub device: String,
     /// The videos.
@@ -101,7 +103,7 @@ impl Config {
         Self {
             name: "run".into(),
             seed: 0,
-            threads: 2,
+            threads: None,
             device: "cpu".into(),
             data,
             backbone: Backbone::default(),
@@ -190,7 +192,7 @@ impl Config {
     /// # Errors
     /// [`Error::Value`] with the first key that is out of range.
     pub fn check(self) -> Result<Checked> {
-        at_least("threads", self.threads, 1)?;
+        at_least("threads", self.threads.unwrap_or(1), 1)?;
         let index = self.device.strip_prefix("cuda:");
         if self.device != "cpu" && index.is_none_or(|index| index.parse::<u8>().is_err()) {
             return Err(value("device", "cpu or cuda:N", &self.device));

@@ -138,7 +138,7 @@ fn config(
 ) -> Result<Config> {
     let mut config = Config::preset(preset);
     config.name = format!("{preset}-{}-{shots}-shot", row.key);
-    config.threads = options.threads;
+    config.threads = Some(options.threads);
     config.data.root = Some(options.videos.clone());
     config.data.cache = folder.join("features");
     config.backbone.weights = Some(options.backbone.clone());

@@ -16,6 +16,7 @@ pub mod run;
 pub mod runtime;
 pub mod source;
 pub mod start;
+pub mod threads;
 pub mod trial;
 
 pub use error::Error;

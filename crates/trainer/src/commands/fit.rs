@@ -45,6 +45,10 @@ pub(crate) struct Arguments {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 
+    /// libtorch threads [default: OMP_NUM_THREADS, or the processors this process may use].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+
     /// Train anew; an earlier run in the folder becomes DIR.1.
     #[arg(long)]
     again: bool,
@@ -115,6 +119,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     ];
     let architecture = arguments.architecture.iter();
     keys.extend(architecture.map(|name| setting("backbone.architecture", name)));
+    keys.extend(arguments.threads.map(|threads| format!("threads={threads}")));
     keys.extend(arguments.settings.clone());
     let session = open(Config::read(None, &keys)?, arguments.quiet)?;
     match run::earlier(&session, &out)? {

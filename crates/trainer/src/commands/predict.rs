@@ -12,6 +12,7 @@ use pixels::Geometry;
 use recogniser::{Answer, Cut, DecodedVideo, Labels, Ready, Recogniser, Shown, Span, decode_ahead};
 use trainer::config::VideoLimits;
 use trainer::runtime;
+use trainer::threads::{set_threads, threads};
 
 use super::exit;
 
@@ -101,6 +102,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     precision: Option<Precision>,
 
+    /// libtorch threads [default: OMP_NUM_THREADS, or the processors this process may use].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+
     /// Index of the video stream among all streams of the files, from 0.
     #[arg(long, value_name = "N")]
     stream: Option<usize>,
@@ -119,6 +124,7 @@ impl Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<u8> {
+    set_threads(threads(arguments.threads.map(usize::from)));
     let labels = match (&arguments.labels, &arguments.labels_file) {
         (Some(list), _) => {
             let labels = Labels::parse(list)?;

@@ -63,6 +63,10 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "NAME")]
     architecture: Option<String>,
 
+    /// libtorch threads [default: OMP_NUM_THREADS, or the processors this process may use] (threads).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+
     /// No progress on stderr.
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -107,6 +111,7 @@ impl Settings {
                 all.push(setting(key, text));
             }
         }
+        all.extend(self.threads.map(|threads| format!("threads={threads}")));
         all
     }
 

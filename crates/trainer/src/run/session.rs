@@ -19,6 +19,7 @@ use crate::fit::split_unsplit;
 use crate::log::progress_bar;
 use crate::runtime::device;
 use crate::start::Start;
+use crate::threads::{set_threads, threads};
 use crate::trial::split_name;
 use crate::{Error, Result};
 use data::Dataset;
@@ -115,7 +116,7 @@ impl Session {
         interrupt: Interrupt,
         quiet: bool,
     ) -> Result<Self> {
-        tch::set_num_threads(i32::try_from(config.threads).unwrap_or(i32::MAX));
+        set_threads(threads(config.threads));
         if let Some(start) = &start {
             start.expect_backbone(&backbone.identity)?;
         }

@@ -1,0 +1,37 @@
+//! The number of libtorch's threads.
+
+/// The threads of a process: `asked`, else the variable `OMP_NUM_THREADS`, else the processors that
+/// the process may use: within its CPU affinity and the CPU quota of its control group.
+#[must_use]
+pub fn threads(asked: Option<usize>) -> usize {
+    let variable = || of_openmp(&std::env::var("OMP_NUM_THREADS").ok()?);
+    let usable = || std::thread::available_parallelism().map_or(1, usize::from);
+    asked.or_else(variable).unwrap_or_else(usable)
+}
+
+/// Sets the number of libtorch's threads.
+pub fn set_threads(threads: usize) {
+    tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+}
+
+/// The first of OpenMP's numbers, one for each level of nesting.
+fn of_openmp(value: &str) -> Option<usize> {
+    let first = value.split(',').next()?.trim().parse().ok()?;
+    (first > 0).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openmp_numbers_are_read_as_openmp_does() {
+        assert_eq!(of_openmp("3"), Some(3));
+        assert_eq!(of_openmp(" 4,2"), Some(4));
+        for wrong in ["", "0", "-1", "many"] {
+            assert_eq!(of_openmp(wrong), None, "{wrong}");
+        }
+        assert_eq!(threads(Some(7)), 7);
+        assert!(threads(None) > 0);
+    }
+}
