@@ -50,10 +50,8 @@ fn stated(claims: &Claims, packets: &[(i64, i64)], starts: &[f64]) -> Option<f64
         let counted = [end - first - last, end - last];
         counted.into_iter().find(|lasts| *lasts > 0.0)
     });
-    if let Some(tagged) = tagged {
-        // An unfinished or copied file may state the duration of another.
-        let gaps = starts.windows(2).map(|pair| pair[1] - pair[0]);
-        return Some(tagged.min(gaps.fold(seconds(duration), f64::max)));
+    if tagged.is_some() {
+        return tagged;
     }
     // Where durations are not stated, FFmpeg puts a guess from the rate in their place.
     let is_real =
@@ -221,7 +219,7 @@ mod tests {
         assert_eq!(end(&gapless, &[(0, 1000), (1040, 40), (1000, 3000)]), 4.04);
         let tagged = |seconds| claims(false, Some(seconds));
         assert_eq!(end(&tagged(2.3), &[(0, 40), (2000, 40)]), 2.3);
-        assert_eq!(end(&tagged(900.0), &[(0, 40), (2000, 40)]), 4.0);
+        assert_eq!(end(&tagged(9.0), &[(0, 40), (2000, 40)]), 9.0);
         assert_eq!(end(&tagged(1.0), &[(0, 40), (2000, 40)]), 4.0);
         // From the container's zero, and from the first frame.
         let late = |seconds| {

@@ -2,6 +2,8 @@
 
 use std::{
     ffi::{CStr, CString, c_char, c_int},
+    fs::File,
+    io::Read as _,
     path::Path,
     ptr,
 };
@@ -38,6 +40,8 @@ pub(crate) struct Demuxer {
     /// The video streams, without attached pictures.
     candidates: Vec<VideoStream>,
     format: String,
+    /// Whether it is a Matroska that has all the bytes it states.
+    whole: bool,
     read: usize,
 }
 
@@ -117,12 +121,14 @@ impl Demuxer {
                 reason,
             }
         })?;
+        let whole = name.contains("matroska") && matroska_is_whole(file::open(path)?);
         let mut demuxer = Self {
             input,
             codec: ptr::null(),
             stream: -1,
             candidates: Vec::new(),
             format: name,
+            whole,
             read: 0,
         };
         demuxer.check_streams(path, limits)?;
@@ -395,8 +401,12 @@ impl Demuxer {
         Ok(())
     }
 
-    /// What Matroska states in a tag of the stream, `H:M:S`, but no more than the container lasts.
+    /// What Matroska states in a tag of the stream, `H:M:S`, but no more than the container lasts;
+    /// nothing where the file is cut off.
     fn duration(&self) -> Option<f64> {
+        if !self.whole {
+            return None;
+        }
         let stream = self.input.stream(self.index())?;
         let tags = stream.metadata();
         let mut parts = tags.get("DURATION")?.trim().rsplit(':');
@@ -514,6 +524,29 @@ pub(super) fn square(width: usize, height: usize, aspect: Option<f64>) -> (usize
     let (wide, high) = grown;
     let fits = wide.max(high) <= LONGEST && (wide * high) as u64 <= Limits::default().max_pixels;
     if fits { grown } else { shrunk }
+}
+
+/// Whether a Matroska file is as long as its one large element, the segment, says.
+fn matroska_is_whole(file: File) -> bool {
+    const SEGMENT: [u8; 4] = [0x18, 0x53, 0x80, 0x67];
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut head = Vec::new();
+    if file.take(256).read_to_end(&mut head).is_err() {
+        return false;
+    }
+    let stated = memchr::memmem::find(&head, &SEGMENT).and_then(|at| {
+        let start = at + SEGMENT.len();
+        // The zeros before the first one say how many bytes follow; all ones stand for no number.
+        let bytes = head.get(start)?.leading_zeros() as usize + 1;
+        let number = head.get(start..start + bytes)?;
+        let number = number
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let mask = (1_u64 << (7 * bytes)) - 1;
+        let size = number & mask;
+        (size != mask).then_some((start + bytes) as u64 + size)
+    });
+    stated.is_some_and(|end| end <= length)
 }
 
 /// The orientation in the bytes of a display matrix.

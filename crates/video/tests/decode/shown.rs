@@ -192,6 +192,8 @@ fn times_are_real_and_count_from_the_first_picture() {
         ("a.mp4", 250, 30),
         ("b.mp4", 0, 30),
         ("a.mkv", 250, 30),
+        // Longer than any before it.
+        ("b.mkv", 0, 90),
         ("a.nut", 250, 1),
         ("a.avi", 0, 1),
     ] {
@@ -218,5 +220,12 @@ fn times_are_real_and_count_from_the_first_picture() {
         assert!(near(end, last), "{name}: {end} {last}");
         assert_eq!(video.promised_timing().unwrap().starts, starts);
         assert_eq!(sequential(&path).unwrap().len(), 28);
+        if name == "b.mkv" {
+            // Cut off, it is not as long as it says.
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..bytes.len() * 3 / 4]).unwrap();
+            let Timing { starts, end } = open(&path).unwrap().timing().unwrap();
+            assert!((3..28).contains(&starts.len()) && near(end, starts.last().unwrap() + 0.04));
+        }
     }
 }
