@@ -119,7 +119,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     ];
     let architecture = arguments.architecture.iter();
     keys.extend(architecture.map(|name| setting("backbone.architecture", name)));
-    keys.extend(arguments.threads.map(|threads| format!("threads={threads}")));
+    keys.extend(
+        arguments
+            .threads
+            .map(|threads| format!("threads={threads}")),
+    );
     keys.extend(arguments.settings.clone());
     let session = open(Config::read(None, &keys)?, arguments.quiet)?;
     match run::earlier(&session, &out)? {
