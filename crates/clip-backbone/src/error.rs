@@ -153,7 +153,8 @@ pub enum Error {
     },
     /// A parameter with numbers that are not finite.
     #[error(
-        "{}{name} holds numbers that are not finite (NaN or infinite){}",
+        "{}{name} holds numbers that are not finite (NaN or infinite) or too large to compute \
+         with{}",
         path.as_deref().map_or_else(String::new, |path| format!("{}: ", path.display())),
         in_kind(*kind)
     )]

@@ -52,6 +52,16 @@ impl std::fmt::Display for Fault {
 /// Originals of UCF-101 overstate it by up to a fifth.
 const WHOLE: f64 = 0.75;
 
+/// Says that a video of `frames` frames ends long before the number `stated` in its header.
+#[must_use]
+#[allow(clippy::cast_precision_loss)]
+pub fn truncation(frames: usize, stated: Option<usize>) -> Option<String> {
+    let stated = stated.filter(|stated| (frames as f64) < WHOLE * *stated as f64)?;
+    Some(format!(
+        "{frames} of the {stated} frames that its header states decode"
+    ))
+}
+
 /// The result of a check.
 #[derive(Debug)]
 pub struct Found {
@@ -115,14 +125,8 @@ impl Checked {
                 self.reason.clone(),
             ));
         };
-        match self.stated {
-            #[allow(clippy::cast_precision_loss)]
-            Some(stated) if (frames as f64) < WHOLE * stated as f64 => Some((
-                Fault::Truncated,
-                format!("{frames} of the {stated} frames that its header states decode"),
-            )),
-            _ => None,
-        }
+        let reason = truncation(frames, self.stated)?;
+        Some((Fault::Truncated, reason))
     }
 }
 

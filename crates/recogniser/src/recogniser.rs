@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use clip_backbone::pixels::{Geometry, Resizer};
 use clip_backbone::{Checkpoint, Preprocess, Usage};
+use clips::check_videos::truncation;
 use clips::{
     Ahead, Backbone, ClipError, ClipPixels, ClipSource, Emit, Precision, ReadAhead, Recipe,
     VideoFiles, to_tensor,
@@ -256,7 +257,7 @@ pub(crate) fn of_video<T>(video: &Path, answer: Result<T>) -> Result<T> {
 pub struct DecodedVideo {
     /// The frames that the model takes.
     pub clip: ClipPixels,
-    /// Which stream was decoded, if the file has several videos.
+    /// Which stream was decoded, if the file has several videos, and whether it is cut off.
     pub note: Option<String>,
 }
 
@@ -304,7 +305,7 @@ pub fn decode_ahead(
     Ok(answers)
 }
 
-/// Video files, with a note of the stream that was decoded last.
+/// Video files, with a note of the one decoded last: the stream chosen, or that it is cut off.
 struct Noting {
     files: VideoFiles,
     note: Mutex<Option<String>>,
@@ -318,9 +319,15 @@ impl ClipSource for Noting {
         sink: &mut dyn FrameSink,
     ) -> std::result::Result<usize, ClipError> {
         let mut video = self.files.open(path)?;
+        let (choice, stated) = (video.header().choice(), video.header().frames);
+        let frames = video.show(sink)?.frames;
+        let notes: Vec<String> = choice
+            .into_iter()
+            .chain(truncation(frames, stated))
+            .collect();
         if let Ok(mut note) = self.note.lock() {
-            *note = video.header().choice();
+            *note = (!notes.is_empty()).then(|| notes.join("; "));
         }
-        Ok(video.show(sink)?.frames)
+        Ok(frames)
     }
 }

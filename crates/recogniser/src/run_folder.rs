@@ -48,7 +48,17 @@ pub fn store(folder: &Path, keep: usize) -> Store {
 /// # Errors
 /// [`Error::Checkpoint`] if there are some and none verifies.
 pub fn newest<R: DeserializeOwned>(folder: &Path) -> Result<Option<Loaded<R>>> {
-    Ok(store(folder, 1).load::<State<R>>()?.map(|loaded| Loaded {
+    let Some(loaded) = store(folder, 1).load::<State<R>>()? else {
+        return Ok(None);
+    };
+    for (path, reason) in &loaded.refused {
+        tracing::warn!(
+            "{}: {reason}; the older step {} is used",
+            path.display(),
+            loaded.step
+        );
+    }
+    Ok(Some(Loaded {
         path: loaded.path,
         step: loaded.step,
         groups: loaded.groups,

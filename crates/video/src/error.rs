@@ -60,7 +60,10 @@ pub enum Error {
     },
     /// A format that is recognised but not opened: playlists and scripts, which name other
     /// files, pictures, subtitles, and containers outside [`FORMATS`](super::FORMATS).
-    #[error("{path:?}: its content is {format:?}, which is not opened as a video")]
+    #[error(
+        "{path:?}: its content is {}, which is not opened as a video",
+        kind_of(format)
+    )]
     Refused {
         /// The file.
         path: PathBuf,
@@ -266,4 +269,16 @@ fn share(damaged: usize, packets: usize) -> f64 {
 
 fn would_do(needed: Option<u64>) -> String {
     needed.map_or_else(String::new, |needed| format!("; {needed} would do"))
+}
+
+/// A refused format in a user's words, with FFmpeg's name of it.
+fn kind_of(format: &str) -> String {
+    if let Some(picture) = format.strip_suffix("_pipe") {
+        return format!("a picture ({picture})");
+    }
+    match format {
+        "hls" | "concat" | "concatf" | "dash" | "sdp" | "imf" => format!("a playlist ({format})"),
+        "mp3" | "wav" | "flac" | "aac" | "ac3" | "aiff" | "au" => format!("sound only ({format})"),
+        _ => format!("{format:?}"),
+    }
 }

@@ -61,7 +61,10 @@ impl Header {
     pub fn choice(&self) -> Option<String> {
         (self.streams.len() > 1).then(|| {
             let streams = VideoStream::list(&self.streams);
-            format!("stream {} of its video streams: {streams}", self.stream)
+            format!(
+                "stream {} is read, of its video streams {streams}",
+                self.stream
+            )
         })
     }
 }

@@ -81,7 +81,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TIME", requires = "window")]
     stride: Option<Span>,
 
-    /// Frames per video or window, evenly spaced; by default 8, or the number a run was trained
+    /// Frames per video or window, evenly spaced by their number; by default 8, or the number a run was trained
     /// on.
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
     frames: Option<u16>,
@@ -167,12 +167,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     let unusable = |error| unusable("checkpoint", checkpoint, error);
     recogniser::expect_not_run(Path::new(checkpoint)).map_err(|e| unusable(e.into()))?;
     let Some(labels) = labels else {
-        let given = match Path::new(checkpoint).exists() {
-            _ if checkpoint == recogniser::DEFAULT_CHECKPOINT => String::new(),
-            true => format!("{checkpoint} is not a trained run; "),
-            false => format!("{checkpoint} does not exist here; "),
-        };
-        eprintln!("error: no labels: {given}give --labels, --labels-file or a trained run");
+        let advice = "give --labels, --labels-file or a trained run";
+        match Path::new(checkpoint).exists() {
+            _ if checkpoint == recogniser::DEFAULT_CHECKPOINT => {
+                eprintln!("error: no labels: {advice}");
+            }
+            true => eprintln!("error: no labels: {checkpoint} is not a trained run; {advice}"),
+            false => eprintln!(
+                "error: --checkpoint {checkpoint}: there is no such run or checkpoint here; if it is \
+                 the id of one on a hub, it has no labels: {advice}"
+            ),
+        }
         return Ok(exit::USAGE);
     };
     let templates = recogniser::templates(&arguments.templates)?;
@@ -279,7 +284,7 @@ fn print_all(
         let flow = progress.suspend(|| match &answer {
             Ok(answer) => {
                 if let Some(note) = answer.note() {
-                    let note = format!("note: {}: {note}; --stream N chooses", path.display());
+                    let note = format!("note: {}: {note}", path.display());
                     eprintln!("{}", recogniser::printable(&note));
                 }
                 printer.answer(answer)
