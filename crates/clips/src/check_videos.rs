@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use video::{Limits, Video};
 
 use crate::clip_stream::reason;
+use crate::file_identity::file_identity;
 use crate::interrupt::{Ended, Interrupt};
 use crate::read_ahead::{Ahead, Emit, ReadAhead};
 use crate::{Error, Result};
@@ -87,8 +88,8 @@ pub struct Found {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Checked {
     id: String,
-    /// Length of the file; `None` if there is none.
-    bytes: Option<u64>,
+    /// The identity of the file's content.
+    file: String,
     /// Decodable frames; `None` if the video cannot be decoded.
     frames: Option<usize>,
     /// Frames stated in the header.
@@ -108,7 +109,7 @@ impl Checked {
     fn undecodable(clip: &data::VideoEntry, path: &Path) -> Self {
         Self {
             id: clip.id.clone(),
-            bytes: length(path),
+            file: file_identity(path, true),
             frames: None,
             stated: None,
             fault: Some(Fault::Undecodable),
@@ -134,7 +135,7 @@ impl Checked {
 /// those with a [`Fault`], and those of `missing`, which are in the lists but not on disk.
 /// `sampled` frames are taken of each video.
 ///
-/// Results are kept in `<list>.checked`; a later call checks only the others, files whose length
+/// Results are kept in `<list>.checked`; a later call checks only the others, files whose content
 /// has changed, and those that one of the `limits` refused.
 ///
 /// # Errors
@@ -154,7 +155,8 @@ pub fn check_videos(
         let clip = manifest
             .position(id)
             .and_then(|position| manifest.clips().get(position));
-        clip.is_some_and(|clip| !entry.limited && length(&manifest.file(clip)) == entry.bytes)
+        let same = |clip| file_identity(&manifest.file(clip), true) == entry.file;
+        !entry.limited && clip.is_some_and(same)
     });
     let known = checked.len();
     let clips: Vec<&data::VideoEntry> = manifest
@@ -258,17 +260,13 @@ fn check(id: String, path: &Path, limits: &Limits) -> Checked {
     };
     Checked {
         id,
-        bytes: length(path),
+        file: file_identity(path, true),
         frames,
         stated,
         fault,
         reason,
         limited,
     }
-}
-
-fn length(path: &Path) -> Option<u64> {
-    std::fs::metadata(path).ok().map(|metadata| metadata.len())
 }
 
 fn beside(list: &Path) -> PathBuf {
@@ -341,6 +339,10 @@ mod tests {
         std::fs::write(&log, &text[..text.len() - 5]).unwrap();
         let second = done();
         assert_eq!((second.known, second.bad.len()), (2, 3));
+        // Another film of the same length under a known name.
+        std::fs::write(root.join("walk/b.avi"), b"nor is this one.").unwrap();
+        assert_eq!(done().known, 2);
+        assert_eq!(done().known, 3);
         let stopped = Interrupt::default();
         stopped.ask();
         std::fs::remove_file(&log).unwrap();

@@ -16,14 +16,18 @@ const SAMPLE: usize = 16 << 10;
 
 /// The identity of each clip's file, in the order of the manifest: its size and a hash of both
 /// its ends, so that a copy of a file is the same and a file replaced under its name is not. Of more
-/// than 20,000 clips, the size alone. A file that cannot be read has an identity by which nothing is found again.
+/// than 20,000 clips, the size alone. A file that cannot be read has an identity by which nothing
+/// is found again.
 #[must_use]
 pub fn file_identities(manifest: &Manifest) -> Vec<String> {
     let sampled = manifest.clips().len() <= MANY;
     let files = manifest.clips().iter().map(|clip| manifest.file(clip));
-    files
-        .map(|file| identity(&file, sampled).unwrap_or_else(|error| error.to_string()))
-        .collect()
+    files.map(|file| file_identity(&file, sampled)).collect()
+}
+
+/// The identity of one file: `sampled` by both its ends, or by its size alone.
+pub(crate) fn file_identity(path: &Path, sampled: bool) -> String {
+    identity(path, sampled).unwrap_or_else(|error| error.to_string())
 }
 
 fn identity(path: &Path, sampled: bool) -> std::io::Result<String> {

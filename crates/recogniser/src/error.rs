@@ -61,6 +61,14 @@ pub enum Error {
         /// Its place, from 1.
         position: usize,
     },
+    /// A file of labels that begins with the name of a column.
+    #[error("{}: the first label, '{label}', is the name of a column; remove that line", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// Its first label.
+        label: String,
+    },
     /// Two labels are one class.
     #[error("labels {one:?} and {other:?} are two spellings of one class; give one of them")]
     RepeatedLabel {

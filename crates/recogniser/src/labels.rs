@@ -7,6 +7,9 @@ use data::twins;
 
 use crate::{Error, Result};
 
+/// Names of columns, none of which is an action.
+const HEADERS: [&str; 7] = ["name", "names", "label", "labels", "class", "classes", "id"];
+
 /// Distinct, non-empty class names in the order they were given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labels(Vec<String>);
@@ -44,7 +47,16 @@ impl Labels {
     /// The file cannot be read, holds none, or two are one class; or it is another table.
     pub fn read(path: &Path) -> Result<Self> {
         let classes = read_class_index(path)?.into_values();
-        Ok(Self(classes.map(|name| name.raw().to_owned()).collect()))
+        let names: Vec<String> = classes.map(|name| name.raw().to_owned()).collect();
+        match names.as_slice() {
+            [first, _, ..] if HEADERS.contains(&first.to_lowercase().as_str()) => {
+                Err(Error::Header {
+                    path: path.into(),
+                    label: first.clone(),
+                })
+            }
+            _ => Ok(Self(names)),
+        }
     }
 
     /// The names.
@@ -65,6 +77,18 @@ mod tests {
         assert_eq!(labels.names(), ["archery", "juggling balls", "日本"]);
         let labels = Labels::parse("\"walk, slowly\", run").unwrap();
         assert_eq!(labels.names(), ["walk, slowly", "run"]);
+    }
+
+    #[test]
+    fn a_column_name_is_not_a_class() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels.txt");
+        std::fs::write(&path, "label\nrun\nwalk\n").unwrap();
+        let error = Labels::read(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("'label'") && error.contains("column"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use data::{Dataset, Manifest, Split};
+use data::{Dataset, Manifest, Split, named};
 use random::Stream;
 
 use crate::config::Unsplit;
@@ -24,6 +24,7 @@ pub const ALL: &str = "all";
 /// [`Error::Mismatch`] if there are fewer than two classes to hold clips out from.
 pub fn split_unsplit(mut dataset: Dataset, how: Unsplit, seed: u64) -> Result<Dataset> {
     if !dataset.manifest.splits().is_empty() {
+        note_untrained(&mut dataset);
         return Ok(dataset);
     }
     match how {
@@ -34,6 +35,44 @@ pub fn split_unsplit(mut dataset: Dataset, how: Unsplit, seed: u64) -> Result<Da
             dataset.manifest = with_split(dataset.manifest, ALL, Vec::new(), clips)?;
             Ok(dataset)
         }
+    }
+}
+
+/// Notes classes that a split tests and of which it has no training clip.
+fn note_untrained(dataset: &mut Dataset) {
+    let manifest = &dataset.manifest;
+    let shown = |clips: &[usize]| -> BTreeSet<usize> {
+        let clips = clips.iter().filter_map(|clip| manifest.clips().get(*clip));
+        clips.flat_map(|clip| clip.labels.clone()).collect()
+    };
+    let mut names = BTreeSet::new();
+    for split in manifest
+        .splits()
+        .iter()
+        .filter(|split| !split.train.is_empty())
+    {
+        let trained = shown(&split.train);
+        names.extend(
+            shown(&split.test)
+                .difference(&trained)
+                .map(|class| dataset.name(*class)),
+        );
+    }
+    if !names.is_empty() {
+        let names: Vec<&str> = names.into_iter().collect();
+        let note = format!(
+            "{} tested without a training clip: {}",
+            counted_classes(names.len()),
+            named(&names)
+        );
+        dataset.notes.push(note);
+    }
+}
+
+fn counted_classes(count: usize) -> String {
+    match count {
+        1 => "1 class is".into(),
+        _ => format!("{count} classes are"),
     }
 }
 

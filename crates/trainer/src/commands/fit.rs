@@ -181,6 +181,14 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
     {
         bail!("the folder of class '{lost}' is missing: without its clips the class is forgotten");
     }
+    let lines = match run::earlier(&session, &arguments.run)? {
+        Earlier::OtherClips(changes) => vec![changes.to_string()],
+        Earlier::Other(differences) => differences,
+        Earlier::None | Earlier::Same => Vec::new(),
+    };
+    for line in lines {
+        eprintln!("note: since the run in {}: {line}", arguments.run.display());
+    }
     session.start_from(&loaded)?;
     note_earlier(&session, &out, false)?;
     finish(&session, &out)

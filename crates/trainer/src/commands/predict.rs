@@ -140,6 +140,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         (None, Some(path)) => Some(Labels::read(path)?),
         (None, None) => None,
     };
+    if let Some([only]) = labels.as_ref().map(Labels::names) {
+        let advice = match Path::new(only).is_file() {
+            true => "; for the labels in a file give --labels-file",
+            false => "",
+        };
+        eprintln!("note: every video is \"{only}\", the one label{advice}");
+    }
     let checkpoint = &arguments.checkpoint;
     let architecture = arguments.architecture.as_deref();
     let device = arguments.device.resolve()?;
