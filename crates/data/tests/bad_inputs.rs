@@ -492,3 +492,23 @@ fn a_save_that_fails_leaves_the_old_file() {
     // Nothing half-written is left beside it.
     assert_eq!(fs::read_dir(place.0.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn a_folder_around_the_class_folders_is_named() {
+    let place = Place::with(&[
+        ("root/videos/run/a.mp4", "x"),
+        ("root/videos/sit/b.mp4", "x"),
+    ]);
+    refused(
+        class_folders("own", &place.path("root"), allow()),
+        &[
+            "no video in <class>/<clip>",
+            "videos may be a folder of class folders",
+        ],
+    );
+    let place = Place::with(&[("root/run/notes.txt", "x")]);
+    refused(
+        class_folders("own", &place.path("root"), allow()),
+        &["no video in <class>/<clip>; its folders are run"],
+    );
+}

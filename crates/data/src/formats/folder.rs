@@ -119,6 +119,9 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
             what: "holds no class folder; expected <class>/<clip>".into(),
         });
     }
+    if clips.is_empty() {
+        return Err(folders.no_video(&classes));
+    }
     let mut notes = vec![counted(classes.len(), "class folder")];
     notes.extend(folders.ignored());
 
@@ -156,6 +159,30 @@ struct Listing {
 }
 
 impl Folders<'_> {
+    /// Says that none of the class folders `classes` holds a video, and where class folders may be
+    /// instead.
+    fn no_video(&self, classes: &[String]) -> Error {
+        let holds_folders = |class: &&String| {
+            let entries = fs::read_dir(self.root.join(class)).into_iter().flatten();
+            entries.flatten().any(|entry| entry.path().is_dir())
+        };
+        let wrapper = classes.iter().find(holds_folders);
+        let wrapper = wrapper.map_or_else(String::new, |folder| {
+            let place = self.root.join(folder);
+            format!(
+                "; {} may be a folder of class folders itself",
+                place.display()
+            )
+        });
+        Error::Content {
+            path: self.root.into(),
+            what: format!(
+                "holds no video in <class>/<clip>; its folders are {}{wrapper}",
+                named(classes)
+            ),
+        }
+    }
+
     /// The folders that hold class folders: the parts, or the root alone.
     fn parents(&mut self, top: &Listing) -> Result<Vec<(PathBuf, Option<Part>)>> {
         let part = |name: &String| Some((PathBuf::from(name), Some(Part::named(name)?)));
