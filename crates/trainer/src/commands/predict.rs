@@ -181,8 +181,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
             }
             true => eprintln!("error: no labels: {checkpoint} is not a trained run; {advice}"),
             false => eprintln!(
-                "error: --checkpoint {checkpoint}: there is no such run or checkpoint here; if it is \
-                 the id of one on a hub, it has no labels: {advice}"
+                "error: --checkpoint {checkpoint} does not exist here; if it is the id of one on a \
+                 hub, it has no labels: {advice}"
             ),
         }
         return Ok(exit::USAGE);
