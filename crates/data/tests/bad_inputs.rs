@@ -509,6 +509,6 @@ fn a_folder_around_the_class_folders_is_named() {
     let place = Place::with(&[("root/run/notes.txt", "x")]);
     refused(
         class_folders("own", &place.path("root"), allow()),
-        &["no video in <class>/<clip>; its folders are run"],
+        &["no video in <class>/<clip>; its folders are 'run'"],
     );
 }
