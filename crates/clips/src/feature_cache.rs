@@ -154,6 +154,11 @@ impl Index {
     }
 }
 
+/// The fingerprint of the features in `folder`, without reading them; `None` if there are none.
+pub(crate) fn fingerprint_in(folder: &Path) -> Option<Fingerprint> {
+    Some(Index::load(folder).ok()??.fingerprint)
+}
+
 fn shard_path(folder: &Path, shard: usize) -> PathBuf {
     folder.join(format!("features-{shard:05}.safetensors"))
 }

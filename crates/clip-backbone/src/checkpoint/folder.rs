@@ -194,3 +194,14 @@ fn first<S: AsRef<str>>(names: &[S]) -> String {
         more => format!("{listed} and {more} more"),
     }
 }
+
+#[cfg(all(test, feature = "hub"))]
+mod tests {
+    use super::FOLDERS;
+
+    /// The crate reads folders without the feature `hub`, so it has a table of its own.
+    #[test]
+    fn a_folder_is_chosen_from_as_a_download_is() {
+        assert_eq!(FOLDERS.as_slice(), hub::CLIP.layouts);
+    }
+}
