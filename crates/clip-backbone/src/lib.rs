@@ -13,6 +13,7 @@ mod hook;
 mod linear;
 mod packed;
 mod parameters;
+pub mod parts;
 mod preprocess;
 mod recompute;
 mod text;

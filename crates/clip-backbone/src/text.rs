@@ -22,6 +22,10 @@ pub struct TextTower {
     projection: Tensor,
 }
 
+// As for the image tower: its tensors are only read.
+#[allow(unsafe_code)]
+unsafe impl Sync for TextTower {}
+
 impl TextTower {
     /// The tower's shape.
     pub fn config(&self) -> &TextConfig {

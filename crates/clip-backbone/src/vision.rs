@@ -7,7 +7,11 @@ use crate::block::{Block, BlockConfig, Mask};
 use crate::config::VisionConfig;
 use crate::hook::{BlockHook, NoHook};
 use crate::parameters::Builder;
+use crate::parts;
 use crate::{Error, Result};
+
+/// Frames of a part of a batch.
+const FRAMES: i64 = 4;
 
 /// A vision transformer whose class token is projected into the joint space.
 #[derive(Debug)]
@@ -27,6 +31,11 @@ pub struct VisionTower {
     /// `[joint, width]`
     projection: Tensor,
 }
+
+// A tower's tensors are only read, which libtorch allows from several threads at once; what tch
+// keeps it from is the raw pointer in its handle. Packed weights are made under a lock.
+#[allow(unsafe_code)]
+unsafe impl Sync for VisionTower {}
 
 impl VisionTower {
     /// The tower's shape.
@@ -52,7 +61,22 @@ impl VisionTower {
     /// # Errors
     /// [`Error::Shape`] if `pixels` is not N frames of the tower's size.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        self.forward_hooked(pixels, &mut NoHook)
+        let whole = |pixels: &Tensor| self.forward_hooked(pixels, &mut NoHook);
+        let frames = pixels.size().first().copied().unwrap_or(0);
+        if frames <= FRAMES || !parts::divide(self.device()) || self.records(pixels) {
+            return whole(pixels);
+        }
+        let features = parts::each(self.device(), pixels.split(FRAMES, 0), |frames| {
+            tch::no_grad(|| whole(&frames))
+        });
+        let features = features.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::f_cat(&features, 0)?)
+    }
+
+    /// Whether gradients are recorded here and now, as a view tells.
+    fn records(&self, pixels: &Tensor) -> bool {
+        let recorded = |tensor: &Tensor| tensor.alias().requires_grad();
+        recorded(pixels) || (self.first_learning().is_some() && recorded(&self.projection))
     }
 
     /// As [`forward`](Self::forward), with `hook` called before each block.

@@ -42,7 +42,7 @@ impl ClipStream {
     /// A number of `ahead` is out of range, or no thread can be started.
     pub fn new(manifest: Arc<Manifest>, source: Arc<dyn ClipSource>, ahead: Ahead) -> Result<Self> {
         let clips = manifest.clips().len();
-        let inner = ReadAhead::in_background(ahead, || {
+        let inner = ReadAhead::new(ahead, || {
             let (manifest, source) = (manifest.clone(), source.clone());
             let mut resizer = Resizer::new();
             move |job: Job, emit: &mut Emit<'_, Vec<ClipPixels>>| {

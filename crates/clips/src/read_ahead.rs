@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use clip_backbone::parts;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::{Error, Result};
@@ -87,32 +88,12 @@ struct Shared {
 }
 
 impl<J: Send + 'static, T: Send + 'static> ReadAhead<J, T> {
-    /// Starts the threads. Each runs its jobs with a worker made by `worker`.
+    /// Starts the threads. Each runs its jobs with a worker made by `worker`, and works in
+    /// [turns](parts::turn) with the model's.
     ///
     /// # Errors
     /// A number of `ahead` is out of range, or a thread cannot be started.
     pub fn new<W>(ahead: Ahead, worker: impl Fn() -> W) -> Result<Self>
-    where
-        W: FnMut(J, &mut Emit<'_, T>) -> Result<()> + Send + 'static,
-    {
-        Self::start(ahead, worker, || ())
-    }
-
-    /// As [`new`](Self::new), with threads of low priority, which leave shared cores to a model
-    /// that computes without pause. Its threads work in lockstep: one that is kept off its core by
-    /// a decoder delays all others, so decoding in between costs twice its time. Jobs ahead are
-    /// enough to wait for a gap. A model that waits for each job would only be delayed.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn in_background<W>(ahead: Ahead, worker: impl Fn() -> W) -> Result<Self>
-    where
-        W: FnMut(J, &mut Emit<'_, T>) -> Result<()> + Send + 'static,
-    {
-        Self::start(ahead, worker, lower_thread_priority)
-    }
-
-    fn start<W>(ahead: Ahead, worker: impl Fn() -> W, prepare: fn()) -> Result<Self>
     where
         W: FnMut(J, &mut Emit<'_, T>) -> Result<()> + Send + 'static,
     {
@@ -131,10 +112,7 @@ impl<J: Send + 'static, T: Send + 'static> ReadAhead<J, T> {
             let (queue, shared, worker) = (queue.clone(), stream.shared.clone(), worker());
             let thread = std::thread::Builder::new()
                 .name(format!("clips-{number}"))
-                .spawn(move || {
-                    prepare();
-                    work(&queue, &shared, worker);
-                })
+                .spawn(move || work(&queue, &shared, worker))
                 .map_err(|error| Error::Option {
                     name: "workers",
                     expected: "threads that can be started".into(),
@@ -212,11 +190,14 @@ where
         if shared.stopped.load(Ordering::Relaxed) {
             continue;
         }
+        let mut turn = parts::turn();
         let began = Instant::now();
         let mut waited = Duration::ZERO;
         let mut emit = |result| {
             let handed_over = Instant::now();
+            drop(turn.take());
             let taken = results.send(Ok(result));
+            turn = parts::turn();
             waited += handed_over.elapsed();
             match taken {
                 Ok(()) if !shared.stopped.load(Ordering::Relaxed) => ControlFlow::Continue(()),
@@ -225,6 +206,7 @@ where
         };
         // A file that crashes a decoder must not end the run.
         let ended = catch_unwind(AssertUnwindSafe(|| worker(job, &mut emit)));
+        drop(turn);
         let busy = began.elapsed().saturating_sub(waited);
         let busy = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
         shared.busy.fetch_add(busy, Ordering::Relaxed);
@@ -232,14 +214,6 @@ where
             // The receiver is gone only if the stream was dropped.
             let _ = results.send(Err(error));
         }
-    }
-}
-
-fn lower_thread_priority() {
-    #[cfg(target_os = "linux")]
-    {
-        // On Linux this affects the calling thread only. If it is refused nothing is lost.
-        let _ = rustix::process::setpriority_process(None, 19);
     }
 }
 
@@ -288,28 +262,6 @@ mod tests {
             (3, Some(2)),
         ];
         assert_eq!(results, expected);
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn only_background_threads_have_a_lower_priority() {
-        let priority = || {
-            |(), emit: &mut Emit<'_, i32>| {
-                let _ = emit(rustix::process::getpriority_process(None).unwrap());
-                Ok(())
-            }
-        };
-        let ahead = Ahead {
-            workers: 1,
-            jobs: 1,
-        };
-        let of = |mut stream: ReadAhead<(), i32>| {
-            stream.push(());
-            stream.next().unwrap().1.unwrap()
-        };
-        let own = rustix::process::getpriority_process(None).unwrap();
-        assert_eq!(of(ReadAhead::new(ahead, priority).unwrap()), own);
-        assert_eq!(of(ReadAhead::in_background(ahead, priority).unwrap()), 19);
     }
 
     #[test]

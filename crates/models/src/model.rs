@@ -128,6 +128,16 @@ pub trait Classifier {
     /// [`Error::Frozen`] if the model has nothing to train.
     fn loss<'a>(&'a self, clips: &Clips, targets: &Targets) -> Result<TrainingLoss<'a>>;
 
+    /// As [`learn`](Self::learn) for a batch in lanes, each of micro-batches. A lane has gradients
+    /// of its own, summed up in a tree over the lanes' numbers, so that the result does not depend on
+    /// where and when each is computed: by default one after another.
+    ///
+    /// # Errors
+    /// Same as [`loss`](Self::loss).
+    fn learn_lanes(&self, lanes: Vec<Vec<Piece>>) -> Result<Learned> {
+        self.learn(&lanes.into_iter().flatten().collect::<Vec<_>>())
+    }
+
     /// Adds the gradient of a batch's loss to every trained parameter. The batch comes in
     /// micro-batches, computed one at a time to save memory: the step is the same.
     ///

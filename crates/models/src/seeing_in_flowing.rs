@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use clip_backbone::ClipModel;
+use clip_backbone::{ClipModel, parts};
 use mcb::{CommunicationBlock, VideoTokens};
 use motion::MotionModellingBlock;
 use prompts::{ClassTokens, EncodedText, MotionAdapter, PromptLearner, TextEncoder, Tokenize};
@@ -13,7 +13,7 @@ use crate::scores::for_each_video;
 use crate::warm_start::States;
 use crate::zero_shot::sentence_features;
 use crate::{
-    Classifier, Clips, Error, Evidence, Result, Scores, SifConfig, Targets, Temperature,
+    Classifier, Clips, Error, Evidence, Learned, Piece, Result, Scores, SifConfig, Targets, Temperature,
     TrainingLoss, VideoTextModel, WarmStart,
 };
 
@@ -263,6 +263,76 @@ impl Bound<'_> {
     }
 }
 
+/// A model that several threads compute with.
+struct Shared<'a>(&'a Bound<'a>);
+
+// A lane reads the model's tensors, which libtorch allows from several threads at once, as it does
+// backward passes that add to no shared gradient.
+#[allow(unsafe_code)]
+unsafe impl Sync for Shared<'_> {}
+
+impl Shared<'_> {
+    /// The loss and the predictions of a lane, and its part of the gradients of `parameters`, for a
+    /// batch of `total` clips.
+    fn lane(&self, pieces: &[Piece], total: i64, parameters: &[Tensor]) -> Result<Lane> {
+        let (mut losses, mut predicted, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
+        for Piece { clips, targets } in pieces {
+            let targets = targets.on(self.0.model.clip.vision.device());
+            let Forward { scores, encoded } = self.0.forward(clips, true)?;
+            let share = clips.count() as f64 / total as f64;
+            let loss = targets.cross_entropy(&scores.logits)? * share;
+            losses.push(loss.detach().to_kind(Kind::Double));
+            predicted.push(scores.logits.detach().argmax(1, false));
+            let of_piece = match encoded {
+                Some(encoded) => encoded.gradients(&loss, parameters)?,
+                None => Tensor::f_run_backward(&[loss], parameters, false, false)?,
+            };
+            gradients.push(of_piece);
+        }
+        Ok(Lane {
+            loss: Tensor::f_stack(&losses, 0)?.sum(Kind::Double),
+            predicted: Tensor::f_cat(&predicted, 0)?,
+            gradients: in_tree(gradients, add_each),
+        })
+    }
+}
+
+/// The result of a lane.
+struct Lane {
+    /// f64
+    loss: Tensor,
+    predicted: Tensor,
+    /// One for each parameter, undefined where the loss does not depend on it.
+    gradients: Vec<Tensor>,
+}
+
+/// Folds a list as a balanced binary tree over its places; empty for an empty one.
+fn in_tree<T>(mut list: Vec<Vec<T>>, add: impl Fn(Vec<T>, Vec<T>) -> Vec<T>) -> Vec<T> {
+    while list.len() > 1 {
+        let mut left = list.into_iter();
+        let mut sums = Vec::new();
+        while let Some(first) = left.next() {
+            sums.push(match left.next() {
+                Some(second) => add(first, second),
+                None => first,
+            });
+        }
+        list = sums;
+    }
+    list.pop().unwrap_or_default()
+}
+
+fn add_each(first: Vec<Tensor>, second: Vec<Tensor>) -> Vec<Tensor> {
+    let pairs = first.into_iter().zip(second);
+    pairs
+        .map(|(first, second)| match (first.defined(), second.defined()) {
+            (true, true) => first + second,
+            (true, false) => first,
+            (false, _) => second,
+        })
+        .collect()
+}
+
 impl Classifier for Bound<'_> {
     fn labels(&self) -> &[String] {
         &self.labels
@@ -274,6 +344,47 @@ impl Classifier for Bound<'_> {
 
     fn score(&self, clips: &Clips) -> Result<Scores> {
         Ok(self.forward(clips, false)?.scores)
+    }
+
+    fn learn_lanes(&self, lanes: Vec<Vec<Piece>>) -> Result<Learned> {
+        let device = self.model.clip.vision.device();
+        let total: i64 = lanes.iter().flatten().map(|piece| piece.clips.count()).sum();
+        let mut named: Vec<(String, Tensor)> = self.model.trained.variables().into_iter().collect();
+        named.sort_by(|(one, _), (other, _)| one.cmp(other));
+        named.retain(|(_, parameter)| parameter.requires_grad());
+        let parameters = || -> Vec<Tensor> {
+            named.iter().map(|(_, leaf)| leaf.shallow_clone()).collect()
+        };
+        let shared = Shared(self);
+        let inputs = lanes.into_iter().map(|lane| (lane, parameters()));
+        let lane = |(lane, parameters): (Vec<Piece>, Vec<Tensor>)| {
+            let shared = &shared;
+            shared.lane(&lane, total, &parameters)
+        };
+        let computed = match self.model.config.motion.dropout > 0.0 {
+            // It draws from one generator for all threads.
+            true => inputs.map(lane).collect::<Result<Vec<_>>>()?,
+            false => parts::each(device, inputs.collect(), lane)
+                .into_iter()
+                .collect::<Result<Vec<_>>>()?,
+        };
+        let (mut losses, mut predicted, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
+        for lane in computed {
+            losses.push(lane.loss);
+            predicted.push(lane.predicted);
+            gradients.push(lane.gradients);
+        }
+        for ((_, leaf), gradient) in named.iter().zip(in_tree(gradients, add_each)) {
+            match (gradient.defined(), leaf.grad().defined()) {
+                (false, _) => {}
+                (true, true) => drop(leaf.grad().g_add_(&gradient)),
+                (true, false) => (leaf * gradient).f_sum(leaf.kind())?.f_backward()?,
+            }
+        }
+        Ok(Learned {
+            loss: Tensor::f_stack(&losses, 0)?.sum(Kind::Double),
+            predicted: Tensor::f_cat(&predicted, 0)?,
+        })
     }
 
     fn loss<'a>(&'a self, clips: &Clips, targets: &Targets) -> Result<TrainingLoss<'a>> {

@@ -195,22 +195,24 @@ fn step(
         false => batch,
     };
     optimizer.zero_grad();
-    let size = positions.len().div_ceil(train.micro_batches).max(1);
-    let pieces = (0..positions.len())
-        .step_by(size)
-        .map(|start| {
-            let count = size.min(positions.len() - start);
-            let part = batch.part(start as i64, count as i64)?;
-            let targets = part.targets().smoothed(train.label_smoothing)?;
-            Ok(Piece {
-                clips: part.clips,
-                targets,
-            })
+    let lanes = shares(0, positions.len(), train.lanes)
+        .map(|(start, count)| {
+            let pieces = shares(start, count, train.micro_batches);
+            pieces
+                .map(|(start, count)| {
+                    let part = batch.part(start as i64, count as i64)?;
+                    let targets = part.targets().smoothed(train.label_smoothing)?;
+                    Ok(Piece {
+                        clips: part.clips,
+                        targets,
+                    })
+                })
+                .collect()
         })
-        .collect::<Result<Vec<_>>>()?;
+        .collect::<Result<Vec<Vec<Piece>>>>()?;
     // Copied before work is queued that a GPU would have to finish first.
     let truth = batch.classes.to_device(task.model.trained().device());
-    let learned = classifier.learn(&pieces)?;
+    let learned = classifier.learn_lanes(lanes)?;
     let predicted = &learned.predicted;
     let right = predicted
         .eq_tensor(&truth.to_device(predicted.device()))
@@ -237,6 +239,14 @@ fn step(
         },
         clips: positions.len(),
     })
+}
+
+/// The first of each and the number of `count` clips from `start` on, in `parts` whose sizes differ by
+/// at most one; empty ones are left out.
+fn shares(start: usize, count: usize, parts: usize) -> impl Iterator<Item = (usize, usize)> {
+    let at = move |part: usize| start + part * count / parts;
+    let part = move |part| (at(part), at(part + 1) - at(part));
+    (0..parts).map(part).filter(|(_, count)| *count > 0)
 }
 
 /// The order of the clips in an epoch: a permutation of all of them, made once per epoch.

@@ -11,7 +11,11 @@ pub fn threads(asked: Option<usize>) -> usize {
 
 /// Sets the number of libtorch's threads.
 pub fn set_threads(threads: usize) {
-    tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+    if std::env::var_os("SIF_OLD").is_some() {
+        tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+    } else {
+        clip_backbone::parts::use_threads(threads).unwrap();
+    }
 }
 
 /// The first of OpenMP's numbers, one for each level of nesting.

@@ -10,7 +10,7 @@ mod sequence;
 
 use std::ops::Range;
 
-use clip_backbone::TextTower;
+use clip_backbone::{TextTower, parts};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -53,6 +53,9 @@ impl Default for TextEncoding {
     }
 }
 
+/// The pairs of video and class in a part of a batch without gradients.
+const PAIRS: i64 = 32;
+
 /// The classes of one task, laid out for one text tower.
 #[derive(Debug)]
 pub struct TextEncoder {
@@ -64,6 +67,10 @@ pub struct TextEncoder {
     /// The tower's precision and device.
     options: (Kind, tch::Device),
 }
+
+// As for a frozen tower: its tensors are only read.
+#[allow(unsafe_code)]
+unsafe impl Sync for TextEncoder {}
 
 /// Classes that are encoded together.
 #[derive(Debug)]
@@ -186,10 +193,13 @@ impl TextEncoder {
             prompts.shallow_clone()
         };
         let prompts = prompts.to_device(self.options.1).to_kind(Kind::Float);
-        let passes = self.passes(prompts.size()[0]);
         // Without gradients, or within one chunk, nothing need be computed twice. A view
         // tells whether gradients are recorded here and now.
         let recorded = prompts.alias().requires_grad();
+        let passes = match !recorded && parts::divide(self.options.1) {
+            true => self.passes(prompts.size()[0], self.chunk.min(PAIRS)),
+            false => self.passes(prompts.size()[0], self.chunk),
+        };
         let recompute = recorded && passes.iter().map(Vec::len).sum::<usize>() > 1;
         let features = if recompute {
             tch::no_grad(|| self.features(tower, &prompts, &passes))?.set_requires_grad(true)
@@ -212,10 +222,11 @@ impl TextEncoder {
         })
     }
 
-    /// The pieces of a batch: for each range of videos, each group of classes.
-    fn passes(&self, videos: i64) -> Vec<Vec<Pass>> {
+    /// The pieces of a batch, of about `pairs` of video and class at most: for each range of videos,
+    /// each group of classes.
+    fn passes(&self, videos: i64, pairs: i64) -> Vec<Vec<Pass>> {
         let largest = self.groups.iter().map(|g| g.classes).max().unwrap_or(1);
-        let step = (self.chunk / largest).max(1);
+        let step = (pairs / largest).max(1);
         (0..videos)
             .step_by(usize::try_from(step).unwrap_or(usize::MAX))
             .map(|first| {
@@ -238,23 +249,25 @@ impl TextEncoder {
             .collect()
     }
 
+    /// The features of all passes. If there are several, no gradients are recorded.
     fn features(
         &self,
         tower: &TextTower,
         prompts: &Tensor,
         passes: &[Vec<Pass>],
     ) -> Result<Tensor> {
-        let rows = passes
-            .iter()
-            .map(|row| {
-                let pieces = row
-                    .iter()
-                    .map(|pass| self.piece(tower, &pass.videos_of(prompts), pass.group))
-                    .collect::<Result<Vec<_>>>()?;
-                joined(pieces, 1)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        joined(rows, 0)
+        let pass = |prompts: &Tensor, group| self.piece(tower, prompts, group);
+        if passes.len() == 1 && self.groups.len() == 1 {
+            return pass(prompts, 0);
+        }
+        let inputs = passes.iter().flatten();
+        let inputs = inputs.map(|pass| (pass.videos_of(prompts).detach(), pass.group));
+        let pieces = parts::each(self.options.1, inputs.collect(), |(prompts, group)| {
+            tch::no_grad(|| pass(&prompts, group))
+        });
+        let pieces = pieces.into_iter().collect::<Result<Vec<_>>>()?;
+        let rows = pieces.chunks(self.groups.len()).map(|row| cat(row, 1));
+        cat(&rows.collect::<Result<Vec<_>>>()?, 0)
     }
 
     /// The features of one group's classes: `[b, H, W]` to `[b, k, D]`, in fp32.
@@ -285,10 +298,10 @@ fn gradient_times(x: &Tensor, factor: f64) -> Tensor {
     still + nothing * factor
 }
 
-fn joined(mut pieces: Vec<Tensor>, dim: i64) -> Result<Tensor> {
-    Ok(match pieces.len() {
-        1 => pieces.swap_remove(0),
-        _ => Tensor::f_cat(&pieces, dim)?,
+fn cat(pieces: &[Tensor], dim: i64) -> Result<Tensor> {
+    Ok(match pieces {
+        [piece] => piece.shallow_clone(),
+        _ => Tensor::f_cat(pieces, dim)?,
     })
 }
 
@@ -342,6 +355,20 @@ impl EncodedText<'_> {
     /// # Errors
     /// [`Error::Torch`] if libtorch fails, as for a loss that is not a scalar.
     pub fn backward(self, loss: &Tensor) -> Result<()> {
+        Ok(self.in_full(loss)?.f_backward()?)
+    }
+
+    /// The gradient of `loss` with respect to each of the leaves `of`, added to none; an undefined
+    /// tensor for one that it does not depend on.
+    ///
+    /// # Errors
+    /// As [`backward`](Self::backward).
+    pub fn gradients(self, loss: &Tensor, of: &[Tensor]) -> Result<Vec<Tensor>> {
+        Ok(Tensor::f_run_backward(&[self.in_full(loss)?], of, false, false)?)
+    }
+
+    /// A scalar whose graph has the gradients of `loss` to all leaves.
+    fn in_full(self, loss: &Tensor) -> Result<Tensor> {
         let Some(Recompute {
             encoder,
             tower,
@@ -350,7 +377,7 @@ impl EncodedText<'_> {
             features,
         }) = self.recompute
         else {
-            return Ok(loss.f_backward()?);
+            return Ok(loss.shallow_clone());
         };
         // The loss may reach the prompts' own graph by other ways too, so that graph is kept
         // until both gradients go through it in one pass.
@@ -368,7 +395,6 @@ impl EncodedText<'_> {
             (piece * wanted).f_sum(Kind::Float)?.f_backward()?;
             let _ = pass.videos_of(&gradient).g_add_(&leaf.grad());
         }
-        (loss + (prompts * gradient).sum(Kind::Float)).f_backward()?;
-        Ok(())
+        Ok(loss + (prompts * gradient).sum(Kind::Float))
     }
 }

@@ -197,7 +197,10 @@ pub struct Train {
     pub weight_decay: f64,
     /// B, clips per step. The last batch of an epoch is the rest.
     pub batch_size: usize,
-    /// Micro-batches per batch, to save memory; the step is the same.
+    /// Lanes of a batch, a power of two: parts with gradients of their own, computed on a thread each.
+    /// A result depends on their number, not on that of the threads.
+    pub lanes: usize,
+    /// Micro-batches per lane, to save memory; the step is the same.
     pub micro_batches: usize,
     /// Epochs.
     pub epochs: u64,
@@ -434,6 +437,7 @@ impl Train {
             warm_up: WarmUp::Linear,
             warm_up_epochs: 5,
             clip_norm: 20.0,
+            lanes: 1,
             ..Self::preset(Preset::Paper)
         }
     }
@@ -447,6 +451,7 @@ impl Train {
             beta2: 0.999,
             weight_decay: 5e-4,
             batch_size: 32,
+            lanes: 2,
             micro_batches: 1,
             epochs: 50,
             min_steps: 1500,
@@ -493,6 +498,9 @@ impl Train {
         within("train.mixup_alpha", self.mixup_alpha, 0.0, 100.0)?;
         within("train.ema_decay", self.ema_decay, 0.0, 0.9999)?;
         at_least("train.batch_size", self.batch_size, 1)?;
+        if !self.lanes.is_power_of_two() || self.lanes > 1024 {
+            return Err(value("train.lanes", "a power of two up to 1024", self.lanes));
+        }
         at_least("train.micro_batches", self.micro_batches, 1)?;
         at_least("train.keep_checkpoints", self.keep_checkpoints, 1)?;
         if self.save_every == 0 {

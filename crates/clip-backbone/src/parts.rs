@@ -1,0 +1,134 @@
+//! Independent parts of a computation on the CPU, each on a thread of its own.
+//!
+//! libtorch divides every operation among its threads, which wait for each other after it. A step
+//! of a small model is thousands of operations: its threads wait for much of it, and beside other
+//! programs each of them waits for the one that was kept off its core. Parts that meet once, at
+//! their end, do not.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use tch::Device;
+
+use crate::{Error, Result};
+
+/// The threads of this process, if there are any.
+static THREADS: RwLock<Option<Arc<Threads>>> = RwLock::new(None);
+
+struct Threads {
+    pool: ThreadPool,
+    /// How many more may work.
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// From now on, the parts of a computation on the CPU share `threads` threads, and the calling
+/// thread, which waits for them, has one libtorch thread.
+///
+/// Without this call nothing is divided, and the calling thread computes with all libtorch threads.
+/// How a computation is divided does not depend on `threads`, and so its results do not, as long as
+/// there are at least as many parts.
+///
+/// # Errors
+/// [`Error::Threads`] if they cannot be started.
+pub fn use_threads(threads: usize) -> Result<()> {
+    let threads = threads.max(1);
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|number| format!("part-{number}"))
+        .build()
+        .map_err(|error| Error::Threads {
+            threads,
+            reason: error.to_string(),
+        })?;
+    let started = Arc::new(Threads {
+        pool,
+        free: Mutex::new(threads),
+        freed: Condvar::new(),
+    });
+    *THREADS.write().unwrap_or_else(PoisonError::into_inner) = Some(started);
+    set_libtorch_threads(1);
+    Ok(())
+}
+
+/// Whether computations on `device` are divided.
+pub fn divide(device: Device) -> bool {
+    device == Device::Cpu && outside() && threads().is_some()
+}
+
+/// The result of each part of a computation on `device`, in order. libtorch's settings of a thread,
+/// such as `no_grad`, are not those of the caller. Parts of a part follow one another.
+pub fn each<T, R>(device: Device, parts: Vec<T>, compute: impl Fn(T) -> R + Sync) -> Vec<R>
+where
+    T: Send,
+    R: Send,
+{
+    let Some(threads) = threads().filter(|_| device == Device::Cpu && outside()) else {
+        return parts.into_iter().map(compute).collect();
+    };
+    let pool = &threads.pool;
+    let each = (pool.current_num_threads() / parts.len().max(1)).max(1);
+    let part = |part| {
+        let _turn = Turn::of(&threads);
+        set_libtorch_threads(each);
+        compute(part)
+    };
+    pool.install(|| parts.into_par_iter().map(part).collect())
+}
+
+/// `compute` with all threads as libtorch's: for a few large operations that have no parts.
+pub fn undivided<R>(compute: impl FnOnce() -> R) -> R {
+    let Some(threads) = threads().filter(|_| outside()) else {
+        return compute();
+    };
+    set_libtorch_threads(threads.pool.current_num_threads());
+    let result = compute();
+    set_libtorch_threads(1);
+    result
+}
+
+/// Waits until fewer threads work than [`use_threads`] allows. Other threads beside the parts', such
+/// as decoders, work while they hold one of these, so that all together are no more.
+pub fn turn() -> Option<Turn> {
+    Some(Turn::of(&threads()?))
+}
+
+/// One of the threads that may work; another one may when it is dropped.
+pub struct Turn(Arc<Threads>);
+
+impl Turn {
+    fn of(threads: &Arc<Threads>) -> Self {
+        let mut free = threads.free.lock().unwrap_or_else(PoisonError::into_inner);
+        while *free == 0 {
+            let waited = threads.freed.wait(free);
+            free = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        *free -= 1;
+        Self(Arc::clone(threads))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.freed.notify_one();
+    }
+}
+
+/// Whether the calling thread computes no part.
+fn outside() -> bool {
+    rayon::current_thread_index().is_none()
+}
+
+fn threads() -> Option<Arc<Threads>> {
+    let threads = THREADS.read().unwrap_or_else(PoisonError::into_inner);
+    threads.clone()
+}
+
+/// Sets the calling thread's number. A thread that has none takes the last one set anywhere at its
+/// first use, which must not come later.
+fn set_libtorch_threads(threads: usize) {
+    let _ = tch::get_num_threads();
+    tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+}
