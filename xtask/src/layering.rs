@@ -16,21 +16,22 @@ const EDGES: &str = "
     disk:
     hub: disk
     layers:
-    optim:
+    parallel:
+    optim: parallel
     testkit:
     pixels: random
     video: disk pixels
     data: disk random
-    clip-backbone: disk hub layers pixels
+    clip-backbone: disk hub layers parallel pixels
     motion: layers
     mcb: layers
-    prompts: clip-backbone layers
-    models: clip-backbone layers mcb motion prompts
-    clips: clip-backbone data disk pixels random video
+    prompts: clip-backbone layers parallel
+    models: clip-backbone layers mcb motion parallel prompts
+    clips: clip-backbone data disk parallel pixels random video
     recogniser: clip-backbone clips data disk models pixels video
     demo: clip-backbone clips data disk optim random video
-    trainer: clip-backbone clips data demo disk mcb models motion optim pixels prompts random \
-        recogniser video
+    trainer: clip-backbone clips data demo disk mcb models motion optim parallel pixels prompts \
+        random recogniser video
     xtask: data disk hub
 ";
 

@@ -2,9 +2,9 @@
 //! stdin and prints the seconds it took, so that other implementations can take turns with it
 //! (`cargo xtask bench image`).
 //!
-//! `cargo bench -p clip-backbone --bench image_tower -- (default|literal|matmul) (fp32|bf16) BATCH`
+//! `cargo bench -p clip-backbone --bench image_tower -- (default|whole|literal|matmul) (fp32|bf16) BATCH`
 //!
-//! `matmul` is the limit: the largest product of a layer, `[197 B, 768] x [768, 3072]`, twelve
+//! `whole` computes the batch in one part, with all of libtorch's threads. `matmul` is the limit: the largest product of a layer, `[197 B, 768] x [768, 3072]`, twelve
 //! times over.
 #![allow(unsafe_code, clippy::expect_used)]
 
@@ -32,12 +32,15 @@ fn main() {
         let b = Tensor::randn([768, 3072], (kind, Device::Cpu));
         return take_turns(|| (0..12).for_each(|_| drop(a.matmul(&b))));
     }
+    if !has("whole") {
+        let threads = std::thread::available_parallelism().expect("a number");
+        parallel::use_threads(threads.get()).expect("threads");
+    }
     let clip = support::clip(&config(), kind);
     let pixels = Tensor::randn([batch, 3, 224, 224], (kind, Device::Cpu));
     if has("literal") {
-        take_turns(|| {
-            tch::no_grad(|| drop(clip.vision.forward_literal(&pixels).expect("a batch")));
-        });
+        let literal = || drop(clip.vision.forward_literal(&pixels).expect("a batch"));
+        take_turns(|| parallel::whole(|| tch::no_grad(literal)));
     } else {
         take_turns(|| tch::no_grad(|| drop(clip.vision.forward(&pixels).expect("a batch"))));
     }

@@ -177,14 +177,6 @@ pub enum Error {
     /// A picture that cannot be resized.
     #[error(transparent)]
     Picture(#[from] pixels::Error),
-    /// Threads cannot be started.
-    #[error("{threads} threads cannot be started: {reason}")]
-    Threads {
-        /// Their number.
-        threads: usize,
-        /// The system's reason.
-        reason: String,
-    },
     /// A libtorch operation failed, usually for lack of memory.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),

@@ -13,7 +13,6 @@ mod hook;
 mod linear;
 mod packed;
 mod parameters;
-pub mod parts;
 mod preprocess;
 mod recompute;
 mod text;

@@ -8,6 +8,9 @@ use crate::config::TextConfig;
 use crate::parameters::Builder;
 use crate::{Error, Result};
 
+/// Texts of a part of a batch.
+const TEXTS: i64 = 16;
+
 /// A causal transformer whose state at the end-of-text token is projected into the joint space.
 #[derive(Debug)]
 pub struct TextTower {
@@ -92,8 +95,22 @@ impl TextTower {
     /// [`Error::Shape`] if `ids` is not `[N, 1..=context]`; [`Error::Config`] for an id
     /// outside the vocabulary.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        let eos = self.end_of_text(ids)?;
-        self.forward_embeddings(&self.embed(ids)?, &eos)
+        let whole = |ids: &Tensor| {
+            let eos = self.end_of_text(ids)?;
+            self.forward_embeddings(&self.embed(ids)?, &eos)
+        };
+        let recorded = self.projection.alias().requires_grad();
+        let divided = parallel::divides(self.device()) && !recorded;
+        match ids.size().first() {
+            Some(texts) if *texts > TEXTS && divided => {
+                let features = parallel::each(self.device(), ids.split(TEXTS, 0), |ids| {
+                    tch::no_grad(|| whole(&ids))
+                });
+                let features = features.into_iter().collect::<Result<Vec<_>>>()?;
+                Ok(Tensor::f_cat(&features, 0)?)
+            }
+            _ => whole(ids),
+        }
     }
 
     /// The same features with all tokens computed in every block: the reference for

@@ -7,7 +7,6 @@ use crate::block::{Block, BlockConfig, Mask};
 use crate::config::VisionConfig;
 use crate::hook::{BlockHook, NoHook};
 use crate::parameters::Builder;
-use crate::parts;
 use crate::{Error, Result};
 
 /// Frames of a part of a batch.
@@ -63,10 +62,10 @@ impl VisionTower {
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let whole = |pixels: &Tensor| self.forward_hooked(pixels, &mut NoHook);
         let frames = pixels.size().first().copied().unwrap_or(0);
-        if frames <= FRAMES || !parts::divide(self.device()) || self.records(pixels) {
+        if frames <= FRAMES || !parallel::divides(self.device()) || self.records(pixels) {
             return whole(pixels);
         }
-        let features = parts::each(self.device(), pixels.split(FRAMES, 0), |frames| {
+        let features = parallel::each(self.device(), pixels.split(FRAMES, 0), |frames| {
             tch::no_grad(|| whole(&frames))
         });
         let features = features.into_iter().collect::<Result<Vec<_>>>()?;
@@ -76,7 +75,7 @@ impl VisionTower {
     /// Whether gradients are recorded here and now, as a view tells.
     fn records(&self, pixels: &Tensor) -> bool {
         let recorded = |tensor: &Tensor| tensor.alias().requires_grad();
-        recorded(pixels) || (self.first_learning().is_some() && recorded(&self.projection))
+        recorded(pixels) || recorded(&self.projection)
     }
 
     /// As [`forward`](Self::forward), with `hook` called before each block.

@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use clip_backbone::parts;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::{Error, Result};
@@ -89,7 +88,7 @@ struct Shared {
 
 impl<J: Send + 'static, T: Send + 'static> ReadAhead<J, T> {
     /// Starts the threads. Each runs its jobs with a worker made by `worker`, and works in
-    /// [turns](parts::turn) with the model's.
+    /// [turns](parallel::turn) with the model's.
     ///
     /// # Errors
     /// A number of `ahead` is out of range, or a thread cannot be started.
@@ -190,14 +189,14 @@ where
         if shared.stopped.load(Ordering::Relaxed) {
             continue;
         }
-        let mut turn = parts::turn();
+        let mut turn = parallel::turn();
         let began = Instant::now();
         let mut waited = Duration::ZERO;
         let mut emit = |result| {
             let handed_over = Instant::now();
             drop(turn.take());
             let taken = results.send(Ok(result));
-            turn = parts::turn();
+            turn = parallel::turn();
             waited += handed_over.elapsed();
             match taken {
                 Ok(()) if !shared.stopped.load(Ordering::Relaxed) => ControlFlow::Continue(()),

@@ -14,6 +14,9 @@ const CLOSE_ENOUGH: f64 = 1e-4;
 /// Standard deviation below which a feature counts as constant.
 const STILL: f64 = 1e-12;
 
+/// Numbers in the rows from which on one operation is worth several threads.
+const LARGE: usize = 1 << 17;
+
 /// Linear scores of K classes, fitted on standardised features.
 #[derive(Debug)]
 pub struct LogisticRegression {
@@ -39,7 +42,19 @@ impl LogisticRegression {
         count: usize,
         emphasis: Option<&Tensor>,
     ) -> Result<Self> {
-        let _guard = tch::no_grad_guard();
+        let solve = || tch::no_grad(|| Self::solve(rows, classes, count, emphasis));
+        match rows.numel() < LARGE {
+            true => solve(),
+            false => parallel::whole(solve),
+        }
+    }
+
+    fn solve(
+        rows: &Tensor,
+        classes: &[i64],
+        count: usize,
+        emphasis: Option<&Tensor>,
+    ) -> Result<Self> {
         let size = rows.size();
         if size.len() != 2 || size[0] != classes.len() as i64 || classes.is_empty() {
             return Err(Error::Shape {

@@ -135,7 +135,8 @@ pub trait Classifier {
     /// # Errors
     /// Same as [`loss`](Self::loss).
     fn learn_lanes(&self, lanes: Vec<Vec<Piece>>) -> Result<Learned> {
-        self.learn(&lanes.into_iter().flatten().collect::<Vec<_>>())
+        let pieces: Vec<Piece> = lanes.into_iter().flatten().collect();
+        parallel::whole(|| self.learn(&pieces))
     }
 
     /// Adds the gradient of a batch's loss to every trained parameter. The batch comes in

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use clip_backbone::{ClipModel, parts};
+use clip_backbone::ClipModel;
 use mcb::{CommunicationBlock, VideoTokens};
 use motion::MotionModellingBlock;
 use prompts::{ClassTokens, EncodedText, MotionAdapter, PromptLearner, TextEncoder, Tokenize};
@@ -13,8 +13,8 @@ use crate::scores::for_each_video;
 use crate::warm_start::States;
 use crate::zero_shot::sentence_features;
 use crate::{
-    Classifier, Clips, Error, Evidence, Learned, Piece, Result, Scores, SifConfig, Targets, Temperature,
-    TrainingLoss, VideoTextModel, WarmStart,
+    Classifier, Clips, Error, Evidence, Learned, Piece, Result, Scores, SifConfig, Targets,
+    Temperature, TrainingLoss, VideoTextModel, WarmStart,
 };
 
 /// Clips encoded at once in a warm start.
@@ -325,11 +325,13 @@ fn in_tree<T>(mut list: Vec<Vec<T>>, add: impl Fn(Vec<T>, Vec<T>) -> Vec<T>) -> 
 fn add_each(first: Vec<Tensor>, second: Vec<Tensor>) -> Vec<Tensor> {
     let pairs = first.into_iter().zip(second);
     pairs
-        .map(|(first, second)| match (first.defined(), second.defined()) {
-            (true, true) => first + second,
-            (true, false) => first,
-            (false, _) => second,
-        })
+        .map(
+            |(first, second)| match (first.defined(), second.defined()) {
+                (true, true) => first + second,
+                (true, false) => first,
+                (false, _) => second,
+            },
+        )
         .collect()
 }
 
@@ -348,13 +350,16 @@ impl Classifier for Bound<'_> {
 
     fn learn_lanes(&self, lanes: Vec<Vec<Piece>>) -> Result<Learned> {
         let device = self.model.clip.vision.device();
-        let total: i64 = lanes.iter().flatten().map(|piece| piece.clips.count()).sum();
+        let total: i64 = lanes
+            .iter()
+            .flatten()
+            .map(|piece| piece.clips.count())
+            .sum();
         let mut named: Vec<(String, Tensor)> = self.model.trained.variables().into_iter().collect();
         named.sort_by(|(one, _), (other, _)| one.cmp(other));
         named.retain(|(_, parameter)| parameter.requires_grad());
-        let parameters = || -> Vec<Tensor> {
-            named.iter().map(|(_, leaf)| leaf.shallow_clone()).collect()
-        };
+        let parameters =
+            || -> Vec<Tensor> { named.iter().map(|(_, leaf)| leaf.shallow_clone()).collect() };
         let shared = Shared(self);
         let inputs = lanes.into_iter().map(|lane| (lane, parameters()));
         let lane = |(lane, parameters): (Vec<Piece>, Vec<Tensor>)| {
@@ -364,7 +369,7 @@ impl Classifier for Bound<'_> {
         let computed = match self.model.config.motion.dropout > 0.0 {
             // It draws from one generator for all threads.
             true => inputs.map(lane).collect::<Result<Vec<_>>>()?,
-            false => parts::each(device, inputs.collect(), lane)
+            false => parallel::each(device, inputs.collect(), lane)
                 .into_iter()
                 .collect::<Result<Vec<_>>>()?,
         };

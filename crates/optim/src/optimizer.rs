@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::{Error, Result};
 
@@ -63,6 +63,46 @@ struct Slot {
     first: Tensor,
     /// Second moment; AdamW only.
     second: Option<Tensor>,
+}
+
+impl Slot {
+    /// The update number `steps`, from 1; none without a gradient.
+    fn update(&mut self, method: Method, steps: f64, rate: f64) {
+        let (decay, rate) = (self.parameter.decay, rate * self.parameter.rate);
+        let gradient = self.parameter.tensor.grad();
+        if !gradient.defined() {
+            return;
+        }
+        let gradient = gradient.to_kind(self.first.kind());
+        let tensor = self.master.as_mut().unwrap_or(&mut self.parameter.tensor);
+        match (method, &mut self.second) {
+            (Method::AdamW { beta1, beta2, eps }, Some(second)) => {
+                let _ = tensor.g_mul_scalar_(1.0 - rate * decay);
+                let _ = self.first.g_mul_scalar_(beta1);
+                let _ = self.first.g_add_(&(&gradient * (1.0 - beta1)));
+                let _ = second.g_mul_scalar_(beta2);
+                let _ = second.g_add_(&(gradient.square() * (1.0 - beta2)));
+                let correction = (1.0 - beta2.powf(steps)).sqrt();
+                let denominator = second.sqrt() / correction + eps;
+                let scale = -rate / (1.0 - beta1.powf(steps));
+                let _ = tensor.g_add_(&(&self.first / denominator * scale));
+            }
+            (Method::Sgd { momentum }, _) => {
+                let pull = if decay > 0.0 {
+                    gradient + &*tensor * decay
+                } else {
+                    gradient
+                };
+                let _ = self.first.g_mul_scalar_(momentum);
+                let _ = self.first.g_add_(&pull);
+                let _ = tensor.g_add_(&(&self.first * -rate));
+            }
+            (Method::AdamW { .. }, None) => {}
+        }
+        if let Some(master) = &self.master {
+            self.parameter.tensor.copy_(master);
+        }
+    }
 }
 
 /// Updates a set of named tensors from their gradients.
@@ -171,45 +211,13 @@ impl Optimizer {
 
     /// One update at learning rate `rate`. Parameters without a gradient are unchanged.
     pub fn step(&mut self, rate: f64) {
-        let _guard = tch::no_grad_guard();
         self.steps += 1;
-        let steps = self.steps as f64;
-        for slot in &mut self.slots {
-            let (decay, rate) = (slot.parameter.decay, rate * slot.parameter.rate);
-            let gradient = slot.parameter.tensor.grad();
-            if !gradient.defined() {
-                continue;
-            }
-            let gradient = gradient.to_kind(slot.first.kind());
-            let tensor = slot.master.as_mut().unwrap_or(&mut slot.parameter.tensor);
-            match (self.method, &mut slot.second) {
-                (Method::AdamW { beta1, beta2, eps }, Some(second)) => {
-                    let _ = tensor.g_mul_scalar_(1.0 - rate * decay);
-                    let _ = slot.first.g_mul_scalar_(beta1);
-                    let _ = slot.first.g_add_(&(&gradient * (1.0 - beta1)));
-                    let _ = second.g_mul_scalar_(beta2);
-                    let _ = second.g_add_(&(gradient.square() * (1.0 - beta2)));
-                    let correction = (1.0 - beta2.powf(steps)).sqrt();
-                    let denominator = second.sqrt() / correction + eps;
-                    let scale = -rate / (1.0 - beta1.powf(steps));
-                    let _ = tensor.g_add_(&(&slot.first / denominator * scale));
-                }
-                (Method::Sgd { momentum }, _) => {
-                    let pull = if decay > 0.0 {
-                        gradient + &*tensor * decay
-                    } else {
-                        gradient
-                    };
-                    let _ = slot.first.g_mul_scalar_(momentum);
-                    let _ = slot.first.g_add_(&pull);
-                    let _ = tensor.g_add_(&(&slot.first * -rate));
-                }
-                (Method::AdamW { .. }, None) => {}
-            }
-            if let Some(master) = &slot.master {
-                slot.parameter.tensor.copy_(master);
-            }
-        }
+        let (method, steps) = (self.method, self.steps as f64);
+        let device = self.slots.first().map(|slot| slot.first.device());
+        let slots = self.slots.iter_mut().collect();
+        parallel::each(device.unwrap_or(Device::Cpu), slots, |slot: &mut Slot| {
+            tch::no_grad(|| slot.update(method, steps, rate));
+        });
     }
 
     /// All state except the parameters: `first.<name>`, `second.<name>`, and

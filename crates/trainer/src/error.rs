@@ -116,6 +116,9 @@ pub enum Error {
     /// The optimiser.
     #[error(transparent)]
     Optim(#[from] optim::Error),
+    /// Threads cannot be started.
+    #[error(transparent)]
+    Threads(#[from] parallel::Error),
     /// The model.
     #[error(transparent)]
     Model(#[from] models::Error),

@@ -1,4 +1,6 @@
-//! The number of libtorch's threads.
+//! The number of threads.
+
+use crate::Result;
 
 /// The threads of a process: `asked`, else the variable `OMP_NUM_THREADS`, else the processors that
 /// the process may use: within its CPU affinity and the CPU quota of its control group.
@@ -9,13 +11,12 @@ pub fn threads(asked: Option<usize>) -> usize {
     asked.or_else(variable).unwrap_or_else(usable)
 }
 
-/// Sets the number of libtorch's threads.
-pub fn set_threads(threads: usize) {
-    if std::env::var_os("SIF_OLD").is_some() {
-        tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
-    } else {
-        clip_backbone::parts::use_threads(threads).unwrap();
-    }
+/// Uses `threads` threads for decoding and computing together.
+///
+/// # Errors
+/// [`Error::Threads`] if they cannot be started.
+pub fn use_threads(threads: usize) -> Result<()> {
+    Ok(parallel::use_threads(threads)?)
 }
 
 /// The first of OpenMP's numbers, one for each level of nesting.

@@ -10,7 +10,7 @@ mod sequence;
 
 use std::ops::Range;
 
-use clip_backbone::{TextTower, parts};
+use clip_backbone::TextTower;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -196,7 +196,7 @@ impl TextEncoder {
         // Without gradients, or within one chunk, nothing need be computed twice. A view
         // tells whether gradients are recorded here and now.
         let recorded = prompts.alias().requires_grad();
-        let passes = match !recorded && parts::divide(self.options.1) {
+        let passes = match !recorded && parallel::divides(self.options.1) {
             true => self.passes(prompts.size()[0], self.chunk.min(PAIRS)),
             false => self.passes(prompts.size()[0], self.chunk),
         };
@@ -262,7 +262,7 @@ impl TextEncoder {
         }
         let inputs = passes.iter().flatten();
         let inputs = inputs.map(|pass| (pass.videos_of(prompts).detach(), pass.group));
-        let pieces = parts::each(self.options.1, inputs.collect(), |(prompts, group)| {
+        let pieces = parallel::each(self.options.1, inputs.collect(), |(prompts, group)| {
             tch::no_grad(|| pass(&prompts, group))
         });
         let pieces = pieces.into_iter().collect::<Result<Vec<_>>>()?;
@@ -364,7 +364,12 @@ impl EncodedText<'_> {
     /// # Errors
     /// As [`backward`](Self::backward).
     pub fn gradients(self, loss: &Tensor, of: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(Tensor::f_run_backward(&[self.in_full(loss)?], of, false, false)?)
+        Ok(Tensor::f_run_backward(
+            &[self.in_full(loss)?],
+            of,
+            false,
+            false,
+        )?)
     }
 
     /// A scalar whose graph has the gradients of `loss` to all leaves.

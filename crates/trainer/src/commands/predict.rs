@@ -12,7 +12,7 @@ use pixels::Geometry;
 use recogniser::{Answer, Cut, DecodedVideo, Labels, Ready, Recogniser, Shown, Span, decode_ahead};
 use trainer::config::VideoLimits;
 use trainer::runtime;
-use trainer::threads::{set_threads, threads};
+use trainer::threads::{threads, use_threads};
 
 use super::exit;
 
@@ -124,7 +124,7 @@ impl Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<u8> {
-    set_threads(threads(arguments.threads.map(usize::from)));
+    use_threads(threads(arguments.threads.map(usize::from)))?;
     let labels = match (&arguments.labels, &arguments.labels_file) {
         (Some(list), _) => {
             let labels = Labels::parse(list)?;

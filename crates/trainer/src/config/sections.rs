@@ -499,7 +499,11 @@ impl Train {
         within("train.ema_decay", self.ema_decay, 0.0, 0.9999)?;
         at_least("train.batch_size", self.batch_size, 1)?;
         if !self.lanes.is_power_of_two() || self.lanes > 1024 {
-            return Err(value("train.lanes", "a power of two up to 1024", self.lanes));
+            return Err(value(
+                "train.lanes",
+                "a power of two up to 1024",
+                self.lanes,
+            ));
         }
         at_least("train.micro_batches", self.micro_batches, 1)?;
         at_least("train.keep_checkpoints", self.keep_checkpoints, 1)?;

@@ -19,7 +19,7 @@ use crate::fit::split_unsplit;
 use crate::log::progress_bar;
 use crate::runtime::device;
 use crate::start::Start;
-use crate::threads::{set_threads, threads};
+use crate::threads::{threads, use_threads};
 use crate::trial::split_name;
 use crate::{Error, Result};
 use data::Dataset;
@@ -116,7 +116,7 @@ impl Session {
         interrupt: Interrupt,
         quiet: bool,
     ) -> Result<Self> {
-        set_threads(threads(config.threads));
+        use_threads(threads(config.threads))?;
         if let Some(start) = &start {
             start.expect_backbone(&backbone.identity)?;
         }

@@ -1,9 +1,4 @@
-//! Independent parts of a computation on the CPU, each on a thread of its own.
-//!
-//! libtorch divides every operation among its threads, which wait for each other after it. A step
-//! of a small model is thousands of operations: its threads wait for much of it, and beside other
-//! programs each of them waits for the one that was kept off its core. Parts that meet once, at
-//! their end, do not.
+//! The threads of a process, and what they compute.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 
@@ -33,18 +28,22 @@ struct Threads {
 /// # Errors
 /// [`Error::Threads`] if they cannot be started.
 pub fn use_threads(threads: usize) -> Result<()> {
-    let threads = threads.max(1);
+    let count = threads.max(1);
+    if self::threads().is_some_and(|used| used.pool.current_num_threads() == count) {
+        set_libtorch_threads(1);
+        return Ok(());
+    }
     let pool = ThreadPoolBuilder::new()
-        .num_threads(threads)
+        .num_threads(count)
         .thread_name(|number| format!("part-{number}"))
         .build()
         .map_err(|error| Error::Threads {
-            threads,
+            threads: count,
             reason: error.to_string(),
         })?;
     let started = Arc::new(Threads {
         pool,
-        free: Mutex::new(threads),
+        free: Mutex::new(count),
         freed: Condvar::new(),
     });
     *THREADS.write().unwrap_or_else(PoisonError::into_inner) = Some(started);
@@ -53,7 +52,7 @@ pub fn use_threads(threads: usize) -> Result<()> {
 }
 
 /// Whether computations on `device` are divided.
-pub fn divide(device: Device) -> bool {
+pub fn divides(device: Device) -> bool {
     device == Device::Cpu && outside() && threads().is_some()
 }
 
@@ -77,14 +76,15 @@ where
     pool.install(|| parts.into_par_iter().map(part).collect())
 }
 
-/// `compute` with all threads as libtorch's: for a few large operations that have no parts.
-pub fn undivided<R>(compute: impl FnOnce() -> R) -> R {
+/// `compute` with all threads as libtorch's: for a few large operations, undivided.
+pub fn whole<R>(compute: impl FnOnce() -> R) -> R {
     let Some(threads) = threads().filter(|_| outside()) else {
         return compute();
     };
+    let before = tch::get_num_threads();
     set_libtorch_threads(threads.pool.current_num_threads());
     let result = compute();
-    set_libtorch_threads(1);
+    tch::set_num_threads(before);
     result
 }
 
@@ -131,4 +131,64 @@ fn threads() -> Option<Arc<Threads>> {
 fn set_libtorch_threads(threads: usize) {
     let _ = tch::get_num_threads();
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The settings are those of the process, so that one test tries them in turn.
+    #[test]
+    fn parts_share_the_threads_and_keep_their_order() {
+        assert!(!divides(Device::Cpu) && turn().is_none());
+        assert_eq!(each(Device::Cpu, vec![3, 1, 2], |part| part * 2), [6, 2, 4]);
+
+        use_threads(3).unwrap();
+        assert!(divides(Device::Cpu) && !divides(Device::Cuda(0)));
+        assert_eq!(tch::get_num_threads(), 1);
+        assert_eq!(whole(tch::get_num_threads), 3);
+        assert_eq!(
+            whole(|| (whole(tch::get_num_threads), tch::get_num_threads())),
+            (3, 3)
+        );
+        assert_eq!(tch::get_num_threads(), 1);
+
+        // As many libtorch threads as there are for each part, and no more parts in a part.
+        let inside = |_| {
+            (
+                tch::get_num_threads(),
+                divides(Device::Cpu),
+                whole(tch::get_num_threads),
+            )
+        };
+        assert_eq!(each(Device::Cpu, vec![()], inside), [(3, false, 3)]);
+        assert_eq!(each(Device::Cpu, vec![(); 4], inside), [(1, false, 1); 4]);
+        let nested = |part| each(Device::Cpu, vec![part, part + 1], |part| part * 10);
+        assert_eq!(each(Device::Cpu, vec![1, 5], nested), [[10, 20], [50, 60]]);
+
+        // Parts and others that work in turns are never more than the threads.
+        let (working, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = || {
+            most.fetch_max(working.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(2));
+            working.fetch_sub(1, Ordering::SeqCst);
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..10 {
+                        let _turn = turn();
+                        work();
+                    }
+                });
+            }
+            each(Device::Cpu, vec![(); 30], |()| work());
+        });
+        assert_eq!(most.into_inner(), 3);
+    }
 }

@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod parts;
+
+pub use error::Error;
+pub use parts::{Turn, divides, each, turn, use_threads, whole};
+
+/// The result of every fallible function of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
