@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod auto_precision;
 mod backbone;
 pub mod check_videos;
 mod clip_source;
@@ -17,6 +18,7 @@ mod precision;
 mod read_ahead;
 mod recipe;
 
+pub use auto_precision::Chosen;
 pub use backbone::{Backbone, Identity};
 pub use clip_source::{ClipError, ClipSource, VideoFiles};
 pub use clip_stream::{ClipStream, Sample};
@@ -27,7 +29,7 @@ pub use file_identity::file_identities;
 pub use fingerprint::Fingerprint;
 pub use interrupt::{Ended, Interrupt};
 pub use pixels::{ClipPixels, to_tensor};
-pub use precision::Precision;
+pub use precision::{Precision, PrecisionChoice};
 pub use read_ahead::{Ahead, Emit, ReadAhead};
 pub use recipe::Recipe;
 

@@ -37,6 +37,66 @@ impl Precision {
     }
 }
 
+/// A precision, or the fastest one whose features are close to those in fp32:
+/// [`Chosen::of`](crate::Chosen::of).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum PrecisionChoice {
+    /// The fastest one.
+    Auto,
+    /// This one.
+    Fixed(Precision),
+}
+
+impl PrecisionChoice {
+    /// The precision, if it is fixed.
+    #[must_use]
+    pub fn fixed(self) -> Option<Precision> {
+        match self {
+            Self::Auto => None,
+            Self::Fixed(precision) => Some(precision),
+        }
+    }
+}
+
+impl std::fmt::Display for PrecisionChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(precision) => precision.fmt(f),
+        }
+    }
+}
+
+impl std::str::FromStr for PrecisionChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            fixed => fixed.parse().map(Self::Fixed).map_err(|_| Error::Option {
+                name: "precision",
+                expected: "auto, fp32, bf16 or fp16".into(),
+                got: text.into(),
+            }),
+        }
+    }
+}
+
+impl TryFrom<String> for PrecisionChoice {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<PrecisionChoice> for String {
+    fn from(choice: PrecisionChoice) -> Self {
+        choice.to_string()
+    }
+}
+
 impl std::fmt::Display for Precision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

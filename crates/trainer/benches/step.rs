@@ -1,19 +1,21 @@
-//! A whole few-shot step, cached features to updated parameters, on HMDB-51's shapes, as a
-//! Markdown table: K = 51, T = 8, D = 512, ViT-B/16's text tower with generated weights,
-//! AdamW, preset `best`. In turn, the text side alone, forward and backward for the same
-//! prompts: the difference is the time outside the text tower.
+//! A whole few-shot step, cached features to updated parameters, or its text side alone, forward and
+//! backward for the same prompts: encodes for every line on stdin and prints the seconds it took, so
+//! that the ways to compute it can take turns (`cargo xtask bench step`).
 //!
-//! `cargo bench -p trainer --bench step [-- ROUNDS]`
+//! `cargo bench -p trainer --bench step -- (tiny|b16) K B (fp32|bf16) (literal|packed) (step|text)
+//! LANES THREADS`; T = 8, AdamW, preset `best`. One lane is computed with libtorch's threads, several
+//! on threads of their own.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 #[path = "../../prompts/tests/support/mod.rs"]
 mod generated;
 
+use std::io::{BufRead as _, Write as _};
 use std::sync::Arc;
 use std::time::Instant;
 
-use clip_backbone::ClipModel;
-use models::{Clips, ModelConfig, Preset, SifConfig, Targets, VideoTextModel};
+use clip_backbone::{ClipModel, Config};
+use models::{Clips, ModelConfig, Piece, Preset, SifConfig, Targets, VideoTextModel};
 use optim::{Method, Optimizer, Parameter};
 use prompts::{ClassTokens, TextEncoder, TextEncoding, TextPath, Tokenize};
 use tch::{Device, Kind, Tensor};
@@ -40,72 +42,97 @@ impl Tokenize for Words {
 }
 
 fn main() {
-    let rounds = std::env::args().find_map(|arg| arg.parse().ok());
-    let rounds = rounds.unwrap_or(3usize).max(1);
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [encoder, classes, batch, precision, path, what, lanes, threads, ..] = &words[..] else {
+        panic!("expected 8 arguments, got {words:?}");
+    };
     trainer::runtime::keep_freed_memory();
-    let names = include_str!("../../../datasets/hmdb51-classes.txt");
-    let labels: Vec<String> = names.lines().map(|name| name.replace('_', " ")).collect();
-    println!(
-        "One step of few-shot training on cached features, K = {}, H = 5, `best`, AdamW, {} threads, medians of {rounds} rounds.\n",
-        labels.len(),
-        tch::get_num_threads()
-    );
-    println!("| B | precision | path | seconds per step | text side alone | share outside it |");
-    println!("|---|---|---|---|---|---|");
-    for (batch, path, kinds) in [
-        (4, TextPath::Literal, &[Kind::Float][..]),
-        (4, TextPath::Packed, &[Kind::Float, Kind::BFloat16]),
-        (32, TextPath::Packed, &[Kind::Float, Kind::BFloat16]),
-    ] {
-        for kind in kinds {
-            row(rounds, batch, path, *kind, &labels);
-        }
+    let (lanes, threads): (i64, usize) = (lanes.parse().unwrap(), threads.parse().unwrap());
+    match lanes {
+        1 => tch::set_num_threads(threads as i32),
+        _ => parallel::use_threads(threads).unwrap(),
     }
-}
-
-fn row(rounds: usize, batch: i64, path: TextPath, kind: Kind, labels: &[String]) {
-    let clip = generated::clip(&generated::b16_text_config(), kind);
-    let mut config = SifConfig::preset(Preset::Best);
-    config.text.path = path;
-    let model = models::build(
-        &ModelConfig::SeeingInFlowing(config),
-        clip.shallow_clone(),
-        Arc::new(Words),
-    )
-    .expect("a model");
-    let mut optimizer = optimizer(model.as_ref());
-    let features = Tensor::randn([batch, 8, 512], (Kind::Float, Device::Cpu));
-    let classes = Tensor::arange(batch, (Kind::Int64, Device::Cpu)).remainder(labels.len() as i64);
+    let kind = match precision.as_str() {
+        "bf16" => Kind::BFloat16,
+        _ => Kind::Float,
+    };
+    let clip = generated::clip(&config(encoder), kind);
     let encoding = TextEncoding {
-        path,
+        path: match path.as_str() {
+            "literal" => TextPath::Literal,
+            _ => TextPath::Packed,
+        },
         ..TextEncoding::default()
     };
-    let tokens = ClassTokens::new(labels, &Words).expect("labels");
-    let encoder = TextEncoder::new(&clip.text, &tokens, 5, encoding).expect("a task");
-    let (mut whole, mut text) = (Vec::new(), Vec::new());
-    for round in 0..=rounds {
-        let step = seconds(|| {
-            let classifier = model.bind(labels).expect("labels");
-            optimizer.zero_grad();
-            let clips = Clips::Features(features.shallow_clone());
-            let loss = classifier.loss(&clips, &Targets::classes(&classes));
-            loss.expect("a batch").backward(1.0).expect("a scalar");
-            optimizer.clip_gradients(1.0).expect("gradients");
-            optimizer.step(1e-4);
-        });
-        let alone = seconds(|| text_side(&clip, &encoder, batch));
-        // The first round warms caches and allocator.
-        if round > 0 {
-            whole.push(step);
-            text.push(alone);
-        }
+    let batch: i64 = batch.parse().unwrap();
+    let names: Vec<&str> = [
+        include_str!("../../../datasets/hmdb51-classes.txt"),
+        include_str!("../../../datasets/ucf101-classes.txt"),
+    ]
+    .iter()
+    .flat_map(|list| list.lines())
+    .collect();
+    let labels = names.iter().take(classes.parse().unwrap());
+    let labels: Vec<String> = labels.map(|name| name.replace('_', " ")).collect();
+    if what == "text" {
+        let tokens = ClassTokens::new(&labels, &Words).expect("labels");
+        let encoder = TextEncoder::new(&clip.text, &tokens, 5, encoding).expect("a task");
+        return take_turns(|| text_side(&clip, &encoder, batch));
     }
-    let (whole, text) = (median(whole), median(text));
-    println!(
-        "| {batch} | {} | {path:?} | {whole:.3} | {text:.3} | {:.0} % |",
-        if kind == Kind::Float { "fp32" } else { "bf16" },
-        (1.0 - text / whole) * 100.0
-    );
+    let width = clip.config().joint_width;
+    let mut config = SifConfig::preset(Preset::Best);
+    config.text = encoding;
+    config.motion.heads = width / 64;
+    config.communication.heads = width / 64;
+    let config = ModelConfig::SeeingInFlowing(config);
+    let model = models::build(&config, clip.shallow_clone(), Arc::new(Words)).expect("a model");
+    let mut optimizer = optimizer(model.as_ref());
+    let features = Tensor::randn([batch, 8, width], (Kind::Float, Device::Cpu));
+    let classes = Tensor::arange(batch, (Kind::Int64, Device::Cpu));
+    let classes = classes.remainder(labels.len() as i64);
+    let size = batch / lanes;
+    take_turns(|| {
+        let classifier = model.bind(&labels).expect("labels");
+        optimizer.zero_grad();
+        let lane = |lane: i64| {
+            vec![Piece {
+                clips: Clips::Features(features.narrow(0, lane * size, size)),
+                targets: Targets::classes(&classes.narrow(0, lane * size, size)),
+            }]
+        };
+        let lanes = (0..lanes).map(lane).collect();
+        classifier.learn_lanes(lanes).expect("a batch");
+        optimizer.clip_gradients(1.0).expect("gradients");
+        optimizer.step(1e-4);
+    });
+}
+
+/// A text tower of 4 blocks and width 192, or that of ViT-B/16.
+fn config(encoder: &str) -> Config {
+    let mut config = generated::b16_text_config();
+    if encoder == "tiny" {
+        config.joint_width = 192;
+        let text = &mut config.text;
+        (text.width, text.layers, text.heads, text.mlp_width) = (192, 4, 3, 768);
+    }
+    config
+}
+
+/// Runs once as a warm-up, reports it, then once for every line.
+fn take_turns(mut work: impl FnMut()) {
+    work();
+    let mut out = std::io::stdout();
+    let mut say = |text: String| {
+        writeln!(out, "{text}").expect("a reader");
+        out.flush().expect("a reader");
+    };
+    say("ready".into());
+    for line in std::io::stdin().lock().lines() {
+        line.expect("a line");
+        let start = Instant::now();
+        work();
+        say(start.elapsed().as_secs_f64().to_string());
+    }
 }
 
 fn text_side(clip: &ClipModel, encoder: &TextEncoder, batch: i64) {
@@ -131,15 +158,4 @@ fn optimizer(model: &dyn VideoTextModel) -> Optimizer {
         decay: 0.0,
     });
     Optimizer::new(method, parameters.collect())
-}
-
-fn seconds(work: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    work();
-    start.elapsed().as_secs_f64()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

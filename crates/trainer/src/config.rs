@@ -13,7 +13,7 @@ use std::path::Path;
 use models::{ModelConfig, Preset};
 use serde::{Deserialize, Serialize};
 
-use clips::Precision;
+use clips::{Precision, PrecisionChoice};
 
 use crate::{Error, Result};
 pub use limits::VideoLimits;
@@ -50,6 +50,17 @@ pub struct Config {
 /// A configuration with every value in range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked(Config);
+
+impl Checked {
+    /// The same with a precision, unless it has one.
+    #[must_use]
+    pub fn in_precision(mut self, precision: Precision) -> Self {
+        if self.0.backbone.precision == PrecisionChoice::Auto {
+            self.0.backbone.precision = PrecisionChoice::Fixed(precision);
+        }
+        self
+    }
+}
 
 impl std::ops::Deref for Checked {
     type Target = Config;
@@ -201,7 +212,7 @@ impl Config {
         self.protocol.check()?;
         self.train.check()?;
         self.model.check(&self.data, &self.protocol, &self.train)?;
-        if self.backbone.precision == Precision::Fp16 {
+        if self.backbone.precision.fixed() == Some(Precision::Fp16) {
             let refused = |expected| Err(value("backbone.precision", expected, "fp16"));
             if self.device == "cpu" {
                 return refused(

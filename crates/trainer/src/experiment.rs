@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{Config, ProtocolKind};
 use crate::run::{self, Session, TrialResult};
 use crate::{Error, Result};
-use clips::{Ended, Interrupt};
+use clips::{Ended, Interrupt, Precision, PrecisionChoice};
 use demo::video_set::Recipe;
 
 /// Width of the rows' names.
@@ -142,6 +142,7 @@ fn config(
     config.data.root = Some(options.videos.clone());
     config.data.cache = folder.join("features");
     config.backbone.weights = Some(options.backbone.clone());
+    config.backbone.precision = PrecisionChoice::Fixed(Precision::Fp32);
     config.protocol.name = match row.parts {
         Parts::Clip => ProtocolKind::ZeroShot,
         _ => ProtocolKind::FewShot,

@@ -8,6 +8,7 @@ mod lines;
 use std::path::Path;
 
 use clap::ValueEnum;
+use clips::{Precision, PrecisionChoice};
 use data::formats::Format;
 use models::{Parts, Preset};
 
@@ -204,6 +205,7 @@ impl Cell {
 
     fn apply(&self, config: &mut Config) {
         config.name = slug(&self.name());
+        config.backbone.precision = PrecisionChoice::Fixed(Precision::Fp32);
         let (protocol, train) = (&mut config.protocol, &mut config.train);
         match self.way {
             Way::FewShot(shots) => {

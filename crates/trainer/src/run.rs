@@ -29,7 +29,7 @@ use crate::start::{expect_backbone, trained_of};
 use crate::trial::{Trial, trials};
 use crate::{Error, Result};
 
-pub use inputs::{ClipChanges, Earlier};
+pub use inputs::{ClipChanges, Earlier, precision};
 pub use prepared::parts;
 pub use record::Record;
 pub use result::{Outcome, TrainingCost, TrialResult};

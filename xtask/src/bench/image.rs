@@ -28,6 +28,7 @@ pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
             let mut contenders = vec![
                 Contender::new("product", ours("matmul")),
                 Contender::new("this project", ours("default")),
+                Contender::new("this project, not in parts", ours("whole")),
                 Contender::new("this project, literal", ours("literal")),
             ];
             for (name, argument) in PEERS {

@@ -6,16 +6,25 @@ use std::path::Path;
 use crate::doctor::proc_field;
 use crate::workspace::output_of;
 
+/// The class of the processor: its best vector extension, or the one that oneDNN is limited to.
+pub(super) fn class() -> String {
+    let flags = proc_field("/proc/cpuinfo", "flags").unwrap_or_default();
+    let best = ["amx_bf16", "avx512_bf16", "avx512f", "avx2"]
+        .into_iter()
+        .find(|name| flags.split(' ').any(|flag| flag == *name))
+        .unwrap_or("unknown extension");
+    match std::env::var("ONEDNN_MAX_CPU_ISA") {
+        Ok(limit) => format!("{best} limited to {limit}"),
+        Err(_) => best.into(),
+    }
+}
+
 /// Processor, memory, system, load and revision.
 pub(super) fn describe(root: &Path) -> String {
     let processor = proc_field("/proc/cpuinfo", "model name")
         .or_else(|| output_of("sysctl", &["-n", "machdep.cpu.brand_string"]))
         .unwrap_or_else(|| std::env::consts::ARCH.into());
-    let flags = proc_field("/proc/cpuinfo", "flags").unwrap_or_default();
-    let extension = ["amx_bf16", "avx512_bf16", "avx512f", "avx2"]
-        .into_iter()
-        .find(|name| flags.split(' ').any(|flag| flag == *name))
-        .unwrap_or("unknown");
+    let extension = class();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = proc_field("/proc/meminfo", "MemTotal")
         .and_then(|total| total.split(' ').next()?.parse::<f64>().ok())

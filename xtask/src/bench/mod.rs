@@ -11,6 +11,7 @@ mod extract;
 mod image;
 mod machine;
 mod predict;
+mod step;
 mod turns;
 
 use std::path::{Path, PathBuf};
@@ -54,7 +55,7 @@ pub enum Part {
     Text,
     /// The motion modelling block and the communication block
     Blocks,
-    /// A few-shot step on cached features, and the share of the text side
+    /// A few-shot step on cached features, whole and in lanes, and the share of the text side
     Step,
     /// `predict` as a whole process
     Predict,
@@ -111,6 +112,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let mut text = machine::describe(&root);
     workspace::print(&text);
+    let class = machine::class();
     for part in parts {
         eprintln!("== {}", part.title());
         let table = match part {
@@ -118,13 +120,13 @@ pub fn run(options: &Options) -> Result<()> {
             Part::Text => bench.printed("prompts", "text_table", &[&bench.rounds.to_string()])?,
             Part::Blocks => blocks::table(&bench)?,
             Part::Predict => with_clip(options, &bench, predict::table)?,
-            Part::Step => bench.printed("trainer", "step", &[&bench.rounds.to_string()])?,
+            Part::Step => step::table(&bench)?,
             Part::Decode => decode::table(&bench)?,
             Part::Extract => extract::table(&bench)?,
             Part::Commands => with_clip(options, &bench, commands::table)?,
             Part::Busy => busy::table(&bench)?,
         };
-        let section = format!("\n## {}\n\n{}\n", part.title(), table.trim());
+        let section = format!("\n## {} ({class})\n\n{}\n", part.title(), table.trim());
         workspace::print(&section);
         text.push_str(&section);
         places::write_whole(out, text.as_bytes())?;

@@ -183,6 +183,11 @@ impl Checkpoint {
         &self.place
     }
 
+    /// Its weight files, in the order of their names.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
     /// The model's shape.
     pub fn config(&self) -> &Config {
         &self.config

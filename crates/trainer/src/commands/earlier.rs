@@ -3,7 +3,17 @@
 use std::path::Path;
 
 use anyhow::Result;
+use trainer::config::Checked;
 use trainer::run::{self, Earlier, Session};
+
+/// The configuration in the precision of the run in `folder`, unless it names one: the fastest one
+/// may be another on this machine.
+pub(crate) fn in_precision_of(folder: &Path, config: Checked) -> Checked {
+    match run::precision(folder) {
+        Some(precision) => config.in_precision(precision),
+        None => config,
+    }
+}
 
 /// Sets the run in `folder` aside if `again`; else says that a finished one is not trained anew.
 pub(crate) fn note_earlier(session: &Session, folder: &Path, again: bool) -> Result<()> {

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use clips::Ended;
+use clips::{Ended, PrecisionChoice};
 use trainer::config::{Checked, Config, Unsplit};
 use trainer::run::{self, Earlier, Record, Session};
 use trainer::runtime::device;
 
-use super::earlier::{note_earlier, set_aside};
+use super::earlier::{in_precision_of, note_earlier, set_aside};
 use super::exit;
 use super::report;
 use super::settings::setting;
@@ -125,7 +125,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             .map(|threads| format!("threads={threads}")),
     );
     keys.extend(arguments.settings.clone());
-    let session = open(Config::read(None, &keys)?, arguments.quiet)?;
+    let config = in_precision_of(&out, Config::read(None, &keys)?);
+    let session = open(config, arguments.quiet)?;
     match run::earlier(&session, &out)? {
         Earlier::None => {}
         Earlier::OtherClips(changes) if !arguments.again => {
@@ -152,7 +153,9 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
     });
     let mut config = record.config.clone();
     if let Some(name) = &arguments.device {
-        config.backbone.precision = config.backbone.precision.on(device(name)?);
+        if let Some(precision) = config.backbone.precision.fixed() {
+            config.backbone.precision = PrecisionChoice::Fixed(precision.on(device(name)?));
+        }
         config.device.clone_from(name);
     }
     config.data.unsplit = Unsplit::HoldOut;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use clip_backbone::Checkpoint;
-use clips::{Precision, VideoFiles};
+use clips::{Chosen, Precision, PrecisionChoice, VideoFiles};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pixels::Geometry;
 use recogniser::{Answer, Cut, DecodedVideo, Labels, Ready, Recogniser, Shown, Span, decode_ahead};
@@ -98,9 +98,10 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "auto")]
     device: runtime::DeviceChoice,
 
-    /// The backbone's precision; by default fp32, or the run's.
-    #[arg(long)]
-    precision: Option<Precision>,
+    /// The backbone's precision: fp32, bf16, fp16, or auto, that of the run, or else the fastest one
+    /// whose features are close to those in fp32.
+    #[arg(long, default_value = "auto")]
+    precision: PrecisionChoice,
 
     /// libtorch threads [default: OMP_NUM_THREADS, or the processors this process may use].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -150,7 +151,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     let checkpoint = &arguments.checkpoint;
     let architecture = arguments.architecture.as_deref();
     let device = arguments.device.resolve()?;
-    if arguments.precision == Some(Precision::Fp16) && device == tch::Device::Cpu {
+    if arguments.precision.fixed() == Some(Precision::Fp16) && device == tch::Device::Cpu {
         eprintln!(
             "error: --precision fp16 needs a GPU; on a CPU use --precision fp32 or --precision bf16"
         );
@@ -158,7 +159,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     }
     if let Some(folder) = recogniser::find(Path::new(checkpoint)) {
         let backbone = arguments.backbone.as_deref();
-        let precision = arguments.precision;
+        let precision = arguments.precision.fixed();
         let run = Recogniser::of_run(&folder, backbone, architecture, precision, device)
             .map_err(|error| unusable("run", checkpoint, error.into()))?;
         let frames = arguments.frames.map_or(run.frames(), usize::from);
@@ -188,10 +189,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         return Ok(exit::USAGE);
     };
     let templates = recogniser::templates(&arguments.templates)?;
-    let precision = arguments.precision.unwrap_or(Precision::Fp32);
     let opened = Checkpoint::open_as(checkpoint, architecture).map_err(|e| unusable(e.into()))?;
     let frames = usize::from(arguments.frames.unwrap_or(8));
     let asked = Asked::start(&arguments, opened.preprocess().geometry, frames)?;
+    let precision = match arguments.precision {
+        PrecisionChoice::Fixed(precision) => precision,
+        PrecisionChoice::Auto => {
+            let chosen = Chosen::of(&opened, device).map_err(|e| unusable(e.into()))?;
+            eprintln!("note: {}", chosen.reason);
+            chosen.precision
+        }
+    };
     let clip = Recogniser::zero_shot(&opened, templates, frames, device, precision)
         .map_err(|e| unusable(e.into()))?;
     let ready = clip.bind(Some(&labels))?;

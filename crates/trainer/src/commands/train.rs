@@ -7,7 +7,7 @@ use clap::Args;
 use clips::Ended;
 use trainer::run::{self, Session};
 
-use super::earlier::note_earlier;
+use super::earlier::{in_precision_of, note_earlier};
 use super::exit;
 use super::settings::Settings;
 use super::summary::summary;
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         None => PathBuf::from("runs").join(&config.name),
     };
     let session = Session::open(
-        config,
+        in_precision_of(&folder, config),
         super::install_interrupt()?,
         arguments.settings.quiet,
     )?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{VideoLimits, at_least, value, within};
 use crate::{Error, Result};
-use clips::Precision;
+use clips::PrecisionChoice;
 use clips::feature_cache::Storage;
 use data::formats::{self, Columns, Format};
 use data::{Dataset, DatasetOptions, NameStyle, Views};
@@ -133,8 +133,9 @@ pub struct Backbone {
     /// The architecture of weights without a configuration: a preset's name, such as `ViT-B-16`, or
     /// the path of a configuration file.
     pub architecture: Option<String>,
-    /// The precision of both towers.
-    pub precision: Precision,
+    /// The precision of both towers: fp32, bf16, fp16, or the fastest one whose features are close to
+    /// those in fp32 (auto). A run records the one taken.
+    pub precision: PrecisionChoice,
 }
 
 /// The evaluation protocol.
@@ -265,7 +266,7 @@ impl Default for Backbone {
         Self {
             weights: None,
             architecture: None,
-            precision: Precision::Fp32,
+            precision: PrecisionChoice::Auto,
         }
     }
 }

@@ -8,7 +8,7 @@ use models::{Parts, Row, Template};
 use pixels::RandAugment;
 
 use super::{Reported, Table, Transfer};
-use clips::Precision;
+use clips::{Precision, PrecisionChoice};
 
 use crate::config::Config;
 
@@ -113,7 +113,7 @@ fn views_4x3(config: &mut Config) {
 
 /// A batch of ActionCLIP in bf16, computed in `parts` to save memory.
 fn bf16_batch(config: &mut Config, size: usize, parts: usize) {
-    config.backbone.precision = Precision::Bf16;
+    config.backbone.precision = PrecisionChoice::Fixed(Precision::Bf16);
     (config.train.batch_size, config.train.micro_batches) = (size, parts);
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use clips::{Precision, PrecisionChoice};
 use serde::{Deserialize, Serialize};
 
 use super::Session;
@@ -76,6 +77,14 @@ pub struct ClipChanges {
     removed: Vec<String>,
     added_classes: Vec<String>,
     removed_classes: Vec<String>,
+}
+
+/// The precision of the run in `folder`, if there is one that can be read.
+pub fn precision(folder: &Path) -> Option<Precision> {
+    let inputs: Inputs = read_json(&folder.join(FILE)).ok()?;
+    let value = inputs.settings.get("backbone.precision")?;
+    let choice: PrecisionChoice = serde_json::from_str(value).ok()?;
+    choice.fixed()
 }
 
 impl Inputs {

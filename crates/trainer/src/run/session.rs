@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use clip_backbone::Checkpoint;
-use clips::feature_cache::ShareOfWork;
+use clips::{Chosen, Precision, PrecisionChoice, feature_cache::ShareOfWork};
 use clips::{
     Backbone, Ended, Extraction, Extractor, FeatureSet, Interrupt, Recipe, file_identities,
 };
@@ -14,7 +14,7 @@ use random::{Purpose, StepStream};
 use recogniser::checkpoint::Loaded;
 
 use super::Record;
-use crate::config::{Checked, ProtocolKind};
+use crate::config::{Checked, ProtocolKind, System};
 use crate::fit::split_unsplit;
 use crate::log::progress_bar;
 use crate::runtime::device;
@@ -39,6 +39,8 @@ pub struct Session {
     pub(super) files: Rc<[String]>,
     /// The initial parameters of the training.
     pub(super) start: Option<Start>,
+    /// The choices made for the configuration.
+    choices: Vec<String>,
     /// Remarks on the text side: labels that are cut.
     label_notes: Vec<String>,
 }
@@ -70,11 +72,27 @@ impl Session {
         let architecture = config.backbone.architecture.as_deref();
         let checkpoint = Checkpoint::open_as(weights, architecture)?;
         let start = start_of(&config, checkpoint.config())?;
-        let backbone = Backbone::new(checkpoint, weights, config.backbone.precision, device)?;
+        use_threads(threads(config.threads))?;
+        let chosen = match (config.backbone.precision, config.model.system) {
+            (PrecisionChoice::Fixed(_), _) => None,
+            (PrecisionChoice::Auto, System::SeeingInFlowing) => {
+                Some(Chosen::of(&checkpoint, device)?)
+            }
+            (PrecisionChoice::Auto, System::ActionClip) => Some(Chosen {
+                precision: Precision::Fp32,
+                reason: "computing in fp32: CLIP itself is trained".into(),
+            }),
+        };
+        let notes = chosen.iter().map(|chosen| chosen.reason.clone()).collect();
+        let fixed = config.backbone.precision.fixed();
+        let precision = chosen.map_or(fixed, |chosen| Some(chosen.precision));
+        let precision = precision.unwrap_or(Precision::Fp32);
+        let backbone = Backbone::new(checkpoint, weights, precision, device)?;
+        let config = config.in_precision(precision);
         let dataset = config.data.read()?;
         let dataset = split_unsplit(dataset, config.data.unsplit, config.seed)?;
         let files = file_identities(&dataset.manifest).into();
-        Self::of(
+        let mut session = Self::of(
             config,
             Rc::new(backbone),
             files,
@@ -82,7 +100,9 @@ impl Session {
             start,
             interrupt,
             quiet,
-        )
+        )?;
+        session.choices = notes;
+        Ok(session)
     }
 
     /// A session with another configuration, which shares the backbone and the videos if it
@@ -124,6 +144,7 @@ impl Session {
         let context = backbone.config().text.context;
         let label_notes = model.check_text(&*backbone.words, context, &dataset.labels);
         Ok(Self {
+            choices: Vec::new(),
             label_notes: config.model.located(label_notes)?,
             config,
             backbone,
@@ -135,10 +156,10 @@ impl Session {
         })
     }
 
-    /// What a user should know before it runs, each a sentence: choices made in opening backbone
-    /// and data set, labels that are cut.
+    /// What a user should know before it runs, each a sentence: choices made for the configuration
+    /// and in opening backbone and data set, labels that are cut.
     pub fn notes(&self) -> impl Iterator<Item = &String> {
-        let backbone = self.backbone.notes().iter();
+        let backbone = self.choices.iter().chain(self.backbone.notes());
         backbone.chain(&self.dataset.notes).chain(&self.label_notes)
     }
 
