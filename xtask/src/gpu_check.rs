@@ -56,7 +56,7 @@ pub fn run(options: &Options) -> Result<()> {
     // Shared by all versions: only what depends on libtorch is built for each.
     let target = work.join("target");
     eprintln!("building against libtorch {}", libtorch.describe());
-    build(&copy, &target, &libtorch)?;
+    build(&root, &copy, &target, &libtorch)?;
     let program = target.join("release").join(PROGRAM);
     if libtorch.cuda {
         expect_cuda(&program)?;
@@ -78,7 +78,9 @@ pub fn run(options: &Options) -> Result<()> {
 /// The libtorch's version and the `tch` that fits it.
 fn pair(libtorch: &Libtorch) -> Result<(&'static str, &'static str)> {
     let found = libtorch.version.as_deref().map(release);
-    let known = PAIRS.into_iter().find(|(version, _)| Some(*version) == found);
+    let known = PAIRS
+        .into_iter()
+        .find(|(version, _)| Some(*version) == found);
     known.ok_or_else(|| {
         let versions: Vec<&str> = PAIRS.iter().map(|(version, _)| *version).collect();
         let found = found.unwrap_or("unknown: neither build-version nor version.py states it");
@@ -95,7 +97,13 @@ fn pair(libtorch: &Libtorch) -> Result<(&'static str, &'static str)> {
 fn copy_workspace(root: &Path, copy: &Path) -> Result<()> {
     empty_folder(copy)?;
     let mut git = Command::new("git");
-    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    git.args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]);
     let files = output(git.current_dir(root))?;
     for file in files.split_terminator('\0') {
         let from = root.join(file);
@@ -131,22 +139,26 @@ fn with_tch(manifest: &str, tch: &str) -> Option<String> {
     Some(format!("{before}{tch}{after}"))
 }
 
-fn build(copy: &Path, target: &Path, libtorch: &Libtorch) -> Result<()> {
+fn build(root: &Path, copy: &Path, target: &Path, libtorch: &Libtorch) -> Result<()> {
     let mut command = cargo(copy);
     command
         .args(["build", "--release", "--package", PROGRAM])
         .env("CARGO_TARGET_DIR", target)
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+    // The workspace's own configuration applies to the copy too. It gives way to the variable, unless
+    // it was told to override it.
+    command.env("LIBTORCH", &libtorch.folder);
     let mut set = |key: &str, value: &Path| {
         let value = toml::Value::from(value.to_string_lossy());
-        command.arg("--config").arg(key.replace('?', &value.to_string()));
+        command.arg("--config").arg(format!("{key}={value}"));
     };
-    // The workspace's own configuration, which applies to the copy too, names another libtorch.
-    set("env.LIBTORCH={value=?,force=true}", &libtorch.folder);
+    if linking::read(root).is_some_and(|own| own.forced) {
+        set("env.LIBTORCH.value", &libtorch.folder);
+    }
     if libtorch.cuda {
         let linker = linking::write_linker(&Places::of_user()?)?;
-        set("target.'cfg(target_os = \"linux\")'.linker=?", &linker);
+        set("target.'cfg(target_os = \"linux\")'.linker", &linker);
     }
     let status = command.status().map_err(|e| Error::program(&command, e))?;
     match status.success() {
@@ -213,7 +225,10 @@ mod tests {
         assert_eq!(pair(&libtorch(Some("2.13.0"))).unwrap().1, "0.26.0");
         for (version, part) in [(Some("2.9.1"), "version 2.9.1"), (None, "version unknown")] {
             let error = pair(&libtorch(version)).unwrap_err().to_string();
-            assert!(error.contains(part) && error.contains("2.11.0 and 2.13.0"), "{error}");
+            assert!(
+                error.contains(part) && error.contains("2.11.0 and 2.13.0"),
+                "{error}"
+            );
         }
     }
 
@@ -257,8 +272,13 @@ mod tests {
         assert!(error.contains("cannot read the libtorch at"), "{error}");
         let error = missing(place.path());
         assert!(error.contains("not a libtorch"), "{error}");
-        let error = check_size(place.path(), LARGEST + 1).unwrap_err().to_string();
-        assert!(error.contains("64") && error.contains("LIBTORCH_STATIC"), "{error}");
+        let error = check_size(place.path(), LARGEST + 1)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("64") && error.contains("LIBTORCH_STATIC"),
+            "{error}"
+        );
         assert!(check_size(place.path(), LARGEST).is_ok());
         let program = place.path().join(PROGRAM);
         fs::write(&program, "an ELF that needs libtorch_cpu.so").unwrap();

@@ -32,10 +32,7 @@ pub(crate) fn run(device: Device, folder: &Path) -> Result<usize> {
         let killed = work("killed")?;
         kill_after(device, &killed, system)?;
         train(device, &killed, system, &STEPS.to_string())?;
-        for (name, run) in [
-            ("the same again", &again),
-            ("killed and resumed", &killed),
-        ] {
+        for (name, run) in [("the same again", &again), ("killed and resumed", &killed)] {
             let difference = difference(&checkpoint(&whole, STEPS), &checkpoint(run, STEPS))?;
             let verdict = table.verdict(difference == 0.0);
             table.row(&[
@@ -119,7 +116,11 @@ fn train(device: Device, work: &Path, system: System, steps: &str) -> Result<()>
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         let last = stderr.lines().next_back().unwrap_or_default();
-        bail!("training {} ended with {}: {last}", system.name(), output.status);
+        bail!(
+            "training {} ended with {}: {last}",
+            system.name(),
+            output.status
+        );
     }
     Ok(())
 }
@@ -130,7 +131,9 @@ fn kill_after(device: Device, work: &Path, system: System) -> Result<()> {
     let mut child: Child = command.stdout(Stdio::piped()).spawn()?;
     let stdout = child.stdout.take().context("a pipe")?;
     let wanted = format!("step {KILLED}");
-    let reached = BufReader::new(stdout).lines().any(|line| line.is_ok_and(|line| line == wanted));
+    let reached = BufReader::new(stdout)
+        .lines()
+        .any(|line| line.is_ok_and(|line| line == wanted));
     child.kill()?;
     let status = child.wait()?;
     match reached {
@@ -154,7 +157,9 @@ fn difference(a: &Path, b: &Path) -> Result<f64> {
             bail!("{name} {:?} against {other} {:?}", a.size(), b.size());
         }
         if a != b {
-            let gap = (a.to_kind(tch::Kind::Double) - b.to_kind(tch::Kind::Double)).abs().max();
+            let gap = (a.to_kind(tch::Kind::Double) - b.to_kind(tch::Kind::Double))
+                .abs()
+                .max();
             largest = f64::max(largest, gap.double_value(&[]));
         }
     }

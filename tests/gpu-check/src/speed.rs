@@ -10,7 +10,7 @@ use clip_backbone::Usage;
 use prompts::{TextEncoder, TextEncoding, TextPath};
 use tch::{Device, Kind, Tensor};
 
-use crate::inputs::{self, Scale, stream};
+use crate::inputs::{self, Scale};
 use crate::table::{Table, precision};
 use crate::training::{System, Training};
 
@@ -109,7 +109,7 @@ fn image_tower(
         let size = [batch, 3, side, side];
         let pixels = Tensor::randn(size, (kind, measure.device));
         let mut ours: Work<'_> = Box::new(|| {
-            tch::no_grad(|| clip.vision.forward(&pixels))?;
+            drop(tch::no_grad(|| clip.vision.forward(&pixels))?);
             Ok(())
         });
         let words = format!("image {} {batch}", precision(kind));
@@ -121,8 +121,12 @@ fn image_tower(
             format!("{} B={batch}", precision(kind)),
             format!("{rate:.0}"),
             format!("{:.0} %", share * 100.0),
-            cell(theirs, |timing| format!("{:.0}", batch as f64 / timing.seconds)),
-            cell(theirs, |timing| format!("{:.2}", timing.seconds / ours.seconds)),
+            cell(theirs, |timing| {
+                format!("{:.0}", batch as f64 / timing.seconds)
+            }),
+            cell(theirs, |timing| {
+                format!("{:.2}", timing.seconds / ours.seconds)
+            }),
         ])?;
     }
     table.line("\nGoal: 70 % of the bf16 product's rate.\n")
@@ -144,7 +148,9 @@ fn text_side(
     measure: Measure,
     peer: &mut Option<Peer>,
 ) -> Result<()> {
-    table.line("Text side of a training step, forward and backward, H = 5; PyTorch's is literal.\n")?;
+    table.line(
+        "Text side of a training step, forward and backward, H = 5; PyTorch's is literal.\n",
+    )?;
     table.columns(&[
         "text side",
         "literal, ms",
@@ -185,19 +191,16 @@ fn text_side(
                 format!("{:.2}", fast.seconds * 1e3),
                 format!("{:.1}", slow.seconds / fast.seconds),
                 cell(theirs, |timing| format!("{:.2}", timing.seconds * 1e3)),
-                cell(theirs, |timing| format!("{:.1}", timing.seconds / fast.seconds)),
+                cell(theirs, |timing| {
+                    format!("{:.1}", timing.seconds / fast.seconds)
+                }),
             ])?;
         }
     }
     table.line("")
 }
 
-fn steps(
-    table: &mut Table,
-    scale: Scale,
-    measure: Measure,
-    peer: &mut Option<Peer>,
-) -> Result<()> {
+fn steps(table: &mut Table, scale: Scale, measure: Measure, peer: &mut Option<Peer>) -> Result<()> {
     table.columns(&[
         "step",
         "ms",
@@ -223,7 +226,9 @@ fn steps(
         let classifier = model.bind(&labels)?;
         let mut ours: Work<'_> = Box::new(|| {
             optimizer.zero_grad();
-            classifier.loss(&piece.clips, &piece.targets)?.backward(1.0)?;
+            classifier
+                .loss(&piece.clips, &piece.targets)?
+                .backward(1.0)?;
             optimizer.step(1e-4);
             Ok(())
         });
@@ -234,12 +239,18 @@ fn steps(
             None => String::new(),
         };
         table.row(&[
-            format!("{} K={classes} B={batch} {}", system.name(), precision(kind)),
+            format!(
+                "{} K={classes} B={batch} {}",
+                system.name(),
+                precision(kind)
+            ),
             format!("{:.2}", timing.seconds * 1e3),
             share(timing),
             cell(theirs, |timing| format!("{:.2}", timing.seconds * 1e3)),
             cell(theirs, share),
-            cell(theirs, |theirs| format!("{:.2}", theirs.seconds / timing.seconds)),
+            cell(theirs, |theirs| {
+                format!("{:.2}", theirs.seconds / timing.seconds)
+            }),
         ])?;
     }
     table.line("")

@@ -155,9 +155,13 @@ impl Training {
     /// Writes the checkpoint of `step`: parameters and optimiser, whole or not at all.
     pub(crate) fn save(&self, folder: &Path, step: u64) -> Result<()> {
         let trained = self.model.trained().variables().into_iter();
-        let trained: BTreeMap<_, _> = trained.map(|(name, x)| (format!("trained.{name}"), x)).collect();
+        let trained: BTreeMap<_, _> = trained
+            .map(|(name, x)| (format!("trained.{name}"), x))
+            .collect();
         let all = trained.into_iter().chain(self.optimizer.state());
-        let all: Vec<_> = all.map(|(name, x)| (name, x.detach().to_device(Device::Cpu))).collect();
+        let all: Vec<_> = all
+            .map(|(name, x)| (name, x.detach().to_device(Device::Cpu)))
+            .collect();
         let path = checkpoint(folder, step);
         let file = disk::temporary_for(&path, ".safetensors")?;
         Tensor::write_safetensors(&all, file.path())?;
