@@ -228,7 +228,11 @@ pub(crate) fn run(device: Device, folder: &Path, system: &str, steps: &str) -> R
         std::io::stdout().flush()?;
     }
     if steps == EXHAUST {
-        let mut batch = scale.pick(1 << 12, 1 << 24);
+        // On a CPU at once more than the process may have: 34 GB of features, 103 GB of pixels.
+        let mut batch = match system {
+            System::FewShot => scale.pick(1 << 12, 1 << 24),
+            System::ActionClip => scale.pick(1 << 12, 1 << 18),
+        };
         loop {
             training.step(last + 1, &training.repeated(batch))?;
             println!("a batch of {batch} fits");
