@@ -150,7 +150,7 @@ fn build(root: &Path, copy: &Path, target: &Path, libtorch: &Libtorch) -> Result
     // it was told to override it.
     command.env("LIBTORCH", &libtorch.folder);
     let mut set = |key: &str, value: &Path| {
-        let value = toml::Value::from(value.to_string_lossy());
+        let value = toml::Value::from(&*value.to_string_lossy());
         command.arg("--config").arg(format!("{key}={value}"));
     };
     if linking::read(root).is_some_and(|own| own.forced) {
