@@ -198,10 +198,10 @@ fn check_size(folder: &Path, size: u64) -> Result<()> {
         return Ok(());
     }
     let reason = format!(
-        "{}, of at most {}: link libtorch as a shared library (unset LIBTORCH_STATIC), and leave \
-         debug symbols out",
+        "{}, more than {} MiB: link libtorch as a shared library (unset LIBTORCH_STATIC), and \
+         leave debug symbols out",
         bytes(size),
-        bytes(LARGEST)
+        LARGEST >> 20
     );
     Err(Error::invalid(folder.display(), reason))
 }
