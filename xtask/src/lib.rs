@@ -11,6 +11,7 @@ pub mod demo;
 pub mod doctor;
 pub mod download_clip;
 mod error;
+pub mod gpu_check;
 mod hygiene;
 pub mod layering;
 pub mod needs;

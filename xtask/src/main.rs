@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Error;
 use clap::{Parser, Subcommand};
 use xtask::prepare::{self, Tools};
-use xtask::{bench, check, demo, doctor, download_clip, setup, workspace};
+use xtask::{bench, check, demo, doctor, download_clip, gpu_check, setup, workspace};
 
 /// Development tasks: set-up, diagnosis, checks, data sets, benchmarks.
 #[derive(Debug, Parser)]
@@ -35,6 +35,8 @@ enum Command {
     Test,
     /// Run the benchmarks and write their tables as Markdown
     Bench(bench::Options),
+    /// Build a folder with the check of a GPU, to be run on another machine
+    GpuCheck(gpu_check::Options),
     /// Download a CLIP checkpoint to the Hugging Face cache, resumable and verified
     DownloadClip(download_clip::Options),
     #[command(flatten)]
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         }
         Command::Test => check::run().map(|ok| if ok { SUCCESS } else { FAILURE }),
         Command::Bench(options) => bench::run(&options).map(|()| SUCCESS),
+        Command::GpuCheck(options) => gpu_check::run(&options).map(|()| SUCCESS),
         Command::DownloadClip(options) => download_clip::run(&options).map(|()| SUCCESS),
         Command::Prepare(command) => command.run(&Tools::of_user()).map(|manifest| {
             workspace::print(&manifest.display().to_string());

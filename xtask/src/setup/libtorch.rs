@@ -136,7 +136,7 @@ fn library(name: &str) -> String {
 }
 
 /// The version without its local part, such as `+cpu`.
-pub(super) fn release(version: &str) -> &str {
+pub(crate) fn release(version: &str) -> &str {
     version.split('+').next().unwrap_or(version)
 }
 
