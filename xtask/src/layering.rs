@@ -30,7 +30,7 @@ const EDGES: &str = "
     clips: clip-backbone data disk parallel pixels random video
     recogniser: clip-backbone clips data disk models pixels video
     demo: clip-backbone clips data disk optim random video
-trainer: clip-backbone clips data demo disk mcb models motion optim parallel pixels prompts \
+    trainer: clip-backbone clips data demo disk mcb models motion optim parallel pixels prompts \
         random recogniser video
     gpu-check: clip-backbone disk mcb models motion optim prompts testkit
     xtask: data disk hub

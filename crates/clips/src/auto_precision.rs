@@ -106,7 +106,9 @@ fn recalled(file: &Path) -> Option<f64> {
 /// The least cosine of the made pictures' features in bf16 with those in fp32.
 fn least_cosine(checkpoint: &Checkpoint) -> Result<f64> {
     let _guard = tch::no_grad_guard();
-    let pixels = checkpoint.preprocess().normalise(&pictures(checkpoint.preprocess().geometry.size))?;
+    let pixels = checkpoint
+        .preprocess()
+        .normalise(&pictures(checkpoint.preprocess().geometry.size))?;
     let features = |kind| -> Result<Tensor> {
         let clip = checkpoint.load(Usage::Frozen, Device::Cpu, kind)?;
         Ok(clip.vision.forward(&pixels)?.to_kind(Kind::Double))
@@ -114,7 +116,10 @@ fn least_cosine(checkpoint: &Checkpoint) -> Result<f64> {
     let (half, full) = (features(Kind::BFloat16)?, features(Kind::Float)?);
     let cosines = Tensor::f_cosine_similarity(&half, &full, 1, 1e-12)?;
     // A feature without a number is none that is close.
-    Ok(cosines.f_nan_to_num(-1.0, None, None)?.min().double_value(&[]))
+    Ok(cosines
+        .f_nan_to_num(-1.0, None, None)?
+        .min()
+        .double_value(&[]))
 }
 
 /// Pictures of waves, coarse ones stronger than fine ones as in photographs: `[N, S, S, 3]`, u8.
@@ -130,7 +135,8 @@ fn pictures(side: usize) -> Tensor {
         let number = f64::from(wave);
         let (x, y) = (1.0 + number * 0.7, 0.5 + number * 1.1);
         let turn = (&picture * (1.3 + number)).cos() * &across * x;
-        let phase = turn + (&picture * (0.4 + number)).sin() * &down * y + &channel * (0.2 * number);
+        let phase =
+            turn + (&picture * (0.4 + number)).sin() * &down * y + &channel * (0.2 * number);
         waves += (phase + &picture * number).sin() * (60.0 / (1.0 + number));
     }
     (waves + 127.5).clamp(0.0, 255.0).to_kind(Kind::Uint8)

@@ -5,6 +5,7 @@ mod clips;
 mod config;
 pub mod cost;
 mod error;
+mod failure;
 mod label_text;
 mod linear_probe;
 mod logistic;
@@ -20,6 +21,7 @@ pub use config::{
     Ablation, ModelConfig, Preset, PromptConfig, SifConfig, Temperature, ZeroShotConfig,
 };
 pub use error::Error;
+pub use failure::{Failure, caught, silence_failures};
 pub use linear_probe::LinearProbe;
 pub use logistic::LogisticRegression;
 pub use model::{Classifier, Learned, Learning, ParameterGroup, Piece, VideoTextModel, build};

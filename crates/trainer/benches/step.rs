@@ -5,7 +5,7 @@
 //! `cargo bench -p trainer --bench step -- (tiny|b16) K B (fp32|bf16) (literal|packed) (step|text)
 //! LANES THREADS`; T = 8, AdamW, preset `best`. One lane is computed with libtorch's threads, several
 //! on threads of their own.
-#![allow(clippy::expect_used, clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 #[path = "../../prompts/tests/support/mod.rs"]
 mod generated;
@@ -43,7 +43,18 @@ impl Tokenize for Words {
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [encoder, classes, batch, precision, path, what, lanes, threads, ..] = &words[..] else {
+    let [
+        encoder,
+        classes,
+        batch,
+        precision,
+        path,
+        what,
+        lanes,
+        threads,
+        ..,
+    ] = &words[..]
+    else {
         panic!("expected 8 arguments, got {words:?}");
     };
     trainer::runtime::keep_freed_memory();

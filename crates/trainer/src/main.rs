@@ -14,9 +14,16 @@ fn main() {
     let matches = commands::Arguments::command().get_matches();
     let arguments = commands::Arguments::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     messages::install(&matches);
-    let code = commands::run(arguments).unwrap_or_else(|error| {
-        // The whole error chain on one line.
-        eprintln!("error: {error:#}");
+    models::silence_failures();
+    let outcome = models::caught(|| commands::run(arguments));
+    let code = outcome.unwrap_or_else(|failure| Err(failure.into()));
+    let code = code.unwrap_or_else(|error| {
+        // The whole error chain on one line, without libtorch's own of several.
+        let chain = format!("{error:#}");
+        match models::Failure::memory(&chain) {
+            Some(failure) => eprintln!("error: {failure}"),
+            None => eprintln!("error: {chain}"),
+        }
         if let Some(remedy) = commands::remedy(&error) {
             eprintln!("help: {remedy}");
         }

@@ -14,7 +14,7 @@ mod training;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tch::Device;
 
 const USAGE: &str = "usage: gpu-check (numbers|resume|memory|speed) (cpu|cuda|cuda:N) FOLDER";
@@ -33,24 +33,34 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    let known = match rest {
+        [] => ["numbers", "resume", "memory", "speed"].contains(part),
+        rest => *part == "train" && rest.len() == 2,
+    };
+    if !known {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    }
     let folder = Path::new(folder);
-    let outcome = match (*part, rest) {
+    models::silence_failures();
+    let outcome = models::caught(|| match (*part, rest) {
         ("numbers", []) => numbers::run(device, folder),
         ("resume", []) => resume::run(device, folder),
         ("memory", []) => resume::run_out_of_memory(device, folder),
         ("speed", []) => speed::run(device, folder),
         // A process that `resume` and `memory` start and kill.
         ("train", [system, steps]) => training::run(device, folder, system, steps),
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match outcome {
+        _ => bail!("{USAGE}"),
+    });
+    match outcome.unwrap_or_else(|failure| Err(failure.into())) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let chain = format!("{error:#}");
+            match models::Failure::memory(&chain) {
+                Some(failure) => eprintln!("error: {failure}"),
+                None => eprintln!("error: {chain}"),
+            }
             ExitCode::FAILURE
         }
     }

@@ -57,11 +57,9 @@ pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
 fn contenders(program: &Path, shape: &[String], threads: usize) -> Vec<Contender> {
     let run = |what: &str, lanes: usize, threads: usize| {
         let mut command = Command::new(program);
-        command.args(shape).args([
-            what.to_owned(),
-            lanes.to_string(),
-            threads.to_string(),
-        ]);
+        command
+            .args(shape)
+            .args([what.to_owned(), lanes.to_string(), threads.to_string()]);
         Contender::new(what, command)
     };
     let mut all = vec![run("step", 1, threads), run("text", 1, threads)];

@@ -3,12 +3,20 @@
 use std::error::Error;
 
 use clip_backbone::hub;
+use models::Failure;
 
 /// The hint for `error`, if a command helps.
 pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
     if let Some(trainer::Error::OtherRun { .. }) = error.downcast_ref() {
         return Some(
             "--again sets that run aside and trains anew; --out DIR keeps it and trains elsewhere"
+                .into(),
+        );
+    }
+    if Failure::memory(&format!("{error:#}")).is_some() || lacks_memory(error) {
+        return Some(
+            "train with a smaller train.batch_size, or with more train.micro_batches, the same step \
+             in pieces; a checkpoint that was written is whole, and the same command goes on from it"
                 .into(),
         );
     }
@@ -40,6 +48,10 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn lacks_memory(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Failure::Memory { .. }))
 }
 
 fn data_remedy(error: &data::Error) -> Option<String> {

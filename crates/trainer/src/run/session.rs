@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use clip_backbone::Checkpoint;
-use clips::{Chosen, Precision, PrecisionChoice, feature_cache::ShareOfWork};
 use clips::{
     Backbone, Ended, Extraction, Extractor, FeatureSet, Interrupt, Recipe, file_identities,
 };
+use clips::{Chosen, Precision, PrecisionChoice, feature_cache::ShareOfWork};
 use data::{Sampling, Views, counted, named};
 use indicatif::ProgressBar;
 use models::{ModelConfig, VideoTextModel};
