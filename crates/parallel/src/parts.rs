@@ -1,6 +1,7 @@
 //! The threads of a process, and what they compute.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::cell::Cell;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -11,11 +12,22 @@ use crate::{Error, Result};
 /// The threads of this process, if there are any.
 static THREADS: RwLock<Option<Arc<Threads>>> = RwLock::new(None);
 
+thread_local! {
+    /// Whether the thread computes something undivided.
+    static WHOLE: Cell<bool> = const { Cell::new(false) };
+}
+
 struct Threads {
     pool: ThreadPool,
-    /// How many more may work.
-    free: Mutex<usize>,
-    freed: Condvar,
+    working: Mutex<Working>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Working {
+    threads: usize,
+    /// Callers that wait until none works: no more may begin.
+    whole: usize,
 }
 
 /// From now on, the parts of a computation on the CPU share `threads` threads, and the calling
@@ -43,8 +55,8 @@ pub fn use_threads(threads: usize) -> Result<()> {
         })?;
     let started = Arc::new(Threads {
         pool,
-        free: Mutex::new(count),
-        freed: Condvar::new(),
+        working: Mutex::default(),
+        changed: Condvar::new(),
     });
     *THREADS.write().unwrap_or_else(PoisonError::into_inner) = Some(started);
     set_libtorch_threads(1);
@@ -76,16 +88,46 @@ where
     pool.install(|| parts.into_par_iter().map(part).collect())
 }
 
-/// `compute` with all threads as libtorch's: for a few large operations, undivided.
+/// `compute` with all threads as libtorch's, while no part and no other thread with a [`Turn`] works:
+/// for a few large operations. Nothing in it is divided.
 pub fn whole<R>(compute: impl FnOnce() -> R) -> R {
     let Some(threads) = threads().filter(|_| outside()) else {
         return compute();
     };
-    let before = tch::get_num_threads();
-    set_libtorch_threads(threads.pool.current_num_threads());
-    let result = compute();
-    tch::set_num_threads(before);
-    result
+    let count = threads.pool.current_num_threads();
+    let _whole = Whole::of(&threads, count);
+    compute()
+}
+
+/// All threads at once.
+struct Whole {
+    threads: Arc<Threads>,
+    count: usize,
+}
+
+impl Whole {
+    fn of(threads: &Arc<Threads>, count: usize) -> Self {
+        let mut working = threads.working();
+        working.whole += 1;
+        working = threads.wait_while(working, |working| working.threads > 0);
+        working.whole -= 1;
+        working.threads = count;
+        drop(working);
+        WHOLE.set(true);
+        set_libtorch_threads(count);
+        Self {
+            threads: Arc::clone(threads),
+            count,
+        }
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        set_libtorch_threads(1);
+        WHOLE.set(false);
+        self.threads.ended(self.count);
+    }
 }
 
 /// Waits until fewer threads work than [`use_threads`] allows. Other threads beside the parts', such
@@ -99,26 +141,43 @@ pub struct Turn(Arc<Threads>);
 
 impl Turn {
     fn of(threads: &Arc<Threads>) -> Self {
-        let mut free = threads.free.lock().unwrap_or_else(PoisonError::into_inner);
-        while *free == 0 {
-            let waited = threads.freed.wait(free);
-            free = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-        *free -= 1;
+        let count = threads.pool.current_num_threads();
+        let taken = |working: &Working| working.threads >= count || working.whole > 0;
+        let mut working = threads.wait_while(threads.working(), taken);
+        working.threads += 1;
         Self(Arc::clone(threads))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.freed.notify_one();
+        self.0.ended(1);
     }
 }
 
-/// Whether the calling thread computes no part.
+impl Threads {
+    fn working(&self) -> MutexGuard<'_, Working> {
+        self.working.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while<'a>(
+        &self,
+        working: MutexGuard<'a, Working>,
+        wait: impl Fn(&Working) -> bool,
+    ) -> MutexGuard<'a, Working> {
+        let waited = self.changed.wait_while(working, |working| wait(working));
+        waited.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self, count: usize) {
+        self.working().threads -= count;
+        self.changed.notify_all();
+    }
+}
+
+/// Whether the calling thread computes neither a part nor something undivided.
 fn outside() -> bool {
-    rayon::current_thread_index().is_none()
+    rayon::current_thread_index().is_none() && !WHOLE.get()
 }
 
 fn threads() -> Option<Arc<Threads>> {
@@ -152,10 +211,9 @@ mod tests {
         assert!(divides(Device::Cpu) && !divides(Device::Cuda(0)));
         assert_eq!(tch::get_num_threads(), 1);
         assert_eq!(whole(tch::get_num_threads), 3);
-        assert_eq!(
-            whole(|| (whole(tch::get_num_threads), tch::get_num_threads())),
-            (3, 3)
-        );
+        let twice = || (whole(tch::get_num_threads), tch::get_num_threads());
+        assert_eq!(whole(twice), (3, 3));
+        assert!(!whole(|| divides(Device::Cpu)));
         assert_eq!(tch::get_num_threads(), 1);
 
         // As many libtorch threads as there are for each part, and no more parts in a part.
@@ -189,6 +247,26 @@ mod tests {
             }
             each(Device::Cpu, vec![(); 30], |()| work());
         });
-        assert_eq!(most.into_inner(), 3);
+        assert_eq!(most.load(Ordering::SeqCst), 3);
+
+        // Something undivided waits for them, and they for it.
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..10 {
+                        let _turn = turn();
+                        work();
+                    }
+                });
+            }
+            for _ in 0..5 {
+                let alone = whole(|| {
+                    let before = working.load(Ordering::SeqCst);
+                    std::thread::sleep(Duration::from_millis(2));
+                    (before, working.load(Ordering::SeqCst))
+                });
+                assert_eq!(alone, (0, 0));
+            }
+        });
     }
 }

@@ -70,7 +70,7 @@ fn product(
         let draw = || Tensor::randn([side, side], (kind, measure.device));
         let (a, b) = (draw(), draw());
         let mut ours: Work<'_> = Box::new(|| {
-            a.f_matmul(&b)?;
+            let _ = a.f_matmul(&b)?;
             Ok(())
         });
         let words = format!("product {} {side}", precision(kind));
@@ -328,7 +328,7 @@ impl Measure {
         let side = [8192, 8192];
         let a = Tensor::randn(side, (Kind::BFloat16, self.device));
         let mut once: Work<'_> = Box::new(|| {
-            a.f_matmul(&a)?;
+            let _ = a.f_matmul(&a)?;
             Ok(())
         });
         let one = self.seconds(&mut once, 8)?;

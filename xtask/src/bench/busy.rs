@@ -110,7 +110,7 @@ impl Commands {
             _ => self.place.join("features"),
         };
         command.arg("--weights").arg(&self.weights).arg("--quiet");
-        command.args(["--set", "train.epochs=1", "--set", "train.min_steps=300"]);
+        command.args(["--set", "train.epochs=1", "--set", "train.min_steps=100"]);
         command.args(["--set", &set("data.cache", &cache)]);
         Ok(command)
     }
