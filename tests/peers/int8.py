@@ -85,7 +85,9 @@ def load_norm(norm, weights, name):
 
 
 def quantised(tower):
-    return torch.ao.quantization.quantize_dynamic(tower, {nn.Linear}, dtype=torch.qint8)
+    # A scale for each row of a weight and for each tensor of activations.
+    by_row = torch.ao.quantization.per_channel_dynamic_qconfig
+    return torch.ao.quantization.quantize_dynamic(tower, {nn.Linear: by_row})
 
 
 def seconds(tower, frames):

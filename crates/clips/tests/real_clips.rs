@@ -101,7 +101,7 @@ mod needs_shared {
         );
         let manifest = read("ucf101", &root, &lists);
         let split = few_shot(&manifest, manifest.split("1").unwrap(), 16, 0).unwrap();
-        let positions: Vec<usize> = split.train.iter().copied().step_by(5).collect();
+        let positions: Vec<usize> = split.train.iter().copied().step_by(2).collect();
         let mut recipe = recipe();
         let Recipe::Test { geometry, .. } = &mut recipe else {
             panic!("a test recipe");
