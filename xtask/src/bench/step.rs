@@ -8,7 +8,7 @@ use super::turns::{Contender, Timing, Turns, take_turns};
 use super::{Bench, Result};
 
 /// Encoder, K, B, precision, path.
-const STEPS: [(&str, u32, u32, &str, &str); 9] = [
+const STEPS: [(&str, u32, u32, &str, &str); 8] = [
     ("tiny", 4, 8, "fp32", "packed"),
     ("tiny", 8, 8, "fp32", "packed"),
     ("tiny", 8, 32, "fp32", "packed"),
@@ -17,7 +17,6 @@ const STEPS: [(&str, u32, u32, &str, &str); 9] = [
     ("b16", 51, 4, "bf16", "packed"),
     ("b16", 51, 32, "fp32", "packed"),
     ("b16", 51, 32, "bf16", "packed"),
-    ("b16", 101, 32, "bf16", "packed"),
 ];
 
 pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
