@@ -14,8 +14,8 @@ use random::{Purpose, StepStream};
 use recogniser::checkpoint::Loaded;
 
 use super::Record;
-use crate::config::{Checked, ProtocolKind};
-use crate::fit::split_unsplit;
+use crate::config::{Checked, ProtocolKind, Unsplit};
+use crate::fit::{self, split_unsplit};
 use crate::log::progress_bar;
 use crate::runtime::device;
 use crate::start::Start;
@@ -72,7 +72,7 @@ impl Session {
         let start = start_of(&config, checkpoint.config())?;
         let backbone = Backbone::new(checkpoint, weights, config.backbone.precision, device)?;
         let dataset = config.data.read()?;
-        let dataset = split_unsplit(dataset, config.data.unsplit, config.seed)?;
+        let dataset = split_unsplit(dataset, &config)?;
         let files = file_identities(&dataset.manifest).into();
         Self::of(
             config,
@@ -145,6 +145,14 @@ impl Session {
     /// The configuration.
     pub fn config(&self) -> &Checked {
         &self.config
+    }
+
+    /// The class of the data set that holds examples of strangers, if it is used so.
+    pub fn strangers(&self) -> Option<usize> {
+        match self.config.data.unsplit {
+            Unsplit::CrossValidate => fit::strangers(&self.dataset),
+            _ => None,
+        }
     }
 
     /// The recipe of test views.
