@@ -1,6 +1,7 @@
 //! One configured run: its trials trained and tested, each in a folder of its own.
 
 mod cross_validation;
+mod few_clips;
 mod inputs;
 mod lock;
 mod prepared;
@@ -33,6 +34,7 @@ use crate::trial::{Trial, trials};
 use crate::{Error, Result};
 
 pub use cross_validation::{CrossValidation, Gain, HELD_OUT, Suspect};
+pub use few_clips::{FewClips, few_clips};
 pub use inputs::{ClipChanges, Earlier};
 pub use prepared::parts;
 pub use record::Record;

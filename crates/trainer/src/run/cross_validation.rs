@@ -45,8 +45,8 @@ pub struct CrossValidation {
     pub clips: usize,
     /// Number of recordings.
     pub recordings: usize,
-    /// Classes without a held-out clip, since they have one recording.
-    pub untested: Vec<String>,
+    /// Clips that the run itself is trained on.
+    pub all_clips: usize,
     /// 95 % interval of the accuracy on new recordings, 0 to 1: see [`interval_of_folds`].
     pub interval: [f64; 2],
     /// Steps of training in each fold's model; 0: the solved start is judged.
@@ -104,6 +104,26 @@ pub struct Suspect {
 }
 
 impl CrossValidation {
+    /// A sentence on the steps after the solved start: what they brought, and whether they are made.
+    pub fn on_training(&self) -> String {
+        match (self.training, self.trained) {
+            (Some(Gain { steps, gain, error }), trained) => format!(
+                "training: {steps} steps in each fold lowered the loss by {gain:.3} ± {error:.3}: {}",
+                match trained {
+                    true => "the run is trained, the folds are judged with their steps",
+                    false => "none are made, the solved start is the result",
+                }
+            ),
+            (None, _) if self.steps > 0 => format!(
+                "training: the start is not solved; the folds are judged after {} steps each",
+                self.steps
+            ),
+            (None, _) => "training: the folds judge the start; steps in them would more than double \
+                          the cost"
+                .into(),
+        }
+    }
+
     /// Expected calibration error before and, if measured, after, 0 to 1.
     pub fn calibration_error(&self) -> (f64, Option<f64>) {
         let after = (!self.after.is_empty()).then(|| expected_error(&self.after));
@@ -134,7 +154,20 @@ pub(super) struct Few {
 }
 
 impl Few {
-    fn part(&self, clips: &[usize]) -> Result<(Tensor, Vec<i64>)> {
+    /// The folds of a seed.
+    pub(super) fn folds(&self, seed: u64) -> Option<Folds> {
+        let classes: Vec<usize> = self.classes.iter().map(|class| *class as usize).collect();
+        Folds::new(&self.recordings, &classes, seed)
+    }
+
+    /// The class means of some of the clips.
+    fn means(&self, clips: &[usize]) -> Result<ClassMeans> {
+        let (features, classes) = self.part(clips)?;
+        Ok(ClassMeans::fit(&features, &classes)?)
+    }
+
+    /// The features of some of the clips, and the class of each.
+    pub(super) fn part(&self, clips: &[usize]) -> Result<(Tensor, Vec<i64>)> {
         let at: Vec<i64> = clips.iter().map(|clip| *clip as i64).collect();
         let features = self.features.f_index_select(0, &Tensor::from_slice(&at))?;
         let classes = clips.iter().filter_map(|clip| self.classes.get(*clip).copied());
@@ -151,11 +184,11 @@ impl Few {
 }
 
 /// What one or several folds found.
-struct Seen {
+pub(super) struct Seen {
     /// The clips held out, in the order of all that follows.
-    clips: Vec<usize>,
+    pub(super) clips: Vec<usize>,
     /// Judged by the solved start.
-    start: HeldOut,
+    pub(super) start: HeldOut,
     /// Judged after some steps; empty if none were made.
     stepped: HeldOut,
     belonging: Vec<f64>,
@@ -166,6 +199,17 @@ struct Seen {
 }
 
 impl Seen {
+    fn none(solved: bool) -> Self {
+        Self {
+            clips: Vec::new(),
+            start: HeldOut::default(),
+            stepped: HeldOut::default(),
+            belonging: Vec::new(),
+            strangers: Vec::new(),
+            solved,
+        }
+    }
+
     fn add(&mut self, other: Self) {
         self.clips.extend(other.clips);
         self.start.extend(other.start);
@@ -188,53 +232,59 @@ impl Training<'_> {
         config: &ModelConfig,
         folder: &Path,
     ) -> Result<Ended<Option<Judgement>>> {
-        let classes: Vec<usize> = few.classes.iter().map(|class| *class as usize).collect();
-        let Some(folds) = Folds::new(&few.recordings, &classes, self.trial.seed) else {
+        let Some(folds) = few.folds(self.trial.seed) else {
             return Ok(Ended::Done(None));
         };
-        let count = folds.held().len();
-        let mut seen = Seen {
-            clips: Vec::new(),
-            start: HeldOut::default(),
-            stepped: HeldOut::default(),
-            belonging: Vec::new(),
-            strangers: Vec::new(),
-            solved: true,
+        let Ended::Done((seen, steps)) = self.every_fold(few, config, &folds, folder)? else {
+            return Ok(Ended::Stopped);
         };
-        let mut steps = 0;
+        let found = self.judgement(few, config, &folds, &seen, steps)?;
+        Ok(Ended::Done(Some(found)))
+    }
+
+    /// What a model finds that was made without each fold, and the steps it was trained for.
+    pub(super) fn every_fold(
+        &self,
+        few: &Few,
+        config: &ModelConfig,
+        folds: &Folds,
+        folder: &Path,
+    ) -> Result<Ended<(Seen, u64)>> {
+        let count = folds.held().len();
+        let (mut seen, mut steps) = (Seen::none(true), 0);
         for (fold, held) in folds.held().iter().enumerate() {
-            let trained = folds.without(&[fold], classes.len());
+            let trained = folds.without(&[fold], few.classes.len());
             let model = self.session.first_model(config, self.trial.seed)?;
-            let solved = self.solve(few, model.as_ref(), &trained)?;
-            let start = few.held(held, self.logits(model.as_ref(), &few.part(held)?.0)?);
-            let (features, own) = few.part(&trained)?;
-            let means = ClassMeans::fit(&features, &own)?;
-            let mut one = Seen {
-                clips: held.clone(),
-                start,
-                stepped: HeldOut::default(),
-                belonging: means.scores(&few.part(held)?.0)?,
-                strangers: few.strangers.as_ref().map_or(Ok(Vec::new()), |all| means.scores(all))?,
-                solved,
-            };
-            let wanted = self.steps_of_a_fold(model.as_ref(), &trained, count, solved);
+            let (features, _) = few.part(held)?;
+            let mut one = Seen::none(self.solve(few, model.as_ref(), &trained)?);
+            one.clips.clone_from(held);
+            one.start = few.held(held, self.logits(model.as_ref(), &features)?);
+            let means = few.means(&trained)?;
+            one.belonging = means.scores(&features)?;
+            if let Some(strangers) = &few.strangers {
+                one.strangers = means.scores(strangers)?;
+            }
+            let wanted = self.steps_of_a_fold(model.as_ref(), &trained, count, one.solved);
             if wanted > 0 {
                 let place = folder.join(format!("fold-{fold}"));
                 match self.steps(few, model.as_ref(), &trained, wanted, &place)? {
                     Ended::Done(made) => steps = steps.max(made),
                     Ended::Stopped => return Ok(Ended::Stopped),
                 }
-                let logits = self.logits(model.as_ref(), &few.part(held)?.0)?;
-                one.stepped = few.held(held, logits);
+                one.stepped = few.held(held, self.logits(model.as_ref(), &features)?);
             }
             seen.add(one);
         }
-        let found = self.judgement(few, config, &folds, &seen, steps)?;
-        Ok(Ended::Done(Some(found)))
+        Ok(Ended::Done((seen, steps)))
     }
 
     /// Solves what can be solved over the clips `trained`; whether nothing is left but steps.
-    fn solve(&self, few: &Few, model: &dyn VideoTextModel, trained: &[usize]) -> Result<bool> {
+    pub(super) fn solve(
+        &self,
+        few: &Few,
+        model: &dyn VideoTextModel,
+        trained: &[usize],
+    ) -> Result<bool> {
         let learning = model.learning();
         if learning == Learning::Frozen {
             return Ok(true);
@@ -320,7 +370,7 @@ impl Training<'_> {
     }
 
     /// Logits of clips `[N, T, D]` against the trial's classes.
-    fn logits(&self, model: &dyn VideoTextModel, features: &Tensor) -> Result<Vec<Vec<f64>>> {
+    pub(super) fn logits(&self, model: &dyn VideoTextModel, features: &Tensor) -> Result<Vec<Vec<f64>>> {
         let _guard = tch::no_grad_guard();
         let classifier = model.bind(&self.session.labels(&self.trial.classes))?;
         let mut rows = Vec::new();
@@ -368,13 +418,12 @@ impl Training<'_> {
         let recordings: BTreeSet<&String> =
             seen.clips.iter().filter_map(|clip| few.recordings.get(*clip)).collect();
         let (low, high) = interval_of_folds(outcome.accuracy.top1, recordings.len(), nested.len());
-        let untested = outcome.labels.iter().zip(&outcome.accuracy.per_class);
         Ok(Judgement {
             cross_validation: CrossValidation {
                 folds: nested.len(),
                 clips: seen.clips.len(),
                 recordings: recordings.len(),
-                untested: untested.filter(|(_, share)| share.is_none()).map(|(name, _)| name.clone()).collect(),
+                all_clips: few.positions.len(),
                 interval: [low, high],
                 steps: if stepped { steps } else { 0 },
                 training: gain,
@@ -420,11 +469,10 @@ impl Training<'_> {
         for one in 0..count {
             for other in one + 1..count {
                 let trained = folds.without(&[one, other], few.classes.len());
-                let (features, own) = few.part(&trained)?;
-                if own.is_empty() {
+                if trained.is_empty() {
                     continue;
                 }
-                let means = ClassMeans::fit(&features, &own)?;
+                let means = few.means(&trained)?;
                 let mut model = None;
                 if solved {
                     let made = self.session.first_model(config, self.trial.seed)?;

@@ -62,6 +62,19 @@ impl Prepared {
         Ok(FeatureSet::gather(&rows.unwrap_or_else(Vec::new))?)
     }
 
+    /// The first view of clips that train or test: `[N, T, D]`.
+    pub(super) fn centre_of(&self, clips: &[usize]) -> Result<tch::Tensor> {
+        let Self::Kept { train, test } = self else {
+            return self.centre(clips);
+        };
+        let set = |clip: usize| match train.first() {
+            Some(train) if train.has(clip) => train,
+            _ => test.as_ref(),
+        };
+        let rows: Vec<_> = clips.iter().map(|clip| (set(*clip), *clip, 0)).collect();
+        Ok(FeatureSet::gather(&rows)?)
+    }
+
     /// Batches of training clips from stored features, with the class of each.
     pub(super) fn kept(&self, clips: Vec<usize>, classes: Vec<i64>) -> Result<KeptClips<'_>> {
         let train = match self {
