@@ -30,7 +30,11 @@ fn result(place: &Place) -> Value {
 
 fn predict(place: &Place, clip: &Path, more: &[&str]) -> Value {
     let mut command = trainer(&["predict", "--json", "--device", "cpu"]);
-    command.arg(clip).arg("--checkpoint").arg(place.path("run")).args(more);
+    command
+        .arg(clip)
+        .arg("--checkpoint")
+        .arg(place.path("run"))
+        .args(more);
     serde_json::from_str(succeed(command).lines().next().unwrap()).unwrap()
 }
 
@@ -88,14 +92,26 @@ fn every_clip_is_trained_on_and_judged_once_and_predict_is_calibrated() {
     let windows = predict(&place, &clip, &["--window", "400ms"]);
     assert!(windows["windows"][0]["known"].is_boolean(), "{windows}");
     // Other labels are not those that were judged.
-    let mut other = trainer(&["predict", "--json", "--labels", "sewing,sleeping", "--device", "cpu"]);
+    let mut other = trainer(&[
+        "predict",
+        "--json",
+        "--labels",
+        "sewing,sleeping",
+        "--device",
+        "cpu",
+    ]);
     other.arg(&clip).arg("--checkpoint").arg(place.path("run"));
     let said = text(&run(other));
     assert!(said.contains("its calibration does not apply"), "{said}");
     assert!(!said.contains("\"known\""), "{said}");
 
     let page = fs::read_to_string(place.path("run/report.html")).unwrap();
-    for words in ["Calibration</h2>", "share correct", "None of the classes", "Clips that others contradict"] {
+    for words in [
+        "Calibration</h2>",
+        "share correct",
+        "None of the classes",
+        "Clips that others contradict",
+    ] {
         assert!(page.contains(words), "{words}");
     }
 
@@ -105,7 +121,9 @@ fn every_clip_is_trained_on_and_judged_once_and_predict_is_calibrated() {
     refused(eval, &["data.unsplit", "trained on all of its own"]);
     place.folder("more", &[2, 2]);
     let mut eval = trainer(&["eval", "-q"]);
-    eval.arg(place.path("run")).arg("--root").arg(place.path("more"));
+    eval.arg(place.path("run"))
+        .arg("--root")
+        .arg(place.path("more"));
     assert!(succeed(eval).contains("split all"));
 }
 
@@ -176,7 +194,10 @@ fn a_clip_in_the_wrong_folder_is_named_first() {
     let named = &result(&place)["cross_validation"]["suspects"][0];
     assert_eq!(named["id"], "HighJump/wrong.avi", "{said}");
     assert_eq!(named["other"], "Archery");
-    assert!(said.contains("HighJump/wrong.avi: more like Archery"), "{said}");
+    assert!(
+        said.contains("HighJump/wrong.avi: more like Archery"),
+        "{said}"
+    );
     let page = fs::read_to_string(place.path("run/report.html")).unwrap();
     assert!(page.contains("<td>HighJump/wrong.avi</td><td>HighJump</td>"));
 }
@@ -187,7 +208,11 @@ fn a_class_that_is_added_is_judged_anew_and_only_its_features_are_computed() {
     place.folder("videos", &[4, 4]);
     succeed(fit(&place, "run", &[]));
     for number in 0..4 {
-        draw(&place.path(&format!("videos/PushUps/{number:02}.avi")), 2, number);
+        draw(
+            &place.path(&format!("videos/PushUps/{number:02}.avi")),
+            2,
+            number,
+        );
     }
     let config = place.path("run/config.toml");
     let mut extract = trainer(&["extract", "-q", "--config"]);
@@ -219,5 +244,9 @@ fn nothing_that_judges_a_clip_has_seen_its_fold() {
     let after = judged("changed");
     // The start, its choices and the temperature that judge the two others of its fold are those of
     // before; what judges the other folds has seen the new video.
-    assert_eq!(before.intersection(&after).count(), 2, "{before:?} {after:?}");
+    assert_eq!(
+        before.intersection(&after).count(),
+        2,
+        "{before:?} {after:?}"
+    );
 }

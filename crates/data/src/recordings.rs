@@ -31,7 +31,10 @@ pub fn recordings(manifest: &Manifest) -> Vec<String> {
         .collect();
     let mut of_class: BTreeMap<usize, BTreeSet<Option<&String>>> = BTreeMap::new();
     for (clip, told) in manifest.clips().iter().zip(&told) {
-        of_class.entry(clip.label()).or_default().insert(told.as_ref());
+        of_class
+            .entry(clip.label())
+            .or_default()
+            .insert(told.as_ref());
     }
     let says_nothing = |clip: &VideoEntry| {
         clip.group.is_none() && of_class.get(&clip.label()).is_some_and(|all| all.len() < 2)

@@ -293,7 +293,11 @@ mod tests {
         let json = |answer: &Answer| serde_json::to_value(answer).unwrap_or_default();
         assert!(json(&answer).get("known").is_none());
         answer.belonging = Some(belonging);
-        assert!(answer.plain().starts_with("a\\tb\\n.mp4\t1\t0.700000\trun\n"));
+        assert!(
+            answer
+                .plain()
+                .starts_with("a\\tb\\n.mp4\t1\t0.700000\trun\n")
+        );
         belonging = Belonging {
             known: false,
             score: 0.125,
@@ -301,12 +305,22 @@ mod tests {
         };
         answer.belonging = Some(belonging);
         let lines = answer.plain();
-        assert!(lines.starts_with("a\\tb\\n.mp4\t1\t0.125000\tnone\n"), "{lines}");
+        assert!(
+            lines.starts_with("a\\tb\\n.mp4\t1\t0.125000\tnone\n"),
+            "{lines}"
+        );
         assert!(lines.contains("\t2\t0.700000\trun\n"), "{lines}");
-        assert!(answer.table(80).contains("none: belonging 0.12, below 0.25"));
+        assert!(
+            answer
+                .table(80)
+                .contains("none: belonging 0.12, below 0.25")
+        );
         let json = json(&answer);
         assert_eq!(json["known"], false);
-        assert_eq!((&json["belonging"], &json["threshold"]), (&0.125.into(), &0.25.into()));
+        assert_eq!(
+            (&json["belonging"], &json["threshold"]),
+            (&0.125.into(), &0.25.into())
+        );
         assert_eq!(json["predictions"][0]["label"], "run");
     }
 

@@ -84,7 +84,11 @@ impl ClassMeans {
         let size = features.size();
         if size.len() != 3 || size[0] != classes.len() as i64 || classes.is_empty() {
             let expected = format!("[{}, T, D], at least one clip", classes.len());
-            return Err(Error::mismatch("features of the classes' clips", expected, format!("{size:?}")));
+            return Err(Error::mismatch(
+                "features of the classes' clips",
+                expected,
+                format!("{size:?}"),
+            ));
         }
         let rows = clips(features); // (N, D)
         let mean = rows.mean_dim(0, false, Kind::Double);
@@ -97,7 +101,11 @@ impl ClassMeans {
         present.dedup();
         let mean_of = |class: i64| {
             let at = own.eq(class).nonzero().f_squeeze_dim(1)?;
-            numbers(&rows.f_index_select(0, &at)?.mean_dim(0, false, Kind::Double))
+            numbers(
+                &rows
+                    .f_index_select(0, &at)?
+                    .mean_dim(0, false, Kind::Double),
+            )
         };
         Ok(Self {
             classes: present.into_iter().map(mean_of).collect::<Result<_>>()?,
@@ -164,7 +172,12 @@ mod tests {
         let near = |[x, y, z]: [f64; 3]| [x + 0.3, y, z];
         let classes = ClassMeans::fit(&features(&[a, near(a), b, near(b)]), &[0, 0, 3, 3]).unwrap();
         let scores = classes
-            .scores(&features(&[near(a), near(b), [2.0, 2.0, 1.0], [-9.0, -9.0, 1.0]]))
+            .scores(&features(&[
+                near(a),
+                near(b),
+                [2.0, 2.0, 1.0],
+                [-9.0, -9.0, 1.0],
+            ]))
             .unwrap();
         assert!(scores[0] > 0.9 && scores[1] > 0.9, "{scores:?}");
         assert!(scores[2] < 0.8 && scores[3] < 0.8, "{scores:?}");

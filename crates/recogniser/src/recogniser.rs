@@ -170,7 +170,10 @@ impl Recogniser {
         let classifier = self.model.bind(&prompted)?;
         let mut notes = self.notes.clone();
         notes.extend_from_slice(classifier.notes());
-        let own: HashSet<String> = names.iter().map(|name| ClassName::new(name).key()).collect();
+        let own: HashSet<String> = names
+            .iter()
+            .map(|name| ClassName::new(name).key())
+            .collect();
         let calibrated = trained.len() == own.len() && trained.keys().all(|key| own.contains(key));
         if self.calibration.is_some() && !calibrated {
             notes.push(
@@ -237,7 +240,7 @@ impl Ready<'_> {
                 let features = frames.features(tower)?; // (1, T, D)
                 let belonging = calibration.belonging(&features)?.first().copied();
                 let scores = self.classifier.score(&Clips::Features(features))?;
-                scores.finite_probabilities()?;
+                let _ = scores.finite_probabilities()?;
                 Ok((calibration.probabilities(&scores.logits), belonging))
             })?,
         };
@@ -258,7 +261,14 @@ impl Ready<'_> {
         let probabilities = &judged.probabilities;
         Ok(Answer {
             belonging: judged.belonging,
-            ..Answer::new(video, self.labels(), probabilities, top, frames, clip.frame_count)
+            ..Answer::new(
+                video,
+                self.labels(),
+                probabilities,
+                top,
+                frames,
+                clip.frame_count,
+            )
         })
     }
 

@@ -65,15 +65,25 @@ impl HeldOut {
 
     /// Probabilities of each clip at a temperature.
     pub fn probabilities(&self, temperature: f64) -> Vec<Vec<f64>> {
-        let row = |row: &Vec<f64>| log_softmax(row, temperature).iter().map(|x| x.exp()).collect();
+        let row = |row: &Vec<f64>| {
+            log_softmax(row, temperature)
+                .iter()
+                .map(|x| x.exp())
+                .collect()
+        };
         self.logits.iter().map(row).collect()
     }
 
     /// Cross-entropy of each clip at a temperature.
     pub fn losses(&self, temperature: f64) -> Vec<f64> {
         let rows = self.logits.iter().zip(&self.classes);
-        rows.map(|(row, class)| -log_softmax(row, temperature).get(*class).copied().unwrap_or(0.0))
-            .collect()
+        rows.map(|(row, class)| {
+            -log_softmax(row, temperature)
+                .get(*class)
+                .copied()
+                .unwrap_or(0.0)
+        })
+        .collect()
     }
 }
 
@@ -148,18 +158,32 @@ pub fn threshold(known: &[f64], strangers: &[f64], rate: f64) -> f64 {
     };
     let gain = |threshold: f64| refused(&strangers, threshold) - refused(&known, threshold);
     // The gain changes just above a score.
-    let mut candidates: Vec<f64> = known.iter().chain(&strangers).map(|score| score.next_up()).collect();
+    let mut candidates: Vec<f64> = known
+        .iter()
+        .chain(&strangers)
+        .map(|score| score.next_up())
+        .collect();
     candidates.retain(|candidate| *candidate <= highest);
     candidates.extend(known.first());
     candidates.push(highest);
     candidates.sort_by(f64::total_cmp);
-    let best = candidates.iter().copied().map(gain).fold(f64::MIN, f64::max);
-    let low = candidates.iter().copied().find(|candidate| gain(*candidate) == best);
+    let best = candidates
+        .iter()
+        .copied()
+        .map(gain)
+        .fold(f64::MIN, f64::max);
+    let low = candidates
+        .iter()
+        .copied()
+        .find(|candidate| gain(*candidate) == best);
     let low = low.unwrap_or(highest);
     // It stays the same up to the next known clip.
     let next = known.iter().copied().find(|score| *score >= low);
     let next = next.unwrap_or(highest).min(highest).max(low);
-    let stranger = strangers.iter().copied().find(|score| *score >= low && *score < next);
+    let stranger = strangers
+        .iter()
+        .copied()
+        .find(|score| *score >= low && *score < next);
     match stranger {
         Some(_) => low,
         None => f64::midpoint(low, next),
@@ -174,8 +198,14 @@ mod tests {
     /// Logits of two classes with margins `sure`, right where said.
     fn held(margins: &[(f64, bool)]) -> HeldOut {
         HeldOut {
-            logits: margins.iter().map(|(margin, _)| vec![*margin, 0.0]).collect(),
-            classes: margins.iter().map(|(_, right)| usize::from(!right)).collect(),
+            logits: margins
+                .iter()
+                .map(|(margin, _)| vec![*margin, 0.0])
+                .collect(),
+            classes: margins
+                .iter()
+                .map(|(_, right)| usize::from(!right))
+                .collect(),
         }
     }
 
@@ -188,7 +218,10 @@ mod tests {
         assert!((expected_error(&before) - 0.25).abs() < 1e-6);
         let temperature = held.temperature();
         let certainty = held.probabilities(temperature)[0][0];
-        assert!((certainty - 0.745).abs() < 0.02, "{temperature} {certainty}");
+        assert!(
+            (certainty - 0.745).abs() < 0.02,
+            "{temperature} {certainty}"
+        );
         let after = reliability(&held.probabilities(temperature), &held.classes);
         assert!(expected_error(&after) < 0.02);
     }

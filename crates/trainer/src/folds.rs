@@ -103,7 +103,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn named(recordings: &[usize]) -> Vec<String> {
-        recordings.iter().map(|number| format!("r{number}")).collect()
+        recordings
+            .iter()
+            .map(|number| format!("r{number}"))
+            .collect()
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::trial::{Trial, trials};
 use crate::{Error, Result};
 
 pub use cross_validation::{CrossValidation, Gain, HELD_OUT, Suspect};
-pub use few_clips::{FewClips, few_clips};
+pub use few_clips::{Draws, FewClips, Planted, Strangers};
 pub use inputs::{ClipChanges, Earlier};
 pub use prepared::parts;
 pub use record::Record;
@@ -63,7 +63,11 @@ pub fn earlier(session: &Session, folder: &Path) -> Result<Earlier> {
 /// # Errors
 /// As [`trials`].
 pub fn is_finished(session: &Session, folder: &Path) -> Result<bool> {
-    let trials = trials(&session.config.protocol, &session.dataset, session.strangers())?;
+    let trials = trials(
+        &session.config.protocol,
+        &session.dataset,
+        session.strangers(),
+    )?;
     let has_result = |trial: &Trial| folder.join(&trial.name).join(RESULT).is_file();
     Ok(trials.iter().all(has_result))
 }
@@ -75,7 +79,11 @@ pub fn is_finished(session: &Session, folder: &Path) -> Result<bool> {
 /// [`Error::OtherRun`] before anything is written if the folder holds a run with other inputs,
 /// [`Error::InUse`] if another process works in it; any error of a trial: those before it have their results.
 pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> {
-    let mut trials = trials(&session.config.protocol, &session.dataset, session.strangers())?;
+    let mut trials = trials(
+        &session.config.protocol,
+        &session.dataset,
+        session.strangers(),
+    )?;
     if session.dataset.manifest.split(HOLD_OUT).is_ok() {
         trials.iter_mut().for_each(Trial::test_something);
     }
@@ -186,9 +194,10 @@ fn evaluate_or_read(
         if all_trained && trial.tests.iter().all(|test| test.clips.is_empty()) {
             return Err(Error::Value {
                 key: "data.unsplit".into(),
-                expected: "test, on other clips: a run that was cross-validated has trained on all of \
+                expected:
+                    "test, on other clips: a run that was cross-validated has trained on all of \
                            its own"
-                    .into(),
+                        .into(),
                 got: "cross-validate".into(),
             });
         }

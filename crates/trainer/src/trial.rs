@@ -54,7 +54,10 @@ impl Trial {
     /// Takes the clips of a class out of training and tests; those of training are strangers.
     fn set_apart(&mut self, strangers: usize, dataset: &Dataset) {
         let is_stranger = |clip: &usize| dataset.class(*clip) == strangers;
-        self.strangers = self.train.extract_if(.., |clip| is_stranger(clip)).collect();
+        self.strangers = self
+            .train
+            .extract_if(.., |clip| is_stranger(clip))
+            .collect();
         self.classes.retain(|class| *class != strangers);
         for test in &mut self.tests {
             test.classes.retain(|class| *class != strangers);

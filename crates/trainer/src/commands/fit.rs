@@ -115,7 +115,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let mut keys = vec![
         "model.preset=best".to_owned(),
         "data.layout=folder".into(),
-        setting("data.unsplit", if arguments.hold_out { "hold-out" } else { "cross-validate" }),
+        setting(
+            "data.unsplit",
+            if arguments.hold_out {
+                "hold-out"
+            } else {
+                "cross-validate"
+            },
+        ),
         "protocol.name=closed-set".into(),
         "protocol.seeds=[0]".into(),
         "protocol.balance=true".into(),
@@ -196,7 +203,10 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
     }
     let strangers = session.strangers().map(|class| session.dataset.name(class));
     if strangers == Some(arguments.class.as_str()) {
-        bail!("the clips in '{}' are not a class: fit uses them", arguments.class);
+        bail!(
+            "the clips in '{}' are not a class: fit uses them",
+            arguments.class
+        );
     }
     if let Some(lost) = record
         .classes

@@ -12,7 +12,7 @@ use models::{Parts, Preset};
 use trainer::config::{Checked, Config, System};
 use trainer::metrics::Spread;
 use trainer::paper::{Cell, Reported, Table, Transfer, cells};
-use trainer::run::{self, Record, Session, TrialResult};
+use trainer::run::{self, FewClips, Record, Session, TrialResult};
 
 use super::eval::seeds;
 use super::exit;
@@ -114,25 +114,47 @@ fn few_clips(arguments: &Arguments) -> Result<u8> {
         // The folds judge the solved start.
         "train.epochs=1".into(),
         "train.min_steps=1".into(),
-        setting("data.cache", &arguments.out.join("features").display().to_string()),
+        setting(
+            "data.cache",
+            &arguments.out.join("features").display().to_string(),
+        ),
         format!("protocol.seeds={:?}", (0..100).collect::<Vec<u64>>()),
     ];
     keys.extend(arguments.settings.overrides());
     let config = Config::read(arguments.settings.file(), &keys)?;
-    let session = Session::open(config, super::install_interrupt()?, arguments.settings.quiet)?;
+    let session = Session::open(
+        config,
+        super::install_interrupt()?,
+        arguments.settings.quiet,
+    )?;
     session.notes().for_each(|note| eprintln!("note: {note}"));
     let quiet = arguments.settings.quiet;
-    let found = run::few_clips(&session, |name, done, of| {
-        if !quiet && done % 10 == 0 {
-            eprintln!("{name}: {done} of {of}");
+    let watch = |name: &'static str| {
+        move |done: usize| {
+            if !quiet && done % 10 == 0 {
+                eprintln!("{name}: {done} done");
+            }
         }
-    })?;
-    match found {
-        Ended::Done(found) => print!("{}\n{found}", session.protocol()),
-        Ended::Stopped => {
-            eprintln!("stopped");
-            return Ok(exit::INTERRUPTED);
+    };
+    let Ended::Done(study) = FewClips::new(&session)? else {
+        return Ok(super::stopped());
+    };
+    println!("{}", session.protocol());
+    for shots in FewClips::SHOTS {
+        match study.draws(shots, watch("draws"))? {
+            Ended::Done(found) => print!("{found}"),
+            Ended::Stopped => return Ok(super::stopped()),
         }
+    }
+    for test in [false, true] {
+        match study.strangers(test, watch("choices of known classes"))? {
+            Ended::Done(found) => print!("{found}"),
+            Ended::Stopped => return Ok(super::stopped()),
+        }
+    }
+    match study.planted(watch("planted mistakes"))? {
+        Ended::Done(found) => print!("{found}"),
+        Ended::Stopped => return Ok(super::stopped()),
     }
     Ok(exit::DONE)
 }

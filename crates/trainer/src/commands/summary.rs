@@ -111,9 +111,16 @@ fn cross_validation(judged: &CrossValidation, result: &TrialResult) -> String {
     );
     let widest = held.labels.iter().map(|label| label.chars().count()).max();
     let width = widest.unwrap_or(0).min(40);
-    for (label, row) in held.labels.iter().zip(held.accuracy.confusion.iter().enumerate()) {
+    for (label, row) in held
+        .labels
+        .iter()
+        .zip(held.accuracy.confusion.iter().enumerate())
+    {
         let (class, row) = row;
-        let (right, all) = (row.get(class).copied().unwrap_or(0), row.iter().sum::<u64>());
+        let (right, all) = (
+            row.get(class).copied().unwrap_or(0),
+            row.iter().sum::<u64>(),
+        );
         let _ = match all {
             0 => writeln!(text, "  {label:width$}  not tested: one recording"),
             _ => writeln!(text, "  {label:width$}  {right} of {all}"),
@@ -151,7 +158,11 @@ fn cross_validation(judged: &CrossValidation, result: &TrialResult) -> String {
         .map(|suspect| format!("  {}: more like {}", suspect.id, suspect.other))
         .collect();
     if !named.is_empty() {
-        let _ = writeln!(text, "most contradicted by the other clips:\n{}", named.join("\n"));
+        let _ = writeln!(
+            text,
+            "most contradicted by the other clips:\n{}",
+            named.join("\n")
+        );
     }
     text
 }

@@ -110,7 +110,10 @@ fn draw_reliability(svg: &mut String, judged: &CrossValidation) -> std::result::
     let root = SVGBackend::with_string(svg, (460, 330)).into_drawing_area();
     let style = ("sans-serif", 12).into_font().color(&GREY);
     let mut chart = ChartBuilder::on(&root)
-        .caption("held-out clips", ("sans-serif", 14).into_font().color(&GREY))
+        .caption(
+            "held-out clips",
+            ("sans-serif", 14).into_font().color(&GREY),
+        )
         .margin(6)
         .margin_right(22)
         .x_label_area_size(36)
@@ -130,7 +133,10 @@ fn draw_reliability(svg: &mut String, judged: &CrossValidation) -> std::result::
         .map_err(text)?;
     let diagonal = LineSeries::new([(0.0, 0.0), (1.0, 1.0)], GREY.mix(0.6));
     chart.draw_series(diagonal).map_err(text)?;
-    let series = [("without temperature", &judged.before), ("calibrated", &judged.after)];
+    let series = [
+        ("without temperature", &judged.before),
+        ("calibrated", &judged.after),
+    ];
     for (index, (name, bins)) in series.into_iter().enumerate() {
         let colour = Palette99::pick(index).mix(0.8);
         let circle = |bin: &Bin| {
@@ -139,7 +145,9 @@ fn draw_reliability(svg: &mut String, judged: &CrossValidation) -> std::result::
         };
         if !bins.is_empty() {
             let drawn = chart.draw_series(bins.iter().map(circle)).map_err(text)?;
-            drawn.label(name).legend(move |(x, y)| Circle::new((x + 8, y), 5, colour.filled()));
+            drawn
+                .label(name)
+                .legend(move |(x, y)| Circle::new((x + 8, y), 5, colour.filled()));
         }
     }
     chart

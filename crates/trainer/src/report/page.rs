@@ -196,7 +196,10 @@ fn honest(page: &mut String, judged: &CrossValidation) -> Result<()> {
         judged.threshold, judged.refused, judged.clips
     );
     if let Some([count, refused]) = judged.strangers {
-        let _ = write!(page, " Of the {count} examples of none of them, {refused} are refused.");
+        let _ = write!(
+            page,
+            " Of the {count} examples of none of them, {refused} are refused."
+        );
     }
     page.push_str("</p>");
     suspects(page, judged);

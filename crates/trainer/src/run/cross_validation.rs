@@ -118,9 +118,11 @@ impl CrossValidation {
                 "training: the start is not solved; the folds are judged after {} steps each",
                 self.steps
             ),
-            (None, _) => "training: the folds judge the start; steps in them would more than double \
+            (None, _) => {
+                "training: the folds judge the start; steps in them would more than double \
                           the cost"
-                .into(),
+                    .into()
+            }
         }
     }
 
@@ -170,7 +172,9 @@ impl Few {
     pub(super) fn part(&self, clips: &[usize]) -> Result<(Tensor, Vec<i64>)> {
         let at: Vec<i64> = clips.iter().map(|clip| *clip as i64).collect();
         let features = self.features.f_index_select(0, &Tensor::from_slice(&at))?;
-        let classes = clips.iter().filter_map(|clip| self.classes.get(*clip).copied());
+        let classes = clips
+            .iter()
+            .filter_map(|clip| self.classes.get(*clip).copied());
         Ok((features, classes.collect()))
     }
 
@@ -336,14 +340,24 @@ impl Training<'_> {
             false => Ok(()),
         };
         clear()?;
-        let clips: Vec<usize> = trained.iter().filter_map(|clip| few.positions.get(*clip).copied()).collect();
+        let clips: Vec<usize> = trained
+            .iter()
+            .filter_map(|clip| few.positions.get(*clip).copied())
+            .collect();
         let clips = match self.session.config.protocol.balance {
             true => balanced(&self.session.dataset, &clips),
             false => clips,
         };
-        let class: BTreeMap<usize, i64> =
-            few.positions.iter().copied().zip(few.classes.iter().copied()).collect();
-        let classes = clips.iter().filter_map(|clip| class.get(clip).copied()).collect();
+        let class: BTreeMap<usize, i64> = few
+            .positions
+            .iter()
+            .copied()
+            .zip(few.classes.iter().copied())
+            .collect();
+        let classes = clips
+            .iter()
+            .filter_map(|clip| class.get(clip).copied())
+            .collect();
         let train = Train {
             epochs: 1,
             min_steps: wanted,
@@ -370,13 +384,17 @@ impl Training<'_> {
     }
 
     /// Logits of clips `[N, T, D]` against the trial's classes.
-    pub(super) fn logits(&self, model: &dyn VideoTextModel, features: &Tensor) -> Result<Vec<Vec<f64>>> {
+    pub(super) fn logits(
+        &self,
+        model: &dyn VideoTextModel,
+        features: &Tensor,
+    ) -> Result<Vec<Vec<f64>>> {
         let _guard = tch::no_grad_guard();
         let classifier = model.bind(&self.session.labels(&self.trial.classes))?;
         let mut rows = Vec::new();
         for part in features.split(BATCH, 0) {
             let scores = classifier.score(&Clips::Features(part))?;
-            scores.finite_probabilities()?;
+            let _ = scores.finite_probabilities()?;
             let logits = scores.logits.to_device(Device::Cpu).to_kind(Kind::Double);
             rows.extend(Vec::<Vec<f64>>::try_from(logits)?);
         }
@@ -407,16 +425,26 @@ impl Training<'_> {
             };
             probabilities.extend(own.probabilities(nested.temperature.unwrap_or(temperature)));
             let scores = seen.belonging.get(rows).unwrap_or_default();
-            refused += scores.iter().filter(|score| **score < nested.threshold).count();
+            refused += scores
+                .iter()
+                .filter(|score| **score < nested.threshold)
+                .count();
         }
-        let strangers: Vec<f64> = seen.strangers.iter().map(|sum| sum / nested.len() as f64).collect();
+        let strangers: Vec<f64> = seen
+            .strangers
+            .iter()
+            .map(|sum| sum / nested.len() as f64)
+            .collect();
         let rate = self.session.config.protocol.wrongly_refused;
         let threshold = threshold(&seen.belonging, &strangers, rate);
         let calibrated = nested.iter().all(|fold| fold.temperature.is_some());
         let names = self.session.names(&self.trial.classes);
         let outcome = outcome(few, &seen.clips, &probabilities, &held.classes, names)?;
-        let recordings: BTreeSet<&String> =
-            seen.clips.iter().filter_map(|clip| few.recordings.get(*clip)).collect();
+        let recordings: BTreeSet<&String> = seen
+            .clips
+            .iter()
+            .filter_map(|clip| few.recordings.get(*clip))
+            .collect();
         let (low, high) = interval_of_folds(outcome.accuracy.top1, recordings.len(), nested.len());
         Ok(Judgement {
             cross_validation: CrossValidation {
@@ -437,7 +465,10 @@ impl Training<'_> {
                 threshold,
                 refused,
                 strangers: few.strangers.as_ref().map(|_| {
-                    [strangers.len(), strangers.iter().filter(|score| **score < threshold).count()]
+                    [
+                        strangers.len(),
+                        strangers.iter().filter(|score| **score < threshold).count(),
+                    ]
                 }),
                 suspects: suspects(&outcome, &probabilities),
             },

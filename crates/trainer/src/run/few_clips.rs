@@ -6,23 +6,22 @@
 use std::fmt;
 
 use clips::Ended;
+use data::Split;
 use data::splits::few_shot;
 use models::ModelConfig;
 use random::Stream;
 use recogniser::ClassMeans;
 use tch::Tensor;
 
+use super::Session;
 use super::cross_validation::Few;
 use super::prepared::Prepared;
 use super::training::Training;
-use super::Session;
 use crate::Result;
 use crate::calibration::{HeldOut, expected_error, reliability, threshold};
 use crate::metrics::{Spread, wilson};
 use crate::trial::{Test, Trial, split_of};
 
-/// Clips of each class in the draws that are compared with the test recordings.
-const SHOTS: [usize; 2] = [5, 8];
 /// Classes that are known where the others are strangers, and clips of each.
 const KNOWN: usize = 5;
 const KNOWN_SHOTS: usize = 8;
@@ -31,15 +30,25 @@ const PLANTED: u64 = 20;
 const PLANTED_SHOTS: usize = 5;
 const LOOKED_AT: usize = 5;
 
-/// Estimates against the test recordings.
-#[derive(Debug, Default)]
-pub struct FewClips {
-    /// For each number of shots.
-    draws: Vec<(usize, Vec<Draw>)>,
-    /// Each score of belonging on training recordings, and on test recordings.
-    strangers: [Vec<Belonging>; 2],
-    /// Planted mistakes among the first clips named: draws with both, and with at least one.
-    planted: [usize; 2],
+/// Over draws of a few clips: estimates against the test recordings.
+#[derive(Debug)]
+pub struct Draws {
+    shots: usize,
+    draws: Vec<Draw>,
+}
+
+/// Over all choices of known classes: scores of belonging.
+#[derive(Debug)]
+pub struct Strangers {
+    recordings: &'static str,
+    scores: Vec<Belonging>,
+}
+
+/// Over draws with two swapped classes: how often both clips, and at least one, were named first.
+#[derive(Debug)]
+pub struct Planted {
+    both: usize,
+    one: usize,
 }
 
 /// One draw of a few clips.
@@ -77,64 +86,101 @@ const SCORES: [&str; 5] = [
     "margin",
 ];
 
-/// Draws, trains and compares, with the solved start as the run, on the session's data set and split.
-/// `watch` is called with a name and numbers of progress.
-///
-/// # Errors
-/// Too few clips or classes, and any error of a model.
-pub fn few_clips(
-    session: &Session,
-    mut watch: impl FnMut(&str, usize, usize),
-) -> Result<Ended<FewClips>> {
-    let split = split_of(&session.config.protocol, &session.dataset)?;
-    let all: Vec<usize> = (0..session.dataset.manifest.classes().len()).collect();
-    let whole = trial(&all, 0, split.train.clone(), split.test.clone());
-    let Ended::Done(clips) = Prepared::new(session, std::slice::from_ref(&whole))? else {
-        return Ok(Ended::Stopped);
-    };
-    let study = Study {
-        session,
-        clips: &clips,
-        model: session.config.model.build(session.config.data.frames),
-    };
-    let mut found = FewClips::default();
-    let seeds = &session.config.protocol.seeds;
-    for shots in SHOTS {
-        let mut draws = Vec::with_capacity(seeds.len());
-        for (done, &seed) in seeds.iter().enumerate() {
-            watch(&format!("k = {shots}"), done, seeds.len());
-            let drawn = few_shot(&session.dataset.manifest, &split, shots, seed)?;
-            let trial = trial(&all, seed, drawn.train, split.test.clone());
-            draws.extend(study.draw(&trial)?);
-            if session.interrupt.asked() {
+/// The comparison, with the solved start as the run, on a session's data set and split.
+pub struct FewClips<'a> {
+    session: &'a Session,
+    clips: Prepared,
+    split: Split,
+    classes: Vec<usize>,
+    model: ModelConfig,
+}
+
+impl<'a> FewClips<'a> {
+    /// Clips of each class in the draws that are compared.
+    pub const SHOTS: [usize; 2] = [5, 8];
+
+    /// Computes the features.
+    ///
+    /// # Errors
+    /// Any error of the clips.
+    pub fn new(session: &'a Session) -> Result<Ended<Self>> {
+        let split = split_of(&session.config.protocol, &session.dataset)?;
+        let classes: Vec<usize> = (0..session.dataset.manifest.classes().len()).collect();
+        let whole = trial(&classes, 0, split.train.clone(), split.test.clone());
+        let clips = Prepared::new(session, std::slice::from_ref(&whole))?;
+        Ok(clips.map(|clips| Self {
+            session,
+            clips,
+            split,
+            classes,
+            model: session.config.model.build(session.config.data.frames),
+        }))
+    }
+
+    /// One draw for each of the configured seeds. `watch` is called with the number done.
+    ///
+    /// # Errors
+    /// A class with fewer clips, and any error of a model.
+    pub fn draws(&self, shots: usize, mut watch: impl FnMut(usize)) -> Result<Ended<Draws>> {
+        let mut draws = Vec::new();
+        for (done, &seed) in self.session.config.protocol.seeds.iter().enumerate() {
+            watch(done);
+            let drawn = few_shot(&self.session.dataset.manifest, &self.split, shots, seed)?;
+            let trial = trial(&self.classes, seed, drawn.train, self.split.test.clone());
+            draws.extend(self.draw(&trial)?);
+            if self.session.interrupt.asked() {
                 return Ok(Ended::Stopped);
             }
         }
-        found.draws.push((shots, draws));
+        Ok(Ended::Done(Draws { shots, draws }))
     }
-    let choices = choices(all.len(), KNOWN);
-    let drawn = few_shot(&session.dataset.manifest, &split, KNOWN_SHOTS, 0)?.train;
-    let rest: Vec<usize> = split.train.iter().copied().filter(|clip| !drawn.contains(clip)).collect();
-    for (tested, scores) in [&rest, &split.test].into_iter().zip(&mut found.strangers) {
-        *scores = vec![Belonging::default(); SCORES.len()];
-        for (done, known) in choices.iter().enumerate() {
-            watch("strangers", done, choices.len());
-            let of_known = |clip: &usize| known.contains(&session.dataset.class(*clip));
+
+    /// Scores of belonging on the training recordings that are not trained on, from which one is
+    /// chosen, or on the test recordings. `watch` is called with the number of choices done.
+    ///
+    /// # Errors
+    /// As [`draws`](Self::draws).
+    pub fn strangers(&self, test: bool, mut watch: impl FnMut(usize)) -> Result<Ended<Strangers>> {
+        let drawn = few_shot(&self.session.dataset.manifest, &self.split, KNOWN_SHOTS, 0)?.train;
+        let mut tested = self.split.test.clone();
+        if !test {
+            tested.clone_from(&self.split.train);
+            tested.retain(|clip| !drawn.contains(clip));
+        }
+        let mut scores = vec![Belonging::default(); SCORES.len()];
+        for (done, known) in choices(self.classes.len(), KNOWN).iter().enumerate() {
+            watch(done);
+            let of_known = |clip: &usize| known.contains(&self.session.dataset.class(*clip));
             let train = drawn.iter().copied().filter(of_known).collect();
-            study.strangers(&trial(known, 0, train, tested.clone()), scores)?;
-            if session.interrupt.asked() {
+            self.one_choice(&trial(known, 0, train, tested.clone()), &mut scores)?;
+            if self.session.interrupt.asked() {
                 return Ok(Ended::Stopped);
             }
         }
+        let recordings = if test { "test" } else { "training" };
+        Ok(Ended::Done(Strangers { recordings, scores }))
     }
-    for seed in 0..PLANTED {
-        watch("planted mistakes", seed as usize, PLANTED as usize);
-        let drawn = few_shot(&session.dataset.manifest, &split, PLANTED_SHOTS, seed)?;
-        let found_both = study.planted(&trial(&all, seed, drawn.train, Vec::new()))?;
-        found.planted[0] += usize::from(found_both == 2);
-        found.planted[1] += usize::from(found_both >= 1);
+
+    /// Two clips with swapped classes among a few, in each of several draws. `watch` is called with the
+    /// number done.
+    ///
+    /// # Errors
+    /// As [`draws`](Self::draws).
+    pub fn planted(&self, mut watch: impl FnMut(usize)) -> Result<Ended<Planted>> {
+        let mut found = Planted { both: 0, one: 0 };
+        for seed in 0..PLANTED {
+            watch(seed as usize);
+            let manifest = &self.session.dataset.manifest;
+            let drawn = few_shot(manifest, &self.split, PLANTED_SHOTS, seed)?;
+            let named = self.swapped(&trial(&self.classes, seed, drawn.train, Vec::new()))?;
+            found.both += usize::from(named == 2);
+            found.one += usize::from(named >= 1);
+            if self.session.interrupt.asked() {
+                return Ok(Ended::Stopped);
+            }
+        }
+        Ok(Ended::Done(found))
     }
-    Ok(Ended::Done(found))
 }
 
 fn trial(classes: &[usize], seed: u64, train: Vec<usize>, test: Vec<usize>) -> Trial {
@@ -160,35 +206,40 @@ fn choices(from: usize, count: usize) -> Vec<Vec<usize>> {
         .collect()
 }
 
-struct Study<'a> {
-    session: &'a Session,
-    clips: &'a Prepared,
-    model: ModelConfig,
-}
-
-impl Study<'_> {
-    fn training<'a>(&'a self, trial: &'a Trial) -> Training<'a> {
+impl FewClips<'_> {
+    fn training<'b>(&'b self, trial: &'b Trial) -> Training<'b> {
         Training {
             session: self.session,
             trial,
-            clips: self.clips,
+            clips: &self.clips,
             inputs: "",
         }
     }
 
     /// The test clips of a trial: features, and the class of each; that of strangers is K.
     fn tested(&self, trial: &Trial) -> Result<(Tensor, Vec<usize>)> {
-        let clips = trial.tests.first().map_or(&[][..], |test| test.clips.as_slice());
+        let clips = trial
+            .tests
+            .first()
+            .map_or(&[][..], |test| test.clips.as_slice());
         let class = |clip: &usize| {
             let class = self.session.dataset.class(*clip);
             let place = trial.classes.iter().position(|other| *other == class);
             place.unwrap_or(trial.classes.len())
         };
-        Ok((self.clips.centre_of(clips)?, clips.iter().map(class).collect()))
+        Ok((
+            self.clips.centre_of(clips)?,
+            clips.iter().map(class).collect(),
+        ))
     }
 
     /// The logits on test clips of the start that is solved over all clips.
-    fn final_logits(&self, training: &Training<'_>, few: &Few, test: &Tensor) -> Result<Vec<Vec<f64>>> {
+    fn final_logits(
+        &self,
+        training: &Training<'_>,
+        few: &Few,
+        test: &Tensor,
+    ) -> Result<Vec<Vec<f64>>> {
         let model = self.session.first_model(&self.model, training.trial.seed)?;
         let all: Vec<usize> = (0..few.classes.len()).collect();
         training.solve(few, model.as_ref(), &all)?;
@@ -199,7 +250,8 @@ impl Study<'_> {
         let training = self.training(trial);
         let few = training.few()?;
         let scratch = self.session.config.data.cache.join("folds");
-        let Ended::Done(Some(judged)) = training.cross_validate(&few, &self.model, &scratch)? else {
+        let Ended::Done(Some(judged)) = training.cross_validate(&few, &self.model, &scratch)?
+        else {
             return Ok(None);
         };
         let (features, classes) = self.tested(trial)?;
@@ -207,7 +259,12 @@ impl Study<'_> {
             logits: self.final_logits(&training, &few, &features)?,
             classes,
         };
-        let error = |temperature| expected_error(&reliability(&held.probabilities(temperature), &held.classes));
+        let error = |temperature| {
+            expected_error(&reliability(
+                &held.probabilities(temperature),
+                &held.classes,
+            ))
+        };
         let estimate = &judged.cross_validation;
         let belonging = judged.calibration.belonging(&features)?;
         let refused = belonging.iter().filter(|seen| !seen.known).count();
@@ -215,7 +272,12 @@ impl Study<'_> {
         Ok(Some(Draw {
             estimate: judged.outcome.accuracy.top1,
             interval: estimate.interval,
-            truth: share(held.logits.iter().zip(&held.classes).map(|(row, class)| best(row) == *class)),
+            truth: share(
+                held.logits
+                    .iter()
+                    .zip(&held.classes)
+                    .map(|(row, class)| best(row) == *class),
+            ),
             folds: [before, after.unwrap_or(f64::NAN)],
             test: [error(1.0), error(estimate.temperature)],
             refused: [
@@ -226,21 +288,26 @@ impl Study<'_> {
     }
 
     /// Adds one choice of known classes.
-    fn strangers(&self, trial: &Trial, scores: &mut [Belonging]) -> Result<()> {
+    fn one_choice(&self, trial: &Trial, scores: &mut [Belonging]) -> Result<()> {
         let training = self.training(trial);
         let few = training.few()?;
         let Some(folds) = few.folds(trial.seed) else {
             return Ok(());
         };
         let scratch = self.session.config.data.cache.join("folds");
-        let Ended::Done((seen, _)) = training.every_fold(&few, &self.model, &folds, &scratch)? else {
+        let Ended::Done((seen, _)) = training.every_fold(&few, &self.model, &folds, &scratch)?
+        else {
             return Ok(());
         };
         let temperature = seen.start.temperature();
         let mut held: Vec<Vec<f64>> = vec![Vec::new(); SCORES.len()];
         let mut start = 0;
         for (fold, clips) in folds.held().iter().enumerate() {
-            let logits = seen.start.logits.get(start..start + clips.len()).unwrap_or_default();
+            let logits = seen
+                .start
+                .logits
+                .get(start..start + clips.len())
+                .unwrap_or_default();
             start += clips.len();
             let known = few.part(&folds.without(&[fold], few.classes.len()))?;
             let found = belonging(logits, temperature, &few.part(clips)?.0, &known)?;
@@ -270,24 +337,28 @@ impl Study<'_> {
     }
 
     /// Swaps the classes of two clips; how many of them are among the first clips named.
-    fn planted(&self, trial: &Trial) -> Result<usize> {
+    fn swapped(&self, trial: &Trial) -> Result<usize> {
         let training = self.training(trial);
         let mut few = training.few()?;
         let mut stream = Stream::new(trial.seed, &["planted mistakes"]);
         let count = few.classes.len();
         let one = stream.below(count);
         let class = few.classes.get(one).copied();
-        let others: Vec<usize> =
-            (0..count).filter(|clip| few.classes.get(*clip).copied() != class).collect();
+        let others: Vec<usize> = (0..count)
+            .filter(|clip| few.classes.get(*clip).copied() != class)
+            .collect();
         let other = others.get(stream.below(others.len())).copied().unwrap_or(0);
         few.classes.swap(one, other);
         let scratch = self.session.config.data.cache.join("folds");
-        let Ended::Done(Some(judged)) = training.cross_validate(&few, &self.model, &scratch)? else {
+        let Ended::Done(Some(judged)) = training.cross_validate(&few, &self.model, &scratch)?
+        else {
             return Ok(0);
         };
         let named = judged.cross_validation.suspects.iter().take(LOOKED_AT);
         let swapped = [one, other].map(|clip| few.ids.get(clip));
-        Ok(named.filter(|suspect| swapped.contains(&Some(&suspect.id))).count())
+        Ok(named
+            .filter(|suspect| swapped.contains(&Some(&suspect.id)))
+            .count())
     }
 }
 
@@ -308,12 +379,18 @@ fn belonging(
         ClassMeans::fit(trained, &each)?.scores(features)?,
         rows(|row, temperature| {
             let largest = row.iter().copied().fold(f64::MIN, f64::max);
-            let sum: f64 = row.iter().map(|x| ((x - largest) / temperature).exp()).sum();
+            let sum: f64 = row
+                .iter()
+                .map(|x| ((x - largest) / temperature).exp())
+                .sum();
             largest + temperature * sum.ln()
         }),
         rows(|row, temperature| {
             let largest = row.iter().copied().fold(f64::MIN, f64::max);
-            1.0 / row.iter().map(|x| ((x - largest) / temperature).exp()).sum::<f64>()
+            1.0 / row
+                .iter()
+                .map(|x| ((x - largest) / temperature).exp())
+                .sum::<f64>()
         }),
         rows(|row, _| {
             let mut row = row.to_vec();
@@ -335,70 +412,88 @@ fn share(of: impl ExactSizeIterator<Item = bool>) -> f64 {
 
 fn area(known: &[f64], strangers: &[f64]) -> f64 {
     let wins = known.iter().flat_map(|score| {
-        strangers.iter().map(move |other| match score.total_cmp(other) {
-            std::cmp::Ordering::Greater => 1.0,
-            std::cmp::Ordering::Equal => 0.5,
-            std::cmp::Ordering::Less => 0.0,
-        })
+        strangers
+            .iter()
+            .map(move |other| match score.total_cmp(other) {
+                std::cmp::Ordering::Greater => 1.0,
+                std::cmp::Ordering::Equal => 0.5,
+                std::cmp::Ordering::Less => 0.0,
+            })
     });
     wins.sum::<f64>() / (known.len() * strangers.len()).max(1) as f64
 }
 
-impl fmt::Display for FewClips {
+impl fmt::Display for Draws {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (shots, draws) in &self.draws {
-            let mean = |of: fn(&Draw) -> f64| mean(draws.iter().map(of));
-            let inside = |draw: &&Draw| (draw.interval[0]..=draw.interval[1]).contains(&draw.truth);
-            let held = draws.iter().filter(inside).count();
-            let (low, high) = wilson(held, draws.len());
-            writeln!(f, "k = {shots}, {} draws", draws.len())?;
-            writeln!(
-                f,
-                "  accuracy: folds {}, test recordings {}",
-                mean(|draw| draw.estimate),
-                mean(|draw| draw.truth)
-            )?;
-            writeln!(
-                f,
-                "  the 95 % interval (width {}) holds the test accuracy {held} times: {:.1} to {:.1} % of draws",
-                mean(|draw| draw.interval[1] - draw.interval[0]),
-                100.0 * low,
-                100.0 * high
-            )?;
-            writeln!(
-                f,
-                "  calibration error: nested folds {} -> {}, test recordings {} -> {}",
-                mean(|draw| draw.folds[0]),
-                mean(|draw| draw.folds[1]),
-                mean(|draw| draw.test[0]),
-                mean(|draw| draw.test[1])
-            )?;
-            writeln!(
-                f,
-                "  wrongly refused: nested folds {}, test recordings {}",
-                mean(|draw| draw.refused[0]),
-                mean(|draw| draw.refused[1])
-            )?;
-        }
-        for (recordings, scores) in ["training", "test"].iter().zip(&self.strangers) {
-            writeln!(f, "strangers, {recordings} recordings, all choices of {KNOWN} classes")?;
-            writeln!(f, "  {:<18} {:>7} {:>18} {:>18}", "score", "AUROC", "wrongly refused %", "strangers refused %")?;
-            for (name, score) in SCORES.iter().zip(scores) {
-                let area = score.area.iter().sum::<f64>() / score.area.len().max(1) as f64;
-                let percent = |values: &[f64]| mean(values.iter().copied());
-                writeln!(
-                    f,
-                    "  {name:<18} {area:>7.3} {:>18} {:>18}",
-                    percent(&score.refused),
-                    percent(&score.strangers)
-                )?;
-            }
-        }
-        let [both, one] = self.planted;
+        let Self { shots, draws } = self;
+        let mean = |of: fn(&Draw) -> f64| mean(draws.iter().map(of));
+        let inside = |draw: &&Draw| (draw.interval[0]..=draw.interval[1]).contains(&draw.truth);
+        let held = draws.iter().filter(inside).count();
+        let (low, high) = wilson(held, draws.len());
+        writeln!(f, "k = {shots}, {} draws", draws.len())?;
         writeln!(
             f,
-            "two clips with swapped classes, {PLANTED} draws of {PLANTED_SHOTS} clips: both among the first \
-             {LOOKED_AT} named {both} times, at least one {one} times"
+            "  accuracy %: folds {}, test recordings {}, difference {}",
+            mean(|draw| draw.estimate),
+            mean(|draw| draw.truth),
+            mean(|draw| draw.estimate - draw.truth)
+        )?;
+        writeln!(
+            f,
+            "  the 95 % interval (width {}) holds the test accuracy in {held} of {} draws: {:.1} to \
+             {:.1} %",
+            mean(|draw| draw.interval[1] - draw.interval[0]),
+            draws.len(),
+            100.0 * low,
+            100.0 * high
+        )?;
+        writeln!(
+            f,
+            "  calibration error %: nested folds {} -> {}, test recordings {} -> {}",
+            mean(|draw| draw.folds[0]),
+            mean(|draw| draw.folds[1]),
+            mean(|draw| draw.test[0]),
+            mean(|draw| draw.test[1])
+        )?;
+        writeln!(
+            f,
+            "  wrongly refused %: nested folds {}, test recordings {}",
+            mean(|draw| draw.refused[0]),
+            mean(|draw| draw.refused[1])
+        )
+    }
+}
+
+impl fmt::Display for Strangers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "strangers, {} recordings, {KNOWN_SHOTS} clips of each known class",
+            self.recordings
+        )?;
+        let [area, refused, strangers] = ["AUROC", "wrongly refused %", "strangers refused %"];
+        writeln!(
+            f,
+            "  {:<18} {area:>7} {refused:>19} {strangers:>19}",
+            "score"
+        )?;
+        for (name, score) in SCORES.iter().zip(&self.scores) {
+            let area = score.area.iter().sum::<f64>() / score.area.len().max(1) as f64;
+            let [refused, strangers] =
+                [&score.refused, &score.strangers].map(|all| mean(all.iter().copied()));
+            writeln!(f, "  {name:<18} {area:>7.3} {refused:>19} {strangers:>19}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Planted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "two clips with swapped classes, {PLANTED} draws of {PLANTED_SHOTS} clips of each class: both \
+             among the first {LOOKED_AT} named {} times, at least one {} times",
+            self.both, self.one
         )
     }
 }

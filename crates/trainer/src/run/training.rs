@@ -175,18 +175,17 @@ impl<'a> Training<'a> {
     /// The clips for a cross-validation.
     pub(super) fn few(&self) -> Result<Few> {
         let (dataset, trial) = (&self.session.dataset, self.trial);
-        let classes = training_classes(
-            trial,
-            dataset,
-            self.session.config.protocol.shuffle_labels,
-        );
+        let classes = training_classes(trial, dataset, self.session.config.protocol.shuffle_labels);
         let (positions, classes) = self.each_once(&classes);
         let all = data::recordings(&dataset.manifest);
         let recording = |clip: &usize| all.get(*clip).cloned().unwrap_or_default();
         Ok(Few {
             features: self.clips.centre(&positions)?,
             recordings: positions.iter().map(recording).collect(),
-            ids: positions.iter().map(|clip| dataset.id(*clip).to_owned()).collect(),
+            ids: positions
+                .iter()
+                .map(|clip| dataset.id(*clip).to_owned())
+                .collect(),
             strangers: match trial.strangers.is_empty() {
                 true => None,
                 false => Some(self.clips.centre(&trial.strangers)?),
