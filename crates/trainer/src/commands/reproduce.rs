@@ -152,9 +152,11 @@ fn few_clips(arguments: &Arguments) -> Result<u8> {
             Ended::Stopped => return Ok(super::stopped()),
         }
     }
-    match study.planted(watch("planted mistakes"))? {
-        Ended::Done(found) => print!("{found}"),
-        Ended::Stopped => return Ok(super::stopped()),
+    for (classes, shots) in FewClips::PLANTED {
+        match study.planted(classes, shots, watch("planted mistakes"))? {
+            Ended::Done(found) => print!("{found}"),
+            Ended::Stopped => return Ok(super::stopped()),
+        }
     }
     Ok(exit::DONE)
 }

@@ -25,9 +25,8 @@ use crate::trial::{Test, Trial, split_of};
 /// Classes that are known where the others are strangers, and clips of each.
 const KNOWN: usize = 5;
 const KNOWN_SHOTS: usize = 8;
-/// Planted mistakes: draws, clips of each class, and clips looked at.
+/// Planted mistakes: draws, and clips looked at.
 const PLANTED: u64 = 20;
-const PLANTED_SHOTS: usize = 5;
 const LOOKED_AT: usize = 5;
 
 /// Over draws of a few clips: estimates against the test recordings.
@@ -47,6 +46,8 @@ pub struct Strangers {
 /// Over draws with two swapped classes: how often both clips, and at least one, were named first.
 #[derive(Debug)]
 pub struct Planted {
+    classes: usize,
+    shots: usize,
     both: usize,
     one: usize,
 }
@@ -98,6 +99,8 @@ pub struct FewClips<'a> {
 impl<'a> FewClips<'a> {
     /// Clips of each class in the draws that are compared.
     pub const SHOTS: [usize; 2] = [5, 8];
+    /// Classes and clips of each with planted mistakes.
+    pub const PLANTED: [(usize, usize); 3] = [(8, 5), (5, 8), (4, 10)];
 
     /// Computes the features.
     ///
@@ -161,25 +164,40 @@ impl<'a> FewClips<'a> {
         Ok(Ended::Done(Strangers { recordings, scores }))
     }
 
-    /// Two clips with swapped classes among a few, in each of several draws. `watch` is called with the
-    /// number done.
+    /// Two clips with swapped classes among `shots` of each of `classes`, in each of several draws of
+    /// classes and clips. `watch` is called with the number done.
     ///
     /// # Errors
     /// As [`draws`](Self::draws).
-    pub fn planted(&self, mut watch: impl FnMut(usize)) -> Result<Ended<Planted>> {
-        let mut found = Planted { both: 0, one: 0 };
+    pub fn planted(
+        &self,
+        classes: usize,
+        shots: usize,
+        mut watch: impl FnMut(usize),
+    ) -> Result<Ended<Planted>> {
+        let (mut both, mut one) = (0, 0);
         for seed in 0..PLANTED {
             watch(seed as usize);
+            let mut known = self.classes.clone();
+            Stream::new(seed, &["classes of planted mistakes"]).shuffle(&mut known);
+            known.truncate(classes);
+            known.sort_unstable();
             let manifest = &self.session.dataset.manifest;
-            let drawn = few_shot(manifest, &self.split, PLANTED_SHOTS, seed)?;
-            let named = self.swapped(&trial(&self.classes, seed, drawn.train, Vec::new()))?;
-            found.both += usize::from(named == 2);
-            found.one += usize::from(named >= 1);
+            let mut drawn = few_shot(manifest, &self.split, shots, seed)?.train;
+            drawn.retain(|clip| known.contains(&self.session.dataset.class(*clip)));
+            let named = self.swapped(&trial(&known, seed, drawn, Vec::new()))?;
+            both += usize::from(named == 2);
+            one += usize::from(named >= 1);
             if self.session.interrupt.asked() {
                 return Ok(Ended::Stopped);
             }
         }
-        Ok(Ended::Done(found))
+        Ok(Ended::Done(Planted {
+            classes,
+            shots,
+            both,
+            one,
+        }))
     }
 }
 
@@ -491,9 +509,9 @@ impl fmt::Display for Planted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "two clips with swapped classes, {PLANTED} draws of {PLANTED_SHOTS} clips of each class: both \
-             among the first {LOOKED_AT} named {} times, at least one {} times",
-            self.both, self.one
+            "two clips with swapped classes, {PLANTED} draws of {} clips of {} classes: both among the first \
+             {LOOKED_AT} named {} times, at least one {} times",
+            self.shots, self.classes, self.both, self.one
         )
     }
 }
