@@ -25,7 +25,7 @@ fn predict(place: &Place, checkpoint: &Path, more: &[&str]) -> Command {
 }
 
 fn fit(place: &Place, weights: &Path, more: &[&str]) -> Command {
-    let mut command = trainer(&["fit", "-q"]);
+    let mut command = trainer(&["fit", "-q", "--hold-out"]);
     command.arg(place.path("videos"));
     command.arg("--weights").arg(weights);
     command.arg("--out").arg(place.path("run"));

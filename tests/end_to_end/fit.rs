@@ -9,9 +9,9 @@ use crate::support::{
     CLASSES, FEW_FRAMES, Place, QUICK, draw, json, refused, run, set, succeed, text, trainer,
 };
 
-/// `trainer fit` on the drawn folder `videos`, into `run`.
+/// `trainer fit --hold-out` on the drawn folder `videos`, into `run`.
 fn fit(place: &Place, more: &[&str]) -> Command {
-    let mut command = trainer(&["fit", "-q"]);
+    let mut command = trainer(&["fit", "-q", "--hold-out"]);
     command.arg(place.path("videos"));
     command.arg("--weights").arg(place.backbone());
     command.arg("--out").arg(place.path("run"));
@@ -270,7 +270,7 @@ fn an_old_result_never_answers_a_new_question() {
     expect(fit(&place, &[]), &["backbone.weights: was ", "SHA-256"]);
     fs::write(&weights, original).unwrap();
     place.folder("elsewhere/videos", &[3, 3]);
-    let mut elsewhere = trainer(&["fit", "-q"]);
+    let mut elsewhere = trainer(&["fit", "-q", "--hold-out"]);
     elsewhere.arg(place.path("elsewhere/videos"));
     elsewhere.arg("--weights").arg(place.backbone());
     elsewhere.arg("--out").arg(place.path("run"));

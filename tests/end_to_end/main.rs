@@ -2,6 +2,7 @@
 
 mod action_clip;
 mod checkpoints;
+mod cross_validation;
 mod data_sets;
 mod fit;
 mod logs;

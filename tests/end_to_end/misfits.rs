@@ -258,7 +258,7 @@ fn a_damaged_checkpoint_that_is_skipped_is_a_warning() {
     let place = Place::new();
     place.folder("videos", &[3, 3]);
     let fit = |more: &[&str]| {
-        let mut command = trainer(&["fit"]);
+        let mut command = trainer(&["fit", "--hold-out"]);
         command.args(more).arg(place.path("videos"));
         command.arg("--weights").arg(place.backbone());
         command.arg("--out").arg(place.path("run"));

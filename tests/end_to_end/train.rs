@@ -24,7 +24,7 @@ impl Task {
 
     /// `trainer fit` on two frames a clip, into `out`; features are shared by all runs.
     fn fit(&self, out: &str, more: &[&str]) -> Command {
-        let mut command = trainer(&["fit"]);
+        let mut command = trainer(&["fit", "--hold-out"]);
         command
             .arg(self.videos())
             .arg("--weights")

@@ -6,6 +6,11 @@ use std::path::Path;
 use clips::ClipPixels;
 use serde::Serialize;
 
+use crate::Belonging;
+
+/// Printed for a video that shows none of the classes.
+pub const NONE: &str = "none";
+
 /// One class and its probability among the given labels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Scored {
@@ -82,6 +87,10 @@ pub struct Answer {
     pub video: String,
     /// The most probable classes, best first.
     pub predictions: Vec<Scored>,
+    /// Whether the video shows one of them: the keys `known`, `belonging`, `threshold`, if the run
+    /// tells.
+    #[serde(flatten)]
+    pub belonging: Option<Belonging>,
     /// The frames the model saw.
     pub frames: Vec<UsedFrame>,
     /// Frames in the file.
@@ -106,6 +115,7 @@ impl Answer {
         Self {
             video,
             predictions: best(labels, probabilities, top),
+            belonging: None,
             frames,
             frame_count,
             note: None,
@@ -118,10 +128,12 @@ impl Shown for Answer {
         self.note.as_deref()
     }
 
-    /// Tab-separated lines: video, rank, score, label.
+    /// Tab-separated lines: video, rank, score, label. The first is `none` with its score of
+    /// belonging if the video shows none of the classes.
     fn plain(&self) -> String {
         let mut text = String::new();
-        for (index, Scored { score, label }) in self.predictions.iter().enumerate() {
+        let none = none(self.belonging);
+        for (index, Scored { score, label }) in none.iter().chain(&self.predictions).enumerate() {
             let video = printable(&self.video);
             let _ = writeln!(
                 text,
@@ -147,6 +159,9 @@ impl Shown for Answer {
             self.frames.len(),
             self.frame_count
         );
+        if let Some(line) = refusal(self.belonging) {
+            let _ = writeln!(text, "  {}", clip_text(&line, columns.saturating_sub(2)));
+        }
         let names: Vec<String> = self
             .predictions
             .iter()
@@ -169,6 +184,24 @@ impl Shown for Answer {
         }
         text
     }
+}
+
+/// `none` in the place of the best class, if there is none.
+pub(crate) fn none(belonging: Option<Belonging>) -> Option<Scored> {
+    let refused = belonging.filter(|belonging| !belonging.known)?;
+    Some(Scored {
+        score: refused.score,
+        label: NONE.into(),
+    })
+}
+
+/// The same for people.
+pub(crate) fn refusal(belonging: Option<Belonging>) -> Option<String> {
+    let refused = belonging.filter(|belonging| !belonging.known)?;
+    Some(format!(
+        "{NONE}: belonging {:.2}, below {:.2}; the nearest:",
+        refused.score, refused.threshold
+    ))
 }
 
 /// A bar in eighths of a character.
@@ -247,6 +280,48 @@ mod tests {
             answer().plain(),
             "a\\tb\\n.mp4\t1\t0.700000\trun\na\\tb\\n.mp4\t2\t0.250000\twalk\n"
         );
+    }
+
+    #[test]
+    fn a_video_of_none_of_the_classes_says_so_first() {
+        let mut answer = answer();
+        let mut belonging = Belonging {
+            known: true,
+            score: 0.5,
+            threshold: 0.25,
+        };
+        let json = |answer: &Answer| serde_json::to_value(answer).unwrap_or_default();
+        assert!(json(&answer).get("known").is_none());
+        answer.belonging = Some(belonging);
+        assert!(
+            answer
+                .plain()
+                .starts_with("a\\tb\\n.mp4\t1\t0.700000\trun\n")
+        );
+        belonging = Belonging {
+            known: false,
+            score: 0.125,
+            ..belonging
+        };
+        answer.belonging = Some(belonging);
+        let lines = answer.plain();
+        assert!(
+            lines.starts_with("a\\tb\\n.mp4\t1\t0.125000\tnone\n"),
+            "{lines}"
+        );
+        assert!(lines.contains("\t2\t0.700000\trun\n"), "{lines}");
+        assert!(
+            answer
+                .table(80)
+                .contains("none: belonging 0.12, below 0.25")
+        );
+        let json = json(&answer);
+        assert_eq!(json["known"], false);
+        assert_eq!(
+            (&json["belonging"], &json["threshold"]),
+            (&0.125.into(), &0.25.into())
+        );
+        assert_eq!(json["predictions"][0]["label"], "run");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod answer;
+mod calibration;
 pub mod checkpoint;
 mod error;
 mod labels;
@@ -12,10 +13,11 @@ mod templates;
 mod timeline;
 mod windows;
 
-pub use answer::{Answer, Scored, Shown, UsedFrame, printable};
+pub use answer::{Answer, NONE, Scored, Shown, UsedFrame, printable};
+pub use calibration::{Belonging, BelongingScore, Calibration, ClassMeans};
 pub use error::{Error, Result};
 pub use labels::Labels;
-pub use recogniser::{DecodedVideo, Ready, Recogniser, decode_ahead};
+pub use recogniser::{DecodedVideo, Judged, Ready, Recogniser, decode_ahead};
 pub use run_folder::{
     Card, State, expect_not_run, find, load_parameters, newest, parameters, store,
 };

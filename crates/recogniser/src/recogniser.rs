@@ -1,11 +1,11 @@
 //! From a CLIP checkpoint or a trained run to answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use clip_backbone::pixels::{Geometry, Resizer};
-use clip_backbone::{Checkpoint, Preprocess, Usage};
+use clip_backbone::{Checkpoint, ClipModel, Preprocess, Usage};
 use clips::check_videos::truncation;
 use clips::{
     Ahead, Backbone, ClipError, ClipPixels, ClipSource, Emit, Precision, ReadAhead, Recipe,
@@ -20,7 +20,7 @@ use video::FrameSink;
 use crate::checkpoint::TRAINED;
 use crate::run_folder::{Card, NO_CHECKPOINT, load_parameters, newest, unfinished};
 use crate::timeline::{Cut, Timeline, timeline};
-use crate::{Answer, Error, Labels, Result, UsedFrame};
+use crate::{Answer, Belonging, Calibration, Error, Labels, Result, UsedFrame};
 
 /// A model that recognises the action in a video.
 pub struct Recogniser {
@@ -31,6 +31,8 @@ pub struct Recogniser {
     /// Class names as prompts have them, and as they are printed.
     labels: Vec<String>,
     names: Vec<String>,
+    /// Of a run that was cross-validated, with the tower whose features it needs.
+    calibration: Option<(Calibration, ClipModel)>,
     notes: Vec<String>,
 }
 
@@ -63,6 +65,7 @@ impl Recogniser {
             frames,
             labels: Vec::new(),
             names: Vec::new(),
+            calibration: None,
             notes: checkpoint.notes().to_vec(),
         })
     }
@@ -109,6 +112,10 @@ impl Recogniser {
         let mut notes = backbone.notes().to_vec();
         notes.extend(unfinished(folder, loaded.step));
         let clip = backbone.clip(card.model.usage())?;
+        let calibration = match card.calibration {
+            Some(calibration) => Some((calibration, backbone.clip(Usage::Frozen)?)),
+            None => None,
+        };
         let model = models::build(&card.model, clip, backbone.words)?;
         let trained = loaded.groups.get(TRAINED);
         let trained =
@@ -124,6 +131,7 @@ impl Recogniser {
                 false => card.labels.clone(),
             },
             labels: card.labels,
+            calibration,
             notes,
         })
     }
@@ -162,9 +170,22 @@ impl Recogniser {
         let classifier = self.model.bind(&prompted)?;
         let mut notes = self.notes.clone();
         notes.extend_from_slice(classifier.notes());
+        let own: HashSet<String> = names
+            .iter()
+            .map(|name| ClassName::new(name).key())
+            .collect();
+        let calibrated = trained.len() == own.len() && trained.keys().all(|key| own.contains(key));
+        if self.calibration.is_some() && !calibrated {
+            notes.push(
+                "these are not the classes of the run: its calibration does not apply, and no video \
+                 is said to show none of them"
+                    .into(),
+            );
+        }
         Ok(Ready {
             classifier,
             names: names.to_vec(),
+            calibration: self.calibration.as_ref().filter(|_| calibrated),
             recogniser: self,
             notes,
         })
@@ -175,6 +196,8 @@ impl Recogniser {
 pub struct Ready<'a> {
     classifier: Box<dyn Classifier + 'a>,
     names: Vec<String>,
+    /// Of the classes that the run was trained on, all of them.
+    calibration: Option<&'a (Calibration, ClipModel)>,
     recogniser: &'a Recogniser,
     notes: Vec<String>,
 }
@@ -199,13 +222,33 @@ impl Ready<'_> {
     /// # Errors
     /// The frames do not have the model's size or number, or a feature or score is not finite.
     pub fn probabilities(&self, clip: &ClipPixels) -> Result<Vec<f64>> {
+        Ok(self.judge(clip)?.probabilities)
+    }
+
+    /// The same, calibrated if the run is, and then also whether the clip belongs to a class.
+    ///
+    /// # Errors
+    /// Same as [`probabilities`](Self::probabilities).
+    pub fn judge(&self, clip: &ClipPixels) -> Result<Judged> {
         let Recogniser {
             preprocess, device, ..
         } = self.recogniser;
-        let frames = to_tensor([clip], preprocess, *device)?;
-        let row = self.classifier.probabilities(&[Clips::Pixels(frames)])?;
+        let frames = Clips::Pixels(to_tensor([clip], preprocess, *device)?);
+        let (row, belonging) = match self.calibration {
+            None => (self.classifier.probabilities(&[frames])?, None),
+            Some((calibration, tower)) => tch::no_grad(|| -> Result<_> {
+                let features = frames.features(tower)?; // (1, T, D)
+                let belonging = calibration.belonging(&features)?.first().copied();
+                let scores = self.classifier.score(&Clips::Features(features))?;
+                let _ = scores.finite_probabilities()?;
+                Ok((calibration.probabilities(&scores.logits), belonging))
+            })?,
+        };
         let row = row.squeeze_dim(0).to_kind(Kind::Double);
-        Ok(Vec::try_from(row.to_device(Device::Cpu))?)
+        Ok(Judged {
+            probabilities: Vec::try_from(row.to_device(Device::Cpu))?,
+            belonging,
+        })
     }
 
     /// The `top` best classes of a decoded clip of `video`.
@@ -213,15 +256,20 @@ impl Ready<'_> {
     /// # Errors
     /// The clip does not fit the model.
     pub fn answer(&self, video: &Path, clip: &ClipPixels, top: usize) -> Result<Answer> {
-        let probabilities = of_video(video, self.probabilities(clip))?;
-        Ok(Answer::new(
-            video,
-            self.labels(),
-            &probabilities,
-            top,
-            UsedFrame::of(clip),
-            clip.frame_count,
-        ))
+        let judged = of_video(video, self.judge(clip))?;
+        let frames = UsedFrame::of(clip);
+        let probabilities = &judged.probabilities;
+        Ok(Answer {
+            belonging: judged.belonging,
+            ..Answer::new(
+                video,
+                self.labels(),
+                probabilities,
+                top,
+                frames,
+                clip.frame_count,
+            )
+        })
     }
 
     /// The best classes of each window of `video`, decoded once. `progress` is called with the
@@ -239,6 +287,15 @@ impl Ready<'_> {
         let geometry = self.recogniser.preprocess.geometry;
         timeline(self, geometry, video, files, cut, progress)
     }
+}
+
+/// The scores of one clip.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// The probability of each class; the sum is 1.
+    pub probabilities: Vec<f64>,
+    /// Whether the clip belongs to one of the classes, if the run tells.
+    pub belonging: Option<Belonging>,
 }
 
 /// Names the video that the model has no answer for.

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Loaded, STEP, Store, Tensors};
-use crate::{Error, Result};
+use crate::{Calibration, Error, Result};
 
 /// The folder of checkpoints in that of a run.
 const CHECKPOINTS: &str = "checkpoints";
@@ -27,6 +27,9 @@ pub struct Card {
     pub frames: usize,
     /// The backbone it was trained on.
     pub backbone: Identity,
+    /// Its calibration on held-out clips; none without a cross-validation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
 }
 
 /// The content of a checkpoint's `state.json`.

@@ -7,10 +7,10 @@ use clip_backbone::pixels::Geometry;
 use clips::VideoFiles;
 use serde::Serialize;
 
-use crate::answer::{Shown, bar, best, clip_text, microseconds, printable};
+use crate::answer::{Shown, bar, best, clip_text, microseconds, none, printable, refusal};
 use crate::recogniser::of_video;
 use crate::windows::{Event, Span, windows};
-use crate::{Ready, Result, Scored, UsedFrame};
+use crate::{Belonging, Ready, Result, Scored, UsedFrame};
 
 /// The windows of a long video and their sampling.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,10 @@ pub struct Moment {
     pub end: f64,
     /// The most probable classes, best first.
     pub predictions: Vec<Scored>,
+    /// Whether the window shows one of them: the keys `known`, `belonging`, `threshold`, if the run
+    /// tells.
+    #[serde(flatten)]
+    pub belonging: Option<Belonging>,
     /// The frames the model saw.
     pub frames: Vec<UsedFrame>,
 }
@@ -77,11 +81,12 @@ pub(crate) fn timeline(
         match event? {
             Event::Choice(choice) => timeline.note = Some(choice),
             Event::Part(part) => {
-                let probabilities = of_video(video, model.probabilities(&part.clip))?;
+                let judged = of_video(video, model.judge(&part.clip))?;
                 timeline.windows.push(Moment {
                     start: microseconds(part.start),
                     end: microseconds(part.end),
-                    predictions: best(model.labels(), &probabilities, cut.top),
+                    predictions: best(model.labels(), &judged.probabilities, cut.top),
+                    belonging: judged.belonging,
                     frames: UsedFrame::of(&part.clip),
                 });
                 progress(timeline.windows.len(), part.of);
@@ -97,7 +102,8 @@ impl Shown for Timeline {
         self.note.as_deref()
     }
 
-    /// Tab-separated lines: video, start, end, rank, score, label.
+    /// Tab-separated lines: video, start, end, rank, score, label. The first of a window is `none`
+    /// with its score of belonging if it shows none of the classes.
     fn plain(&self) -> String {
         let mut text = String::new();
         let video = printable(&self.video);
@@ -105,10 +111,12 @@ impl Shown for Timeline {
             start,
             end,
             predictions,
+            belonging,
             ..
         } in &self.windows
         {
-            for (index, Scored { score, label }) in predictions.iter().enumerate() {
+            let none = none(*belonging);
+            for (index, Scored { score, label }) in none.iter().chain(predictions).enumerate() {
                 let rank = index + 1;
                 let label = printable(label);
                 let _ = writeln!(
@@ -143,8 +151,14 @@ impl Shown for Timeline {
             .min(columns.saturating_sub(fixed + 6).max(8));
         let bar_width = columns.saturating_sub(fixed + name_width).min(30);
         for moment in &self.windows {
+            if let Some(line) = refusal(moment.belonging) {
+                let (from, to) = (clock(moment.start), clock(moment.end));
+                let line = format!("  {from:>width$}  {to:>width$}  {line}");
+                let _ = writeln!(text, "{}", clip_text(&line, columns));
+            }
+            let first = usize::from(moment.belonging.is_some_and(|seen| !seen.known));
             for (place, Scored { score, label }) in moment.predictions.iter().enumerate() {
-                let (from, to) = match place {
+                let (from, to) = match place + first {
                     0 => (clock(moment.start), clock(moment.end)),
                     _ => Default::default(),
                 };
@@ -192,6 +206,7 @@ mod tests {
                 })
                 .take(top)
                 .collect(),
+            belonging: None,
             frames: Vec::new(),
         };
         Timeline {

@@ -195,6 +195,9 @@ impl Config {
         ];
         let mut all = text::flat(self)?;
         all.retain(|key, _| !OTHERS.contains(&key.as_str()));
+        if self.data.unsplit != Unsplit::CrossValidate {
+            all.remove("protocol.wrongly_refused");
+        }
         Ok(all)
     }
 

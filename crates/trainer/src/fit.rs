@@ -1,12 +1,22 @@
-//! User data: a folder of class folders, split into training and test clips by recording.
+//! User data: a folder of class folders, all trained on, or split into training and test clips by
+//! recording.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use data::{Dataset, Manifest, Split, named};
 use random::Stream;
 
-use crate::config::Unsplit;
+use crate::config::{Config, Source, Unsplit};
 use crate::{Error, Result};
+
+/// The name of the split that trains on every clip, judged by cross-validation.
+pub const CROSS_VALIDATION: &str = "cross-validation";
+
+/// The name of the folder of strangers: clips that show none of the classes.
+pub const STRANGERS: &str = "none";
+
+/// The most clips for a cross-validation: beyond, one in five is a test set.
+const MOST: usize = 2048;
 
 /// The name of the split that holds clips out.
 pub const HOLD_OUT: &str = "hold-out";
@@ -17,18 +27,45 @@ const SHARE: usize = 5;
 /// The name of the split that tests every clip.
 pub const ALL: &str = "all";
 
-/// Splits a data set without a split as `how` says. One with its own split keeps
-/// it.
+/// The class of the data set that holds strangers.
+pub fn strangers(dataset: &Dataset) -> Option<usize> {
+    let classes = dataset.manifest.classes();
+    classes.iter().position(|class| class.key() == STRANGERS)
+}
+
+/// Splits a data set without a split as the configuration says. One with its own split keeps it.
+///
+/// Where a cross-validation is asked for and cannot be made, clips are held out, and a note says why.
 ///
 /// # Errors
-/// [`Error::Mismatch`] if there are fewer than two classes to hold clips out from.
-pub fn split_unsplit(mut dataset: Dataset, how: Unsplit, seed: u64) -> Result<Dataset> {
+/// [`Error::Mismatch`] if there are fewer than two classes.
+pub fn split_unsplit(mut dataset: Dataset, config: &Config) -> Result<Dataset> {
+    let (how, seed) = (config.data.unsplit, config.seed);
+    if let (Unsplit::CrossValidate, Some(class)) = (how, strangers(&dataset)) {
+        let note = format!(
+            "the clips in '{}' are examples of none of the classes: they take part in choosing the \
+             threshold of belonging",
+            dataset.name(class)
+        );
+        dataset.notes.push(note);
+    }
     if !dataset.manifest.splits().is_empty() {
         note_untrained(&mut dataset);
         return Ok(dataset);
     }
     match how {
         Unsplit::Refuse => Ok(dataset),
+        Unsplit::CrossValidate => {
+            let reason = match dataset.manifest.clips().len() {
+                _ if config.data.source == Source::Video => "training is from videos",
+                _ if dataset.is_multi_label() => "clips show several classes",
+                count if count > MOST => "there are enough clips",
+                _ => return all_trained(dataset),
+            };
+            let note = format!("no cross-validation, since {reason}: one clip in five is held out");
+            dataset.notes.push(note);
+            hold_out(dataset, seed)
+        }
         Unsplit::HoldOut => hold_out(dataset, seed),
         Unsplit::Test => {
             let clips = (0..dataset.manifest.clips().len()).collect();
@@ -36,6 +73,17 @@ pub fn split_unsplit(mut dataset: Dataset, how: Unsplit, seed: u64) -> Result<Da
             Ok(dataset)
         }
     }
+}
+
+/// A split that trains on every clip.
+fn all_trained(mut dataset: Dataset) -> Result<Dataset> {
+    let classes = dataset.manifest.classes().len() - usize::from(strangers(&dataset).is_some());
+    if classes < 2 {
+        return Err(Error::mismatch("class folders", "at least 2", classes));
+    }
+    let clips = (0..dataset.manifest.clips().len()).collect();
+    dataset.manifest = with_split(dataset.manifest, CROSS_VALIDATION, clips, Vec::new())?;
+    Ok(dataset)
 }
 
 /// Notes classes that a split tests and of which it has no training clip.
@@ -147,6 +195,7 @@ mod tests {
 
     use super::*;
     use data::{ClassName, NameStyle, SkipList, VideoEntry};
+    use models::Preset;
 
     fn dataset(sizes: &[usize]) -> Dataset {
         let clip = |class: usize, number: usize| {
@@ -212,12 +261,17 @@ mod tests {
 
     #[test]
     fn what_brings_no_split_is_tested_whole_where_asked() {
-        let whole = split_unsplit(dataset(&[3, 2]), Unsplit::Test, 0).unwrap();
+        let split_unsplit = |dataset, how| {
+            let mut config = Config::preset(Preset::Best);
+            config.data.unsplit = how;
+            split_unsplit(dataset, &config)
+        };
+        let whole = split_unsplit(dataset(&[3, 2]), Unsplit::Test).unwrap();
         let split = whole.manifest.split(ALL).unwrap();
         assert_eq!((split.train.len(), split.test.len()), (0, 5));
-        let again = split_unsplit(whole, Unsplit::HoldOut, 0).unwrap();
+        let again = split_unsplit(whole, Unsplit::HoldOut).unwrap();
         assert!(again.manifest.split(HOLD_OUT).is_err(), "it has a split");
-        let refused = split_unsplit(dataset(&[3, 2]), Unsplit::Refuse, 0).unwrap();
+        let refused = split_unsplit(dataset(&[3, 2]), Unsplit::Refuse).unwrap();
         assert!(refused.manifest.splits().is_empty());
     }
 

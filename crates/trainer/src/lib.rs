@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+pub mod calibration;
 pub mod config;
 pub mod engine;
 mod error;
 pub mod evaluate;
 pub mod experiment;
 pub mod fit;
+pub mod folds;
 pub mod json;
 pub mod live;
 pub mod log;

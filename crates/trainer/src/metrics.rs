@@ -211,8 +211,25 @@ pub fn wilson(right: usize, clips: usize) -> (f64, f64) {
     if clips == 0 {
         return (0.0, 1.0);
     }
-    let (n, z) = (clips as f64, 1.959_964);
-    let share = right as f64 / n;
+    wilson_of(right as f64 / clips as f64, clips as f64)
+}
+
+/// 95 % interval of the accuracy on new recordings from a cross-validation with this `accuracy` over
+/// `recordings` in `folds`.
+///
+/// It is Wilson's, with each recording as one observation, whatever the number of its clips, and the
+/// number of recordings divided by 1 + F / (F - 1): the models of F folds share most of their training
+/// clips, and this is the correction of the variance by Nadeau and Bengio (Machine Learning 2003).
+pub fn interval_of_folds(accuracy: f64, recordings: usize, folds: usize) -> (f64, f64) {
+    if recordings == 0 || folds < 2 {
+        return (0.0, 1.0);
+    }
+    let shared = 1.0 + folds as f64 / (folds - 1) as f64;
+    wilson_of(accuracy, recordings as f64 / shared)
+}
+
+fn wilson_of(share: f64, n: f64) -> (f64, f64) {
+    let z = 1.959_964;
     let centre = share + z * z / (2.0 * n);
     let half = z * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z * z / n;
@@ -294,6 +311,13 @@ mod tests {
         let (low, high) = wilson(56, 112);
         assert!((low - 0.4089).abs() < 1e-3 && (high - 0.5911).abs() < 1e-3);
         assert!(wilson(0, 10).0 < 1e-12 && (wilson(10, 10).1 - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn folds_that_share_clips_count_for_fewer_recordings() {
+        // 45 recordings in five folds count for 20.
+        assert_eq!(interval_of_folds(0.75, 45, 5), wilson(15, 20));
+        assert_eq!(interval_of_folds(1.0, 0, 5), (0.0, 1.0));
     }
 
     #[test]

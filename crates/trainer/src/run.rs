@@ -1,5 +1,7 @@
 //! One configured run: its trials trained and tested, each in a folder of its own.
 
+mod cross_validation;
+mod few_clips;
 mod inputs;
 mod lock;
 mod prepared;
@@ -14,21 +16,25 @@ use std::path::Path;
 use std::time::Instant;
 
 use clips::Ended;
+use models::ModelConfig;
 use recogniser::checkpoint::Loaded;
 
+use self::cross_validation::Judgement;
 use self::inputs::Inputs;
 use self::lock::lock;
 use self::prepared::Prepared;
 use self::scoring::score_all;
 use self::training::Training;
-use crate::config::ProtocolKind;
-use crate::fit::HOLD_OUT;
+use crate::config::{ProtocolKind, Unsplit};
+use crate::fit::{CROSS_VALIDATION, HOLD_OUT};
 use crate::json::{read_json, write_json};
 use crate::log::read_steps;
 use crate::start::{expect_backbone, trained_of};
 use crate::trial::{Trial, trials};
 use crate::{Error, Result};
 
+pub use cross_validation::{CrossValidation, Gain, HELD_OUT, Suspect};
+pub use few_clips::{Draws, FewClips, Planted, Strangers};
 pub use inputs::{ClipChanges, Earlier, precision};
 pub use prepared::parts;
 pub use record::Record;
@@ -41,6 +47,8 @@ pub const REVISION: &str = env!("TRAINER_REVISION");
 
 /// A finished trial's result, in its folder.
 const RESULT: &str = "result.json";
+/// A trial's cross-validation, beside it.
+const JUDGEMENT: &str = "cross-validation.json";
 
 /// Compares the run in `folder` with that of `session`.
 ///
@@ -55,7 +63,11 @@ pub fn earlier(session: &Session, folder: &Path) -> Result<Earlier> {
 /// # Errors
 /// As [`trials`].
 pub fn is_finished(session: &Session, folder: &Path) -> Result<bool> {
-    let trials = trials(&session.config.protocol, &session.dataset)?;
+    let trials = trials(
+        &session.config.protocol,
+        &session.dataset,
+        session.strangers(),
+    )?;
     let has_result = |trial: &Trial| folder.join(&trial.name).join(RESULT).is_file();
     Ok(trials.iter().all(has_result))
 }
@@ -67,7 +79,11 @@ pub fn is_finished(session: &Session, folder: &Path) -> Result<bool> {
 /// [`Error::OtherRun`] before anything is written if the folder holds a run with other inputs,
 /// [`Error::InUse`] if another process works in it; any error of a trial: those before it have their results.
 pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> {
-    let mut trials = trials(&session.config.protocol, &session.dataset)?;
+    let mut trials = trials(
+        &session.config.protocol,
+        &session.dataset,
+        session.strangers(),
+    )?;
     if session.dataset.manifest.split(HOLD_OUT).is_ok() {
         trials.iter_mut().for_each(Trial::test_something);
     }
@@ -96,12 +112,13 @@ pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> 
     };
     for trial in &mut trials {
         clips.leave_out_undecodable(trial);
-        if trial.tests.iter().all(|test| test.clips.is_empty()) {
+        let judged = session.config.data.unsplit == Unsplit::CrossValidate;
+        if !judged && trial.tests.iter().all(|test| test.clips.is_empty()) {
             return Err(Error::mismatch("test clips", "at least 1 decodable", 0));
         }
     }
     let mut results = Vec::with_capacity(trials.len());
-    for trial in &trials {
+    for trial in &mut trials {
         let training = Training {
             session,
             trial,
@@ -169,9 +186,21 @@ fn evaluate_or_read(
             protocol.seeds = vec![record.seed];
         }
     }
-    let mut trials = trials(&protocol, &session.dataset)?;
+    let mut trials = trials(&protocol, &session.dataset, session.strangers())?;
     for trial in &mut trials {
         trial.train.clear();
+        trial.strangers.clear();
+        let all_trained = session.dataset.manifest.split(CROSS_VALIDATION).is_ok();
+        if all_trained && trial.tests.iter().all(|test| test.clips.is_empty()) {
+            return Err(Error::Value {
+                key: "data.unsplit".into(),
+                expected:
+                    "test, on other clips: a run that was cross-validated has trained on all of \
+                           its own"
+                        .into(),
+                got: "cross-validate".into(),
+            });
+        }
         if trial.tests.iter().all(|test| test.clips.is_empty()) {
             return Err(Error::mismatch("test clips", "at least 1", 0));
         }
@@ -209,30 +238,62 @@ fn evaluate_or_read(
 
 /// Trains and tests one trial, or reads its result.
 fn run_trial(training: &Training<'_>, folder: &Path) -> Result<Ended<TrialResult>> {
-    let Training {
-        session,
-        trial,
-        clips,
-        ..
-    } = *training;
+    let Training { session, clips, .. } = *training;
     let result_path = folder.join(RESULT);
     if result_path.is_file() {
         return Ok(Ended::Done(read_json(&result_path)?));
     }
     let started = Instant::now();
     let model = session.config.model.build(session.config.data.frames);
-    let Ended::Done(trained) = training.train(&model, folder)? else {
+    let Ended::Done(judged) = judged(training, &model, folder)? else {
         return Ok(Ended::Stopped);
     };
-    let Ended::Done(scored) = score_all(session, trained.model.as_ref(), trial, clips)? else {
+    let mut trial = training.trial.clone();
+    trial.tests.retain(|test| !test.clips.is_empty());
+    if judged.is_none() {
+        trial.test_something();
+    }
+    let Ended::Done(trained) = training.train(&model, folder, judged.as_ref())? else {
+        return Ok(Ended::Stopped);
+    };
+    let Ended::Done(scored) = score_all(session, trained.model.as_ref(), &trial, clips)? else {
         return Ok(Ended::Stopped);
     };
     let skipped = clips.skipped();
-    let mut result = TrialResult::of(session, trial, &scored, skipped, folder, started)?;
+    let mut result = TrialResult::of(session, &trial, &scored, skipped, folder, started)?;
     result.checkpoint = trained.checkpoint;
     result.cost = trained.cost;
     result.warm_start = trained.warm_start;
+    if let Some(judged) = judged {
+        result.tests.insert(0, judged.outcome);
+        result.cross_validation = Some(judged.cross_validation);
+    }
     result.leave_out_untrained(&read_steps(&folder.join("log.jsonl"))?);
     write_json(&result_path, &result)?;
     Ok(Ended::Done(result))
+}
+
+/// The cross-validation of a trial, if the configuration asks for one and the clips allow it; read,
+/// if the trial was interrupted after it.
+fn judged(
+    training: &Training<'_>,
+    model: &ModelConfig,
+    folder: &Path,
+) -> Result<Ended<Option<Judgement>>> {
+    let session = training.session;
+    let asked = session.config.data.unsplit == Unsplit::CrossValidate;
+    let kept = matches!(training.clips, Prepared::Kept { .. });
+    if !asked || !kept || session.dataset.is_multi_label() || training.trial.train.is_empty() {
+        return Ok(Ended::Done(None));
+    }
+    let path = folder.join(JUDGEMENT);
+    if path.is_file() {
+        return Ok(Ended::Done(Some(read_json(&path)?)));
+    }
+    let found = training.cross_validate(&training.few()?, model, folder)?;
+    if let Ended::Done(Some(judged)) = &found {
+        std::fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
+        write_json(&path, judged)?;
+    }
+    Ok(found)
 }

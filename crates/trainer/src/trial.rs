@@ -23,6 +23,8 @@ pub struct Trial {
     pub classes: Vec<usize>,
     /// Training clips, as positions in the manifest; none if nothing is trained.
     pub train: Vec<usize>,
+    /// Clips that show none of the classes, as positions in the manifest.
+    pub strangers: Vec<usize>,
     /// Its tests.
     pub tests: Vec<Test>,
 }
@@ -49,6 +51,20 @@ impl Test {
 }
 
 impl Trial {
+    /// Takes the clips of a class out of training and tests; those of training are strangers.
+    fn set_apart(&mut self, strangers: usize, dataset: &Dataset) {
+        let is_stranger = |clip: &usize| dataset.class(*clip) == strangers;
+        self.strangers = self
+            .train
+            .extract_if(.., |clip| is_stranger(clip))
+            .collect();
+        self.classes.retain(|class| *class != strangers);
+        for test in &mut self.tests {
+            test.classes.retain(|class| *class != strangers);
+            test.clips.retain(|clip| !is_stranger(clip));
+        }
+    }
+
     /// If no clip is left for testing, as with one clip per class, the training clips are
     /// tested, under a name that says so.
     pub fn test_something(&mut self) {
@@ -61,12 +77,16 @@ impl Trial {
     }
 }
 
-/// The trials of a protocol on a data set.
+/// The trials of a protocol on a data set, one class of which may hold examples of strangers.
 ///
 /// # Errors
 /// A split that does not exist, classes with fewer clips than shots, or published draws that
 /// are missing or do not fit.
-pub fn trials(protocol: &Protocol, dataset: &Dataset) -> Result<Vec<Trial>> {
+pub fn trials(
+    protocol: &Protocol,
+    dataset: &Dataset,
+    strangers: Option<usize>,
+) -> Result<Vec<Trial>> {
     let split = split_of(protocol, dataset)?;
     let manifest = &dataset.manifest;
     let all: Vec<usize> = (0..manifest.classes().len()).collect();
@@ -79,6 +99,7 @@ pub fn trials(protocol: &Protocol, dataset: &Dataset) -> Result<Vec<Trial>> {
                 seed,
                 classes: all.clone(),
                 train: split.train.clone(),
+                strangers: Vec::new(),
                 tests: vec![Test::new("test", all.clone(), split.test.clone())],
             },
             ProtocolKind::FewShot => Trial {
@@ -89,6 +110,7 @@ pub fn trials(protocol: &Protocol, dataset: &Dataset) -> Result<Vec<Trial>> {
                     Some(place) => draws::few_shot(place, protocol, dataset, &split)?,
                     None => few_shot(manifest, &split, protocol.shots, seed)?.train,
                 },
+                strangers: Vec::new(),
                 tests: vec![Test::new("test", all.clone(), split.test.clone())],
             },
             ProtocolKind::ZeroShot => Trial {
@@ -96,6 +118,7 @@ pub fn trials(protocol: &Protocol, dataset: &Dataset) -> Result<Vec<Trial>> {
                 seed,
                 classes: all.clone(),
                 train: Vec::new(),
+                strangers: Vec::new(),
                 tests: vec![Test::new("test", all.clone(), split.test.clone())],
             },
             ProtocolKind::ZeroShotHalves => {
@@ -106,6 +129,7 @@ pub fn trials(protocol: &Protocol, dataset: &Dataset) -> Result<Vec<Trial>> {
                     seed,
                     classes: half.clone(),
                     train: Vec::new(),
+                    strangers: Vec::new(),
                     tests: vec![Test::new("test", half, clips)],
                 }
             }
@@ -114,6 +138,11 @@ pub fn trials(protocol: &Protocol, dataset: &Dataset) -> Result<Vec<Trial>> {
                 None => base_to_novel_trial(manifest, &split, protocol, seed)?,
             },
         });
+    }
+    if let Some(class) = strangers {
+        for trial in &mut trials {
+            trial.set_apart(class, dataset);
+        }
     }
     if protocol.balance {
         for trial in &mut trials {
@@ -125,7 +154,7 @@ pub fn trials(protocol: &Protocol, dataset: &Dataset) -> Result<Vec<Trial>> {
 
 /// The clips, those of smaller classes repeated in turn until each class has as many as
 /// the largest.
-fn balanced(dataset: &Dataset, clips: &[usize]) -> Vec<usize> {
+pub(crate) fn balanced(dataset: &Dataset, clips: &[usize]) -> Vec<usize> {
     let mut classes: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for clip in clips {
         classes.entry(dataset.class(*clip)).or_default().push(*clip);
@@ -150,6 +179,7 @@ fn base_to_novel_trial(
         name: format!("seed-{seed}"),
         seed,
         train: drawn.of_classes(manifest, &halves.base).train,
+        strangers: Vec::new(),
         tests: vec![
             Test::new("base", halves.base.clone(), tests(&halves.base)),
             Test::new("novel", halves.novel.clone(), tests(&halves.novel)),

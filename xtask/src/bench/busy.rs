@@ -91,7 +91,11 @@ impl Commands {
                 command.args(&self.clips);
                 return Ok(command);
             }
-            "fit" => command.arg(&videos).arg("--out").arg(&out),
+            "fit" => command
+                .arg("--hold-out")
+                .arg(&videos)
+                .arg("--out")
+                .arg(&out),
             _ => command.args(["--dataset", "folder", "--root"]).arg(&videos),
         };
         if name == "train" {

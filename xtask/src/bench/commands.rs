@@ -126,7 +126,11 @@ impl Files {
             .word(precision);
         let best = train.set("train.batch_size", "32");
         let paper = best.clone().set("model.preset", "paper");
-        let fit = command("fit").all(&common).all(&brief).word(&self.own);
+        let fit = command("fit")
+            .word("--hold-out")
+            .all(&common)
+            .all(&brief)
+            .word(&self.own);
         let add_class = command("add-class").word(run("own")).word(ADDED);
         vec![
             ("predict, zero-shot", zero_shot),

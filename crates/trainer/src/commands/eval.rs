@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use clips::Ended;
-use trainer::config::Config;
+use trainer::config::{Config, Unsplit};
 use trainer::run::{self, Record, Session};
 
 use super::exit;
@@ -62,6 +62,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         if elsewhere {
             data.class_table = data.class_table.take().filter(|_| names("class_table"));
             data.columns = data.columns.take().filter(|_| names("columns"));
+        }
+        if elsewhere && config.data.unsplit == Unsplit::CrossValidate {
+            config.data.unsplit = Unsplit::Test;
         }
         // The training's starting point may no longer exist.
         config.train.start_from = None;

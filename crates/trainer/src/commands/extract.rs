@@ -35,7 +35,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     for note in session.notes() {
         eprintln!("note: {note}");
     }
-    let trials = trials(&session.config().protocol, &session.dataset)?;
+    let trials = trials(
+        &session.config().protocol,
+        &session.dataset,
+        session.strangers(),
+    )?;
     let (train, test) = run::parts(&session, &trials)?;
     let mut code = exit::DONE;
     let train_recipes = session.train_recipes().into_iter();

@@ -17,8 +17,18 @@ use super::summary::summary;
 
 /// Train on your own actions: a folder with one folder of clips per class.
 ///
-/// Five clips per class are enough to begin. One clip in five is held out for testing.
-/// Undecodable clips are skipped and listed. The run's folder has one checkpoint, for predict.
+/// Five clips per class are enough to begin. The accuracy is estimated by cross-validation: each
+/// clip is held out once, with all clips of its recording, and judged by a model made without them;
+/// the run itself is trained on all clips. The same folds calibrate its probabilities, and give the
+/// threshold below which predict says "none". Undecodable clips are skipped and listed. The run's
+/// folder has one checkpoint, for predict.
+///
+/// Clips of one recording are told by their names (talk_part1, v_Run_g01_c02, _000012_000022). A folder
+/// "none" beside the class folders holds examples of videos that show none of the classes; it is
+/// not a class, and helps to choose the threshold.
+///
+/// Training after the solved start is tried in the folds, with half of the run's steps in all. If it
+/// brings less than its standard error, no steps are made, and the start is the result.
 ///
 /// The same command again resumes, or prints the result if nothing has changed. After clips or
 /// classes were added or removed, the earlier run becomes DIR.1 and a new one is trained, on the
@@ -49,6 +59,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
+    /// Hold one recording in five out of each class and test on it, instead of the cross-validation. The
+    /// run is trained on the others, and answers without calibration. A folder "none" is a class
+    /// then.
+    #[arg(long)]
+    hold_out: bool,
+
     /// Train anew; an earlier run in the folder becomes DIR.1.
     #[arg(long)]
     again: bool,
@@ -60,9 +76,10 @@ pub(crate) struct Arguments {
 
 /// Add a class to a run of fit.
 ///
-/// First put its clips into a new folder beside the other classes. Training continues from the
-/// run's parameters with all classes, so that none is forgotten: all clips are still needed. Only
-/// the features of the new ones are computed.
+/// First put its clips into a new folder beside the other classes. All clips are still needed, so
+/// that no class is forgotten; only the features of the new ones are computed. A run that was
+/// cross-validated is made anew on all classes, and judged as fit does; one with held-out clips
+/// continues from its parameters.
 #[derive(Debug, Args)]
 pub(crate) struct AddClass {
     /// The run's folder.
@@ -98,7 +115,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let mut keys = vec![
         "model.preset=best".to_owned(),
         "data.layout=folder".into(),
-        "data.unsplit=hold-out".into(),
+        setting(
+            "data.unsplit",
+            if arguments.hold_out {
+                "hold-out"
+            } else {
+                "cross-validate"
+            },
+        ),
         "protocol.name=closed-set".into(),
         "protocol.seeds=[0]".into(),
         "protocol.balance=true".into(),
@@ -158,9 +182,12 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
         }
         config.device.clone_from(name);
     }
-    config.data.unsplit = Unsplit::HoldOut;
-    // It starts from this run.
-    config.train.start_from = None;
+    let anew = config.data.unsplit == Unsplit::CrossValidate;
+    if !anew {
+        config.data.unsplit = Unsplit::HoldOut;
+        // It starts from this run.
+        config.train.start_from = None;
+    }
     let config = config.check()?;
     let mut session = open(config, arguments.quiet)?;
     let names: Vec<&str> = session
@@ -175,6 +202,13 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
             "no class folder '{}' in {}: put the new clips there first",
             arguments.class,
             session.dataset.manifest.root().display()
+        );
+    }
+    let strangers = session.strangers().map(|class| session.dataset.name(class));
+    if strangers == Some(arguments.class.as_str()) {
+        bail!(
+            "the clips in '{}' are not a class: fit uses them",
+            arguments.class
         );
     }
     if let Some(lost) = record
@@ -192,7 +226,10 @@ pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
     for line in lines {
         eprintln!("note: since the run in {}: {line}", arguments.run.display());
     }
-    session.start_from(&loaded)?;
+    if !anew {
+        // What it has learned from a clip would judge that clip in the folds.
+        session.start_from(&loaded)?;
+    }
     note_earlier(&session, &out, false)?;
     finish(&session, &out)
 }

@@ -12,7 +12,7 @@ use models::{Parts, Preset};
 use trainer::config::{Checked, Config, System};
 use trainer::metrics::Spread;
 use trainer::paper::{Cell, Reported, Table, Transfer, cells};
-use trainer::run::{self, Record, Session, TrialResult};
+use trainer::run::{self, FewClips, Record, Session, TrialResult};
 
 use super::eval::seeds;
 use super::exit;
@@ -61,6 +61,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.settings.row.is_some() {
         bail!("reproduce runs every row of a table; for a single one: trainer train --row");
     }
+    if arguments.table == Table::FewClips {
+        return few_clips(arguments);
+    }
     let asked = |preset: &Preset| ["both", &preset.to_string()].contains(&&*arguments.preset);
     let presets: Vec<Preset> = Preset::ALL.into_iter().filter(asked).collect();
     let grid = cells(arguments.table, arguments.paper);
@@ -100,6 +103,61 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         }
     }
     print!("{}", notes.text());
+    Ok(exit::DONE)
+}
+
+/// Compares the estimates of `fit` with the test recordings.
+fn few_clips(arguments: &Arguments) -> Result<u8> {
+    let mut keys = vec![
+        setting("name", "few clips"),
+        "model.preset=best".into(),
+        // The folds judge the solved start.
+        "train.epochs=1".into(),
+        "train.min_steps=1".into(),
+        setting(
+            "data.cache",
+            &arguments.out.join("features").display().to_string(),
+        ),
+        format!("protocol.seeds={:?}", (0..100).collect::<Vec<u64>>()),
+    ];
+    keys.extend(arguments.settings.overrides());
+    let config = Config::read(arguments.settings.file(), &keys)?;
+    let session = Session::open(
+        config,
+        super::install_interrupt()?,
+        arguments.settings.quiet,
+    )?;
+    session.notes().for_each(|note| eprintln!("note: {note}"));
+    let quiet = arguments.settings.quiet;
+    let watch = |name: &'static str| {
+        move |done: usize| {
+            if !quiet && done % 10 == 0 {
+                eprintln!("{name}: {done} done");
+            }
+        }
+    };
+    let Ended::Done(study) = FewClips::new(&session)? else {
+        return Ok(super::stopped());
+    };
+    println!("{}", session.protocol());
+    for shots in FewClips::SHOTS {
+        match study.draws(shots, watch("draws"))? {
+            Ended::Done(found) => print!("{found}"),
+            Ended::Stopped => return Ok(super::stopped()),
+        }
+    }
+    for test in [false, true] {
+        match study.strangers(test, watch("choices of known classes"))? {
+            Ended::Done(found) => print!("{found}"),
+            Ended::Stopped => return Ok(super::stopped()),
+        }
+    }
+    for (classes, shots) in FewClips::PLANTED {
+        match study.planted(classes, shots, watch("planted mistakes"))? {
+            Ended::Done(found) => print!("{found}"),
+            Ended::Stopped => return Ok(super::stopped()),
+        }
+    }
     Ok(exit::DONE)
 }
 

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use trainer::metrics::{Spread, harmonic_mean};
-use trainer::run::TrialResult;
+use trainer::run::{CrossValidation, TrialResult};
+
+/// Most clips named that others contradict.
+const NAMED: usize = 5;
 
 /// A table of a run's trials: one line per test, mean over seeds.
 pub(crate) fn summary(results: &[TrialResult]) -> String {
@@ -65,7 +68,9 @@ pub(crate) fn summary(results: &[TrialResult]) -> String {
             );
         }
     }
-    if let [base, novel] = &first.tests[..] {
+    if let Some(judged) = &first.cross_validation {
+        text.push_str(&cross_validation(judged, first));
+    } else if let [base, novel] = &first.tests[..] {
         let means: Vec<f64> = results
             .iter()
             .filter_map(|result| match &result.tests[..] {
@@ -82,6 +87,82 @@ pub(crate) fn summary(results: &[TrialResult]) -> String {
     }
     for (id, reason) in &first.skipped {
         let _ = writeln!(text, "skipped: {id}: {reason}");
+    }
+    text
+}
+
+/// The estimates of a cross-validation, of the first seed.
+fn cross_validation(judged: &CrossValidation, result: &TrialResult) -> String {
+    let mut text = String::new();
+    let Some(held) = result.tests.first() else {
+        return text;
+    };
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let [low, high] = judged.interval.map(percent);
+    let _ = writeln!(
+        text,
+        "accuracy on new recordings: {}, 95 % interval {low} to {high}",
+        percent(held.accuracy.top1),
+    );
+    let _ = writeln!(
+        text,
+        "  {} folds, {} clips of {} recordings; trained on all {} clips",
+        judged.folds, judged.clips, judged.recordings, judged.all_clips
+    );
+    let widest = held.labels.iter().map(|label| label.chars().count()).max();
+    let width = widest.unwrap_or(0).min(40);
+    for (label, row) in held
+        .labels
+        .iter()
+        .zip(held.accuracy.confusion.iter().enumerate())
+    {
+        let (class, row) = row;
+        let (right, all) = (
+            row.get(class).copied().unwrap_or(0),
+            row.iter().sum::<u64>(),
+        );
+        let _ = match all {
+            0 => writeln!(text, "  {label:width$}  not tested: one recording"),
+            _ => writeln!(text, "  {label:width$}  {right} of {all}"),
+        };
+    }
+    let _ = writeln!(text, "{}", judged.on_training());
+    let (before, after) = judged.calibration_error();
+    let _ = match after {
+        Some(after) => writeln!(
+            text,
+            "calibration error: {} before, {} after (temperature {:.3}, nested folds)",
+            percent(before),
+            percent(after),
+            judged.temperature
+        ),
+        None => writeln!(
+            text,
+            "calibration error: {} before; after (temperature {:.3}) not measured: too few clips",
+            percent(before),
+            judged.temperature
+        ),
+    };
+    let _ = writeln!(
+        text,
+        "none: belonging below {:.3}; it refuses {} of {} clips of the classes (nested folds)",
+        judged.threshold, judged.refused, judged.clips
+    );
+    if let Some([count, refused]) = judged.strangers {
+        let _ = writeln!(text, "  and {refused} of {count} examples of none of them");
+    }
+    let named: Vec<String> = judged
+        .suspects
+        .iter()
+        .take(NAMED)
+        .map(|suspect| format!("  {}: more like {}", suspect.id, suspect.other))
+        .collect();
+    if !named.is_empty() {
+        let _ = writeln!(
+            text,
+            "most contradicted by the other clips:\n{}",
+            named.join("\n")
+        );
     }
     text
 }

@@ -57,7 +57,9 @@ pub enum Unsplit {
     /// An error if a split is needed.
     #[default]
     Refuse,
-    /// One recording in five is held out of each class, as in `trainer fit`.
+    /// Cross-validation over recordings, then training on all of them, as in `trainer fit`.
+    CrossValidate,
+    /// One recording in five is held out of each class, as in `trainer fit --hold-out`.
     HoldOut,
     /// All of them are tested.
     Test,
@@ -103,7 +105,7 @@ pub struct Data {
     pub limits: VideoLimits,
     /// Skip and count missing clips of the lists instead of failing.
     pub allow_missing: bool,
-    /// The use of videos without a split: `refuse`, `hold-out`, or `test` all.
+    /// The use of videos without a split: `refuse`, `cross-validate`, `hold-out`, or `test` all.
     pub unsplit: Unsplit,
     /// Whether symbolic links may lead out of the root.
     pub follow_links: bool,
@@ -161,6 +163,9 @@ pub struct Protocol {
     pub balance: bool,
     /// Shuffle the training labels: a sanity check that must end at chance.
     pub shuffle_labels: bool,
+    /// With `data.unsplit = "cross-validate"`: the share of clips of the classes that may be said to
+    /// show none of them.
+    pub wrongly_refused: f64,
 }
 
 /// The model on the backbone.
@@ -282,6 +287,7 @@ impl Default for Protocol {
             views: Views::SINGLE,
             balance: false,
             shuffle_labels: false,
+            wrongly_refused: 0.05,
         }
     }
 }
@@ -610,6 +616,7 @@ impl Protocol {
             return Err(value("protocol.split", "1, 2 or 3", self.split));
         }
         at_least("protocol.shots", self.shots, 1)?;
+        within("protocol.wrongly_refused", self.wrongly_refused, 0.0, 0.5)?;
         if let (Some(place), false) = (&self.draws, self.draws_clips()) {
             let expected = format!(
                 "none with `--set protocol.name={}`; few-shot and base-to-novel draw clips",

@@ -3,7 +3,9 @@
 use plotters::prelude::*;
 
 use super::FinishedTrial;
+use crate::calibration::Bin;
 use crate::log::StepRecord;
+use crate::run::CrossValidation;
 use crate::{Error, Result};
 
 const SIZE: (u32, u32) = (460, 230);
@@ -87,6 +89,74 @@ fn draw(
             .map_err(|error| error.to_string())?;
     }
     root.present().map_err(|error| error.to_string())
+}
+
+/// Certainty against the share of correct predictions, before and after calibration; a circle's area
+/// grows with its clips.
+///
+/// # Errors
+/// [`Error::Picture`] if it cannot be drawn.
+pub(super) fn reliability(judged: &CrossValidation) -> Result<String> {
+    let mut svg = String::new();
+    draw_reliability(&mut svg, judged).map_err(|reason| Error::Picture {
+        what: "the reliability of held-out clips".into(),
+        reason,
+    })?;
+    Ok(svg)
+}
+
+fn draw_reliability(svg: &mut String, judged: &CrossValidation) -> std::result::Result<(), String> {
+    let text = |error: DrawingAreaErrorKind<_>| error.to_string();
+    let root = SVGBackend::with_string(svg, (460, 330)).into_drawing_area();
+    let style = ("sans-serif", 12).into_font().color(&GREY);
+    let mut chart = ChartBuilder::on(&root)
+        .caption(
+            "held-out clips",
+            ("sans-serif", 14).into_font().color(&GREY),
+        )
+        .margin(6)
+        .margin_right(22)
+        .x_label_area_size(36)
+        .y_label_area_size(52)
+        .build_cartesian_2d(0.0..1.0, 0.0..1.0)
+        .map_err(text)?;
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .axis_style(GREY)
+        .label_style(style.clone())
+        .x_desc("probability of the prediction")
+        .y_desc("share correct")
+        .x_labels(6)
+        .y_labels(6)
+        .draw()
+        .map_err(text)?;
+    let diagonal = LineSeries::new([(0.0, 0.0), (1.0, 1.0)], GREY.mix(0.6));
+    chart.draw_series(diagonal).map_err(text)?;
+    let series = [
+        ("without temperature", &judged.before),
+        ("calibrated", &judged.after),
+    ];
+    for (index, (name, bins)) in series.into_iter().enumerate() {
+        let colour = Palette99::pick(index).mix(0.8);
+        let circle = |bin: &Bin| {
+            let radius = (2.0 + 3.0 * (bin.clips as f64).sqrt()).min(20.0) as i32;
+            Circle::new((bin.certainty, bin.correct), radius, colour.stroke_width(2))
+        };
+        if !bins.is_empty() {
+            let drawn = chart.draw_series(bins.iter().map(circle)).map_err(text)?;
+            drawn
+                .label(name)
+                .legend(move |(x, y)| Circle::new((x + 8, y), 5, colour.filled()));
+        }
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .label_font(style)
+        .draw()
+        .map_err(text)?;
+    root.present().map_err(text)
 }
 
 /// The running mean over a fiftieth of the points.

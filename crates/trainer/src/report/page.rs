@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::curves::curve;
+use super::curves::{curve, reliability};
 use super::{FilmStrips, FinishedRun, Remarkable};
 use crate::Result;
 use crate::evaluate::ClipScore;
 use crate::metrics::{Accuracy, Spread};
-use crate::run::Outcome;
+use crate::run::{CrossValidation, Outcome};
+
+/// Clips named before the others, of whatever class.
+const MOST_CONTRADICTED: usize = 5;
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--line:#8884;--soft:#8881;--good:42,157,92;--bad:204,72,72}
@@ -76,6 +79,9 @@ fn section(page: &mut String, run: &FinishedRun, strips: Option<&FilmStrips>) ->
         )),
     );
     figures(page, run);
+    if let Some(judged) = &result.cross_validation {
+        honest(page, judged)?;
+    }
     if run.trials.iter().any(|trial| !trial.steps.is_empty()) {
         page.push_str("<h2>Training</h2>");
         for svg in [
@@ -154,6 +160,86 @@ fn figures(page: &mut String, run: &FinishedRun) {
             mean.mean, mean.deviation
         );
     }
+}
+
+/// The first trial's cross-validation.
+fn honest(page: &mut String, judged: &CrossValidation) -> Result<()> {
+    let [low, high] = judged.interval.map(|share| 100.0 * share);
+    let _ = write!(
+        page,
+        "<p>On new recordings, 95 % interval {low:.1} to {high:.1} %: {} folds held out {} clips of {} \
+         recordings. The run is trained on all {} clips. {}.</p>",
+        judged.folds,
+        judged.clips,
+        judged.recordings,
+        judged.all_clips,
+        escape(&judged.on_training()),
+    );
+    let (before, after) = judged.calibration_error();
+    let after_said = after.map_or_else(
+        || "not measured, too few clips".into(),
+        |after| format!("{:.1} %", 100.0 * after),
+    );
+    let _ = write!(
+        page,
+        "<h2>Calibration</h2><figure>{}</figure><p>Expected calibration error {:.1} % without a \
+         temperature; with one (here {:.3}), on clips that neither the model nor the temperature saw: \
+         {after_said}. The nearer to the diagonal, the better.</p>",
+        reliability(judged)?,
+        100.0 * before,
+        judged.temperature,
+    );
+    let _ = write!(
+        page,
+        "<h2>None of the classes</h2><p>A clip whose belonging is below {:.3} shows none of the \
+         classes. Thresholds that were chosen without them refuse {} of the {} held-out clips.",
+        judged.threshold, judged.refused, judged.clips
+    );
+    if let Some([count, refused]) = judged.strangers {
+        let _ = write!(
+            page,
+            " Of the {count} examples of none of them, {refused} are refused."
+        );
+    }
+    page.push_str("</p>");
+    suspects(page, judged);
+    Ok(())
+}
+
+/// The clips that the others contradict, class by class.
+fn suspects(page: &mut String, judged: &CrossValidation) {
+    page.push_str("<h2>Clips that others contradict</h2>");
+    if judged.suspects.is_empty() {
+        page.push_str("<p>None: every held-out clip is most like its own class.</p>");
+        return;
+    }
+    page.push_str(
+        "<p class=\"dim\">Held-out clips that are more like another class, the most contradicted first; \
+         a wrong class, or a hard clip.</p><div class=\"wide\"><table class=\"figures\"><tr><th>clip</th>\
+         <th>its class</th><th>probability</th><th>more like</th></tr>",
+    );
+    let mut classes: Vec<&str> = Vec::new();
+    for suspect in &judged.suspects {
+        if !classes.contains(&suspect.class.as_str()) {
+            classes.push(&suspect.class);
+        }
+    }
+    let most = judged.suspects.iter().take(MOST_CONTRADICTED);
+    let by_class = classes.iter().flat_map(|class| {
+        let rest = judged.suspects.iter().skip(MOST_CONTRADICTED);
+        rest.filter(move |suspect| suspect.class == **class)
+    });
+    for suspect in most.chain(by_class) {
+        let _ = write!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{:.1} %</td><td>{}</td></tr>",
+            escape(&suspect.id),
+            escape(&suspect.class),
+            100.0 * suspect.probability,
+            escape(&suspect.other),
+        );
+    }
+    page.push_str("</table></div>");
 }
 
 /// Undecodable clips, each once, with the reason.

@@ -9,7 +9,7 @@ use clips::{Precision, PrecisionChoice};
 use serde::{Deserialize, Serialize};
 
 use super::Session;
-use crate::fit::{ALL, HOLD_OUT};
+use crate::fit::{ALL, CROSS_VALIDATION, HOLD_OUT};
 use crate::json::{read_json, write_json};
 use crate::trial::{split_name, split_of};
 use crate::{Error, Result};
@@ -260,7 +260,7 @@ fn parts(session: &Session) -> BTreeMap<usize, String> {
     let Ok(split) = split_of(protocol, &session.dataset) else {
         return BTreeMap::new();
     };
-    if [HOLD_OUT, ALL].contains(&name.as_str()) {
+    if [CROSS_VALIDATION, HOLD_OUT, ALL].contains(&name.as_str()) {
         return BTreeMap::new();
     }
     let part = |clips: Vec<usize>, part: &'static str| {

@@ -6,6 +6,7 @@ use clips::{Ended, FeatureSet};
 
 use super::Session;
 use crate::config::Source;
+use crate::source::KeptClips;
 use crate::trial::{Trial, split_of};
 use crate::{Error, Result};
 
@@ -61,6 +62,28 @@ impl Prepared {
         Ok(FeatureSet::gather(&rows.unwrap_or_else(Vec::new))?)
     }
 
+    /// The first view of clips that train or test: `[N, T, D]`.
+    pub(super) fn centre_of(&self, clips: &[usize]) -> Result<tch::Tensor> {
+        let Self::Kept { train, test } = self else {
+            return self.centre(clips);
+        };
+        let set = |clip: usize| match train.first() {
+            Some(train) if train.has(clip) => train,
+            _ => test.as_ref(),
+        };
+        let rows: Vec<_> = clips.iter().map(|clip| (set(*clip), *clip, 0)).collect();
+        Ok(FeatureSet::gather(&rows)?)
+    }
+
+    /// Batches of training clips from stored features, with the class of each.
+    pub(super) fn kept(&self, clips: Vec<usize>, classes: Vec<i64>) -> Result<KeptClips<'_>> {
+        let train = match self {
+            Self::Kept { train, .. } => train.as_slice(),
+            Self::Live => &[],
+        };
+        KeptClips::new(train, clips, classes)
+    }
+
     /// Drops the clips that could not be decoded. They are listed in the results.
     pub(super) fn leave_out_undecodable(&self, trial: &mut Trial) {
         let Self::Kept {
@@ -72,6 +95,9 @@ impl Prepared {
         };
         trial
             .train
+            .retain(|clip| train.iter().all(|set| set.has(*clip)));
+        trial
+            .strangers
             .retain(|clip| train.iter().all(|set| set.has(*clip)));
         for test in &mut trial.tests {
             test.clips.retain(|clip| tested.has(*clip));
@@ -98,7 +124,7 @@ impl Prepared {
 pub fn parts(session: &Session, trials: &[Trial]) -> Result<(Vec<usize>, Vec<usize>)> {
     let drawn: Vec<usize> = trials
         .iter()
-        .flat_map(|trial| trial.train.clone())
+        .flat_map(|trial| [&trial.train[..], &trial.strangers].concat())
         .collect();
     let tests = trials.iter().flat_map(|trial| &trial.tests);
     let tested: Vec<usize> = tests.flat_map(|test| test.clips.clone()).collect();
@@ -107,5 +133,9 @@ pub fn parts(session: &Session, trials: &[Trial]) -> Result<(Vec<usize>, Vec<usi
         true => drawn,
         false => split.train,
     };
-    Ok((train, tested))
+    // Without test clips, the training clips may be tested.
+    match tested.is_empty() {
+        true => Ok((train.clone(), train)),
+        false => Ok((train, tested)),
+    }
 }

@@ -81,6 +81,7 @@ impl Record {
                 names: session.names(&trial.classes),
                 frames: config.data.frames,
                 backbone: backbone.identity.clone(),
+                calibration: None,
             },
             config: Config::clone(config),
             classes: session.names(&trial.classes),

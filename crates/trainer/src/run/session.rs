@@ -14,8 +14,8 @@ use random::{Purpose, StepStream};
 use recogniser::checkpoint::Loaded;
 
 use super::Record;
-use crate::config::{Checked, ProtocolKind, System};
-use crate::fit::split_unsplit;
+use crate::config::{Checked, ProtocolKind, System, Unsplit};
+use crate::fit::{self, split_unsplit};
 use crate::log::progress_bar;
 use crate::runtime::device;
 use crate::start::Start;
@@ -90,7 +90,7 @@ impl Session {
         let backbone = Backbone::new(checkpoint, weights, precision, device)?;
         let config = config.in_precision(precision);
         let dataset = config.data.read()?;
-        let dataset = split_unsplit(dataset, config.data.unsplit, config.seed)?;
+        let dataset = split_unsplit(dataset, &config)?;
         let files = file_identities(&dataset.manifest).into();
         let mut session = Self::of(
             config,
@@ -166,6 +166,14 @@ impl Session {
     /// The configuration.
     pub fn config(&self) -> &Checked {
         &self.config
+    }
+
+    /// The class of the data set that holds examples of strangers, if it is used so.
+    pub fn strangers(&self) -> Option<usize> {
+        match self.config.data.unsplit {
+            Unsplit::CrossValidate => fit::strangers(&self.dataset),
+            _ => None,
+        }
     }
 
     /// The recipe of test views.

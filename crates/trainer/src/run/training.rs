@@ -7,7 +7,10 @@ use std::time::Instant;
 
 use clips::Ended;
 use models::{Clips, Learning, ModelConfig, VideoTextModel, WarmStart};
+use recogniser::State;
+use recogniser::checkpoint::TRAINED;
 
+use super::cross_validation::{Few, Judgement};
 use super::prepared::Prepared;
 use super::{Record, Session, TrainingCost};
 use crate::Result;
@@ -15,7 +18,7 @@ use crate::engine::{self, Task};
 use crate::live::{LiveClips, LiveRecipe};
 use crate::log::read_steps;
 use crate::runtime::{peak_memory, watch_memory};
-use crate::source::{BatchSource, KeptClips};
+use crate::source::BatchSource;
 use crate::trial::{Trial, shown_classes, training_classes};
 
 /// Most training clips for a warm start: beyond, steps are many and it has little effect.
@@ -40,11 +43,16 @@ pub(super) struct Trained {
 
 impl<'a> Training<'a> {
     /// Trains a model of `config` from its initial parameters, or from its newest checkpoint in
-    /// `folder`.
+    /// `folder`. If it was `judged` and steps bring nothing, the solved start is the result.
     ///
     /// # Errors
     /// Any error of the clips, the model or the disk.
-    pub(super) fn train(&self, config: &ModelConfig, folder: &Path) -> Result<Ended<Trained>> {
+    pub(super) fn train(
+        &self,
+        config: &ModelConfig,
+        folder: &Path,
+        judged: Option<&Judgement>,
+    ) -> Result<Ended<Trained>> {
         let Self {
             session,
             trial,
@@ -68,8 +76,19 @@ impl<'a> Training<'a> {
             model.solve(&labels, &Clips::Features(centre), &classes)?;
         }
         if learning == Learning::Steps {
-            let record = Record::of(self, config, labels.clone(), &classes)?;
+            let mut record = Record::of(self, config, labels.clone(), &classes)?;
+            record.card.calibration = judged.map(|judged| judged.calibration.clone());
             warm_start = self.warm_start(model.as_ref(), &labels, &classes)?;
+            if judged.is_some_and(|judged| !judged.cross_validation.trained) {
+                self.save_start(model.as_ref(), record, folder)?;
+                let checkpoint = recogniser::newest::<Record>(folder)?.map(|loaded| loaded.hash);
+                return Ok(Ended::Done(Trained {
+                    model,
+                    checkpoint,
+                    cost,
+                    warm_start,
+                }));
+            }
             let mut clips = self.batches(classes)?;
             let before = read_steps(&folder.join("log.jsonl"))?.len();
             watch_memory();
@@ -130,21 +149,58 @@ impl<'a> Training<'a> {
             clips: features,
             ..
         } = *self;
-        let asked = session.config.train.warm_start && session.start.is_none();
         let kept = matches!(features, Prepared::Kept { .. });
-        if !asked || !kept || session.dataset.is_multi_label() || trial.train.len() > FEW {
+        if !kept || session.dataset.is_multi_label() || !self.may_solve(trial.train.len()) {
             return Ok(None);
         }
-        // A clip repeated for balance would not be held out from itself.
-        let known: BTreeMap<usize, i64> = trial
-            .train
-            .iter()
-            .copied()
-            .zip(classes.iter().copied())
-            .collect();
-        let (positions, classes): (Vec<usize>, Vec<i64>) = known.into_iter().unzip();
+        let (positions, classes) = self.each_once(classes);
         let centre = features.centre(&positions)?; // (N, T, D)
         Ok(model.solve(labels, &Clips::Features(centre), &classes)?)
+    }
+
+    /// Whether the configuration asks for a solved start, and `clips` are few.
+    pub(super) fn may_solve(&self, clips: usize) -> bool {
+        let asked = self.session.config.train.warm_start && self.session.start.is_none();
+        asked && clips <= FEW
+    }
+
+    /// The training clips, each once, with its class: a clip repeated for balance would not be held out
+    /// from itself.
+    fn each_once(&self, classes: &[i64]) -> (Vec<usize>, Vec<i64>) {
+        let clips = self.trial.train.iter().copied();
+        let known: BTreeMap<usize, i64> = clips.zip(classes.iter().copied()).collect();
+        known.into_iter().unzip()
+    }
+
+    /// The clips for a cross-validation.
+    pub(super) fn few(&self) -> Result<Few> {
+        let (dataset, trial) = (&self.session.dataset, self.trial);
+        let classes = training_classes(trial, dataset, self.session.config.protocol.shuffle_labels);
+        let (positions, classes) = self.each_once(&classes);
+        let all = data::recordings(&dataset.manifest);
+        let recording = |clip: &usize| all.get(*clip).cloned().unwrap_or_default();
+        Ok(Few {
+            features: self.clips.centre(&positions)?,
+            recordings: positions.iter().map(recording).collect(),
+            ids: positions
+                .iter()
+                .map(|clip| dataset.id(*clip).to_owned())
+                .collect(),
+            strangers: match trial.strangers.is_empty() {
+                true => None,
+                false => Some(self.clips.centre(&trial.strangers)?),
+            },
+            positions,
+            classes,
+        })
+    }
+
+    /// Saves the model as it starts: the checkpoint of step 0.
+    fn save_start(&self, model: &dyn VideoTextModel, run: Record, folder: &Path) -> Result<()> {
+        let groups = BTreeMap::from([(TRAINED, recogniser::parameters(model))]);
+        let keep = self.session.config.train.keep_checkpoints;
+        recogniser::store(folder, keep).save(0, &groups, &State { updates: 0, run })?;
+        Ok(())
     }
 
     /// The source of the training's batches.
@@ -160,7 +216,7 @@ impl<'a> Training<'a> {
             &session.dataset,
             session.config.protocol.shuffle_labels,
         )?;
-        let Prepared::Kept { train, .. } = features else {
+        let Prepared::Kept { .. } = features else {
             let clips = LiveClips::new(
                 Arc::new(session.dataset.manifest.clone()),
                 trial.train.clone(),
@@ -175,7 +231,7 @@ impl<'a> Training<'a> {
             )?;
             return Ok(Box::new(clips.showing(shown)));
         };
-        let clips = KeptClips::new(train, trial.train.clone(), classes)?;
+        let clips = features.kept(trial.train.clone(), classes)?;
         Ok(Box::new(clips.showing(shown)))
     }
 }

@@ -78,6 +78,7 @@ pub(super) fn base_to_novel(
         seed,
         classes: base.classes.clone(),
         train: drawn.train,
+        strangers: Vec::new(),
         tests: vec![base, novel],
     })
 }
