@@ -378,7 +378,7 @@ impl Printer {
 
     fn failure(&mut self, video: &str, error: &anyhow::Error) -> io::Result<()> {
         eprintln!("error: {}", recogniser::printable(&format!("{error:#}")));
-        let limit = error.downcast_ref().and_then(of_video);
+        let limit = error.downcast_ref().and_then(recogniser::Error::video);
         if let Some((name, value)) = limit.and_then(video::Error::limit) {
             let value = value.unwrap_or_else(|| "N".into());
             eprintln!("help: --{} {value} allows it", name.replace('_', "-"));
@@ -388,16 +388,5 @@ impl Printer {
             writeln!(self.out.lock(), "{object}")?;
         }
         Ok(())
-    }
-}
-
-/// The error of the video itself.
-fn of_video(error: &recogniser::Error) -> Option<&video::Error> {
-    match error {
-        recogniser::Error::Video(error) | recogniser::Error::Clips(clips::Error::Video(error)) => {
-            Some(error)
-        }
-        recogniser::Error::Clips(clips::Error::Source(error)) => error.downcast_ref(),
-        _ => None,
     }
 }

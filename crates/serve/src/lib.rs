@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+
+mod api;
+mod decoders;
+mod engine;
+mod error;
+mod guard;
+mod limits;
+mod metrics;
+mod page;
+mod problem;
+mod sandbox;
+mod server;
+mod upload;
+mod wire;
+mod worker;
+
+pub use decoders::DECODE_WORKER;
+pub use error::{Error, Result};
+pub use server::{Options, serve};
+pub use worker::decode_worker;
