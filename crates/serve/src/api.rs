@@ -2,6 +2,7 @@
 
 mod answers;
 mod models;
+mod runs;
 mod state;
 mod stream;
 
@@ -39,6 +40,15 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
         answers::predict,
         answers::timeline,
         stream::stream,
+        runs::list,
+        runs::make,
+        runs::add,
+        runs::get,
+        runs::events,
+        runs::report,
+        runs::archive,
+        runs::delete,
+        runs::undo,
         models::models,
         models::healthz,
         models::readyz,
@@ -69,6 +79,13 @@ pub(crate) fn router(app: App, rules: Guard) -> Router {
         .route("/v1/predict", post(answers::predict))
         .route("/v1/timeline", post(answers::timeline))
         .route("/v1/stream", get(stream::stream))
+        .route("/v1/runs", get(runs::list).post(runs::make))
+        .route("/v1/runs/{id}", get(runs::get).delete(runs::delete))
+        .route("/v1/runs/{id}/clips", post(runs::add))
+        .route("/v1/runs/{id}/events", get(runs::events))
+        .route("/v1/runs/{id}/report", get(runs::report))
+        .route("/v1/runs/{id}/archive", get(runs::archive))
+        .route("/v1/runs/{id}/undo", post(runs::undo))
         .fallback(nothing_here)
         .method_not_allowed_fallback(another_method)
         .layer(from_fn_with_state(app.clone(), count))

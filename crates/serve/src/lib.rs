@@ -9,13 +9,17 @@ mod limits;
 mod metrics;
 mod page;
 mod problem;
+mod runs;
 mod sandbox;
 mod server;
+mod trainee;
 mod upload;
 mod wire;
 mod worker;
 
 pub use decoders::DECODE_WORKER;
 pub use error::{Error, Result};
+pub use runs::TRAIN_WORKER;
 pub use server::{Options, serve};
+pub use trainee::confine_training;
 pub use worker::decode_worker;

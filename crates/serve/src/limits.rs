@@ -14,6 +14,9 @@ pub(crate) const FIELDS: usize = 256 << 10;
 /// Labels of a request, and bytes of one.
 pub(crate) const LABELS: usize = 1000;
 pub(crate) const LABEL: usize = 128;
+/// Clips of one request to teach, and classes of a run.
+pub(crate) const CLIPS: usize = 500;
+pub(crate) const CLASSES: usize = 100;
 /// Windows of one timeline.
 pub(crate) const WINDOWS: usize = 2000;
 /// Time without a byte of a request's body, and for all of it.

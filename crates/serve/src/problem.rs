@@ -71,6 +71,12 @@ impl Problem {
         self
     }
 
+    /// Says what it is about.
+    pub(crate) fn of(mut self, what: &str) -> Self {
+        self.detail = format!("{what}: {}", self.detail);
+        self
+    }
+
     pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self

@@ -19,6 +19,7 @@ use crate::decoders::Decoders;
 use crate::engine::{Engine, Origin};
 use crate::guard::Guard;
 use crate::metrics::Metrics;
+use crate::runs::Runs;
 use crate::upload::Budget;
 use crate::{Error, Result, limits};
 
@@ -35,6 +36,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// A file with the token that requests have to bring; needed beyond this machine.
     pub token: Option<PathBuf>,
+    /// The folder of the runs that clients teach.
+    pub runs: PathBuf,
     /// The device of the models.
     pub device: Device,
 }
@@ -64,6 +67,7 @@ pub fn serve(options: &Options, say: impl Fn(&str)) -> Result<()> {
     let engine = Engine::start(origins(&options.checkpoints), options.device, &metrics)?;
     let (stop, stopping) = watch::channel(false);
     let app = App {
+        runs: Runs::open(&options.runs, engine.clone())?,
         engine,
         decoders,
         metrics,
@@ -106,6 +110,8 @@ async fn accept(
     let (mut interrupt, mut terminate) = (of(SignalKind::interrupt())?, of(SignalKind::terminate())?);
     let address = listener.local_addr().map_err(system("cannot read the address"))?;
     say(&format!("serving at http://{address}/"));
+    let runs = app.runs.clone();
+    tokio::spawn(async move { runs.load().await });
     let service = TowerToHyperService::new(router(app.clone(), guard));
     let mut builder = Builder::new(TokioExecutor::new());
     builder

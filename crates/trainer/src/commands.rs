@@ -57,6 +57,9 @@ enum Command {
     /// One of the processes in which `serve` decodes videos.
     #[command(hide = true)]
     DecodeWorker,
+    /// The process in which `serve` trains.
+    #[command(hide = true)]
+    TrainWorker(fit::Arguments),
 }
 
 /// Runs the given command.
@@ -83,6 +86,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
             ::serve::decode_worker().context("decode-worker: its standard input is not a server")?;
             Ok(exit::DONE)
         }
+        Command::TrainWorker(arguments) => fit::run_confined(&arguments),
     }
 }
 

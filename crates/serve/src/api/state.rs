@@ -8,6 +8,7 @@ use crate::decoders::Decoders;
 use crate::engine::{Card, Engine};
 use crate::metrics::Metrics;
 use crate::problem::{Outcome, Problem};
+use crate::runs::Runs;
 use crate::upload::Budget;
 
 /// The parts of the server.
@@ -17,6 +18,7 @@ pub(crate) struct App {
     pub(crate) decoders: Decoders,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) budget: Budget,
+    pub(crate) runs: Runs,
     /// Videos that are decoded or answered.
     pub(crate) places: Arc<Semaphore>,
     /// Streams that are open.

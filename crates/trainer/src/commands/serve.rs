@@ -29,6 +29,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     token: Option<PathBuf>,
 
+    /// The folder of the runs that are taught [default: seeing-in-flowing/runs in the user's data].
+    #[arg(long, value_name = "DIR")]
+    runs: Option<PathBuf>,
+
     /// auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -50,6 +54,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         checkpoints,
         listen: arguments.listen,
         token: arguments.token,
+        runs: arguments.runs.unwrap_or_else(|| {
+            let data = dirs::data_local_dir().unwrap_or_else(std::env::temp_dir);
+            data.join("seeing-in-flowing/runs")
+        }),
         device: arguments.device.resolve()?,
     };
     ::serve::serve(&options, |line| eprintln!("{line}"))?;
