@@ -24,7 +24,7 @@ pub use run_folder::{
 };
 pub use sliding::{FrameFeatures, Sliding, StreamWindow};
 pub use templates::templates;
-pub use timeline::{Cut, Moment, Timeline};
+pub use timeline::{Cut, Moment, StreamAnswer, Timeline};
 pub use windows::{Part, Span, WindowEvent, decode_windows};
 
 /// The `tch` version of the public interface.

@@ -211,6 +211,12 @@ impl Ready<'_> {
         &self.names
     }
 
+    /// The model.
+    #[must_use]
+    pub fn recogniser(&self) -> &Recogniser {
+        self.recogniser
+    }
+
     /// What a user should know, each a sentence: choices made in opening the checkpoint, a run that
     /// is not finished, labels that are cut.
     #[must_use]

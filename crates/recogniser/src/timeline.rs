@@ -197,6 +197,48 @@ impl Shown for Timeline {
     }
 }
 
+/// The answer for one window of a stream, as it comes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StreamAnswer {
+    /// The stream.
+    pub video: String,
+    /// The answer.
+    #[serde(flatten)]
+    pub moment: Moment,
+    /// Frames that were left out since the answer before.
+    pub left_out: usize,
+}
+
+impl Shown for StreamAnswer {
+    fn note(&self) -> Option<&str> {
+        None
+    }
+
+    /// As a line of [`Timeline`].
+    fn plain(&self) -> String {
+        self.alone().plain()
+    }
+
+    /// As a line of [`Timeline`]'s table.
+    fn table(&self, columns: usize) -> String {
+        let table = self.alone().table(columns);
+        table.lines().skip(2).map(|line| format!("{line}\n")).collect()
+    }
+}
+
+impl StreamAnswer {
+    fn alone(&self) -> Timeline {
+        Timeline {
+            video: self.video.clone(),
+            window: self.moment.end - self.moment.start,
+            stride: 0.0,
+            frame_count: 0,
+            windows: vec![self.moment.clone()],
+            note: None,
+        }
+    }
+}
+
 /// `7.5 s`, `1:07.5` or `1:02:03.4`.
 fn clock(seconds: f64) -> String {
     // Rounded before it is split, so that no minute has 60.0 seconds.
