@@ -10,6 +10,7 @@ mod own_videos;
 mod predict;
 mod protocols;
 mod reproduce;
+mod serve;
 mod support;
 mod timeline;
 mod train;

@@ -3,6 +3,7 @@
 
 mod abuse;
 mod client;
+mod mutant;
 mod needs_curl;
 mod runs;
 mod streams;

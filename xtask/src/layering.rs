@@ -29,8 +29,9 @@ const EDGES: &str = "
     clips: clip-backbone data disk pixels random video
     recogniser: clip-backbone clips data disk models pixels video
     demo: clip-backbone clips data disk optim random video
+    serve: clip-backbone clips data disk pixels recogniser video
     trainer: clip-backbone clips data demo disk mcb models motion optim pixels prompts random \
-        recogniser video
+        recogniser serve video
     xtask: data disk hub
 ";
 
@@ -192,6 +193,8 @@ mod tests {
             ("trainer", on("xtask")),
             ("trainer", on("ffmpeg-next")),
             ("trainer", on("testkit")),
+            ("recogniser", on("serve")),
+            ("serve", on("models")),
             ("xtask", on("trainer")),
             ("xtask", on("tch")),
             ("data", on("ffmpeg-next")),

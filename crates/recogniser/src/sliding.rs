@@ -201,3 +201,72 @@ impl FrameFeatures {
         Ok(Some(Tensor::f_stack(&rows, 0)?.f_unsqueeze(0)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::windows::planned;
+    use proptest::prelude::*;
+
+    /// Windows as start, end and indices.
+    type Windows = Vec<(f64, f64, Vec<usize>)>;
+
+    fn seen(window: StreamWindow<()>) -> (f64, f64, Vec<usize>) {
+        let indices = window.frames.iter().map(|(frame, ())| frame.index);
+        (window.start, window.end, indices.collect())
+    }
+
+    fn streamed(starts: &[f64], last: f64, window: &str, stride: &str) -> Windows {
+        let (window, stride) = (window.parse().unwrap(), stride.parse().unwrap());
+        let mut sliding = Sliding::new(window, stride, 3, usize::MAX);
+        let mut all = Vec::new();
+        for (index, time) in starts.iter().enumerate() {
+            sliding.push(index, *time, ());
+            all.extend(std::iter::from_fn(|| sliding.window()).map(seen));
+        }
+        all.extend(std::iter::from_fn(|| sliding.end(last)).map(seen));
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_has_the_windows_of_a_timeline(
+            lasting in prop::collection::vec(1u32..500, 1..60),
+            window in 1u32..40, stride in 1u32..40
+        ) {
+            let mut end = 0.0;
+            let starts: Vec<f64> = lasting.iter().map(|lasts| {
+                let start = end;
+                end += f64::from(*lasts) / 100.0;
+                (start * 1e6_f64).round() / 1e6
+            }).collect();
+            let last = end - starts.last().unwrap();
+            let (window, stride) = (format!("{window}00ms"), format!("{stride}00ms"));
+            let expected: Windows = planned(&starts, last, &window, &stride, 3);
+            let found = streamed(&starts, last, &window, &stride);
+            prop_assert_eq!(found.len(), expected.len());
+            for (one, other) in found.iter().zip(&expected) {
+                prop_assert!((one.0 - other.0).abs() < 1e-6 && (one.1 - other.1).abs() < 1e-6);
+                prop_assert_eq!(&one.2, &other.2);
+            }
+        }
+    }
+
+    #[test]
+    fn frames_that_come_too_fast_are_left_out_and_counted() {
+        let (window, stride) = ("1s".parse().unwrap(), "1s".parse().unwrap());
+        let mut sliding = Sliding::new(window, stride, 3, 1000);
+        (0..41).for_each(|index| sliding.push(index, index as f64 / 10.0, ()));
+        // Three of four windows were not answered in time.
+        let newest = sliding.newest_window().unwrap();
+        assert_eq!((newest.start, newest.end, newest.left_out), (3.0, 4.0, 30));
+        assert!(sliding.newest_window().is_none());
+        // Of more frames than fit, every other one is dropped.
+        let mut sliding = Sliding::new(window, stride, 3, 4);
+        (0..6).for_each(|index| sliding.push(index, index as f64 / 10.0, ()));
+        sliding.push(6, 1.0, ());
+        assert!(sliding.window().unwrap().left_out > 0);
+    }
+}

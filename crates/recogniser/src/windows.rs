@@ -329,6 +329,27 @@ impl Open<'_> {
     }
 }
 
+/// The windows of frames that begin at these times, the last one lasting so long, as start, end and
+/// indices.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) fn planned(
+    starts: &[f64],
+    last: f64,
+    window: &str,
+    stride: &str,
+    frames: usize,
+) -> Vec<(f64, f64, Vec<usize>)> {
+    let timing = Timing {
+        starts: starts.to_vec(),
+        end: starts.last().map_or(0.0, |start| start + last),
+    };
+    let sampling = Sampling::Segments { frames };
+    let span = |text: &str| text.parse().unwrap();
+    let windows = plan(&timing, span(window), span(stride), sampling).unwrap();
+    windows.into_iter().map(|w| (w.start, w.end, w.frames)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

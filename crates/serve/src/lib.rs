@@ -23,3 +23,6 @@ pub use runs::TRAIN_WORKER;
 pub use server::{Options, serve};
 pub use trainee::confine_training;
 pub use worker::decode_worker;
+
+/// The `tch` version of the public interface.
+pub use tch;

@@ -46,7 +46,7 @@ pub struct Options {
 ///
 /// # Errors
 /// An address that cannot be listened on, or that needs a token; a model that cannot be loaded.
-pub fn serve(options: &Options, say: impl Fn(&str)) -> Result<()> {
+pub fn serve(options: &Options, say: fn(&str)) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -76,7 +76,7 @@ pub fn serve(options: &Options, say: impl Fn(&str)) -> Result<()> {
         streams: Arc::new(Semaphore::new(limits::STREAMS)),
         stopping,
     };
-    runtime.block_on(accept(listener, app, guard, &stop, &say))
+    runtime.block_on(accept(listener, app, guard, &stop, say))
 }
 
 /// Ids that say what a model is, each once.
@@ -104,12 +104,25 @@ async fn accept(
     app: App,
     guard: Guard,
     stop: &watch::Sender<bool>,
-    say: &impl Fn(&str),
+    say: fn(&str),
 ) -> Result<()> {
     let of = |kind| signal(kind).map_err(system("cannot handle signals"));
     let (mut interrupt, mut terminate) = (of(SignalKind::interrupt())?, of(SignalKind::terminate())?);
     let address = listener.local_addr().map_err(system("cannot read the address"))?;
     say(&format!("serving at http://{address}/"));
+    let metrics = app.metrics.clone();
+    tokio::spawn(async move {
+        let missing = loop {
+            match metrics.unconfined() {
+                Some(missing) => break missing,
+                None => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        };
+        if !missing.is_empty() {
+            let missing = missing.join(", and ");
+            say(&format!("warning: decoding is not fully confined: {missing} on this system"));
+        }
+    });
     let runs = app.runs.clone();
     tokio::spawn(async move { runs.load().await });
     let service = TowerToHyperService::new(router(app.clone(), guard));

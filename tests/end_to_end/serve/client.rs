@@ -11,14 +11,14 @@ use serde_json::Value;
 use crate::support::{Place, trainer};
 
 /// A running `trainer serve` with the demo's backbone.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     said: Arc<Mutex<String>>,
 }
 
 impl Server {
-    pub(super) fn start(place: &Place, more: &[&str]) -> Self {
+    pub(crate) fn start(place: &Place, more: &[&str]) -> Self {
         let mut command = trainer(&["serve", "--listen", "127.0.0.1:0", "--checkpoint"]);
         command.arg(place.backbone()).args(more);
         command.arg("--runs").arg(place.path("runs"));
@@ -52,15 +52,15 @@ impl Server {
         server
     }
 
-    pub(super) fn get(&self, path: &str) -> Response {
+    pub(crate) fn get(&self, path: &str) -> Response {
         self.request("GET", path, &[], b"")
     }
 
-    pub(super) fn post(&self, path: &str, kind: &str, body: &[u8]) -> Response {
+    pub(crate) fn post(&self, path: &str, kind: &str, body: &[u8]) -> Response {
         self.request("POST", path, &[("Content-Type", kind)], body)
     }
 
-    pub(super) fn request(
+    pub(crate) fn request(
         &self,
         method: &str,
         path: &str,
@@ -77,7 +77,7 @@ impl Server {
     }
 
     /// The response to these bytes; `None` if there is none.
-    pub(super) fn raw(&self, bytes: &[u8]) -> Option<Response> {
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Option<Response> {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         // The server may answer and close before it has read everything.
@@ -89,12 +89,12 @@ impl Server {
     }
 
     /// The process.
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// The ids of the decoding processes.
-    pub(super) fn decoders(&self) -> Vec<u32> {
+    pub(crate) fn decoders(&self) -> Vec<u32> {
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
         let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let ours = |id: &u32| {
@@ -107,7 +107,7 @@ impl Server {
     }
 
     /// Stops it as Ctrl-C does; its exit code and what it said.
-    pub(super) fn stop(&mut self) -> (Option<i32>, String) {
+    pub(crate) fn stop(&mut self) -> (Option<i32>, String) {
         let id = self.child.id().to_string();
         let sent = std::process::Command::new("kill").args(["-INT", &id]).status();
         assert!(sent.unwrap().success());
@@ -124,10 +124,10 @@ impl Drop for Server {
     }
 }
 
-pub(super) struct Response {
-    pub(super) status: u16,
+pub(crate) struct Response {
+    pub(crate) status: u16,
     headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Response {
@@ -151,16 +151,16 @@ impl Response {
         })
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{}", self.text()))
     }
 }
@@ -181,7 +181,7 @@ fn unchunked(mut rest: &[u8]) -> Vec<u8> {
 }
 
 /// A form's type and body: text fields, and files with field, name and content.
-pub(super) fn form(fields: &[(&str, &str)], files: &[(&str, &str, &[u8])]) -> (String, Vec<u8>) {
+pub(crate) fn form(fields: &[(&str, &str)], files: &[(&str, &str, &[u8])]) -> (String, Vec<u8>) {
     let mut body = Vec::new();
     for (name, value) in fields {
         body.extend(b"--BOUNDARY\r\nContent-Disposition: form-data; ");
