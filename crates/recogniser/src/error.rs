@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The result type of this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The errors of this crate.
 #[derive(Debug, thiserror::Error)]

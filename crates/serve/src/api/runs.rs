@@ -367,7 +367,7 @@ fn classes(videos: Vec<Video>, there: &[Clip]) -> Outcome<Vec<(String, Video)>> 
         }
         // Two spellings of a class are one, in the first spelling.
         let key = ClassName::new(&class).key();
-        let known = names.iter().find(|name| ClassName::new(name).key() == key);
+        let known = names.iter().find(|name| ClassName::new(name.as_str()).key() == key);
         let class = known.cloned().unwrap_or(class);
         names.push(class.clone());
         clips.push((class, video));
