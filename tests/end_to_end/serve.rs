@@ -70,7 +70,11 @@ fn answers_are_those_of_predict() {
         let fields = [("labels", LABELS), ("window", "1s"), ("stride", "500ms")];
         let (kind, body) = form(&fields, &[("video", name, &bytes)]);
         let answer = server.post("/v1/timeline", &kind, &body);
-        assert_eq!(without_names(answer.json()), without_names(windows), "{name}");
+        assert_eq!(
+            without_names(answer.json()),
+            without_names(windows),
+            "{name}"
+        );
     }
 }
 
@@ -79,7 +83,10 @@ fn videos_that_come_together_are_answered_as_alone() {
     let place = Place::new();
     let server = Server::start(&place, &[]);
     let videos = videos(&place);
-    let expected: Vec<Value> = videos.iter().map(|video| predicted(video, &place, &[])).collect();
+    let expected: Vec<Value> = videos
+        .iter()
+        .map(|video| predicted(video, &place, &[]))
+        .collect();
     let (mut accepted, mut busy) = (0, 0);
     std::thread::scope(|scope| {
         let ask = |at: usize| {
@@ -113,7 +120,10 @@ fn videos_that_come_together_are_answered_as_alone() {
             }
         }
     });
-    assert!(accepted >= 2 && accepted + busy == 24, "{accepted} accepted, {busy} busy");
+    assert!(
+        accepted >= 2 && accepted + busy == 24,
+        "{accepted} accepted, {busy} busy"
+    );
 }
 
 #[test]
@@ -125,13 +135,26 @@ fn the_server_says_what_it_is_and_stops_in_order() {
     assert_eq!(models["models"][0]["id"], "backbone");
     assert_eq!(models["models"][0]["labels"], serde_json::json!([]));
     let interface = server.get("/openapi.json").json();
-    for path in ["/v1/models", "/v1/predict", "/v1/timeline", "/v1/stream", "/v1/runs"] {
+    for path in [
+        "/v1/models",
+        "/v1/predict",
+        "/v1/timeline",
+        "/v1/stream",
+        "/v1/runs",
+    ] {
         assert!(interface["paths"][path].is_object(), "{path}");
     }
     let metrics = server.get("/metrics").text();
-    assert!(metrics.contains("# TYPE serve_request_seconds histogram"), "{metrics}");
+    assert!(
+        metrics.contains("# TYPE serve_request_seconds histogram"),
+        "{metrics}"
+    );
     let page = server.get("/");
-    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+    assert!(
+        page.header("content-security-policy")
+            .unwrap()
+            .starts_with("default-src 'none'")
+    );
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
     assert_eq!(server.get("/etc/passwd").status, 404);
     assert_eq!(server.request("DELETE", "/v1/models", &[], b"").status, 405);
@@ -172,12 +195,18 @@ fn a_server_that_others_can_reach_wants_a_token() {
     let token = place.path("token");
     fs::write(&token, "short\n").unwrap();
     let mut command = trainer(&["serve", "--listen", "0.0.0.0:0", "--token"]);
-    command.arg(&token).arg("--checkpoint").arg(place.backbone());
+    command
+        .arg(&token)
+        .arg("--checkpoint")
+        .arg(place.backbone());
     crate::support::refused(command, &["16 to 256"]);
     fs::write(&token, "0123456789abcdef\n").unwrap();
     let server = Server::start(&place, &["--token", token.to_str().unwrap()]);
     assert_eq!(server.get("/v1/models").status, 401);
     assert_eq!(server.get("/readyz").status, 200);
     let bearer = [("Authorization", "Bearer 0123456789abcdef")];
-    assert_eq!(server.request("GET", "/v1/models", &bearer, b"").status, 200);
+    assert_eq!(
+        server.request("GET", "/v1/models", &bearer, b"").status,
+        200
+    );
 }

@@ -95,7 +95,10 @@ impl<P: Clone> Sliding<P> {
         if newest > self.done {
             let from = self.covered().max(0.0);
             let to = newest as f64 * self.stride;
-            let unseen = self.held.iter().filter(|(frame, _)| (from..to).contains(&frame.time));
+            let unseen = self
+                .held
+                .iter()
+                .filter(|(frame, _)| (from..to).contains(&frame.time));
             self.left_out += unseen.count();
             self.done = newest;
             self.forget();
@@ -133,9 +136,16 @@ impl<P: Clone> Sliding<P> {
     /// or is only the end of the one before.
     fn take(&mut self, begin: f64, stop: f64, end: f64, closed: bool) -> StreamWindow<P> {
         let shown = self.held.len() - usize::from(closed && self.held.len() > 1);
-        let starts: Vec<f64> = self.held.iter().take(shown).map(|(frame, _)| frame.time).collect();
+        let starts: Vec<f64> = self
+            .held
+            .iter()
+            .take(shown)
+            .map(|(frame, _)| frame.time)
+            .collect();
         let frames = frames_of(&starts, end, begin, stop, self.sampling);
-        let frames = frames.into_iter().filter_map(|place| self.held.get(place).cloned());
+        let frames = frames
+            .into_iter()
+            .filter_map(|place| self.held.get(place).cloned());
         let window = StreamWindow {
             start: begin,
             end: stop,
@@ -151,7 +161,11 @@ impl<P: Clone> Sliding<P> {
     /// one that ends with the stream.
     fn forget(&mut self) {
         let needed = self.done.saturating_sub(1) as f64 * self.stride;
-        while self.held.get(1).is_some_and(|(next, _)| next.time <= needed) {
+        while self
+            .held
+            .get(1)
+            .is_some_and(|(next, _)| next.time <= needed)
+        {
             self.held.pop_front();
         }
     }
@@ -196,7 +210,11 @@ impl FrameFeatures {
         let rows = indices.iter().filter_map(|index| self.rows.get(index));
         let rows: Vec<&Tensor> = rows.collect();
         if rows.len() != indices.len() {
-            return Err(crate::Error::mismatch("encoded frames", indices.len(), rows.len()));
+            return Err(crate::Error::mismatch(
+                "encoded frames",
+                indices.len(),
+                rows.len(),
+            ));
         }
         Ok(Some(Tensor::f_stack(&rows, 0)?.f_unsqueeze(0)?))
     }

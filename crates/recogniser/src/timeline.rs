@@ -222,7 +222,11 @@ impl Shown for StreamAnswer {
     /// As a line of [`Timeline`]'s table.
     fn table(&self, columns: usize) -> String {
         let table = self.alone().table(columns);
-        table.lines().skip(2).map(|line| format!("{line}\n")).collect()
+        table
+            .lines()
+            .skip(2)
+            .map(|line| format!("{line}\n"))
+            .collect()
     }
 }
 

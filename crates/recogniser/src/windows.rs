@@ -183,7 +183,14 @@ pub(crate) fn windows(
     let mut stream = ReadAhead::new(ahead, || {
         let files = files.clone();
         move |path: PathBuf, emit: &mut Emit<'_, WindowEvent>| {
-            decode_windows(&mut files.open(&path)?, frames, window, stride, geometry, emit)
+            decode_windows(
+                &mut files.open(&path)?,
+                frames,
+                window,
+                stride,
+                geometry,
+                emit,
+            )
         }
     })?;
     stream.push(path.into());
@@ -347,7 +354,10 @@ pub(crate) fn planned(
     let sampling = Sampling::Segments { frames };
     let span = |text: &str| text.parse().unwrap();
     let windows = plan(&timing, span(window), span(stride), sampling).unwrap();
-    windows.into_iter().map(|w| (w.start, w.end, w.frames)).collect()
+    windows
+        .into_iter()
+        .map(|w| (w.start, w.end, w.frames))
+        .collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod state;
 mod stream;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
@@ -64,8 +64,14 @@ pub(crate) fn router(app: App, rules: Guard) -> Router {
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (HeaderName::from_static("permissions-policy"), "camera=(self), microphone=()"),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("permissions-policy"),
+            "camera=(self), microphone=()",
+        ),
     ];
     let mut router = Router::new()
         .route("/", get(page::index))
@@ -88,6 +94,8 @@ pub(crate) fn router(app: App, rules: Guard) -> Router {
         .route("/v1/runs/{id}/undo", post(runs::undo))
         .fallback(nothing_here)
         .method_not_allowed_fallback(another_method)
+        // Uploads count their bytes themselves; nothing else reads a body.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(app.clone(), count))
         .with_state(app)
         .layer(from_fn_with_state(rules, guard))
@@ -112,8 +120,11 @@ async fn nothing_here() -> Problem {
 }
 
 async fn another_method() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods")
-        .help("/openapi.json lists the interface")
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this path has other methods",
+    )
+    .help("/openapi.json lists the interface")
 }
 
 /// Counts requests and their time.
@@ -122,6 +133,7 @@ async fn count(State(app): State<App>, request: Request, next: Next) -> Response
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or("other".to_owned(), |route| route.as_str().to_owned());
     let response = next.run(request).await;
-    app.metrics.request(&route, response.status().as_u16(), began.elapsed());
+    app.metrics
+        .request(&route, response.status().as_u16(), began.elapsed());
     response
 }

@@ -73,7 +73,9 @@ impl Decoders {
                 metrics: metrics.clone(),
             };
             let name = format!("decoder {number}");
-            thread::Builder::new().name(name).spawn(move || attendant.work())?;
+            thread::Builder::new()
+                .name(name)
+                .spawn(move || attendant.work())?;
         }
         Ok(Self { orders, ready })
     }
@@ -142,7 +144,9 @@ impl Attendant {
                     self.metrics.killed.fetch_add(1, Relaxed);
                     let seconds = limits::DECODING.as_secs();
                     let reason = format!("decoding it takes more than {seconds} s");
-                    let _ = order.results.blocking_send(Err(refused(reason, Some("time"))));
+                    let _ = order
+                        .results
+                        .blocking_send(Err(refused(reason, Some("time"))));
                     return true;
                 }
                 Err(Failed::Broken) => {
@@ -272,11 +276,7 @@ pub(crate) fn myself() -> io::Result<std::path::PathBuf> {
 }
 
 /// A reply's result, and whether it is the last; `None` for one that does not fit the job.
-fn read(
-    job: &Job,
-    reply: Reply,
-    pixels: Vec<u8>,
-) -> Option<(Result<Decoded, Refusal>, bool)> {
+fn read(job: &Job, reply: Reply, pixels: Vec<u8>) -> Option<(Result<Decoded, Refusal>, bool)> {
     let clip = |seen: Seen, rgb: Vec<u8>| {
         let frames = job.frames();
         let fits = rgb.len() == job.bytes()

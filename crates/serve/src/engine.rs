@@ -109,7 +109,10 @@ impl Engine {
     ) -> Result<Self> {
         let (asks, queue) = bounded(WAITING);
         let cards = Arc::new(RwLock::new(Vec::new()));
-        let engine = Self { asks, cards: cards.clone() };
+        let engine = Self {
+            asks,
+            cards: cards.clone(),
+        };
         let metrics = metrics.clone();
         let (loaded, told) = oneshot::channel();
         let work = move || {
@@ -124,14 +127,20 @@ impl Engine {
             serve(&queue, models, &cards, device, &metrics);
         };
         let thread = thread::Builder::new().name("models".into()).spawn(work);
-        thread.map_err(|source| Error::System { what: "cannot start a thread", source })?;
+        thread.map_err(|source| Error::System {
+            what: "cannot start a thread",
+            source,
+        })?;
         told.blocking_recv().unwrap_or(Err(Error::Stopped))?;
         Ok(engine)
     }
 
     /// The models.
     pub(crate) fn cards(&self) -> Vec<Card> {
-        self.cards.read().map(|cards| cards.clone()).unwrap_or_default()
+        self.cards
+            .read()
+            .map(|cards| cards.clone())
+            .unwrap_or_default()
     }
 
     /// Answers a clip.
@@ -140,10 +149,12 @@ impl Engine {
     /// The labels or the clip do not fit the model; too many clips wait.
     pub(crate) async fn answer(&self, question: Question) -> Result<Answered> {
         let (reply, answer) = oneshot::channel();
-        self.asks.try_send(Ask::Answer(question, reply)).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Busy,
-            TrySendError::Disconnected(_) => Error::Stopped,
-        })?;
+        self.asks
+            .try_send(Ask::Answer(question, reply))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => Error::Busy,
+                TrySendError::Disconnected(_) => Error::Stopped,
+            })?;
         answer.await.unwrap_or(Err(Error::Stopped))
     }
 
@@ -153,7 +164,9 @@ impl Engine {
     /// As [`answer`](Self::answer).
     pub(crate) async fn window(&self, question: StreamQuestion) -> Result<Answered> {
         let (reply, answer) = oneshot::channel();
-        self.asks.try_send(Ask::Window(question, reply)).map_err(|_| Error::Busy)?;
+        self.asks
+            .try_send(Ask::Window(question, reply))
+            .map_err(|_| Error::Busy)?;
         answer.await.unwrap_or(Err(Error::Stopped))
     }
 
@@ -169,7 +182,9 @@ impl Engine {
     /// It cannot be loaded.
     pub(crate) async fn add(&self, origin: Origin) -> Result<()> {
         let (reply, done) = oneshot::channel();
-        self.asks.try_send(Ask::Add(origin, reply)).map_err(|_| Error::Busy)?;
+        self.asks
+            .try_send(Ask::Add(origin, reply))
+            .map_err(|_| Error::Busy)?;
         done.await.unwrap_or(Err(Error::Stopped))
     }
 
@@ -242,7 +257,13 @@ fn open(place: &str, device: Device) -> Result<Recogniser> {
     recogniser::expect_not_run(path)?;
     let checkpoint = Checkpoint::open(place).map_err(recogniser::Error::from)?;
     let templates = recogniser::templates(&[DEFAULT_TEMPLATE.into()])?;
-    Ok(Recogniser::zero_shot(&checkpoint, templates, FRAMES, device, Precision::Fp32)?)
+    Ok(Recogniser::zero_shot(
+        &checkpoint,
+        templates,
+        FRAMES,
+        device,
+        Precision::Fp32,
+    )?)
 }
 
 /// A model with labels, and these.
@@ -337,7 +358,8 @@ fn answer_window<'m>(
     } = asked;
     let unknown = || Error::NoModel(question.model.clone());
     let model = models.get(&question.model).ok_or_else(unknown)?;
-    let (indices, times): (Vec<usize>, Vec<f64>) = frames.iter().map(|frame| (frame.index, frame.time)).unzip();
+    let (indices, times): (Vec<usize>, Vec<f64>) =
+        frames.iter().map(|frame| (frame.index, frame.time)).unzip();
     let encoded = streams.entry(stream).or_default();
     let features = encoded.window(model, &indices, &question.clip)?;
     question.clip = ClipPixels {
@@ -357,7 +379,10 @@ fn answer_one<'m>(
     ready: &mut LruCache<Bound, Ready<'m>>,
     metrics: &Metrics,
 ) -> Result<Answered> {
-    let names = question.labels.as_ref().map(|labels| labels.names().to_vec());
+    let names = question
+        .labels
+        .as_ref()
+        .map(|labels| labels.names().to_vec());
     let key = (question.model, names);
     if ready.contains(&key) {
         metrics.label_hits.fetch_add(1, Relaxed);

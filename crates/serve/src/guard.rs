@@ -15,7 +15,14 @@ use crate::problem::{Outcome, Problem};
 use crate::{Error, Result};
 
 /// Paths that need no token: the page holds no data, and probes have none.
-const OPEN: [&str; 6] = ["/", "/page.css", "/page.js", "/healthz", "/readyz", "/openapi.json"];
+const OPEN: [&str; 6] = [
+    "/",
+    "/page.css",
+    "/page.js",
+    "/healthz",
+    "/readyz",
+    "/openapi.json",
+];
 /// The beginning of the WebSocket subprotocol that carries a token, for browsers cannot set headers.
 pub(crate) const BEARER: &str = "bearer.";
 
@@ -53,12 +60,17 @@ impl Guard {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let bearer = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
         let protocols = text(header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
-        let protocol = protocols.split(',').find_map(|name| name.trim().strip_prefix(BEARER));
+        let protocol = protocols
+            .split(',')
+            .find_map(|name| name.trim().strip_prefix(BEARER));
         let given = bearer.or(protocol).unwrap_or_default();
         match bool::from(given.as_bytes().ct_eq(token.as_bytes())) {
             true => Ok(()),
-            false => Err(Problem::new(StatusCode::UNAUTHORIZED, "the token is missing or another")
-                .help("send the content of the server's --token file as Authorization: Bearer TOKEN")),
+            false => Err(
+                Problem::new(StatusCode::UNAUTHORIZED, "the token is missing or another").help(
+                    "send the content of the server's --token file as Authorization: Bearer TOKEN",
+                ),
+            ),
         }
     }
 
@@ -66,14 +78,21 @@ impl Guard {
     /// have its own name point here; and a page may only ask where it comes from.
     fn check_host(&self, headers: &HeaderMap) -> Outcome<()> {
         let mut hosts = headers.get_all(header::HOST).iter();
-        let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = hosts
+            .next()
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
         if hosts.next().is_some() {
             return Err(Problem::bad("more than one Host"));
         }
-        let authority: Authority = host.parse().map_err(|_| Problem::bad("no Host, or a wrong one"))?;
+        let authority: Authority = host
+            .parse()
+            .map_err(|_| Problem::bad("no Host, or a wrong one"))?;
         if self.token.is_none() && !self.is_here(authority.host()) {
             let detail = format!("Host {host:?} is not a name of this machine");
-            return Err(Problem::new(StatusCode::FORBIDDEN, detail).help("use 127.0.0.1 or localhost"));
+            return Err(
+                Problem::new(StatusCode::FORBIDDEN, detail).help("use 127.0.0.1 or localhost")
+            );
         }
         for origin in headers.get_all(header::ORIGIN) {
             let origin = origin.to_str().unwrap_or_default();
@@ -135,15 +154,28 @@ mod tests {
             map.append(*name, value.parse().unwrap());
         }
         let checked = guard.check(path, &map);
-        checked.err().map(|problem| problem.into_response().status().as_u16())
+        checked
+            .err()
+            .map(|problem| problem.into_response().status().as_u16())
     }
 
     #[test]
     fn names_of_this_machine_are_answered_and_others_are_not() {
-        for host in ["localhost:8080", "127.0.0.1", "[::1]:80", "LOCALHOST", "127.0.0.1:9"] {
+        for host in [
+            "localhost:8080",
+            "127.0.0.1",
+            "[::1]:80",
+            "LOCALHOST",
+            "127.0.0.1:9",
+        ] {
             assert_eq!(checked(None, "/", &[("host", host)]), None, "{host}");
         }
-        for host in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "10.0.0.1"] {
+        for host in [
+            "evil.example",
+            "evil.example:8080",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+        ] {
             assert_eq!(checked(None, "/", &[("host", host)]), Some(403), "{host}");
         }
         assert_eq!(checked(None, "/", &[]), Some(400));

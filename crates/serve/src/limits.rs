@@ -7,6 +7,8 @@ use video::Limits;
 
 /// Bytes of one upload.
 pub(crate) const UPLOAD: usize = 32 << 20;
+/// Bytes of a request with several clips.
+pub(crate) const REQUEST: usize = 256 << 20;
 /// Bytes of all uploads that are held at once.
 pub(crate) const UPLOADS: usize = 512 << 20;
 /// Bytes of the text fields of a form together.

@@ -56,20 +56,49 @@ impl Metrics {
             Kept::Partially => Some("Landlock is enforced in part"),
             Kept::Not => Some("Landlock is missing"),
         };
-        Some(landlock.into_iter().chain((!seccomp).then_some("seccomp is missing")).collect())
+        Some(
+            landlock
+                .into_iter()
+                .chain((!seccomp).then_some("seccomp is missing"))
+                .collect(),
+        )
     }
 
     /// All of it as text, with other `gauges`.
     pub(crate) fn text(&self, gauges: &[(&str, &str, f64)]) -> String {
         let mut text = String::new();
         let counters = [
-            ("serve_decoders_crashed_total", "Decoding processes that failed.", &self.crashed),
-            ("serve_decoders_killed_total", "Decoding processes killed at the deadline.", &self.killed),
-            ("serve_clips_total", "Clips encoded by an image tower.", &self.clips),
+            (
+                "serve_decoders_crashed_total",
+                "Decoding processes that failed.",
+                &self.crashed,
+            ),
+            (
+                "serve_decoders_killed_total",
+                "Decoding processes killed at the deadline.",
+                &self.killed,
+            ),
+            (
+                "serve_clips_total",
+                "Clips encoded by an image tower.",
+                &self.clips,
+            ),
             ("serve_batches_total", "Batches of clips.", &self.batches),
-            ("serve_label_sets_encoded_total", "Sets of labels encoded.", &self.label_sets),
-            ("serve_label_sets_found_total", "Sets of labels found encoded.", &self.label_hits),
-            ("serve_stream_frames_left_out_total", "Frames of streams left out.", &self.left_out),
+            (
+                "serve_label_sets_encoded_total",
+                "Sets of labels encoded.",
+                &self.label_sets,
+            ),
+            (
+                "serve_label_sets_found_total",
+                "Sets of labels found encoded.",
+                &self.label_hits,
+            ),
+            (
+                "serve_stream_frames_left_out_total",
+                "Frames of streams left out.",
+                &self.left_out,
+            ),
         ];
         let _ = writeln!(text, "# HELP serve_requests_total Requests answered.");
         let _ = writeln!(text, "# TYPE serve_requests_total counter");
@@ -83,13 +112,27 @@ impl Metrics {
         }
         for (name, help, counter) in counters {
             let value = counter.load(Relaxed);
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
+            let _ = writeln!(
+                text,
+                "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}"
+            );
         }
         for (name, help, value) in gauges {
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+            let _ = writeln!(
+                text,
+                "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}"
+            );
         }
-        self.answering.write(&mut text, "serve_request_seconds", "Time to answer a request.");
-        self.decoding.write(&mut text, "serve_decoding_seconds", "Time to decode a file.");
+        self.answering.write(
+            &mut text,
+            "serve_request_seconds",
+            "Time to answer a request.",
+        );
+        self.decoding.write(
+            &mut text,
+            "serve_decoding_seconds",
+            "Time to decode a file.",
+        );
         text
     }
 }
@@ -118,7 +161,11 @@ impl Histogram {
     fn write(&self, text: &mut String, name: &str, help: &str) {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} histogram");
         for (bucket, bound) in self.buckets.iter().zip(BOUNDS) {
-            let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {}", bucket.load(Relaxed));
+            let _ = writeln!(
+                text,
+                "{name}_bucket{{le=\"{bound}\"}} {}",
+                bucket.load(Relaxed)
+            );
         }
         let count = self.count.load(Relaxed);
         let sum = self.micros.load(Relaxed) as f64 / 1e6;

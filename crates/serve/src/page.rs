@@ -11,7 +11,10 @@ pub(crate) async fn style() -> Response {
 }
 
 pub(crate) async fn script() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("../page/page.js"))
+    file(
+        "text/javascript; charset=utf-8",
+        include_str!("../page/page.js"),
+    )
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {

@@ -113,7 +113,10 @@ impl Runs {
             let Some((id, description)) = read(&folder) else {
                 continue;
             };
-            if description.deleted.is_some_and(|deleted| deleted + UNDO < now()) {
+            if description
+                .deleted
+                .is_some_and(|deleted| deleted + UNDO < now())
+            {
                 purge(&folder);
                 continue;
             }
@@ -140,7 +143,9 @@ impl Runs {
     pub(crate) async fn load(&self) {
         let ready: Vec<String> = {
             let runs = self.all();
-            let ready = runs.iter().filter(|(_, run)| *run.progress.borrow() == Progress::Ready);
+            let ready = runs
+                .iter()
+                .filter(|(_, run)| *run.progress.borrow() == Progress::Ready);
             ready.map(|(id, _)| id.clone()).collect()
         };
         for id in ready {
@@ -160,7 +165,8 @@ impl Runs {
             let progress = run.progress.borrow().clone();
             (id.clone(), run.description.clone(), progress)
         });
-        all.filter(|(.., progress)| *progress != Progress::Deleted).collect()
+        all.filter(|(.., progress)| *progress != Progress::Deleted)
+            .collect()
     }
 
     /// One run, deleted or not.
@@ -172,7 +178,9 @@ impl Runs {
 
     /// The folder of what a run's training wrote.
     pub(crate) fn folder(&self, id: &str) -> Option<PathBuf> {
-        self.all().contains_key(id).then(|| self.root.join(id).join("run"))
+        self.all()
+            .contains_key(id)
+            .then(|| self.root.join(id).join("run"))
     }
 
     /// A new run with these clips, of which each has a class; its id.
@@ -200,7 +208,11 @@ impl Runs {
         store(folder.path(), &mut description, clips)?;
         // From here on it is not removed with its guard.
         let folder = folder.keep();
-        let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let id = folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let run = Run {
             description,
             progress: watch::Sender::new(waiting()),
@@ -277,7 +289,10 @@ impl Runs {
     /// Its description cannot be written.
     pub(crate) fn delete(&self, id: &str) -> Result<bool> {
         let mut runs = self.all();
-        let Some(run) = runs.get_mut(id).filter(|run| run.description.deleted.is_none()) else {
+        let Some(run) = runs
+            .get_mut(id)
+            .filter(|run| run.description.deleted.is_none())
+        else {
             return Ok(false);
         };
         run.description.deleted = Some(now());
@@ -306,14 +321,19 @@ impl Runs {
     pub(crate) async fn undo(&self, id: &str) -> Result<bool> {
         {
             let mut runs = self.all();
-            let Some(run) = runs.get_mut(id).filter(|run| run.description.deleted.is_some()) else {
+            let Some(run) = runs
+                .get_mut(id)
+                .filter(|run| run.description.deleted.is_some())
+            else {
                 return Ok(false);
             };
             run.description.deleted = None;
             describe(&self.root.join(id), &run.description)?;
             run.progress.send_replace(trained(&self.root.join(id)));
         }
-        let ready = self.get(id).is_some_and(|(_, progress)| *progress.borrow() == Progress::Ready);
+        let ready = self
+            .get(id)
+            .is_some_and(|(_, progress)| *progress.borrow() == Progress::Ready);
         if ready {
             self.publish(id).await;
         }
@@ -322,7 +342,9 @@ impl Runs {
 
     /// A lock is poisoned by a panic alone, after which the map is as it was.
     fn all(&self) -> MutexGuard<'_, BTreeMap<String, Run>> {
-        self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.runs
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -344,12 +366,17 @@ fn waiting() -> Progress {
 /// A folder for its owner alone.
 fn private_folder(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
     Ok(made.map_err(disk::Error::of("cannot make the folder", path))?)
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
 }
 
 fn read(folder: &Path) -> Option<(String, Description)> {
@@ -399,12 +426,18 @@ fn store(folder: &Path, description: &mut Description, clips: &[(String, Video)]
         });
     }
     let mut list = csv::Writer::from_writer(Vec::new());
-    let rows = description.clips.iter().map(|clip| [clip.id.as_str(), clip.class.as_str()]);
+    let rows = description
+        .clips
+        .iter()
+        .map(|clip| [clip.id.as_str(), clip.class.as_str()]);
     for row in std::iter::once(["video", "label"]).chain(rows) {
         // Writing to memory does not fail.
         let _ = list.write_record(row);
     }
-    disk::write(&folder.join("list.csv"), &list.into_inner().unwrap_or_default())?;
+    disk::write(
+        &folder.join("list.csv"),
+        &list.into_inner().unwrap_or_default(),
+    )?;
     describe(folder, description)
 }
 
@@ -480,12 +513,16 @@ async fn train(
 fn last_step(log: &Path) -> Option<(u64, Option<f64>)> {
     let mut file = fs::File::open(log).ok()?;
     let length = file.metadata().ok()?.len();
-    file.seek(std::io::SeekFrom::Start(length.saturating_sub(4096))).ok()?;
+    file.seek(std::io::SeekFrom::Start(length.saturating_sub(4096)))
+        .ok()?;
     let mut text = String::new();
     file.read_to_string(&mut text).ok()?;
     let whole = text.get(..text.rfind('\n')?)?;
     let line: serde_json::Value = serde_json::from_str(whole.rsplit('\n').next()?).ok()?;
-    Some((line.get("step")?.as_u64()?, line.get("loss").and_then(serde_json::Value::as_f64)))
+    Some((
+        line.get("step")?.as_u64()?,
+        line.get("loss").and_then(serde_json::Value::as_f64),
+    ))
 }
 
 /// A trained run as a ZIP: a folder that `predict --checkpoint` reads.
@@ -503,10 +540,15 @@ pub(crate) fn archive(folder: &Path) -> Result<Vec<u8>> {
     };
     for (path, name) in files {
         let bytes = fs::read(&path).map_err(disk::Error::of("cannot read", &path))?;
-        archive.start_file(name, options).map_err(|error| broken(error.into()))?;
+        archive
+            .start_file(name, options)
+            .map_err(|error| broken(error.into()))?;
         archive.write_all(&bytes).map_err(broken)?;
     }
-    Ok(archive.finish().map_err(|error| broken(error.into()))?.into_inner())
+    Ok(archive
+        .finish()
+        .map_err(|error| broken(error.into()))?
+        .into_inner())
 }
 
 /// The files of a run, but for features, which can be computed anew.

@@ -50,7 +50,7 @@ fn mapped() -> Option<u64> {
 #[cfg(target_os = "linux")]
 pub(crate) fn leave_paths(readable: &[&Path], writable: &[&Path]) -> Kept {
     use landlock::{
-        ABI, Access, AccessFs, AccessNet, Compatible, CompatLevel, Ruleset, RulesetAttr,
+        ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
         RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
     };
     let abi = ABI::V6;
@@ -181,4 +181,67 @@ pub(crate) fn leave_decoding_calls() -> bool {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn leave_training_calls() -> bool {
     false
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs::{self, File};
+    use std::io::{Read as _, Seek as _, Write as _};
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::unix::net::UnixStream;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Both kinds of confinement hold for the thread that asks for them.
+    #[test]
+    fn a_decoder_reaches_nothing_but_what_it_was_given() {
+        let mut given = tempfile::tempfile().unwrap();
+        given.write_all(b"a video").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        std::thread::spawn(move || {
+            assert_eq!(leave_paths(&[], &[]), Kept::Fully);
+            assert!(File::open("/etc/passwd").is_err() && fs::read_dir("/").is_err());
+            assert!(leave_decoding_calls());
+            assert!(File::open("/etc/passwd").is_err());
+            assert!(File::open("/proc/self/environ").is_err());
+            assert!(File::create(path.join("new")).is_err());
+            assert!(std::net::TcpStream::connect(address).is_err());
+            assert!(UdpSocket::bind("127.0.0.1:0").is_err() && UnixStream::pair().is_err());
+            assert!(Command::new("/bin/true").status().is_err());
+            assert!(std::thread::Builder::new().spawn(|| ()).is_err());
+            let mut text = String::new();
+            given.rewind().unwrap();
+            given.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "a video");
+        })
+        .join()
+        .unwrap();
+        assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_training_reads_and_writes_where_it_may() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, other) = (folder.path().join("own"), folder.path().join("other"));
+        fs::create_dir(&own).unwrap();
+        fs::write(&other, "another's").unwrap();
+        std::thread::spawn(move || {
+            assert_eq!(leave_paths(&[Path::new("/usr")], &[&own]), Kept::Fully);
+            assert!(leave_training_calls());
+            fs::write(own.join("result"), "mine").unwrap();
+            assert_eq!(fs::read(own.join("result")).unwrap(), b"mine");
+            assert!(fs::read(&other).is_err() && fs::write(&other, "mine").is_err());
+            assert!(fs::read_dir("/usr").is_ok() && fs::write("/usr/mine", "").is_err());
+            assert!(TcpListener::bind("127.0.0.1:0").is_err());
+            assert!(Command::new("/bin/true").status().is_err());
+        })
+        .join()
+        .unwrap();
+    }
 }

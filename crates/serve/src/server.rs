@@ -62,8 +62,8 @@ pub fn serve(options: &Options, say: fn(&str)) -> Result<()> {
     // Decoding processes start while the models are loaded.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = processors.clamp(1, 16);
-    let decoders = Decoders::start(workers, 4 * workers, &metrics)
-        .map_err(system("cannot start a thread"))?;
+    let decoders =
+        Decoders::start(workers, 4 * workers, &metrics).map_err(system("cannot start a thread"))?;
     let engine = Engine::start(origins(&options.checkpoints), options.device, &metrics)?;
     let (stop, stopping) = watch::channel(false);
     let app = App {
@@ -83,7 +83,11 @@ pub fn serve(options: &Options, say: fn(&str)) -> Result<()> {
 fn origins(checkpoints: &[String]) -> Vec<Origin> {
     let mut origins: Vec<Origin> = Vec::new();
     for place in checkpoints {
-        let name = place.trim_end_matches('/').rsplit('/').next().unwrap_or(place);
+        let name = place
+            .trim_end_matches('/')
+            .rsplit('/')
+            .next()
+            .unwrap_or(place);
         let same = origins.iter().filter(|origin| origin.name == name).count();
         let id = match same {
             0 => name.to_owned(),
@@ -107,8 +111,11 @@ async fn accept(
     say: fn(&str),
 ) -> Result<()> {
     let of = |kind| signal(kind).map_err(system("cannot handle signals"));
-    let (mut interrupt, mut terminate) = (of(SignalKind::interrupt())?, of(SignalKind::terminate())?);
-    let address = listener.local_addr().map_err(system("cannot read the address"))?;
+    let (mut interrupt, mut terminate) =
+        (of(SignalKind::interrupt())?, of(SignalKind::terminate())?);
+    let address = listener
+        .local_addr()
+        .map_err(system("cannot read the address"))?;
     say(&format!("serving at http://{address}/"));
     let metrics = app.metrics.clone();
     tokio::spawn(async move {
@@ -120,7 +127,9 @@ async fn accept(
         };
         if !missing.is_empty() {
             let missing = missing.join(", and ");
-            say(&format!("warning: decoding is not fully confined: {missing} on this system"));
+            say(&format!(
+                "warning: decoding is not fully confined: {missing} on this system"
+            ));
         }
     });
     let runs = app.runs.clone();

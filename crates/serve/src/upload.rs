@@ -75,12 +75,14 @@ impl Upload {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
                 .help("send the video as it is"));
         }
-        let most = videos * limits::UPLOAD + limits::FIELDS;
+        let most = (videos * limits::UPLOAD + limits::FIELDS).min(limits::REQUEST);
         let length = header(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
         if length.is_some_and(|length: usize| length > most) {
             return Err(too_large());
         }
-        let kind = header(header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
+        let kind = header(header::CONTENT_TYPE)
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         let is_form = kind.starts_with("multipart/form-data");
         let is_video = kind.starts_with("video/") || kind.starts_with("application/octet-stream");
         if !is_form && !is_video {
@@ -143,8 +145,9 @@ impl Upload {
                     }
                     bytes.extend(chunk);
                 }
-                let value = String::from_utf8(bytes)
-                    .map_err(|_| Problem::bad(format!("the field {} is not UTF-8", shown(&field))))?;
+                let value = String::from_utf8(bytes).map_err(|_| {
+                    Problem::bad(format!("the field {} is not UTF-8", shown(&field)))
+                })?;
                 add(&mut self.fields, field, value)?;
             }
         }
@@ -174,17 +177,23 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 fn too_large() -> Problem {
-    let megabytes = limits::UPLOAD >> 20;
+    let (video, all) = (limits::UPLOAD >> 20, limits::REQUEST >> 20);
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
-        format!("a video may have {megabytes} MiB"),
+        format!("a video may have {video} MiB, and the clips of a request {all} MiB"),
     )
     .limit("upload")
     .help("cut or compress it; for a file that you trust: trainer predict FILE")
 }
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
-    Problem::bad(format!("the body cannot be read: {error}"))
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        reason = error.to_string();
+        cause = error.source();
+    }
+    Problem::bad(format!("the body cannot be read: {reason}"))
 }
 
 /// An upload under way.

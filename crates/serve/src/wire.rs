@@ -140,7 +140,11 @@ pub(crate) enum RefusalKind {
 }
 
 /// Sends a message.
-pub(crate) fn send(mut socket: &UnixStream, header: &impl Serialize, body: &[u8]) -> io::Result<()> {
+pub(crate) fn send(
+    mut socket: &UnixStream,
+    header: &impl Serialize,
+    body: &[u8],
+) -> io::Result<()> {
     socket.write_all(&head(header, body.len())?)?;
     socket.write_all(body)
 }
@@ -156,7 +160,12 @@ pub(crate) fn send_file(
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let files = [file.as_fd()];
     ancillary.push(SendAncillaryMessage::ScmRights(&files));
-    let sent = sendmsg(socket, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::empty())?;
+    let sent = sendmsg(
+        socket,
+        &[IoSlice::new(&bytes)],
+        &mut ancillary,
+        SendFlags::empty(),
+    )?;
     socket.write_all(bytes.get(sent..).unwrap_or_default())
 }
 
@@ -223,13 +232,17 @@ impl Timed<'_> {
             return Ok(());
         };
         let left = deadline.saturating_duration_since(Instant::now());
-        self.socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))
+        self.socket
+            .set_read_timeout(Some(left.max(Duration::from_millis(1))))
     }
 }
 
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if self
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+        {
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.wait()?;

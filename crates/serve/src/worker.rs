@@ -133,7 +133,10 @@ fn refusal(error: &recogniser::Error, limits: &Limits) -> Refusal {
     }
     let kind = match source {
         Some(video::Error::Refused { format, .. }) if limits.formats == limits::video().formats => {
-            if video::FORMATS.iter().any(|open| format.split(',').any(|name| name == *open)) {
+            if video::FORMATS
+                .iter()
+                .any(|open| format.split(',').any(|name| name == *open))
+            {
                 limit = Some("formats".into());
             }
             RefusalKind::Format

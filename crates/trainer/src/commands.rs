@@ -83,7 +83,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         Command::Pretrain(arguments) => pretrain::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::DecodeWorker => {
-            ::serve::decode_worker().context("decode-worker: its standard input is not a server")?;
+            ::serve::decode_worker()
+                .context("decode-worker: its standard input is not a server")?;
             Ok(exit::DONE)
         }
         Command::TrainWorker(arguments) => fit::run_confined(&arguments),

@@ -47,8 +47,15 @@ impl Good {
 fn refused(response: &Response, status: u16, words: &str, what: &str) {
     let text = response.text();
     assert_eq!(response.status, status, "{what}: {text}");
-    assert_eq!(response.header("content-type"), Some("application/problem+json"), "{what}");
-    assert!(text.contains(words), "{what}: {words} is missing from {text}");
+    assert_eq!(
+        response.header("content-type"),
+        Some("application/problem+json"),
+        "{what}"
+    );
+    assert!(
+        text.contains(words),
+        "{what}: {words} is missing from {text}"
+    );
     assert_eq!(response.json()["status"], status, "{what}");
 }
 
@@ -71,14 +78,24 @@ fn questions_that_cannot_be_answered_are_refused_in_words() {
         (vec![("labels", &many)], video, 413, "text is longer"),
         (vec![("labels", &different)], video, 422, "1001 labels"),
         (vec![("labels", &long)], video, 422, "200 bytes"),
-        (vec![labels, ("model", "../../etc")], video, 404, "GET /v1/models"),
+        (
+            vec![labels, ("model", "../../etc")],
+            video,
+            404,
+            "GET /v1/models",
+        ),
         (vec![labels, ("top", "0")], video, 422, "top: expected"),
         (vec![labels, ("window", "2s")], video, 400, "window"),
         (vec![labels, ("path", "/etc/passwd")], video, 400, "path"),
         (vec![labels, labels], video, 400, "given twice"),
         (vec![labels], &[], 400, "no video"),
         (vec![labels], &[("video", "a.avi", b"")], 400, "empty"),
-        (vec![labels], &[("video", "a", &bytes), ("video", "b", &bytes)], 400, "more than 1 file"),
+        (
+            vec![labels],
+            &[("video", "a", &bytes), ("video", "b", &bytes)],
+            400,
+            "more than 1 file",
+        ),
     ];
     for (fields, files, status, words) in cases {
         let (kind, body) = form(&fields, files);
@@ -86,7 +103,11 @@ fn questions_that_cannot_be_answered_are_refused_in_words() {
         refused(&response, status, words, words);
         good.is_answered(&server, words);
     }
-    for (window, stride, words) in [("2", "1s", "unit"), ("2s", "0s", "unit"), ("1ms", "1ms", "1 s")] {
+    for (window, stride, words) in [
+        ("2", "1s", "unit"),
+        ("2s", "0s", "unit"),
+        ("1ms", "1ms", "1 s"),
+    ] {
         let fields = [labels, ("window", window), ("stride", stride)];
         let (kind, body) = form(&fields, video);
         let response = server.post("/v1/timeline", &kind, &body);
@@ -106,20 +127,51 @@ fn bodies_and_headers_that_mean_harm_do_none() {
     let post = |rest: &str| format!("POST /v1/predict?labels=a,b HTTP/1.1\r\n{host}{rest}");
     let video = "Content-Type: video/mp4\r\n";
 
-    let names = ["../../../etc/passwd", "..\\..\\x", "/dev/zero", "a\0b", "%2e%2e%2f", "x".repeat(5000).as_str()]
-        .map(str::to_owned);
+    let names = [
+        "../../../etc/passwd",
+        "..\\..\\x",
+        "/dev/zero",
+        "a\0b",
+        "%2e%2e%2f",
+        "x".repeat(5000).as_str(),
+    ]
+    .map(str::to_owned);
     for name in names {
-        let (kind, body) = form(&[("labels", LABELS)], &[("video", &name, b"no video at all")]);
+        let (kind, body) = form(
+            &[("labels", LABELS)],
+            &[("video", &name, b"no video at all")],
+        );
         let response = server.post("/v1/predict", &kind, &body);
-        assert!([400, 415].contains(&response.status), "{name}: {}", response.text());
+        assert!(
+            [400, 415].contains(&response.status),
+            "{name}: {}",
+            response.text()
+        );
         good.is_answered(&server, &name);
     }
     let declared = post(&format!("{video}Content-Length: 99999999999\r\n\r\n"));
-    refused(&server.raw(declared.as_bytes()).unwrap(), 413, "32 MiB", "a length beyond the limit");
-    let gzip = post(&format!("{video}Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"));
-    refused(&server.raw(gzip.as_bytes()).unwrap(), 415, "gzip", "a gzip body");
+    refused(
+        &server.raw(declared.as_bytes()).unwrap(),
+        413,
+        "32 MiB",
+        "a length beyond the limit",
+    );
+    let gzip = post(&format!(
+        "{video}Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
+    ));
+    refused(
+        &server.raw(gzip.as_bytes()).unwrap(),
+        415,
+        "gzip",
+        "a gzip body",
+    );
     let kind = post("Content-Type: text/plain\r\nContent-Length: 3\r\n\r\nabc");
-    refused(&server.raw(kind.as_bytes()).unwrap(), 415, "multipart/form-data", "text");
+    refused(
+        &server.raw(kind.as_bytes()).unwrap(),
+        415,
+        "multipart/form-data",
+        "text",
+    );
     good.is_answered(&server, "lengths and codings");
 
     // One chunk after another, more than is allowed.
@@ -134,13 +186,19 @@ fn bodies_and_headers_that_mean_harm_do_none() {
     }
     good.is_answered(&server, "a chunked bomb");
 
-    let flood: String = (0..2000).map(|n| format!("X-{n}: {}\r\n", "y".repeat(100))).collect();
+    let flood: String = (0..2000)
+        .map(|n| format!("X-{n}: {}\r\n", "y".repeat(100)))
+        .collect();
     for bytes in [
         post(&format!("{flood}\r\n")),
         post(&format!("X: {}\r\n\r\n", "z".repeat(1 << 20))),
-        post(&format!("{video}Content-Length: 10\r\nContent-Length: 20\r\n\r\n")),
+        post(&format!(
+            "{video}Content-Length: 10\r\nContent-Length: 20\r\n\r\n"
+        )),
         post(&format!("{video}Content-Length: -1\r\n\r\n")),
-        post(&format!("{video}Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n")),
+        post(&format!(
+            "{video}Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"
+        )),
         "GET / HTTP/9.9\r\n\r\n".into(),
         "\x16\x03\x01\x02\x00".into(),
         format!("GET /../../etc/passwd HTTP/1.1\r\n{host}\r\n"),
@@ -152,7 +210,11 @@ fn bodies_and_headers_that_mean_harm_do_none() {
     ] {
         let what: String = bytes.chars().take(80).collect();
         if let Some(response) = server.raw(bytes.as_bytes()) {
-            assert!((400..600).contains(&response.status), "{what}: {}", response.status);
+            assert!(
+                (400..600).contains(&response.status),
+                "{what}: {}",
+                response.status
+            );
             assert!(!response.text().contains("root:"), "{what}");
         }
         good.is_answered(&server, &what);
@@ -174,7 +236,10 @@ fn bodies_and_headers_that_mean_harm_do_none() {
     let began = Instant::now();
     loop {
         let metrics = server.get("/metrics").text();
-        let held = metrics.lines().find(|line| line.starts_with("serve_upload_bytes ")).unwrap();
+        let held = metrics
+            .lines()
+            .find(|line| line.starts_with("serve_upload_bytes "))
+            .unwrap();
         if held == "serve_upload_bytes 0" {
             break;
         }
@@ -189,7 +254,9 @@ fn a_decoding_process_that_dies_is_replaced() {
     let server = Server::start(&place, &[]);
     let good = Good::new(&place, &server);
     for worker in server.decoders() {
-        let killed = std::process::Command::new("kill").args(["-KILL", &worker.to_string()]).status();
+        let killed = std::process::Command::new("kill")
+            .args(["-KILL", &worker.to_string()])
+            .status();
         assert!(killed.unwrap().success());
     }
     // Those that find their process dead say so; after them all is as before.
@@ -208,9 +275,24 @@ fn hostile_videos_are_refused_or_answered_and_never_in_the_way() {
     let good = Good::new(&place, &server);
     let original = std::fs::read(&videos(&place)[3]).unwrap();
     let mut crafted: Vec<(String, Vec<u8>, u16, &str)> = vec![
-        ("text".into(), b"this is no video".to_vec(), 415, "not a video"),
-        ("a playlist".into(), b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n".to_vec(), 415, "playlist"),
-        ("a script".into(), b"ffconcat version 1.0\nfile /etc/passwd\n".to_vec(), 415, "playlist"),
+        (
+            "text".into(),
+            b"this is no video".to_vec(),
+            415,
+            "not a video",
+        ),
+        (
+            "a playlist".into(),
+            b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n".to_vec(),
+            415,
+            "playlist",
+        ),
+        (
+            "a script".into(),
+            b"ffconcat version 1.0\nfile /etc/passwd\n".to_vec(),
+            415,
+            "playlist",
+        ),
         ("a bare Y4M".into(), y4m(), 415, "formats"),
     ];
     let small = |count: usize, width: usize, height: usize| {
@@ -225,8 +307,18 @@ fn hostile_videos_are_refused_or_answered_and_never_in_the_way() {
         write_clip(&path, &(0..count).map(frame).collect::<Vec<_>>(), 25).unwrap();
         std::fs::read(&path).unwrap()
     };
-    crafted.push(("many pictures".into(), small(20_001, 16, 16), 422, "--max-packets 20001"));
-    crafted.push(("a large picture".into(), small(1, 4200, 2200), 422, "--max-pixels"));
+    crafted.push((
+        "many pictures".into(),
+        small(20_001, 16, 16),
+        422,
+        "--max-packets 20001",
+    ));
+    crafted.push((
+        "a large picture".into(),
+        small(1, 4200, 2200),
+        422,
+        "--max-pixels",
+    ));
     for (what, bytes, status, words) in &crafted {
         let (kind, body) = form(&[("labels", LABELS)], &[("video", "x.mp4", bytes)]);
         let response = server.post("/v1/predict", &kind, &body);
@@ -243,7 +335,11 @@ fn hostile_videos_are_refused_or_answered_and_never_in_the_way() {
         let path = ["/v1/predict", "/v1/timeline"][number as usize % 2];
         let response = server.post(path, &kind, &body);
         let what = format!("mutant {number}");
-        assert!([200, 415, 422].contains(&response.status), "{what}: {}", response.text());
+        assert!(
+            [200, 415, 422].contains(&response.status),
+            "{what}: {}",
+            response.text()
+        );
         good.is_answered(&server, &what);
     }
 }

@@ -72,14 +72,19 @@ impl Server {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         let length = body.len();
-        head.push_str(&format!("Content-Length: {length}\r\nConnection: close\r\n\r\n"));
-        self.raw(&[head.as_bytes(), body].concat()).expect("no response")
+        head.push_str(&format!(
+            "Content-Length: {length}\r\nConnection: close\r\n\r\n"
+        ));
+        self.raw(&[head.as_bytes(), body].concat())
+            .expect("no response")
     }
 
     /// The response to these bytes; `None` if there is none.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Option<Response> {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
         // The server may answer and close before it has read everything.
         let _ = stream.write_all(bytes);
         let _ = stream.flush();
@@ -109,7 +114,9 @@ impl Server {
     /// Stops it as Ctrl-C does; its exit code and what it said.
     pub(crate) fn stop(&mut self) -> (Option<i32>, String) {
         let id = self.child.id().to_string();
-        let sent = std::process::Command::new("kill").args(["-INT", &id]).status();
+        let sent = std::process::Command::new("kill")
+            .args(["-INT", &id])
+            .status();
         assert!(sent.unwrap().success());
         let code = self.child.wait().unwrap().code();
         std::thread::sleep(Duration::from_millis(50));
@@ -141,7 +148,10 @@ impl Response {
             .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
             .collect();
         let mut body = bytes[end + 4..].to_vec();
-        if headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked") {
+        if headers
+            .iter()
+            .any(|(name, value)| name == "transfer-encoding" && value == "chunked")
+        {
             body = unchunked(&body);
         }
         Some(Self {

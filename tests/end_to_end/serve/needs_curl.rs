@@ -14,12 +14,19 @@ fn the_lines_of_the_readme_work() {
     for class in [0, 1] {
         for number in 1..6 {
             let folder = ["archery", "juggling"][class];
-            draw(&place.path(&format!("{folder}/{number}.mp4")), class, number);
+            draw(
+                &place.path(&format!("{folder}/{number}.mp4")),
+                class,
+                number,
+            );
         }
     }
     let readme = std::fs::read_to_string(testkit::workspace_root().join("README.md")).unwrap();
     let joined = readme.replace("\\\n", " ");
-    let lines: Vec<&str> = joined.lines().filter(|line| line.starts_with("curl ")).collect();
+    let lines: Vec<&str> = joined
+        .lines()
+        .filter(|line| line.starts_with("curl "))
+        .collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
     for line in lines {
         let line = line.replace("127.0.0.1:8080", &server.address.to_string());

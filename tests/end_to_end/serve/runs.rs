@@ -17,22 +17,30 @@ fn clips(place: &Place, classes: &[usize]) -> Vec<(String, String, Vec<u8>)> {
             let path = place.path(&format!("taught/{class}-{number}.avi"));
             draw(&path, class, number);
             let name = format!("../{number}.avi");
-            clips.push((CLASSES[class].to_owned(), name, std::fs::read(path).unwrap()));
+            clips.push((
+                CLASSES[class].to_owned(),
+                name,
+                std::fs::read(path).unwrap(),
+            ));
         }
     }
     clips
 }
 
 fn body(fields: &[(&str, &str)], clips: &[(String, String, Vec<u8>)]) -> (String, Vec<u8>) {
-    let files: Vec<(&str, &str, &[u8])> =
-        clips.iter().map(|(class, name, bytes)| (&**class, &**name, &**bytes)).collect();
+    let files: Vec<(&str, &str, &[u8])> = clips
+        .iter()
+        .map(|(class, name, bytes)| (&**class, &**name, &**bytes))
+        .collect();
     form(fields, &files)
 }
 
 /// Follows a run to its end; the last event.
 fn follow(server: &Server, id: &str) -> Value {
     let events = server.get(&format!("/v1/runs/{id}/events")).text();
-    let data = events.lines().filter_map(|line| line.strip_prefix("data: "));
+    let data = events
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "));
     let last = data.last().unwrap_or_else(|| panic!("no event: {events}"));
     serde_json::from_str(last).unwrap()
 }
@@ -64,7 +72,10 @@ fn a_run_is_taught_asked_taken_elsewhere_deleted_and_restored() {
     assert_eq!(last["state"], "ready", "{last}");
     let run = server.get(&format!("/v1/runs/{id}")).json();
     assert_eq!(run["classes"], serde_json::json!([CLASSES[0], CLASSES[2]]));
-    assert_eq!((&run["name"], &run["clips"][0]["name"]), (&"my two".into(), &"../0.avi".into()));
+    assert_eq!(
+        (&run["name"], &run["clips"][0]["name"]),
+        (&"my two".into(), &"../0.avi".into())
+    );
     assert!(run["result"]["tests"].is_array(), "{run}");
     assert_eq!(server.get(&format!("/v1/runs/{id}/report")).status, 200);
 
@@ -76,11 +87,19 @@ fn a_run_is_taught_asked_taken_elsewhere_deleted_and_restored() {
         server.post("/v1/predict", &kind, &body)
     };
     let served = ask(&id);
-    assert_eq!(served.json()["predictions"][0]["label"], CLASSES[2], "{}", served.text());
+    assert_eq!(
+        served.json()["predictions"][0]["label"],
+        CLASSES[2],
+        "{}",
+        served.text()
+    );
     let archive = server.get(&format!("/v1/runs/{id}/archive"));
     unpack(&archive.body, &place.path("elsewhere"));
     let mut command = trainer(&["predict", "--json"]);
-    command.arg(&video).arg("--checkpoint").arg(place.path("elsewhere/run"));
+    command
+        .arg(&video)
+        .arg("--checkpoint")
+        .arg(place.path("elsewhere/run"));
     let elsewhere: Value = serde_json::from_str(&succeed(command)).unwrap();
     assert_eq!(without_names(served.json()), without_names(elsewhere));
 
@@ -89,7 +108,10 @@ fn a_run_is_taught_asked_taken_elsewhere_deleted_and_restored() {
     let answer = server.post(&format!("/v1/runs/{id}/clips"), &kind, &more);
     assert_eq!(answer.status, 202, "{}", answer.text());
     assert_eq!(follow(&server, &id)["state"], "ready");
-    assert_eq!(server.get(&format!("/v1/runs/{id}")).json()["classes"][2], CLASSES[3]);
+    assert_eq!(
+        server.get(&format!("/v1/runs/{id}")).json()["classes"][2],
+        CLASSES[3]
+    );
     assert_eq!(ask(&id).json()["predictions"].as_array().unwrap().len(), 3);
 
     let deleted = server.request("DELETE", &format!("/v1/runs/{id}"), &[], b"");
@@ -101,7 +123,10 @@ fn a_run_is_taught_asked_taken_elsewhere_deleted_and_restored() {
     // Runs outlive the server.
     drop(server);
     let server = Server::start(&place, &[]);
-    assert_eq!(server.get("/v1/runs").json()["runs"][0]["progress"]["state"], "ready");
+    assert_eq!(
+        server.get("/v1/runs").json()["runs"][0]["progress"]["state"],
+        "ready"
+    );
 }
 
 #[test]
@@ -117,10 +142,30 @@ fn clips_that_teach_nothing_are_refused_in_words() {
     let bad: &[u8] = b"no video";
     let cases: [(Vec<(&str, &str)>, Vec<(&str, &str, &[u8])>, u16, &str); 5] = [
         (vec![], vec![("one", "a", &clip)], 422, "two classes"),
-        (vec![], vec![("one", "a", &clip), ("two", "b", bad)], 415, "b of"),
-        (vec![], vec![("one", "a", &clip), (" ", "b", &clip)], 422, "a class is the name"),
-        (vec![("weights", "/etc")], vec![("one", "a", &clip), ("two", "b", &clip)], 400, "weights"),
-        (vec![("model", "none")], vec![("one", "a", &clip)], 404, "GET /v1/models"),
+        (
+            vec![],
+            vec![("one", "a", &clip), ("two", "b", bad)],
+            415,
+            "b of",
+        ),
+        (
+            vec![],
+            vec![("one", "a", &clip), (" ", "b", &clip)],
+            422,
+            "a class is the name",
+        ),
+        (
+            vec![("weights", "/etc")],
+            vec![("one", "a", &clip), ("two", "b", &clip)],
+            400,
+            "weights",
+        ),
+        (
+            vec![("model", "none")],
+            vec![("one", "a", &clip)],
+            404,
+            "GET /v1/models",
+        ),
     ];
     for (fields, files, status, words) in cases {
         let (kind, body) = form(&fields, &files);

@@ -48,7 +48,10 @@ fn compare(streamed: &[Value], timeline: &Value) {
     let windows = timeline["windows"].as_array().unwrap();
     assert_eq!(streamed.len(), windows.len(), "{streamed:?}");
     for (one, other) in streamed.iter().zip(windows) {
-        assert_eq!((&one["start"], &one["end"]), (&other["start"], &other["end"]));
+        assert_eq!(
+            (&one["start"], &one["end"]),
+            (&other["start"], &other["end"])
+        );
         let of = |answer: &Value, key: &str| -> Vec<Value> {
             let all = answer["frames"].as_array().unwrap().iter();
             all.map(|frame| frame[key].clone()).collect()
@@ -61,7 +64,10 @@ fn compare(streamed: &[Value], timeline: &Value) {
             .zip(other["predictions"].as_array().unwrap())
         {
             assert_eq!(one["label"], other["label"]);
-            let (one, other) = (one["score"].as_f64().unwrap(), other["score"].as_f64().unwrap());
+            let (one, other) = (
+                one["score"].as_f64().unwrap(),
+                other["score"].as_f64().unwrap(),
+            );
             // Frames encoded one window earlier, in another batch.
             assert!((one - other).abs() < 1e-4, "{one} {other}");
         }
@@ -79,7 +85,11 @@ fn a_stream_of_raw_frames_is_answered_as_a_timeline() {
     let mut video = video::Video::open(&path, &video::Limits::default()).unwrap();
     let count = video.count_frames().unwrap().frames;
     let pictures = video.frames(&(0..count).collect::<Vec<_>>()).unwrap();
-    let timeline = predicted(&path, &place, &["--window", "2s", "--stride", "1s", "--top", "3"]);
+    let timeline = predicted(
+        &path,
+        &place,
+        &["--window", "2s", "--stride", "1s", "--top", "3"],
+    );
 
     let mut socket = open(&server, &format!("&fps=10&width={SIDE}&height={SIDE}"));
     let mut streamed = Vec::new();
@@ -103,7 +113,12 @@ fn pictures_are_decoded_and_what_comes_too_fast_is_left_out_and_counted() {
     let mut jpeg = Vec::new();
     let picture = &frames(1, 0)[0];
     jpeg_encoder::Encoder::new(&mut jpeg, 90)
-        .encode(&picture.rgb, SIDE as u16, SIDE as u16, jpeg_encoder::ColorType::Rgb)
+        .encode(
+            &picture.rgb,
+            SIDE as u16,
+            SIDE as u16,
+            jpeg_encoder::ColorType::Rgb,
+        )
         .unwrap();
     let mut socket = open(&server, "&fps=10");
     // Ten minutes at once.
@@ -113,13 +128,23 @@ fn pictures_are_decoded_and_what_comes_too_fast_is_left_out_and_counted() {
     socket.send(Message::text("end")).unwrap();
     let answers = answers(&mut socket);
     assert!(!answers.is_empty());
-    let seen: u64 = answers.iter().map(|answer| answer["left_out"].as_u64().unwrap()).sum();
-    assert!(answers.len() < 600 && seen > 0, "{} answers, {seen} left out", answers.len());
+    let seen: u64 = answers
+        .iter()
+        .map(|answer| answer["left_out"].as_u64().unwrap())
+        .sum();
+    assert!(
+        answers.len() < 600 && seen > 0,
+        "{} answers, {seen} left out",
+        answers.len()
+    );
     let best = answers[0]["predictions"].as_array().unwrap();
     assert_eq!(best.len(), 3, "{}", answers[0]);
 
     for (message, words) in [
-        (Message::binary(b"no picture".to_vec()), "a frame is refused"),
+        (
+            Message::binary(b"no picture".to_vec()),
+            "a frame is refused",
+        ),
         (Message::text("hello"), "text message"),
     ] {
         let mut socket = open(&server, "&fps=1");
@@ -133,7 +158,10 @@ fn pictures_are_decoded_and_what_comes_too_fast_is_left_out_and_counted() {
     let mut socket = open(&server, "&fps=1&width=10&height=10");
     socket.send(Message::binary(vec![0; 7])).unwrap();
     let said = self::answers(&mut socket);
-    assert!(said[0]["detail"].to_string().contains("300 bytes"), "{said:?}");
+    assert!(
+        said[0]["detail"].to_string().contains("300 bytes"),
+        "{said:?}"
+    );
     let address = server.address;
     let refused = connect(format!("ws://{address}/v1/stream?labels=a,b&window=2")).unwrap_err();
     assert!(refused.to_string().contains("422"), "{refused}");
@@ -149,18 +177,29 @@ fn a_video_on_standard_input_is_answered_window_by_window() {
     let path = place.path("film.avi");
     write_clip(&path, &film(), 10).unwrap();
     let bytes = std::fs::read(&path).unwrap();
-    for window in [["--window", "2s", "--stride", "1s"], ["--window", "9s", "--stride", "9s"]] {
+    for window in [
+        ["--window", "2s", "--stride", "1s"],
+        ["--window", "9s", "--stride", "9s"],
+    ] {
         let timeline = predicted(&path, &place, &[&window[..], &["--top", "3"]].concat());
         let mut command = trainer(&["predict", "-", "--json", "--top", "3", "--labels", LABELS]);
-        command.args(window).arg("--checkpoint").arg(place.backbone());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(window)
+            .arg("--checkpoint")
+            .arg(place.backbone());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(&bytes).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", text(&output));
         let lines = String::from_utf8(output.stdout).unwrap();
-        let answers: Vec<Value> =
-            lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let answers: Vec<Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         compare(&answers, &timeline);
         assert_eq!(answers[0]["video"], "-");
     }

@@ -238,16 +238,27 @@ pub(crate) async fn timeline(
         let mut moment = None;
         if let WindowEvent::Part(part) = &event {
             if part.of > limits::WINDOWS {
-                let detail = format!("{} windows; a timeline may have {}", part.of, limits::WINDOWS);
+                let detail = format!(
+                    "{} windows; a timeline may have {}",
+                    part.of,
+                    limits::WINDOWS
+                );
                 return Err(Problem::unprocessable(detail)
                     .limit("windows")
-                    .help(format!("a longer stride, or for a file that you trust: {predict}")));
+                    .help(format!(
+                        "a longer stride, or for a file that you trust: {predict}"
+                    )));
             }
-            let answered = app.engine.answer(asking.question(part.clip.clone())).await?;
+            let answered = app
+                .engine
+                .answer(asking.question(part.clip.clone()))
+                .await?;
             notes = answered.notes;
             moment = Some(Moment::new(part.start, part.end, answered.answer));
         }
-        timeline.take(event, |_| moment.ok_or_else(|| Problem::busy("decoding was stopped")))?;
+        timeline.take(event, |_| {
+            moment.ok_or_else(|| Problem::busy("decoding was stopped"))
+        })?;
     }
     if !ended {
         return Err(Problem::busy("decoding was stopped"));
@@ -268,10 +279,15 @@ impl Asking {
     fn read(app: &App, upload: Upload, top: usize) -> Outcome<(Self, BTreeMap<String, String>)> {
         let Upload { videos, mut fields } = upload;
         let card = app.model(fields.remove("model").as_ref())?;
-        let labels = fields.remove("labels").map(|list| labels(&list)).transpose()?;
+        let labels = fields
+            .remove("labels")
+            .map(|list| labels(&list))
+            .transpose()?;
         if labels.is_none() && card.labels.is_empty() {
-            return Err(Problem::unprocessable(format!("the model {} has no labels", card.id))
-                .help("give them as labels=archery,push ups"));
+            return Err(
+                Problem::unprocessable(format!("the model {} has no labels", card.id))
+                    .help("give them as labels=archery,push ups"),
+            );
         }
         let top = self::top(&mut fields, top)?;
         let mut videos = videos.into_iter();
@@ -324,7 +340,9 @@ pub(crate) fn top(fields: &mut BTreeMap<String, String>, usual: usize) -> Outcom
         Ok(top) if top > 0 => Ok(top.into()),
         _ => {
             let text = shown(&text);
-            Err(Problem::unprocessable(format!("top: expected 1 to 65535, got {text}")))
+            Err(Problem::unprocessable(format!(
+                "top: expected 1 to 65535, got {text}"
+            )))
         }
     }
 }
@@ -334,25 +352,37 @@ pub(crate) fn labels(list: &str) -> Outcome<Labels> {
     let labels = Labels::parse(list).map_err(crate::Error::from)?;
     let names = labels.names();
     if names.len() > limits::LABELS {
-        let detail = format!("{} labels; a request may have {}", names.len(), limits::LABELS);
+        let detail = format!(
+            "{} labels; a request may have {}",
+            names.len(),
+            limits::LABELS
+        );
         return Err(Problem::unprocessable(detail).limit("labels"));
     }
     if let Some(long) = names.iter().find(|name| name.len() > limits::LABEL) {
-        let detail = format!("a label of {} bytes; one may have {}", long.len(), limits::LABEL);
+        let detail = format!(
+            "a label of {} bytes; one may have {}",
+            long.len(),
+            limits::LABEL
+        );
         return Err(Problem::unprocessable(detail).limit("label"));
     }
     Ok(labels)
 }
 
 pub(crate) fn span(text: &str) -> Outcome<Span> {
-    text.parse().map_err(|error: recogniser::Error| Problem::unprocessable(error.to_string()))
+    text.parse()
+        .map_err(|error: recogniser::Error| Problem::unprocessable(error.to_string()))
 }
 
 /// Refuses fields that nothing has asked for.
 pub(crate) fn nothing_left(fields: &mut BTreeMap<String, String>) -> Outcome<()> {
     match fields.pop_first() {
         None => Ok(()),
-        Some((name, _)) => Err(Problem::bad(format!("{:?} is not a field of this request", shown(&name)))
-            .help("/openapi.json lists the fields")),
+        Some((name, _)) => Err(Problem::bad(format!(
+            "{:?} is not a field of this request",
+            shown(&name)
+        ))
+        .help("/openapi.json lists the fields")),
     }
 }

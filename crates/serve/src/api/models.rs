@@ -71,10 +71,26 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
 pub(crate) async fn metrics(State(app): State<App>) -> Response {
     let unconfined = app.metrics.unconfined().map_or(0, |missing| missing.len());
     let gauges = [
-        ("serve_decoders_ready", "Decoding processes that have started.", app.decoders.ready() as f64),
-        ("serve_upload_bytes", "Memory that uploads take.", app.budget.used() as f64),
-        ("serve_models", "Models loaded.", app.engine.cards().len() as f64),
-        ("serve_confinement_missing", "Kinds of confinement that the kernel lacks.", unconfined as f64),
+        (
+            "serve_decoders_ready",
+            "Decoding processes that have started.",
+            app.decoders.ready() as f64,
+        ),
+        (
+            "serve_upload_bytes",
+            "Memory that uploads take.",
+            app.budget.used() as f64,
+        ),
+        (
+            "serve_models",
+            "Models loaded.",
+            app.engine.cards().len() as f64,
+        ),
+        (
+            "serve_confinement_missing",
+            "Kinds of confinement that the kernel lacks.",
+            unconfined as f64,
+        ),
     ];
     let kind = [("content-type", "text/plain; version=0.0.4")];
     (kind, app.metrics.text(&gauges)).into_response()

@@ -68,8 +68,11 @@ pub(crate) struct RunSchema {
 
 impl RunSchema {
     fn new(id: String, description: Description, progress: Progress) -> Self {
-        let classes: BTreeSet<String> =
-            description.clips.iter().map(|clip| clip.class.clone()).collect();
+        let classes: BTreeSet<String> = description
+            .clips
+            .iter()
+            .map(|clip| clip.class.clone())
+            .collect();
         Self {
             id,
             name: description.name,
@@ -114,9 +117,12 @@ pub(crate) async fn list(State(app): State<App>) -> Json<List> {
     )
 )]
 pub(crate) async fn make(State(app): State<App>, request: Request) -> Outcome<Response> {
-    let turn = turn(&app)?;
     let mut upload = Upload::read(request, &app.budget, limits::CLIPS).await?;
-    let name = upload.fields.remove("name").map_or_else(|| "my actions".into(), |name| shown(&name));
+    let turn = turn(&app)?;
+    let name = upload
+        .fields
+        .remove("name")
+        .map_or_else(|| "my actions".into(), |name| shown(&name));
     let base = base(&app, upload.fields.remove("model").as_ref())?;
     nothing_left(&mut upload.fields)?;
     let clips = classes(upload.videos, &[])?;
@@ -145,10 +151,10 @@ pub(crate) async fn add(
     Path(id): Path<String>,
     request: Request,
 ) -> Outcome<Response> {
-    let turn = turn(&app)?;
     let description = existing(&app, &id)?;
     let base = base(&app, Some(&description.model))?;
     let mut upload = Upload::read(request, &app.budget, limits::CLIPS).await?;
+    let turn = turn(&app)?;
     nothing_left(&mut upload.fields)?;
     let clips = classes(upload.videos, &description.clips)?;
     check(&app, &base, &clips).await?;
@@ -218,14 +224,22 @@ pub(crate) async fn report(State(app): State<App>, Path(id): Path<String>) -> Ou
         let path = folder.join("report.html");
         Ok(std::fs::read(&path).map_err(disk::Error::of("cannot read", &path))?)
     });
-    let page = page.await.map_err(|_| Problem::not_found("the run has no report yet"))?;
+    let page = page
+        .await
+        .map_err(|_| Problem::not_found("the run has no report yet"))?;
     let mut response = page.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
     // It holds its styles and pictures itself, and no script.
     let policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; \
                   frame-ancestors 'self'; sandbox";
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(policy),
+    );
     Ok(response)
 }
 
@@ -243,7 +257,10 @@ pub(crate) async fn report(State(app): State<App>, Path(id): Path<String>) -> Ou
 )]
 pub(crate) async fn archive(State(app): State<App>, Path(id): Path<String>) -> Outcome<Response> {
     existing(&app, &id)?;
-    let ready = app.runs.get(&id).is_some_and(|(_, now)| *now.borrow() == Progress::Ready);
+    let ready = app
+        .runs
+        .get(&id)
+        .is_some_and(|(_, now)| *now.borrow() == Progress::Ready);
     let folder = app.runs.folder(&id).filter(|_| ready);
     let folder = folder.ok_or_else(|| {
         Problem::new(StatusCode::CONFLICT, "the run is not trained").help("follow its events")
@@ -251,7 +268,10 @@ pub(crate) async fn archive(State(app): State<App>, Path(id): Path<String>) -> O
     let bytes = blocking(move || runs::archive(&folder)).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/zip"),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"run.zip\""),
+        (
+            header::CONTENT_DISPOSITION,
+            "attachment; filename=\"run.zip\"",
+        ),
     ];
     Ok((headers, bytes).into_response())
 }
@@ -300,7 +320,9 @@ fn no_run(id: &str) -> Problem {
 /// A run that is not deleted.
 fn existing(app: &App, id: &str) -> Outcome<Description> {
     let found = app.runs.get(id).map(|(description, _)| description);
-    found.filter(|run| run.deleted.is_none()).ok_or_else(|| no_run(id))
+    found
+        .filter(|run| run.deleted.is_none())
+        .ok_or_else(|| no_run(id))
 }
 
 fn run(app: &App, id: &str) -> Outcome<RunSchema> {
@@ -308,7 +330,10 @@ fn run(app: &App, id: &str) -> Outcome<RunSchema> {
     let progress = progress.borrow().clone();
     let mut run = RunSchema::new(id.to_owned(), description, progress);
     if run.progress == Progress::Ready {
-        let result = app.runs.folder(id).map(|folder| folder.join("seed-0/result.json"));
+        let result = app
+            .runs
+            .folder(id)
+            .map(|folder| folder.join("seed-0/result.json"));
         let bytes = result.and_then(|path| std::fs::read(path).ok());
         run.result = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     }
@@ -326,9 +351,12 @@ fn accepted(app: &App, id: &str) -> Outcome<Response> {
 
 fn turn(app: &App) -> Outcome<Turn> {
     app.runs.turn().ok_or_else(|| {
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "another run is being trained")
-            .help("follow it at /v1/runs/{id}/events, and try again when it has ended")
-            .retry_after(10)
+        Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "another run is being trained",
+        )
+        .help("follow it at /v1/runs/{id}/events, and try again when it has ended")
+        .retry_after(10)
     })
 }
 
@@ -347,8 +375,10 @@ fn base(app: &App, id: Option<&String>) -> Outcome<Card> {
     };
     match card.labels.is_empty() {
         true => Ok(card),
-        false => Err(Problem::unprocessable(format!("the model {} is a trained run", card.id))
-            .help("name a CLIP checkpoint as model")),
+        false => Err(
+            Problem::unprocessable(format!("the model {} is a trained run", card.id))
+                .help("name a CLIP checkpoint as model"),
+        ),
     }
 }
 
@@ -367,18 +397,26 @@ fn classes(videos: Vec<Video>, there: &[Clip]) -> Outcome<Vec<(String, Video)>> 
         }
         // Two spellings of a class are one, in the first spelling.
         let key = ClassName::new(&class).key();
-        let known = names.iter().find(|name| ClassName::new(name.as_str()).key() == key);
+        let known = names
+            .iter()
+            .find(|name| ClassName::new(name.as_str()).key() == key);
         let class = known.cloned().unwrap_or(class);
         names.push(class.clone());
         clips.push((class, video));
     }
     let distinct: BTreeSet<&String> = names.iter().collect();
     if clips.is_empty() || distinct.len() < 2 {
-        return Err(Problem::unprocessable("expected clips of two classes or more")
-            .help("the name of each file's field is its class: -F 'push ups=@a.mp4'"));
+        return Err(
+            Problem::unprocessable("expected clips of two classes or more")
+                .help("the name of each file's field is its class: -F 'push ups=@a.mp4'"),
+        );
     }
     if distinct.len() > limits::CLASSES {
-        let detail = format!("{} classes; a run may have {}", distinct.len(), limits::CLASSES);
+        let detail = format!(
+            "{} classes; a run may have {}",
+            distinct.len(),
+            limits::CLASSES
+        );
         return Err(Problem::unprocessable(detail).limit("classes"));
     }
     Ok(clips)
@@ -387,7 +425,12 @@ fn classes(videos: Vec<Video>, there: &[Clip]) -> Outcome<Vec<(String, Video)>> 
 /// Decodes every clip once, so that a run is only made of clips that can be.
 async fn check(app: &App, base: &Card, clips: &[(String, Video)]) -> Outcome<()> {
     for (class, video) in clips {
-        let job = Job::new(Task::Clip { frames: base.frames }, base.geometry);
+        let job = Job::new(
+            Task::Clip {
+                frames: base.frames,
+            },
+            base.geometry,
+        );
         let mut results = loop {
             match app.decoders.decode(video.file.clone(), job.clone()) {
                 Ok(results) => break results,

@@ -133,10 +133,15 @@ impl Asking {
             return Err(Problem::unprocessable(detail)
                 .help("its image tower was trained to see whole clips: ask /v1/timeline"));
         }
-        let labels = fields.remove("labels").map(|list| labels(&list)).transpose()?;
+        let labels = fields
+            .remove("labels")
+            .map(|list| labels(&list))
+            .transpose()?;
         if labels.is_none() && card.labels.is_empty() {
-            return Err(Problem::unprocessable(format!("the model {} has no labels", card.id))
-                .help("give them as labels=archery,push ups"));
+            return Err(
+                Problem::unprocessable(format!("the model {} has no labels", card.id))
+                    .help("give them as labels=archery,push ups"),
+            );
         }
         let top = top(&mut fields, 1)?;
         let mut time = |name: &str, usual: &str| {
@@ -150,9 +155,12 @@ impl Asking {
         }
         let mut number = |name: &str| {
             let text = fields.remove(name);
-            let number = text.map(|text| text.parse::<f64>().ok().filter(|n| *n > 0.0 && *n <= 1e4));
+            let number =
+                text.map(|text| text.parse::<f64>().ok().filter(|n| *n > 0.0 && *n <= 1e4));
             match number {
-                Some(None) => Err(Problem::unprocessable(format!("{name}: expected a number up to 10000"))),
+                Some(None) => Err(Problem::unprocessable(format!(
+                    "{name}: expected a number up to 10000"
+                ))),
                 number => Ok(number.flatten()),
             }
         };
@@ -162,7 +170,11 @@ impl Asking {
             (Some(width), Some(height)) if width.fract() == 0.0 && height.fract() == 0.0 => {
                 Some((width as usize, height as usize))
             }
-            _ => return Err(Problem::unprocessable("raw frames have a width and a height in pixels")),
+            _ => {
+                return Err(Problem::unprocessable(
+                    "raw frames have a width and a height in pixels",
+                ));
+            }
         };
         nothing_left(&mut fields)?;
         Ok(Self {
@@ -234,7 +246,11 @@ async fn follow(socket: WebSocket, app: App, asking: Asking) {
     let mut stopping = app.stopping.clone();
     let close = loop {
         let newest = |windows: &mut Sliding<Frame>| windows.newest_window();
-        let window = shared.windows.lock().ok().and_then(|mut windows| newest(&mut windows));
+        let window = shared
+            .windows
+            .lock()
+            .ok()
+            .and_then(|mut windows| newest(&mut windows));
         let mut ended = None;
         let window = match window {
             Some(window) => Some(window),
@@ -255,7 +271,9 @@ async fn follow(socket: WebSocket, app: App, asking: Asking) {
             },
         };
         if let Some(window) = window {
-            app.metrics.left_out.fetch_add(window.left_out as u64, Relaxed);
+            app.metrics
+                .left_out
+                .fetch_add(window.left_out as u64, Relaxed);
             match answers.answer(window).await {
                 Ok(text) => {
                     if to_client.send(Message::text(text)).await.is_err() {
@@ -279,7 +297,9 @@ async fn follow(socket: WebSocket, app: App, asking: Asking) {
         let _ = to_client.send(Message::text(text)).await;
     }
     let reason = "".into();
-    let _ = to_client.send(Message::Close(Some(CloseFrame { code, reason }))).await;
+    let _ = to_client
+        .send(Message::Close(Some(CloseFrame { code, reason })))
+        .await;
 }
 
 /// Takes frames off the socket as they come.
@@ -344,7 +364,10 @@ async fn resized(bytes: Bytes, (width, height): (usize, usize), card: &Card) -> 
     let geometry = card.geometry;
     let expected = width * height * 3;
     if bytes.len() != expected {
-        let detail = format!("a raw frame of {width}x{height} has {expected} bytes, got {}", bytes.len());
+        let detail = format!(
+            "a raw frame of {width}x{height} has {expected} bytes, got {}",
+            bytes.len()
+        );
         return Err(Problem::bad(detail));
     }
     let resize = move || {
@@ -420,7 +443,10 @@ impl Answers {
         };
         let mut file = anonymous_file().map_err(failed)?;
         file.write_all(bytes).map_err(failed)?;
-        let (file, job) = (Arc::new(file), Job::new(Task::Picture, self.asking.card.geometry));
+        let (file, job) = (
+            Arc::new(file),
+            Job::new(Task::Picture, self.asking.card.geometry),
+        );
         let mut results = loop {
             match self.app.decoders.decode(file.clone(), job.clone()) {
                 Ok(results) => break results,

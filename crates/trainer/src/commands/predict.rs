@@ -120,7 +120,9 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// Whether standard input is asked for.
     fn is_stream(&self) -> bool {
-        self.videos.iter().any(|video| video.as_os_str() == stream::NAME)
+        self.videos
+            .iter()
+            .any(|video| video.as_os_str() == stream::NAME)
     }
 
     fn files(&self) -> VideoFiles {

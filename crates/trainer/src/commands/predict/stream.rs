@@ -9,7 +9,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use clip_backbone::pixels::{Resizer, View};
 use clips::ClipPixels;
-use recogniser::{Cut, FrameFeatures, Moment, Ready, Sliding, StreamAnswer, StreamWindow, UsedFrame};
+use recogniser::{
+    Cut, FrameFeatures, Moment, Ready, Sliding, StreamAnswer, StreamWindow, UsedFrame,
+};
 use video::{Limits, Video};
 
 /// Standard input, as a video.
@@ -50,7 +52,9 @@ pub(super) fn answer(
         };
         windows.push(index, time, Arc::new(view));
         while let Some(window) = windows.window() {
-            let shown = answers.answer(&window).and_then(|answer| Ok(show(&answer)?));
+            let shown = answers
+                .answer(&window)
+                .and_then(|answer| Ok(show(&answer)?));
             if let Err(error) = shown {
                 failed = Some(error);
                 return Ok(ControlFlow::Break(()));
@@ -82,11 +86,18 @@ impl Answers<'_> {
         let mut is_taken = |used: &UsedFrame| {
             !frozen || (!self.features.has(used.index) && seen.insert(used.index))
         };
-        let taken: Vec<_> = window.frames.iter().filter(|(used, _)| is_taken(used)).collect();
+        let taken: Vec<_> = window
+            .frames
+            .iter()
+            .filter(|(used, _)| is_taken(used))
+            .collect();
         let clip = ClipPixels {
             frames: taken.len(),
             size: recogniser.preprocess().geometry.size,
-            rgb: taken.iter().flat_map(|(_, rgb)| rgb.iter().copied()).collect(),
+            rgb: taken
+                .iter()
+                .flat_map(|(_, rgb)| rgb.iter().copied())
+                .collect(),
             indices: taken.iter().map(|(used, _)| used.index).collect(),
             times: taken.iter().map(|(used, _)| used.time).collect(),
             frame_count: 0,
@@ -103,7 +114,9 @@ impl Answers<'_> {
             times: frames.iter().map(|frame| frame.time).collect(),
             ..clip
         };
-        let answer = self.model.answer_with(Path::new(NAME), &whole, features, self.top)?;
+        let answer = self
+            .model
+            .answer_with(Path::new(NAME), &whole, features, self.top)?;
         Ok(StreamAnswer {
             video: NAME.into(),
             moment: Moment::new(window.start, window.end, answer),
