@@ -172,7 +172,13 @@ fn decoding_processes_are_confined() {
     let workers = server.decoders();
     assert!(!workers.is_empty());
     for worker in workers {
-        let status = fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
+        let status = || fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
+        // The server answers once one of them is ready; the others may still be starting.
+        let began = std::time::Instant::now();
+        while !status().contains("Seccomp:\t2") && began.elapsed().as_secs() < 60 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let status = status();
         let limits = fs::read_to_string(format!("/proc/{worker}/limits")).unwrap();
         assert!(status.contains("NoNewPrivs:\t1"), "{status}");
         assert!(status.contains("Seccomp:\t2"), "{status}");

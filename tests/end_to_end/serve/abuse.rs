@@ -315,7 +315,7 @@ fn hostile_videos_are_refused_or_answered_and_never_in_the_way() {
     ));
     crafted.push((
         "a large picture".into(),
-        small(1, 4200, 2200),
+        small(1, 4096, 2200),
         422,
         "--max-pixels",
     ));
