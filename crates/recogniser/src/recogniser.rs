@@ -141,7 +141,7 @@ impl Recogniser {
 
     /// The classes it was trained on; none without training.
     #[must_use]
-    pub fn labels(&self) -> &[String] {
+    pub fn class_names(&self) -> &[String] {
         &self.names
     }
 

@@ -234,7 +234,7 @@ fn add(
     let card = Card {
         id: origin.id.clone(),
         name: origin.name.clone(),
-        labels: model.labels().to_vec(),
+        labels: model.class_names().to_vec(),
         frames: model.frames(),
         geometry: model.preprocess().geometry,
         place: origin.place.clone(),

@@ -24,6 +24,8 @@ pub(crate) const WINDOWS: usize = 2000;
 /// Time without a byte of a request's body, and for all of it.
 pub(crate) const IDLE: Duration = Duration::from_secs(20);
 pub(crate) const WHOLE: Duration = Duration::from_secs(120);
+/// Time for reading the rest of a body that is refused.
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 /// Time for a request's header, and its size.
 pub(crate) const HEADER: Duration = Duration::from_secs(10);
 pub(crate) const HEADER_BYTES: usize = 64 << 10;

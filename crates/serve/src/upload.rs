@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest as _, Multipart, Request};
 use axum::http::{StatusCode, header};
 use futures_util::{Stream, StreamExt as _, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use crate::limits;
@@ -186,6 +186,15 @@ fn too_large() -> Problem {
     .help("cut or compress it; for a file that you trust: trainer predict FILE")
 }
 
+fn too_slow() -> Problem {
+    let (idle, whole) = (limits::IDLE.as_secs(), limits::WHOLE.as_secs());
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        format!("the body may pause for {idle} s and take {whole} s in all"),
+    )
+    .limit("time")
+}
+
 fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
     let mut reason = error.to_string();
     let mut cause = error.source();
@@ -279,34 +288,36 @@ impl Metered {
         }
     }
 
-    fn read(self, body: Body) -> impl Stream<Item = Result<Bytes, axum::BoxError>> + use<> {
-        let body = body.into_data_stream();
-        stream::unfold(Some((self, body)), |state| async {
-            let (mut metered, mut body) = state?;
-            let until = metered.until.min(Instant::now() + limits::IDLE);
-            let next = timeout_at(until, body.next()).await;
-            let failed = match next {
-                Ok(None) => return None,
-                Ok(Some(Ok(bytes))) => match metered.take(bytes.len()) {
-                    Ok(()) => return Some((Ok(bytes), Some((metered, body)))),
-                    Err(problem) => problem,
-                },
-                Ok(Some(Err(error))) => broken(&error),
-                Err(_) => Problem::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    format!(
-                        "the body may pause for {} s and take {} s in all",
-                        limits::IDLE.as_secs(),
-                        limits::WHOLE.as_secs()
-                    ),
-                )
-                .limit("time"),
-            };
-            if let Ok(mut failure) = metered.failure.lock() {
-                *failure = Some(failed);
+    /// The bytes as they come. What is left when nobody wants them any more is read and dropped for a
+    /// while: a client that still sends would not see the answer.
+    fn read(mut self, body: Body) -> impl Stream<Item = Result<Bytes, axum::BoxError>> + use<> {
+        let (sender, mut receiver) = mpsc::channel(2);
+        tokio::spawn(async move {
+            let mut body = body.into_data_stream();
+            loop {
+                let until = self.until.min(Instant::now() + limits::IDLE);
+                let failed = match timeout_at(until, body.next()).await {
+                    Ok(None) => return,
+                    Ok(Some(Ok(bytes))) => match self.take(bytes.len()) {
+                        Ok(()) if sender.send(Ok(bytes)).await.is_ok() => continue,
+                        Ok(()) => None,
+                        Err(problem) => Some(problem),
+                    },
+                    Ok(Some(Err(error))) => Some(broken(&error)),
+                    Err(_) => Some(too_slow()),
+                };
+                if let (Some(failed), Ok(mut failure)) = (failed, self.failure.lock()) {
+                    *failure = Some(failed);
+                }
+                break;
             }
-            Some((Err("the body ended".into()), None))
-        })
+            drop(self);
+            let _ = sender.try_send(Err("the body ended".into()));
+            drop(sender);
+            let rest = async { while let Some(Ok(_)) = body.next().await {} };
+            let _ = tokio::time::timeout(limits::DRAIN, rest).await;
+        });
+        stream::poll_fn(move |context| receiver.poll_recv(context))
     }
 
     fn take(&mut self, bytes: usize) -> Outcome<()> {
