@@ -283,7 +283,7 @@ fn hostile_videos_are_refused_or_answered_and_never_in_the_way() {
         ),
         (
             "a playlist".into(),
-            b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n".to_vec(),
+            b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n".to_vec(),
             415,
             "playlist",
         ),
