@@ -11,6 +11,7 @@ mod own_videos;
 mod predict;
 mod protocols;
 mod reproduce;
+mod serve;
 mod support;
 mod timeline;
 mod train;

@@ -30,8 +30,9 @@ const EDGES: &str = "
     clips: clip-backbone data disk parallel pixels random video
     recogniser: clip-backbone clips data disk models pixels video
     demo: clip-backbone clips data disk optim random video
+    serve: clip-backbone clips data disk pixels recogniser video
     trainer: clip-backbone clips data demo disk mcb models motion optim parallel pixels prompts \
-        random recogniser video
+        random recogniser serve video
     gpu-check: clip-backbone disk mcb models motion optim prompts testkit
     xtask: data disk hub
 ";
@@ -194,6 +195,8 @@ mod tests {
             ("trainer", on("xtask")),
             ("trainer", on("ffmpeg-next")),
             ("trainer", on("testkit")),
+            ("recogniser", on("serve")),
+            ("serve", on("models")),
             ("xtask", on("trainer")),
             ("xtask", on("tch")),
             ("data", on("ffmpeg-next")),

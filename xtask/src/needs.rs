@@ -17,7 +17,7 @@ pub struct Need {
     is_met: fn(root: &Path) -> bool,
 }
 
-const NEEDS: [Need; 4] = [
+const NEEDS: [Need; 5] = [
     Need {
         module: "needs_shared",
         unmet: "no reference data at SIF_SHARED or ../shared",
@@ -32,6 +32,11 @@ const NEEDS: [Need; 4] = [
         module: "needs_ffmpeg",
         unmet: "the program ffmpeg is not installed",
         is_met: |_| output_of("ffmpeg", &["-version"]).is_some(),
+    },
+    Need {
+        module: "needs_curl",
+        unmet: "the program curl is not installed",
+        is_met: |_| output_of("curl", &["--version"]).is_some(),
     },
     Need {
         module: "needs_unrar",

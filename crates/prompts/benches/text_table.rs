@@ -124,7 +124,10 @@ fn seconds_table(rounds: usize, most: i64) {
         }
         let runs: Vec<Option<TextEncoder>> = CONTENDERS
             .iter()
-            .map(|of| (sequences <= of.most).then(|| support::encoder(tower(of), classes, of.path)))
+            .map(|of| {
+                let runs = sequences <= of.most && worth(of);
+                runs.then(|| support::encoder(tower(of), classes, of.path))
+            })
             .collect();
         let mut seconds = CONTENDERS.map(|_| Vec::new());
         let begun = Instant::now();
@@ -175,7 +178,7 @@ fn memory_table(most: i64) {
     println!("|---|---|---|---|");
     let program = std::env::current_exe().expect("a path");
     for (index, classes, batch) in MEMORY {
-        if classes as i64 * batch > most {
+        if classes as i64 * batch > most || !worth(&CONTENDERS[index]) {
             continue;
         }
         let out = Command::new(&program)
@@ -203,6 +206,15 @@ fn memory(of: &Contender, classes: usize, batch: i64) -> String {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
     let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
     format!("{:.2}", kib.expect("VmHWM") / f64::from(1 << 20))
+}
+
+/// On a processor that does not multiply in bf16, one step in it takes minutes.
+fn worth(of: &Contender) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let multiplies = std::is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    let multiplies = true;
+    of.kind == Kind::Float || multiplies
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The result type of this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +118,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error of the video itself, if it is one.
+    #[must_use]
+    pub fn video(&self) -> Option<&video::Error> {
+        match self {
+            Self::Video(error) | Self::Clips(clips::Error::Video(error)) => Some(error),
+            Self::Clips(clips::Error::Source(error)) => error.downcast_ref(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn mismatch(
         what: impl Into<String>,
         expected: impl ToString,

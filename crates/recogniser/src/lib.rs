@@ -3,27 +3,31 @@
 mod answer;
 mod calibration;
 pub mod checkpoint;
+mod decode;
 mod error;
 mod labels;
 #[cfg(test)]
 mod one_road;
 mod recogniser;
 mod run_folder;
+mod sliding;
 mod templates;
 mod timeline;
 mod windows;
 
 pub use answer::{Answer, NONE, Scored, Shown, UsedFrame, printable};
 pub use calibration::{Belonging, BelongingScore, Calibration, ClassMeans};
+pub use decode::{DecodedVideo, decode_ahead, decode_clip};
 pub use error::{Error, Result};
 pub use labels::Labels;
-pub use recogniser::{DecodedVideo, Judged, Ready, Recogniser, decode_ahead};
+pub use recogniser::{Judged, Ready, Recogniser};
 pub use run_folder::{
     Card, State, expect_not_run, find, load_parameters, newest, parameters, store,
 };
+pub use sliding::{FrameFeatures, Sliding, StreamWindow};
 pub use templates::templates;
-pub use timeline::{Cut, Moment, Timeline};
-pub use windows::Span;
+pub use timeline::{Cut, Moment, StreamAnswer, Timeline};
+pub use windows::{Part, Span, WindowEvent, decode_windows};
 
 /// The `tch` version of the public interface.
 pub use tch;

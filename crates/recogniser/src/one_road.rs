@@ -12,7 +12,7 @@ use data::{Sampling, Views};
 use video::{Frame, Limits, Video, write_clip};
 
 use crate::decode_ahead;
-use crate::windows::{Event, windows};
+use crate::windows::{WindowEvent, windows};
 
 const FRAMES: usize = 3;
 
@@ -78,8 +78,8 @@ fn window(path: &Path, geometry: Geometry) -> Vec<u8> {
     )
     .unwrap();
     let part = events.filter_map(|event| match event.unwrap() {
-        Event::Part(part) => Some(part.clip.rgb),
-        Event::End(_) | Event::Choice(_) => None,
+        WindowEvent::Part(part) => Some(part.clip.rgb),
+        WindowEvent::End(_) | WindowEvent::Choice(_) => None,
     });
     part.collect::<Vec<_>>().concat()
 }

@@ -1,21 +1,15 @@
 //! From a CLIP checkpoint or a trained run to answers.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::Arc;
 
-use clip_backbone::pixels::{Geometry, Resizer};
 use clip_backbone::{Checkpoint, ClipModel, Preprocess, Usage};
-use clips::check_videos::truncation;
-use clips::{
-    Ahead, Backbone, ClipError, ClipPixels, ClipSource, Emit, Precision, ReadAhead, Recipe,
-    VideoFiles, to_tensor,
-};
-use data::{ClassName, Sampling, Views};
+use clips::{Backbone, ClipPixels, Precision, VideoFiles, to_tensor};
+use data::ClassName;
 use models::{Classifier, Clips, ModelConfig, Template, VideoTextModel, ZeroShotConfig};
 use serde::Deserialize;
-use tch::{Device, Kind};
-use video::FrameSink;
+use tch::{Device, Kind, Tensor};
 
 use crate::checkpoint::TRAINED;
 use crate::run_folder::{Card, NO_CHECKPOINT, load_parameters, newest, unfinished};
@@ -25,6 +19,8 @@ use crate::{Answer, Belonging, Calibration, Error, Labels, Result, UsedFrame};
 /// A model that recognises the action in a video.
 pub struct Recogniser {
     model: Box<dyn VideoTextModel>,
+    /// The towers, if they are frozen: then the features of frames do not depend on the model.
+    frozen: Option<ClipModel>,
     preprocess: Preprocess,
     device: Device,
     frames: usize,
@@ -59,6 +55,7 @@ impl Recogniser {
         let config = ModelConfig::Clip(ZeroShotConfig { templates });
         let words = Arc::new(checkpoint.tokenizer()?);
         Ok(Self {
+            frozen: Some(clip.shallow_clone()),
             model: models::build(&config, clip, words)?,
             preprocess: checkpoint.preprocess().clone(),
             device,
@@ -112,6 +109,7 @@ impl Recogniser {
         let mut notes = backbone.notes().to_vec();
         notes.extend(unfinished(folder, loaded.step));
         let clip = backbone.clip(card.model.usage())?;
+        let frozen = (card.model.usage() == Usage::Frozen).then(|| clip.shallow_clone());
         let calibration = match card.calibration {
             Some(calibration) => Some((calibration, backbone.clip(Usage::Frozen)?)),
             None => None,
@@ -123,6 +121,7 @@ impl Recogniser {
         load_parameters(model.as_ref(), trained)?;
         Ok(Self {
             model,
+            frozen,
             preprocess: backbone.preprocess,
             device,
             frames: card.frames,
@@ -146,6 +145,32 @@ impl Recogniser {
     #[must_use]
     pub fn frames(&self) -> usize {
         self.frames
+    }
+
+    /// The classes it was trained on; none without training.
+    #[must_use]
+    pub fn class_names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Whether its image tower is the checkpoint's, so that frames can be encoded one by one.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.frozen.is_some()
+    }
+
+    /// The features of clips of one size, computed together: `[B, T, D]`, fp32, not normalised.
+    /// `None` if training has changed the image tower: then a clip's features cannot be taken from
+    /// it alone.
+    ///
+    /// # Errors
+    /// The clips differ in size, or do not have the model's.
+    pub fn features(&self, clips: &[&ClipPixels]) -> Result<Option<Tensor>> {
+        let Some(towers) = &self.frozen else {
+            return Ok(None);
+        };
+        let frames = to_tensor(clips.iter().copied(), &self.preprocess, self.device)?;
+        Ok(Some(Clips::Pixels(frames).features(towers)?))
     }
 
     /// The model with `labels`, or with those it was trained on. A label that is one of the latter
@@ -209,6 +234,12 @@ impl Ready<'_> {
         &self.names
     }
 
+    /// The model.
+    #[must_use]
+    pub fn recogniser(&self) -> &Recogniser {
+        self.recogniser
+    }
+
     /// What a user should know, each a sentence: choices made in opening the checkpoint, a run that
     /// is not finished, labels that are cut.
     #[must_use]
@@ -222,22 +253,26 @@ impl Ready<'_> {
     /// # Errors
     /// The frames do not have the model's size or number, or a feature or score is not finite.
     pub fn probabilities(&self, clip: &ClipPixels) -> Result<Vec<f64>> {
-        Ok(self.judge(clip)?.probabilities)
+        Ok(self.judge(clip, None)?.probabilities)
     }
 
-    /// The same, calibrated if the run is, and then also whether the clip belongs to a class.
+    /// The same, calibrated if the run is, and then also whether the clip belongs to a class; from the
+    /// clip's row `[1, T, D]` of [`Recogniser::features`], if it was computed.
     ///
     /// # Errors
     /// Same as [`probabilities`](Self::probabilities).
-    pub fn judge(&self, clip: &ClipPixels) -> Result<Judged> {
+    pub fn judge(&self, clip: &ClipPixels, features: Option<Tensor>) -> Result<Judged> {
         let Recogniser {
             preprocess, device, ..
         } = self.recogniser;
-        let frames = Clips::Pixels(to_tensor([clip], preprocess, *device)?);
+        let clips = match features {
+            Some(features) => Clips::Features(features),
+            None => Clips::Pixels(to_tensor([clip], preprocess, *device)?),
+        };
         let (row, belonging) = match self.calibration {
-            None => (self.classifier.probabilities(&[frames])?, None),
+            None => (self.classifier.probabilities(&[clips])?, None),
             Some((calibration, tower)) => tch::no_grad(|| -> Result<_> {
-                let features = frames.features(tower)?; // (1, T, D)
+                let features = clips.features(tower)?; // (1, T, D)
                 let belonging = calibration.belonging(&features)?.first().copied();
                 let scores = self.classifier.score(&Clips::Features(features))?;
                 let _ = scores.finite_probabilities()?;
@@ -256,7 +291,22 @@ impl Ready<'_> {
     /// # Errors
     /// The clip does not fit the model.
     pub fn answer(&self, video: &Path, clip: &ClipPixels, top: usize) -> Result<Answer> {
-        let judged = of_video(video, self.judge(clip))?;
+        self.answer_with(video, clip, None, top)
+    }
+
+    /// As [`answer`](Self::answer), with the clip's row `[1, T, D]` of
+    /// [`Recogniser::features`], if it was computed.
+    ///
+    /// # Errors
+    /// The clip or its features do not fit the model.
+    pub fn answer_with(
+        &self,
+        video: &Path,
+        clip: &ClipPixels,
+        features: Option<Tensor>,
+        top: usize,
+    ) -> Result<Answer> {
+        let judged = of_video(video, self.judge(clip, features))?;
         let frames = UsedFrame::of(clip);
         let probabilities = &judged.probabilities;
         Ok(Answer {
@@ -307,84 +357,4 @@ pub(crate) fn of_video<T>(video: &Path, answer: Result<T>) -> Result<T> {
         },
         other => other,
     })
-}
-
-/// A decoded video.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DecodedVideo {
-    /// The frames that the model takes.
-    pub clip: ClipPixels,
-    /// Which stream was decoded, if the file has several videos, and whether it is cut off.
-    pub note: Option<String>,
-}
-
-/// Decodes `videos` ahead, on one thread per processor, and yields them in
-/// order: T = `frames` segment centres of each. No more clips than threads are held.
-///
-/// # Errors
-/// A thread cannot be started.
-pub fn decode_ahead(
-    videos: Vec<PathBuf>,
-    files: &VideoFiles,
-    frames: usize,
-    geometry: Geometry,
-) -> Result<impl Iterator<Item = (PathBuf, Result<DecodedVideo>)> + use<>> {
-    let recipe = Recipe::Test {
-        sampling: Sampling::Segments { frames },
-        geometry,
-        views: Views::SINGLE,
-        seed: 0,
-    };
-    recipe.check()?;
-    let workers = Ahead::default().workers.min(videos.len()).max(1);
-    let jobs = workers;
-    let mut stream = ReadAhead::new(Ahead { workers, jobs }, || {
-        let recipe = recipe.clone();
-        let source = Noting {
-            files: files.clone(),
-            note: Mutex::default(),
-        };
-        let mut resizer = Resizer::new();
-        move |path: PathBuf, emit: &mut Emit<'_, DecodedVideo>| {
-            let id = path.to_string_lossy();
-            for clip in recipe.prepare(&source, &id, &path, None, &mut resizer)? {
-                let note = source.note.lock().ok().and_then(|mut note| note.take());
-                let _ = emit(DecodedVideo { clip, note });
-            }
-            Ok(())
-        }
-    })?;
-    videos.iter().for_each(|path| stream.push(path.clone()));
-    let answers = stream.filter_map(move |(job, clip)| {
-        let path = videos.get(job)?.clone();
-        Some((path, clip.map_err(Error::from)))
-    });
-    Ok(answers)
-}
-
-/// Video files, with a note of the one decoded last: the stream chosen, or that it is cut off.
-struct Noting {
-    files: VideoFiles,
-    note: Mutex<Option<String>>,
-}
-
-impl ClipSource for Noting {
-    fn decode(
-        &self,
-        path: &Path,
-        _: Option<usize>,
-        sink: &mut dyn FrameSink,
-    ) -> std::result::Result<usize, ClipError> {
-        let mut video = self.files.open(path)?;
-        let (choice, stated) = (video.header().choice(), video.header().frames);
-        let frames = video.show(sink)?.frames;
-        let notes: Vec<String> = choice
-            .into_iter()
-            .chain(truncation(frames, stated))
-            .collect();
-        if let Ok(mut note) = self.note.lock() {
-            *note = (!notes.is_empty()).then(|| notes.join("; "));
-        }
-        Ok(frames)
-    }
 }

@@ -7,10 +7,9 @@ use clip_backbone::pixels::Geometry;
 use clips::VideoFiles;
 use serde::Serialize;
 
-use crate::answer::{Shown, bar, best, clip_text, microseconds, none, printable, refusal};
-use crate::recogniser::of_video;
-use crate::windows::{Event, Span, windows};
-use crate::{Belonging, Ready, Result, Scored, UsedFrame};
+use crate::answer::{Shown, bar, clip_text, microseconds, none, printable, refusal};
+use crate::windows::{Part, Span, WindowEvent, windows};
+use crate::{Answer, Belonging, Error, Ready, Result, Scored, UsedFrame};
 
 /// The windows of a long video and their sampling.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +59,56 @@ pub struct Timeline {
     pub note: Option<String>,
 }
 
+impl Timeline {
+    /// Without a window yet.
+    #[must_use]
+    pub fn new(video: &Path, cut: &Cut) -> Self {
+        Self {
+            video: video.to_string_lossy().into_owned(),
+            window: cut.window.seconds(),
+            stride: cut.stride.seconds(),
+            frame_count: 0,
+            windows: Vec::new(),
+            note: None,
+        }
+    }
+
+    /// Adds what was decoded, answered by `answer`; the number of windows of the video, if it was one.
+    ///
+    /// # Errors
+    /// Those of `answer`.
+    pub fn take<E>(
+        &mut self,
+        event: WindowEvent,
+        answer: impl FnOnce(Part) -> Result<Moment, E>,
+    ) -> Result<Option<usize>, E> {
+        match event {
+            WindowEvent::Choice(choice) => self.note = Some(choice),
+            WindowEvent::Part(part) => {
+                let of = part.of;
+                self.windows.push(answer(part)?);
+                return Ok(Some(of));
+            }
+            WindowEvent::End(frames) => self.frame_count = frames,
+        }
+        Ok(None)
+    }
+}
+
+impl Moment {
+    /// The answer for a window from `start` to `end`.
+    #[must_use]
+    pub fn new(start: f64, end: f64, answer: Answer) -> Self {
+        Self {
+            start: microseconds(start),
+            end: microseconds(end),
+            predictions: answer.predictions,
+            belonging: answer.belonging,
+            frames: answer.frames,
+        }
+    }
+}
+
 /// See [`Ready::timeline`].
 pub(crate) fn timeline(
     model: &Ready<'_>,
@@ -69,29 +118,14 @@ pub(crate) fn timeline(
     cut: &Cut,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Timeline> {
-    let mut timeline = Timeline {
-        video: video.to_string_lossy().into_owned(),
-        window: cut.window.seconds(),
-        stride: cut.stride.seconds(),
-        frame_count: 0,
-        windows: Vec::new(),
-        note: None,
-    };
+    let mut timeline = Timeline::new(video, cut);
     for event in windows(video, files, cut.frames, cut.window, cut.stride, geometry)? {
-        match event? {
-            Event::Choice(choice) => timeline.note = Some(choice),
-            Event::Part(part) => {
-                let judged = of_video(video, model.judge(&part.clip))?;
-                timeline.windows.push(Moment {
-                    start: microseconds(part.start),
-                    end: microseconds(part.end),
-                    predictions: best(model.labels(), &judged.probabilities, cut.top),
-                    belonging: judged.belonging,
-                    frames: UsedFrame::of(&part.clip),
-                });
-                progress(timeline.windows.len(), part.of);
-            }
-            Event::End(frames) => timeline.frame_count = frames,
+        let of = timeline.take(event?, |part| {
+            let answer = model.answer(video, &part.clip, cut.top)?;
+            Ok::<_, Error>(Moment::new(part.start, part.end, answer))
+        })?;
+        if let Some(of) = of {
+            progress(timeline.windows.len(), of);
         }
     }
     Ok(timeline)
@@ -174,6 +208,52 @@ impl Shown for Timeline {
             }
         }
         text
+    }
+}
+
+/// The answer for one window of a stream, as it comes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StreamAnswer {
+    /// The stream.
+    pub video: String,
+    /// The answer.
+    #[serde(flatten)]
+    pub moment: Moment,
+    /// Frames that were left out since the answer before.
+    pub left_out: usize,
+}
+
+impl Shown for StreamAnswer {
+    fn note(&self) -> Option<&str> {
+        None
+    }
+
+    /// As a line of [`Timeline`].
+    fn plain(&self) -> String {
+        self.alone().plain()
+    }
+
+    /// As a line of [`Timeline`]'s table.
+    fn table(&self, columns: usize) -> String {
+        let table = self.alone().table(columns);
+        table
+            .lines()
+            .skip(2)
+            .map(|line| format!("{line}\n"))
+            .collect()
+    }
+}
+
+impl StreamAnswer {
+    fn alone(&self) -> Timeline {
+        Timeline {
+            video: self.video.clone(),
+            window: self.moment.end - self.moment.start,
+            stride: 0.0,
+            frame_count: 0,
+            windows: vec![self.moment.clone()],
+            note: None,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use video::{Timing, Video};
 use crate::{Error, Result, UsedFrame};
 
 /// Seconds by which equal times may differ.
-const ROUNDING: f64 = 1e-6;
+pub(crate) const ROUNDING: f64 = 1e-6;
 
 /// The largest number of windows of one video: of a second each, eleven days.
 const MOST: f64 = 1e6;
@@ -78,9 +78,7 @@ fn plan(
     let Some(last) = starts.last() else {
         return Ok(Vec::new());
     };
-    // Half of a frame of the usual length is not a remainder: a window that ends before it still
-    // has that frame.
-    let slack = ((end - last).min(window) / 2.0).min(NO_REMAINDER);
+    let slack = slack(end - last, window);
     let whole = ((end + slack - window) / stride + ROUNDING).floor();
     if whole > MOST {
         return Err(clips::Error::Option {
@@ -101,43 +99,67 @@ fn plan(
     }
     let windows = begins.into_iter().map(|begin| {
         let stop = (begin + window).min(end);
-        let until = |frame: usize| starts.get(frame + 1).copied().unwrap_or(end);
-        let is_in = |frame: &usize| {
-            let (from, to) = (starts[*frame], until(*frame));
-            let shown = to.min(stop) - from.max(begin);
-            2.0 * shown + ROUNDING >= (to - from).min(stop - begin)
-        };
-        // The frames that touch the window, of which the first and the last may do so too little.
-        let first = starts.partition_point(|start| *start <= begin).max(1) - 1;
-        let after = starts.partition_point(|start| *start < stop).max(first + 1);
-        let first = (first..after).find(is_in).unwrap_or(first);
-        let last = (first..after).rfind(is_in).unwrap_or(first);
-        let frames = sampling.centre(last + 1 - first);
         Window {
             start: begin,
             end: stop,
-            frames: frames.into_iter().map(|place| first + place).collect(),
+            frames: frames_of(starts, end, begin, stop, sampling),
         }
     });
     Ok(windows.collect())
 }
 
-/// The frames of one window, preprocessed for the backbone.
-pub(crate) struct Part {
-    /// Seconds from the start of the video.
-    pub(crate) start: f64,
-    /// Seconds from the start of the video.
-    pub(crate) end: f64,
-    pub(crate) clip: ClipPixels,
-    /// Number of windows of the video.
-    pub(crate) of: usize,
+/// Seconds that may be missing at the end of the last window. Half of a frame of the usual length is
+/// not a remainder: a window that ends before it still has that frame.
+pub(crate) fn slack(last_frame: f64, window: f64) -> f64 {
+    (last_frame.min(window) / 2.0).min(NO_REMAINDER)
 }
 
-/// Which stream is decoded, if there was a choice; the windows of a video as they are decoded; and
-/// at the end the number of decodable frames.
-pub(crate) enum Event {
+/// The frames of the window from `begin` to `stop`: `sampling`'s centres of those shown in it for at
+/// least half of the time that they or it last. `starts` are those of the frames, at least one, and
+/// `end` is the end of the last of them.
+pub(crate) fn frames_of(
+    starts: &[f64],
+    end: f64,
+    begin: f64,
+    stop: f64,
+    sampling: Sampling,
+) -> Vec<usize> {
+    let until = |frame: usize| starts.get(frame + 1).copied().unwrap_or(end);
+    let is_in = |frame: &usize| {
+        let (from, to) = (starts[*frame], until(*frame));
+        let shown = to.min(stop) - from.max(begin);
+        2.0 * shown + ROUNDING >= (to - from).min(stop - begin)
+    };
+    // The frames that touch the window, of which the first and the last may do so too little.
+    let first = starts.partition_point(|start| *start <= begin).max(1) - 1;
+    let after = starts.partition_point(|start| *start < stop).max(first + 1);
+    let first = (first..after).find(is_in).unwrap_or(first);
+    let last = (first..after).rfind(is_in).unwrap_or(first);
+    let frames = sampling.centre(last + 1 - first);
+    frames.into_iter().map(|place| first + place).collect()
+}
+
+/// The frames of one window, preprocessed for the backbone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// Seconds from the start of the video.
+    pub start: f64,
+    /// Seconds from the start of the video.
+    pub end: f64,
+    /// Its frames.
+    pub clip: ClipPixels,
+    /// Number of windows of the video.
+    pub of: usize,
+}
+
+/// A step in decoding the windows of a video.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WindowEvent {
+    /// Which stream is decoded, if there was a choice.
     Choice(String),
+    /// The next window.
     Part(Part),
+    /// The end, with the number of decodable frames.
     End(usize),
 }
 
@@ -153,39 +175,60 @@ pub(crate) fn windows(
     window: Span,
     stride: Span,
     geometry: Geometry,
-) -> Result<impl Iterator<Item = Result<Event>> + use<>> {
+) -> Result<impl Iterator<Item = Result<WindowEvent>> + use<>> {
     let ahead = Ahead {
         workers: 1,
         jobs: 1,
     };
-    let sampling = Sampling::Segments { frames };
     let mut stream = ReadAhead::new(ahead, || {
         let files = files.clone();
-        move |path: PathBuf, emit: &mut Emit<'_, Event>| {
-            let mut video = files.open(&path)?;
-            if let Some(choice) = video.header().choice()
-                && emit(Event::Choice(choice)).is_break()
-            {
-                return Ok(());
-            }
-            let plan = |timing: &Timing| plan(timing, window, stride, sampling);
-            let promised = video.promised_timing()?;
-            let mut done = 0;
-            let as_promised = match plan(&promised) {
-                Ok(windows) => decode(&mut video, &promised, &windows, &mut done, geometry, emit)?,
-                Err(_) => false,
-            };
-            if !as_promised {
-                // So far times were those promised, and so were the windows.
-                let timing = video.timing()?;
-                let windows = plan(&timing)?;
-                decode(&mut video, &timing, &windows, &mut done, geometry, emit)?;
-            }
-            Ok(())
+        move |path: PathBuf, emit: &mut Emit<'_, WindowEvent>| {
+            decode_windows(
+                &mut files.open(&path)?,
+                frames,
+                window,
+                stride,
+                geometry,
+                emit,
+            )
         }
     })?;
     stream.push(path.into());
     Ok(stream.map(|(_, event)| Ok(event?)))
+}
+
+/// Decodes `video` once into windows of T = `frames` frames each, in order, until `emit` breaks.
+///
+/// # Errors
+/// The video cannot be decoded, or has too many windows.
+pub fn decode_windows(
+    video: &mut Video,
+    frames: usize,
+    window: Span,
+    stride: Span,
+    geometry: Geometry,
+    emit: &mut Emit<'_, WindowEvent>,
+) -> clips::Result<()> {
+    let sampling = Sampling::Segments { frames };
+    if let Some(choice) = video.header().choice()
+        && emit(WindowEvent::Choice(choice)).is_break()
+    {
+        return Ok(());
+    }
+    let plan = |timing: &Timing| plan(timing, window, stride, sampling);
+    let promised = video.promised_timing()?;
+    let mut done = 0;
+    let as_promised = match plan(&promised) {
+        Ok(windows) => decode(video, &promised, &windows, &mut done, geometry, emit)?,
+        Err(_) => false,
+    };
+    if !as_promised {
+        // So far times were those promised, and so were the windows.
+        let timing = video.timing()?;
+        let windows = plan(&timing)?;
+        decode(video, &timing, &windows, &mut done, geometry, emit)?;
+    }
+    Ok(())
 }
 
 /// Emits each of the windows from `done` on once its frames are decoded, and counts it there.
@@ -196,7 +239,7 @@ fn decode(
     windows: &[Window],
     done: &mut usize,
     geometry: Geometry,
-    emit: &mut Emit<'_, Event>,
+    emit: &mut Emit<'_, WindowEvent>,
 ) -> clips::Result<bool> {
     let mut resizer = Resizer::new();
     let left = &windows[(*done).min(windows.len())..];
@@ -241,7 +284,7 @@ fn decode(
         return Ok(false);
     }
     if open.emit(usize::MAX, emit).is_continue() {
-        let _ = emit(Event::End(count.frames));
+        let _ = emit(WindowEvent::End(count.frames));
     }
     Ok(true)
 }
@@ -262,7 +305,7 @@ impl Open<'_> {
     }
 
     /// Emits the windows of which all frames are below this index.
-    fn emit(&mut self, below: usize, emit: &mut Emit<'_, Event>) -> ControlFlow<()> {
+    fn emit(&mut self, below: usize, emit: &mut Emit<'_, WindowEvent>) -> ControlFlow<()> {
         while let Some(window) = self.windows.get(*self.done)
             && window.frames.last().is_some_and(|last| *last < below)
         {
@@ -287,10 +330,34 @@ impl Open<'_> {
             let next = self.windows.get(*self.done);
             let next = next.and_then(|window| window.frames.first());
             self.held = self.held.split_off(next.unwrap_or(&usize::MAX));
-            emit(Event::Part(part))?;
+            emit(WindowEvent::Part(part))?;
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The windows of frames that begin at these times, the last one lasting so long, as start, end and
+/// indices.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) fn planned(
+    starts: &[f64],
+    last: f64,
+    window: &str,
+    stride: &str,
+    frames: usize,
+) -> Vec<(f64, f64, Vec<usize>)> {
+    let timing = Timing {
+        starts: starts.to_vec(),
+        end: starts.last().map_or(0.0, |start| start + last),
+    };
+    let sampling = Sampling::Segments { frames };
+    let span = |text: &str| text.parse().unwrap();
+    let windows = plan(&timing, span(window), span(stride), sampling).unwrap();
+    windows
+        .into_iter()
+        .map(|w| (w.start, w.end, w.frames))
+        .collect()
 }
 
 #[cfg(test)]
@@ -425,7 +492,7 @@ mod tests {
         let mut seen = Vec::new();
         for event in events.unwrap() {
             match event.unwrap() {
-                Event::Part(part) => {
+                WindowEvent::Part(part) => {
                     let shades = part.clip.rgb.chunks(32 * 32 * 3).map(|frame| frame[0] / 10);
                     seen.push((
                         part.start,
@@ -433,8 +500,8 @@ mod tests {
                         shades.collect::<Vec<_>>(),
                     ));
                 }
-                Event::End(frames) => assert_eq!(frames, 19),
-                Event::Choice(choice) => panic!("{choice}"),
+                WindowEvent::End(frames) => assert_eq!(frames, 19),
+                WindowEvent::Choice(choice) => panic!("{choice}"),
             }
         }
         assert_eq!(seen.len(), 5);

@@ -15,6 +15,7 @@ mod pretrain;
 mod remedy;
 mod report;
 mod reproduce;
+mod serve;
 mod settings;
 mod summary;
 mod train;
@@ -52,6 +53,13 @@ enum Command {
     Fit(fit::Arguments),
     AddClass(fit::AddClass),
     Pretrain(pretrain::Arguments),
+    Serve(serve::Arguments),
+    /// One of the processes in which `serve` decodes videos.
+    #[command(hide = true)]
+    DecodeWorker,
+    /// The process in which `serve` trains.
+    #[command(hide = true)]
+    TrainWorker(fit::Arguments),
 }
 
 /// Runs the given command.
@@ -73,6 +81,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         Command::Fit(arguments) => fit::run(&arguments),
         Command::AddClass(arguments) => fit::add_class(&arguments),
         Command::Pretrain(arguments) => pretrain::run(&arguments),
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::DecodeWorker => {
+            ::serve::decode_worker()
+                .context("decode-worker: its standard input is not a server")?;
+            Ok(exit::DONE)
+        }
+        Command::TrainWorker(arguments) => fit::run_confined(&arguments),
     }
 }
 

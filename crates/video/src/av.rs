@@ -18,6 +18,8 @@ use std::{
 
 use ffmpeg_next::ffi;
 
+use crate::Limits;
+
 pub(super) use self::{
     converter::{Converter, Shown},
     decoder::{Decoder, Received, Sent},
@@ -26,8 +28,15 @@ pub(super) use self::{
     picture::Picture,
 };
 
-/// FFmpeg's process-wide settings, but for the limit on memory.
-fn initialise() {
+/// Bytes that FFmpeg may allocate at once for itself, however low the limit on pictures is.
+const OWN_MEMORY: u64 = 64 << 20;
+
+/// FFmpeg's process-wide settings.
+fn initialise(limits: &Limits) {
+    let largest = limits.max_memory.max(OWN_MEMORY);
+    let largest = usize::try_from(largest).unwrap_or(usize::MAX);
+    // SAFETY: sets one number.
+    unsafe { ffi::av_max_alloc(largest) };
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // What FFmpeg has to say arrives as errors; its log would repeat a broken file's

@@ -102,6 +102,16 @@ pub enum Error {
         /// The codec's four characters as the container gives them.
         tag: String,
     },
+    /// A codec outside [`Limits::codecs`].
+    #[error("{path:?}: its codec is {codec}, and only these are decoded: {}", allowed.join(", "))]
+    Codec {
+        /// The file.
+        path: PathBuf,
+        /// FFmpeg's name of the decoder.
+        codec: String,
+        /// The decoders that may be used.
+        allowed: &'static [&'static str],
+    },
     /// The decoder did not start on this stream.
     #[error("{path:?}: the {codec} decoder refuses the stream ({reason})")]
     Decoder {

@@ -24,6 +24,10 @@ pub struct Limits {
     /// Fraction of a stream's packets, 0 to 1, that may be damaged before the whole stream
     /// is considered damaged.
     pub max_damaged: f64,
+    /// The containers that are opened, by FFmpeg's names of them.
+    pub formats: &'static [&'static str],
+    /// The decoders that may be used, by FFmpeg's names of them; `None` for all.
+    pub codecs: Option<&'static [&'static str]>,
 }
 
 impl Default for Limits {
@@ -37,11 +41,13 @@ impl Default for Limits {
             max_memory: 1 << 30,
             probe_size: 5_000_000,
             max_damaged: 0.2,
+            formats: FORMATS,
+            codecs: None,
         }
     }
 }
 
-/// The containers that are opened, by FFmpeg's names of them. Each holds its pictures
+/// The containers that are opened by default, by FFmpeg's names of them. Each holds its pictures
 /// itself: nothing here can name another file or an address.
 pub const FORMATS: &[&str] = &[
     "3gp",

@@ -2,13 +2,17 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
     ops::ControlFlow,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
     Error, Limits, Orientation,
     av::{Demuxer, Packet},
+    file,
     pass::Pass,
     script::{Coded, Script},
     tape::Tape,
@@ -25,6 +29,8 @@ use pixels::{Rows, whole};
 /// upright, mirrored if need be, and in square pixels.
 pub struct Video {
     path: PathBuf,
+    /// None of a stream, which is read once.
+    file: Option<Arc<File>>,
     limits: Limits,
     header: Header,
     tape: Tape,
@@ -123,7 +129,42 @@ impl Video {
     /// # Errors
     /// As [`open`](Self::open), and [`Error::NoSuchStream`].
     pub fn open_stream(path: &Path, limits: &Limits, stream: Option<usize>) -> Result<Self, Error> {
-        let demuxer = Demuxer::open(path, limits, stream)?;
+        Self::of_file(path, file::open(path)?, limits, stream)
+    }
+
+    /// As [`open_stream`](Self::open_stream), of an open file: nothing is opened by name, and errors
+    /// say `name`.
+    ///
+    /// # Errors
+    /// As [`open_stream`](Self::open_stream).
+    pub fn of_file(
+        name: &Path,
+        file: File,
+        limits: &Limits,
+        stream: Option<usize>,
+    ) -> Result<Self, Error> {
+        file::check(name, &file)?;
+        let file = Arc::new(file);
+        let demuxer = Demuxer::open(name, &file, limits, stream)?;
+        Ok(Self::new(name, Some(file), demuxer, limits))
+    }
+
+    /// A video whose `bytes` can be read once, such as those of a pipe: for one
+    /// [`visit`](Self::visit). Anything that would read them again is an error once they are more
+    /// than 64 MiB.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); a container whose header is at its end.
+    pub fn of_stream(
+        name: &Path,
+        bytes: impl Read + Send + 'static,
+        limits: &Limits,
+    ) -> Result<Self, Error> {
+        let demuxer = Demuxer::of_stream(name, bytes, limits)?;
+        Ok(Self::new(name, None, demuxer, limits))
+    }
+
+    fn new(name: &Path, file: Option<Arc<File>>, demuxer: Demuxer, limits: &Limits) -> Self {
         let claims = demuxer.claims();
         let (width, height) = claims.size();
         let header = Header {
@@ -136,15 +177,15 @@ impl Video {
             frames: claims.frames,
             orientation: claims.orientation,
         };
-        let (path, limits) = (path.to_path_buf(), limits.clone());
-        Ok(Self {
-            path,
-            limits,
+        Self {
+            path: name.to_path_buf(),
+            file,
+            limits: limits.clone(),
             header,
             timed: claims.timed,
             tape: Tape::new(demuxer),
             decoded: 0,
-        })
+        }
     }
 
     /// What the header says.
@@ -465,7 +506,11 @@ impl Video {
     fn rewind(&mut self) -> Result<(), Error> {
         if !self.tape.rewind() {
             let stream = Some(self.header.stream);
-            let demuxer = Demuxer::open(&self.path, &self.limits, stream)?;
+            let Some(file) = &self.file else {
+                let (path, source) = (self.path.clone(), io::ErrorKind::NotSeekable.into());
+                return Err(Error::Io { path, source });
+            };
+            let demuxer = Demuxer::open(&self.path, file, &self.limits, stream)?;
             self.tape = Tape::new(demuxer);
         }
         Ok(())

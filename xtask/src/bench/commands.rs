@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::predict::{checkpoint, trainer};
 use super::turns::whole_process;
-use super::{Bench, Result};
+use super::{Bench, Result, machine};
 use crate::{Error, places, workspace};
 
 /// The class added to a finished run.
@@ -33,7 +33,7 @@ pub(super) fn table(bench: &Bench<'_>, clip: &Path) -> Result<String> {
          for training. One process per row.\n\n\
          | command | precision | seconds | peak GiB |\n|---|---|---|---|\n",
     );
-    for precision in ["fp32", "bf16"] {
+    for &precision in machine::precisions() {
         for (name, arguments) in files.commands(&weights, clip, precision) {
             eprintln!("{precision}: {name}");
             if name.starts_with("add-class") {

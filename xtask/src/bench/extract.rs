@@ -1,7 +1,7 @@
 //! `extract`, compared with each of its two stages alone, which shows if one waits for the other.
 
 use super::predict::checkpoint;
-use super::{Bench, Result, reference_data};
+use super::{Bench, Result, machine, reference_data};
 
 /// The clips of a row with ViT-B/16, and with the small encoder.
 const CLIPS: (&str, &str) = ("24", "96");
@@ -29,6 +29,9 @@ pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
             small,
         ),
     ] {
+        if !machine::precisions().contains(&precision) {
+            continue;
+        }
         let paths = [
             data.join("ucf8/UCF-101"),
             data.join("lists/ucfTrainTestlist"),

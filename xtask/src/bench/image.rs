@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use super::turns::{Contender, Timing, Turns, take_turns};
-use super::{Bench, Result};
+use super::{Bench, Result, machine};
 
 /// GFLOP of ViT-B/16 for one frame of 224 x 224.
 const FRAME: f64 = 35.13;
@@ -18,7 +18,7 @@ pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
          | batch | precision | | frames/s | ours relative to it | share of the product's peak | peak GiB |\n\
          |---|---|---|---|---|---|---|\n",
     );
-    for precision in ["fp32", "bf16"] {
+    for &precision in machine::precisions() {
         for batch in [8, 32] {
             let ours = |mode: &str| {
                 let mut command = Command::new(&program);

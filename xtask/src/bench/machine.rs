@@ -19,6 +19,17 @@ pub(super) fn class() -> String {
     }
 }
 
+/// The precisions that are worth a measurement: a product in bf16 takes minutes on a processor that
+/// does not multiply in it.
+pub(super) fn precisions() -> &'static [&'static str] {
+    let class = class().to_ascii_lowercase();
+    let limit = class.split(" limited to ").last().unwrap_or_default();
+    match limit.contains("bf16") || limit.contains("amx") {
+        true => &["fp32", "bf16"],
+        false => &["fp32"],
+    }
+}
+
 /// Processor, memory, system, load and revision.
 pub(super) fn describe(root: &Path) -> String {
     let processor = proc_field("/proc/cpuinfo", "model name")

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::turns::{median, whole_process};
-use super::{Bench, Result};
+use super::{Bench, Result, machine};
 use crate::places::Places;
 use crate::setup::vocabulary;
 use crate::workspace::{self, output};
@@ -53,7 +53,7 @@ pub(super) fn table(bench: &Bench<'_>, clip: &Path) -> Result<String> {
         ("this project", Stack::Ours),
         ("Hugging Face, PyAV", Stack::Peer),
     ];
-    for precision in ["fp32", "bf16"] {
+    for &precision in machine::precisions() {
         let mut cold = [Vec::new(), Vec::new()];
         let mut many = [Vec::new(), Vec::new()];
         let mut peaks = [0.0f64; 2];

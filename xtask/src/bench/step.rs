@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::turns::{Contender, Timing, Turns, take_turns};
-use super::{Bench, Result};
+use super::{Bench, Result, machine};
 
 /// Encoder, K, B, precision, path.
 const STEPS: [(&str, u32, u32, &str, &str); 8] = [
@@ -31,7 +31,11 @@ pub(super) fn table(bench: &Bench<'_>) -> Result<String> {
          |---|---|---|---|---|---|---|---|---|---|---|\n",
         bench.rounds,
     );
+    let precisions = machine::precisions();
     for (encoder, classes, batch, precision, path) in STEPS {
+        if !precisions.contains(&precision) {
+            continue;
+        }
         let shape = [
             encoder.to_owned(),
             classes.to_string(),

@@ -119,7 +119,7 @@ the probe, Baseline and Baseline + MCB in paper) give both the same answer and
 cannot exceed 50 %. k: training clips per class.";
 
 /// The backbone in the workspace this was built from.
-fn committed() -> PathBuf {
+pub(super) fn committed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/demo/backbone")
 }
 

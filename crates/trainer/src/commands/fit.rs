@@ -162,6 +162,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     finish(&session, &out)
 }
 
+/// As [`run`], out of reach of everything but its clips, its backbone and its results.
+pub(crate) fn run_confined(arguments: &Arguments) -> Result<u8> {
+    let out = arguments.out.as_deref().unwrap_or(&arguments.folder);
+    if !serve::confine_training(&arguments.folder, &arguments.weights, out) {
+        eprintln!("note: this kernel does not confine the training");
+    }
+    run(arguments)
+}
+
 pub(crate) fn add_class(arguments: &AddClass) -> Result<u8> {
     let seed = arguments.run.join("seed-0");
     let loaded = recogniser::newest::<Record>(&seed)?

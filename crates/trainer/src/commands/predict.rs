@@ -1,5 +1,7 @@
 //! `trainer predict`: name the action in a video.
 
+mod stream;
+
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
@@ -40,7 +42,8 @@ use super::exit;
 /// theirs. No window reaches beyond the end of the last picture.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Video files.
+    /// Video files; - is a video stream on standard input, answered window by window as it comes, of
+    /// 2s each unless --window says otherwise.
     #[arg(required = true, value_name = "VIDEO")]
     videos: Vec<PathBuf>,
 
@@ -116,6 +119,13 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// Whether standard input is asked for.
+    fn is_stream(&self) -> bool {
+        self.videos
+            .iter()
+            .any(|video| video.as_os_str() == stream::NAME)
+    }
+
     fn files(&self) -> VideoFiles {
         VideoFiles {
             limits: (&self.limits).into(),
@@ -147,6 +157,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
             false => "",
         };
         eprintln!("note: every video is \"{only}\", the one label{advice}");
+    }
+    if arguments.is_stream() && arguments.videos.len() > 1 {
+        eprintln!("error: - is a stream on standard input, and cannot be given with other videos");
+        return Ok(exit::USAGE);
+    }
+    if arguments.is_stream() && arguments.stream.is_some() {
+        eprintln!("error: --stream needs a file; of a stream on standard input the film is read");
+        return Ok(exit::USAGE);
     }
     let checkpoint = &arguments.checkpoint;
     let architecture = arguments.architecture.as_deref();
@@ -234,6 +252,7 @@ impl Asked<()> {
     ) -> Result<Asked<impl Iterator<Item = Decoded>>> {
         Ok(match arguments.window {
             Some(window) => Asked::Windows(window),
+            None if arguments.is_stream() => Asked::Windows("2s".parse()?),
             None => {
                 let (videos, files) = (arguments.videos.clone(), arguments.files());
                 Asked::Whole(decode_ahead(videos, &files, frames, geometry)?)
@@ -276,6 +295,18 @@ fn answer_all(
         top: top(1),
     };
     let files = arguments.files();
+    if arguments.is_stream() {
+        let mut printer = Printer::new(arguments);
+        let streamed = stream::answer(model, &files.limits, &cut, |answer| printer.answer(answer));
+        return Ok(match streamed {
+            Err(error) if is_closed_pipe(&error) => exit::DONE,
+            Err(error) => {
+                printer.failure(stream::NAME, &error)?;
+                exit::FAILED
+            }
+            Ok(()) => exit::DONE,
+        });
+    }
     let timelines = arguments.videos.iter().map(|path| {
         let timeline = model.timeline(path, &files, &cut, |done, total| {
             progress.set_length(total as u64);
@@ -284,6 +315,12 @@ fn answer_all(
         (path.clone(), timeline.map_err(anyhow::Error::from))
     });
     print_all(arguments, &progress, timelines)
+}
+
+/// Whether the reader of the answers is gone.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Prints each answer as it comes.
@@ -386,7 +423,7 @@ impl Printer {
 
     fn failure(&mut self, video: &str, error: &anyhow::Error) -> io::Result<()> {
         eprintln!("error: {}", recogniser::printable(&format!("{error:#}")));
-        let limit = error.downcast_ref().and_then(of_video);
+        let limit = error.downcast_ref().and_then(recogniser::Error::video);
         if let Some((name, value)) = limit.and_then(video::Error::limit) {
             let value = value.unwrap_or_else(|| "N".into());
             eprintln!("help: --{} {value} allows it", name.replace('_', "-"));
@@ -396,16 +433,5 @@ impl Printer {
             writeln!(self.out.lock(), "{object}")?;
         }
         Ok(())
-    }
-}
-
-/// The error of the video itself.
-fn of_video(error: &recogniser::Error) -> Option<&video::Error> {
-    match error {
-        recogniser::Error::Video(error) | recogniser::Error::Clips(clips::Error::Video(error)) => {
-            Some(error)
-        }
-        recogniser::Error::Clips(clips::Error::Source(error)) => error.downcast_ref(),
-        _ => None,
     }
 }

@@ -3,9 +3,10 @@
 use std::{
     ffi::{CStr, CString, c_char, c_int},
     fs::File,
-    io::Read as _,
+    io::Read,
     path::Path,
     ptr,
+    sync::Arc,
 };
 
 use ffmpeg_next::{
@@ -14,19 +15,17 @@ use ffmpeg_next::{
 };
 
 use super::{
-    Packet, initialise,
-    recognise::{format_name, recognise},
+    Packet,
+    recognise::{format_name, recognise, recognise_stream},
     words,
 };
-use crate::{Error, FORMATS, Limits, Orientation, VideoStream, file, script::Coding};
+use crate::{Error, Limits, Orientation, VideoStream, file::Cursor, script::Coding};
 
 /// Packets, and their bytes, that are read to see which stream is the film.
 const LOOK_PACKETS: usize = 2000;
 const LOOK_BYTES: usize = 64 << 20;
 /// Packets that are counted beyond a limit, to tell the value that would do.
 const COUNTED: usize = 100_000_000;
-/// Bytes that FFmpeg may allocate at once for itself, however low the limit on pictures is.
-const OWN_MEMORY: u64 = 64 << 20;
 /// The longest side to which a picture grows, in pixels.
 const LONGEST: usize = 65_535;
 /// The largest ratio of a pixel's sides that is believed.
@@ -85,30 +84,68 @@ impl Claims {
 }
 
 impl Demuxer {
-    /// Opens the file at `path`, whose content is detected: neither the name nor its extension is
+    /// Opens `file`, whose content is detected: neither its name `path` nor its extension is
     /// considered. `stream` is the index of the video stream; without one it is the film.
-    pub(crate) fn open(path: &Path, limits: &Limits, stream: Option<usize>) -> Result<Self, Error> {
-        let mut demuxer = Self::of(path, limits)?;
+    pub(crate) fn open(
+        path: &Path,
+        file: &Arc<File>,
+        limits: &Limits,
+        stream: Option<usize>,
+    ) -> Result<Self, Error> {
+        let of = || {
+            let (format, io) = recognise(path, Cursor::new(file), limits)?;
+            Self::of(path, format, io, limits, || matroska_is_whole(file))
+        };
+        let mut demuxer = of()?;
         let told = demuxer.candidates.iter().all(|one| one.frames.is_some());
         if stream.is_none() && demuxer.candidates.len() > 1 && !told {
             let candidates = demuxer.look();
             // FFmpeg does not always come back to the first packet.
-            demuxer = Self::of(path, limits)?;
+            demuxer = of()?;
             demuxer.candidates = candidates;
         }
-        demuxer.choose_stream(path, stream)?;
-        demuxer.check_size(path, limits)?;
-        Ok(demuxer)
+        demuxer.chosen(path, stream, limits)
+    }
+
+    /// As [`open`](Self::open), of bytes that can be read once.
+    pub(crate) fn of_stream(
+        path: &Path,
+        bytes: impl Read + Send + 'static,
+        limits: &Limits,
+    ) -> Result<Self, Error> {
+        let (format, io) = recognise_stream(path, bytes, limits)?;
+        Self::of(path, format, io, limits, || false)?.chosen(path, None, limits)
+    }
+
+    /// The same, with its stream.
+    fn chosen(
+        mut self,
+        path: &Path,
+        stream: Option<usize>,
+        limits: &Limits,
+    ) -> Result<Self, Error> {
+        self.choose_stream(path, stream)?;
+        if let Some(allowed) = limits.codecs
+            && !allowed.contains(&self.codec_name().as_str())
+        {
+            return Err(Error::Codec {
+                path: path.to_path_buf(),
+                codec: self.codec_name(),
+                allowed,
+            });
+        }
+        self.check_size(path, limits)?;
+        Ok(self)
     }
 
     /// The container, without a choice of the stream.
-    fn of(path: &Path, limits: &Limits) -> Result<Self, Error> {
-        initialise();
-        let largest = limits.max_memory.max(OWN_MEMORY);
-        let largest = usize::try_from(largest).unwrap_or(usize::MAX);
-        // SAFETY: sets one number.
-        unsafe { ffi::av_max_alloc(largest) };
-        let (format, io) = recognise(path, file::open(path)?, limits)?;
+    fn of(
+        path: &Path,
+        format: *const ffi::AVInputFormat,
+        io: StreamIo,
+        limits: &Limits,
+        is_whole: impl Fn() -> bool,
+    ) -> Result<Self, Error> {
         let name = format_name(format);
         let input = open(format, io, limits).map_err(|code| {
             if code == ffi::AVERROR(ffi::ENOMEM) {
@@ -121,7 +158,7 @@ impl Demuxer {
                 reason,
             }
         })?;
-        let whole = name.contains("matroska") && matroska_is_whole(file::open(path)?);
+        let whole = name.contains("matroska") && is_whole();
         let mut demuxer = Self {
             input,
             codec: ptr::null(),
@@ -527,11 +564,11 @@ pub(super) fn square(width: usize, height: usize, aspect: Option<f64>) -> (usize
 }
 
 /// Whether a Matroska file is as long as its one large element, the segment, says.
-fn matroska_is_whole(file: File) -> bool {
+fn matroska_is_whole(file: &Arc<File>) -> bool {
     const SEGMENT: [u8; 4] = [0x18, 0x53, 0x80, 0x67];
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     let mut head = Vec::new();
-    if file.take(256).read_to_end(&mut head).is_err() {
+    if Cursor::new(file).take(256).read_to_end(&mut head).is_err() {
         return false;
     }
     let stated = memchr::memmem::find(&head, &SEGMENT).and_then(|at| {
@@ -568,7 +605,10 @@ fn open(
 ) -> Result<Input, c_int> {
     let mut options = ffmpeg_next::Dictionary::new();
     options.set("probesize", &limits.probe_size.max(32).to_string());
-    options.set("format_whitelist", &FORMATS.join(","));
+    options.set("format_whitelist", &limits.formats.join(","));
+    if let Some(codecs) = limits.codecs {
+        options.set("codec_whitelist", &codecs.join(","));
+    }
     // The file is read through `io`. Nothing else is opened: no other file, no address.
     options.set("protocol_whitelist", "none");
     options.set("enable_drefs", "0");
@@ -611,12 +651,17 @@ fn find_streams(mut input: Input, limits: &Limits) -> Result<Input, c_int> {
     // A size that is refused later need not be probed now.
     let max_pixels = limits.max_pixels.min(i32::MAX as u64).to_string();
     let max_pixels = CString::new(max_pixels).unwrap_or_default();
+    let codecs = limits.codecs.map(|codecs| codecs.join(","));
+    let codecs = codecs.and_then(|codecs| CString::new(codecs).ok());
     // SAFETY: one dictionary a stream, as FFmpeg expects, freed after the call.
     let code = unsafe {
         let streams = (*input.as_ptr()).nb_streams as usize;
         let mut options = vec![ptr::null_mut::<ffi::AVDictionary>(); streams];
         for option in &mut options {
             ffi::av_dict_set(option, c"max_pixels".as_ptr(), max_pixels.as_ptr(), 0);
+            if let Some(codecs) = &codecs {
+                ffi::av_dict_set(option, c"codec_whitelist".as_ptr(), codecs.as_ptr(), 0);
+            }
         }
         let list = if streams == 0 {
             ptr::null_mut()

@@ -9,7 +9,8 @@ use std::{
 
 use ffmpeg_next::{ffi, format::context::StreamIo};
 
-use crate::{Error, FORMATS, Limits};
+use super::initialise;
+use crate::{Error, Limits};
 
 /// One of FFmpeg's own formats, which live as long as the process.
 type Format = *const ffi::AVInputFormat;
@@ -21,15 +22,29 @@ pub(super) fn recognise(
     mut file: impl Read + Seek + Send + 'static,
     limits: &Limits,
 ) -> Result<(Format, StreamIo), Error> {
+    initialise(limits);
     let avi = avi(&mut file).map_err(|source| Error::Io {
         path: path.to_path_buf(),
         source,
     })?;
+    let avi = avi.filter(|_| limits.formats.contains(&"avi"));
     let mut io = StreamIo::from_read_seek(file).map_err(|_| Error::memory(path, limits))?;
     let format = match avi {
         Some(format) => format,
         None => probe(path, &mut io, limits)?,
     };
+    Ok((format, io))
+}
+
+/// As [`recognise`], of bytes that can be read once.
+pub(super) fn recognise_stream(
+    path: &Path,
+    bytes: impl Read + Send + 'static,
+    limits: &Limits,
+) -> Result<(Format, StreamIo), Error> {
+    initialise(limits);
+    let mut io = StreamIo::from_read(bytes).map_err(|_| Error::memory(path, limits))?;
+    let format = probe(path, &mut io, limits)?;
     Ok((format, io))
 }
 
@@ -88,7 +103,7 @@ fn probe(path: &Path, io: &mut StreamIo, limits: &Limits) -> Result<Format, Erro
         return Err(Error::NotAVideo { path });
     }
     let name = format_name(format);
-    if !name.split(',').any(|name| FORMATS.contains(&name)) {
+    if !name.split(',').any(|name| limits.formats.contains(&name)) {
         return Err(Error::Refused { path, format: name });
     }
     Ok(format)

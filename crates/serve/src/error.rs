@@ -1,0 +1,58 @@
+//! Errors of the server.
+
+use std::io;
+use std::path::PathBuf;
+
+/// The result type of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The address to listen on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// An address that others can reach, without a token.
+    #[error("{address} can be reached from other machines: expected a token, got none")]
+    NoToken {
+        /// The address.
+        address: String,
+    },
+    /// A token that is too easy to guess, or not one line of text.
+    #[error("{}: expected one line of 16 to 256 printable characters, got {got}", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        got: String,
+    },
+    /// The system failed.
+    #[error("{what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A model that is not loaded.
+    #[error("no model {0:?}")]
+    NoModel(String),
+    /// More work waits than is allowed.
+    #[error("too much work is waiting")]
+    Busy,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopped,
+    /// A model or a clip.
+    #[error(transparent)]
+    Recogniser(#[from] recogniser::Error),
+    /// A file that cannot be read or written.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+}

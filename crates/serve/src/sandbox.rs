@@ -1,0 +1,247 @@
+//! Rights that a process gives up before it sees a stranger's file.
+
+use std::io;
+use std::path::Path;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::wire::Kept;
+
+/// Bounds the memory and the files of a decoding process.
+pub(crate) fn bound_decoding(memory: u64) -> io::Result<()> {
+    let mapped = mapped().unwrap_or(0);
+    bound(Resource::As, mapped + memory)?;
+    bound(Resource::Fsize, 0)?;
+    bound(Resource::Core, 0)?;
+    bound(Resource::Nofile, 16)?;
+    bound(Resource::Nproc, 0)
+}
+
+/// Bounds the processor time from now on, in seconds. Beyond it the process ends by SIGXCPU.
+pub(crate) fn bound_processor(seconds: u64) -> io::Result<()> {
+    let used = clock_gettime(ClockId::ProcessCPUTime).tv_sec;
+    let limit = Rlimit {
+        current: Some(u64::try_from(used).unwrap_or(0) + seconds),
+        ..getrlimit(Resource::Cpu)
+    };
+    Ok(setrlimit(Resource::Cpu, limit)?)
+}
+
+fn bound(resource: Resource, value: u64) -> io::Result<()> {
+    let earlier = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let value = Some(value.min(earlier));
+    let limit = Rlimit {
+        current: value,
+        maximum: value,
+    };
+    Ok(setrlimit(resource, limit)?)
+}
+
+/// Bytes of address space in use.
+fn mapped() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').next()?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+/// Leaves the process no path but those given, no network and no signal to others, as far as the
+/// kernel can enforce it.
+#[cfg(target_os = "linux")]
+pub(crate) fn leave_paths(readable: &[&Path], writable: &[&Path]) -> Kept {
+    use landlock::{
+        ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
+        RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
+    };
+    let abi = ABI::V6;
+    let restrict = || {
+        Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(abi))?
+            .handle_access(AccessNet::from_all(abi))?
+            .scope(Scope::from_all(abi))?
+            .create()?
+            .add_rules(path_beneath_rules(readable, AccessFs::from_read(abi)))?
+            .add_rules(path_beneath_rules(writable, AccessFs::from_all(abi)))?
+            .restrict_self()
+    };
+    match restrict().map(|status| status.ruleset) {
+        Ok(RulesetStatus::FullyEnforced) => Kept::Fully,
+        Ok(RulesetStatus::PartiallyEnforced) => Kept::Partially,
+        Ok(RulesetStatus::NotEnforced) | Err(_) => Kept::Not,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn leave_paths(_: &[&Path], _: &[&Path]) -> Kept {
+    Kept::Not
+}
+
+/// Leaves a decoding process the system calls that decoding and its socket need; others fail with
+/// EPERM. `false` if the kernel has no filters.
+#[cfg(target_os = "linux")]
+pub(crate) fn leave_decoding_calls() -> bool {
+    use libc::*;
+    let allowed = [
+        SYS_brk,
+        SYS_clock_getres,
+        SYS_clock_gettime,
+        SYS_clock_nanosleep,
+        SYS_close,
+        SYS_exit,
+        SYS_exit_group,
+        SYS_fcntl,
+        SYS_fstat,
+        SYS_futex,
+        SYS_getpid,
+        SYS_getrandom,
+        SYS_getrusage,
+        SYS_gettid,
+        SYS_gettimeofday,
+        SYS_lseek,
+        SYS_madvise,
+        SYS_mmap,
+        SYS_mprotect,
+        SYS_mremap,
+        SYS_munmap,
+        SYS_newfstatat,
+        SYS_pread64,
+        SYS_prlimit64,
+        SYS_read,
+        SYS_readv,
+        SYS_recvfrom,
+        SYS_recvmsg,
+        SYS_restart_syscall,
+        SYS_rt_sigaction,
+        SYS_rt_sigprocmask,
+        SYS_rt_sigreturn,
+        SYS_sched_getaffinity,
+        SYS_sched_yield,
+        SYS_sendto,
+        SYS_sigaltstack,
+        SYS_statx,
+        SYS_tgkill,
+        SYS_write,
+        SYS_writev,
+    ];
+    filter(&allowed, true)
+}
+
+/// Forbids the system calls that reach beyond the process: sockets, other programs, other
+/// processes. `false` if the kernel has no filters.
+#[cfg(target_os = "linux")]
+pub(crate) fn leave_training_calls() -> bool {
+    use libc::*;
+    let forbidden = [
+        SYS_accept4,
+        SYS_bpf,
+        SYS_connect,
+        SYS_execve,
+        SYS_execveat,
+        SYS_io_uring_setup,
+        SYS_kexec_load,
+        SYS_mount,
+        SYS_perf_event_open,
+        SYS_pidfd_getfd,
+        SYS_process_vm_readv,
+        SYS_process_vm_writev,
+        SYS_ptrace,
+        SYS_setns,
+        SYS_socket,
+        SYS_unshare,
+        SYS_userfaultfd,
+    ];
+    filter(&forbidden, false)
+}
+
+/// Installs a filter in which the listed calls, and no others, are allowed or fail.
+#[cfg(target_os = "linux")]
+fn filter(calls: &[libc::c_long], allowed: bool) -> bool {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+    let fail = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let (listed, others) = match allowed {
+        true => (SeccompAction::Allow, fail),
+        false => (fail, SeccompAction::Allow),
+    };
+    let install = || {
+        let rules = calls.iter().map(|&call| (call, Vec::new())).collect();
+        let architecture = std::env::consts::ARCH.try_into().ok()?;
+        let filter = SeccompFilter::new(rules, others, listed, architecture).ok()?;
+        let program: BpfProgram = filter.try_into().ok()?;
+        apply_filter(&program).ok()
+    };
+    install().is_some()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn leave_decoding_calls() -> bool {
+    false
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn leave_training_calls() -> bool {
+    false
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs::{self, File};
+    use std::io::{Read as _, Seek as _, Write as _};
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::unix::net::UnixStream;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Both kinds of confinement hold for the thread that asks for them.
+    #[test]
+    fn a_decoder_reaches_nothing_but_what_it_was_given() {
+        let mut given = tempfile::tempfile().unwrap();
+        given.write_all(b"a video").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        std::thread::spawn(move || {
+            assert_eq!(leave_paths(&[], &[]), Kept::Fully);
+            assert!(File::open("/etc/passwd").is_err() && fs::read_dir("/").is_err());
+            assert!(leave_decoding_calls());
+            assert!(File::open("/etc/passwd").is_err());
+            assert!(File::open("/proc/self/environ").is_err());
+            assert!(File::create(path.join("new")).is_err());
+            assert!(std::net::TcpStream::connect(address).is_err());
+            assert!(UdpSocket::bind("127.0.0.1:0").is_err() && UnixStream::pair().is_err());
+            assert!(Command::new("/bin/true").status().is_err());
+            assert!(std::thread::Builder::new().spawn(|| ()).is_err());
+            let mut text = String::new();
+            given.rewind().unwrap();
+            given.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "a video");
+        })
+        .join()
+        .unwrap();
+        assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_training_reads_and_writes_where_it_may() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, other) = (folder.path().join("own"), folder.path().join("other"));
+        fs::create_dir(&own).unwrap();
+        fs::write(&other, "another's").unwrap();
+        std::thread::spawn(move || {
+            assert_eq!(leave_paths(&[Path::new("/usr")], &[&own]), Kept::Fully);
+            assert!(leave_training_calls());
+            fs::write(own.join("result"), "mine").unwrap();
+            assert_eq!(fs::read(own.join("result")).unwrap(), b"mine");
+            assert!(fs::read(&other).is_err() && fs::write(&other, "mine").is_err());
+            assert!(fs::read_dir("/usr").is_ok() && fs::write("/usr/mine", "").is_err());
+            assert!(TcpListener::bind("127.0.0.1:0").is_err());
+            assert!(Command::new("/bin/true").status().is_err());
+        })
+        .join()
+        .unwrap();
+    }
+}
