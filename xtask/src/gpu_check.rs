@@ -67,9 +67,8 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let size = write_folder(&program, &copy.join("tests/gpu-check"), &folder)?;
     eprintln!(
-        "{}; on the machine with the GPU: run.sh cuda OUT; here: {}",
-        bytes(size),
-        "TORCH_LIB=<libtorch>/lib run.sh cpu OUT"
+        "{}; on the machine with the GPU: run.sh cuda OUT; here: TORCH_LIB=DIR/lib run.sh cpu OUT",
+        bytes(size)
     );
     workspace::print(&folder.display().to_string());
     Ok(())

@@ -71,6 +71,7 @@ fn questions_that_cannot_be_answered_are_refused_in_words() {
     let (different, long) = (different.join(","), "x".repeat(200));
     let labels = ("labels", LABELS);
     type Fields<'a> = Vec<(&'a str, &'a str)>;
+    #[allow(clippy::type_complexity)] // Fields, files, status, reason.
     let cases: [(Fields<'_>, &[(&str, &str, &[u8])], u16, &str); 14] = [
         (vec![], video, 422, "give them as labels="),
         (vec![("labels", "a,,b")], video, 422, "label 2 is empty"),

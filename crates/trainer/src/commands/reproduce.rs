@@ -131,7 +131,7 @@ fn few_clips(arguments: &Arguments) -> Result<u8> {
     let quiet = arguments.settings.quiet;
     let watch = |name: &'static str| {
         move |done: usize| {
-            if !quiet && done % 10 == 0 {
+            if !quiet && done.is_multiple_of(10) {
                 eprintln!("{name}: {done} done");
             }
         }
