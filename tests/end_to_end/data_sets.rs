@@ -544,6 +544,7 @@ fn features_kept_in_half_precision_move_no_logit_by_a_hundredth() {
         let precision = format!("data.cache_precision={precision}");
         for key in [
             &precision,
+            "backbone.precision=fp32",
             "model.row=clip",
             "protocol.name=zero-shot",
             "protocol.seeds=[0]",

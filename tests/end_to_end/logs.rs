@@ -189,7 +189,13 @@ fn assert_alike(run: &Path) {
                 )
             })
             .collect();
-        assert_eq!(curve, lines, "{tag}");
+        // A mean of two lanes can lie between two numbers of fp32, and its decimals on either side.
+        assert_eq!(curve.len(), lines.len(), "{tag}");
+        for ((step, drawn), (line, written)) in curve.iter().zip(&lines) {
+            assert_eq!(step, line, "{tag}");
+            let gap = (drawn - written).abs();
+            assert!(gap <= written.abs() * f32::EPSILON, "{tag}, step {step}");
+        }
     }
     assert!(
         curves["speed/clips_per_second"]

@@ -61,13 +61,11 @@ impl Chosen {
             true => Self {
                 precision: Precision::Bf16,
                 reason: format!(
-                    "computing in bf16, which is faster here: features of this checkpoint have a \
-                     cosine of {shown:.4} with those in fp32"
+                    "computing in bf16, faster here; cosine of features with those in fp32: {shown:.4}"
                 ),
             },
             false => fp32(&format!(
-                "in bf16 features of this checkpoint have a cosine of {shown:.4} with those in \
-                 fp32, less than {CLOSE}"
+                "in bf16 the cosine of features would be {shown:.4}, below {CLOSE}"
             )),
         })
     }

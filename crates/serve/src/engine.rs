@@ -257,7 +257,8 @@ fn open(place: &str, device: Device) -> Result<Recogniser> {
     recogniser::expect_not_run(path)?;
     let checkpoint = Checkpoint::open(place).map_err(recogniser::Error::from)?;
     let templates = recogniser::templates(&[DEFAULT_TEMPLATE.into()])?;
-    let Chosen { precision, reason } = Chosen::of(&checkpoint, device).map_err(recogniser::Error::from)?;
+    let Chosen { precision, reason } =
+        Chosen::of(&checkpoint, device).map_err(recogniser::Error::from)?;
     tracing::info!("{place}: {reason}");
     Ok(Recogniser::zero_shot(
         &checkpoint,

@@ -14,7 +14,7 @@ pub fn threads(asked: Option<usize>) -> usize {
 /// Uses `threads` threads for decoding and computing together.
 ///
 /// # Errors
-/// [`Error::Threads`] if they cannot be started.
+/// [`crate::Error::Threads`] if they cannot be started.
 pub fn use_threads(threads: usize) -> Result<()> {
     Ok(parallel::use_threads(threads)?)
 }

@@ -41,7 +41,9 @@ fn follow(server: &Server, id: &str) -> Value {
     let mut data = events
         .lines()
         .filter_map(|line| line.strip_prefix("data: "));
-    let last = data.next_back().unwrap_or_else(|| panic!("no event: {events}"));
+    let last = data
+        .next_back()
+        .unwrap_or_else(|| panic!("no event: {events}"));
     serde_json::from_str(last).unwrap()
 }
 
