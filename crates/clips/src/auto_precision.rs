@@ -28,7 +28,7 @@ impl Chosen {
     /// if features of made pictures have a cosine of at least 0.999 with those in fp32; else fp32.
     ///
     /// The pictures are compared once for each checkpoint and kind of processor; the result is kept
-    /// in [`kept`].
+    /// below `seeing-in-flowing` in the folder of caches.
     ///
     /// # Errors
     /// Any error of loading the checkpoint.
