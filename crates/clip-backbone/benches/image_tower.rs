@@ -40,7 +40,7 @@ fn main() {
     let pixels = Tensor::randn([batch, 3, 224, 224], (kind, Device::Cpu));
     if has("literal") {
         let literal = || drop(clip.vision.forward_literal(&pixels).expect("a batch"));
-        take_turns(|| parallel::whole(|| tch::no_grad(literal)));
+        take_turns(|| parallel::whole(Device::Cpu, || tch::no_grad(literal)));
     } else {
         take_turns(|| tch::no_grad(|| drop(clip.vision.forward(&pixels).expect("a batch"))));
     }

@@ -1,7 +1,7 @@
 //! A batch of clips, as pixels or as computed features.
 
 use clip_backbone::ClipModel;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::{Error, Result};
 
@@ -15,6 +15,12 @@ pub enum Clips {
 }
 
 impl Clips {
+    /// The device that holds them.
+    pub fn device(&self) -> Device {
+        let (Self::Features(tensor) | Self::Pixels(tensor)) = self;
+        tensor.device()
+    }
+
     /// B, the number of clips.
     pub fn count(&self) -> i64 {
         let (Self::Features(tensor) | Self::Pixels(tensor)) = self;

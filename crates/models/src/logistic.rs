@@ -45,7 +45,7 @@ impl LogisticRegression {
         let solve = || tch::no_grad(|| Self::solve(rows, classes, count, emphasis));
         match rows.numel() < LARGE {
             true => solve(),
-            false => parallel::whole(solve),
+            false => parallel::whole(rows.device(), solve),
         }
     }
 

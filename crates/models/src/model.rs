@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clip_backbone::ClipModel;
 use prompts::Tokenize;
-use tch::{Kind, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
 use crate::action_clip::ActionClip;
 use crate::{
@@ -136,7 +136,10 @@ pub trait Classifier {
     /// Same as [`loss`](Self::loss).
     fn learn_lanes(&self, lanes: Vec<Vec<Piece>>) -> Result<Learned> {
         let pieces: Vec<Piece> = lanes.into_iter().flatten().collect();
-        parallel::whole(|| self.learn(&pieces))
+        let device = pieces
+            .first()
+            .map_or(Device::Cpu, |piece| piece.clips.device());
+        parallel::whole(device, || self.learn(&pieces))
     }
 
     /// Adds the gradient of a batch's loss to every trained parameter. The batch comes in

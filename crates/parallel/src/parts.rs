@@ -88,10 +88,11 @@ where
     pool.install(|| parts.into_par_iter().map(part).collect())
 }
 
-/// `compute` with all threads as libtorch's, while no part and no other thread with a [`Turn`] works:
-/// for a few large operations. Nothing in it is divided.
-pub fn whole<R>(compute: impl FnOnce() -> R) -> R {
-    let Some(threads) = threads().filter(|_| outside()) else {
+/// `compute`, which works on `device`, with all threads as libtorch's, while no part and no other
+/// thread with a [`Turn`] works: for a few large operations. Nothing in it is divided. A GPU leaves the
+/// threads to others.
+pub fn whole<R>(device: Device, compute: impl FnOnce() -> R) -> R {
+    let Some(threads) = threads().filter(|_| device == Device::Cpu && outside()) else {
         return compute();
     };
     let count = threads.pool.current_num_threads();
@@ -210,10 +211,16 @@ mod tests {
         use_threads(3).unwrap();
         assert!(divides(Device::Cpu) && !divides(Device::Cuda(0)));
         assert_eq!(tch::get_num_threads(), 1);
-        assert_eq!(whole(tch::get_num_threads), 3);
-        let twice = || (whole(tch::get_num_threads), tch::get_num_threads());
-        assert_eq!(whole(twice), (3, 3));
-        assert!(!whole(|| divides(Device::Cpu)));
+        assert_eq!(whole(Device::Cpu, tch::get_num_threads), 3);
+        let twice = || {
+            (
+                whole(Device::Cpu, tch::get_num_threads),
+                tch::get_num_threads(),
+            )
+        };
+        assert_eq!(whole(Device::Cpu, twice), (3, 3));
+        assert!(!whole(Device::Cpu, || divides(Device::Cpu)));
+        assert_eq!(whole(Device::Cuda(0), tch::get_num_threads), 1);
         assert_eq!(tch::get_num_threads(), 1);
 
         // As many libtorch threads as there are for each part, and no more parts in a part.
@@ -221,7 +228,7 @@ mod tests {
             (
                 tch::get_num_threads(),
                 divides(Device::Cpu),
-                whole(tch::get_num_threads),
+                whole(Device::Cpu, tch::get_num_threads),
             )
         };
         assert_eq!(each(Device::Cpu, vec![()], inside), [(3, false, 3)]);
@@ -260,7 +267,7 @@ mod tests {
                 });
             }
             for _ in 0..5 {
-                let alone = whole(|| {
+                let alone = whole(Device::Cpu, || {
                     let before = working.load(Ordering::SeqCst);
                     std::thread::sleep(Duration::from_millis(2));
                     (before, working.load(Ordering::SeqCst))

@@ -255,7 +255,7 @@ impl Classifier for Bound<'_> {
     /// logarithm, so that their softmax is that mean.
     fn score(&self, clips: &Clips) -> Result<Scores> {
         let model = self.model;
-        let video = parallel::whole(|| model.video(clips, false))?; // (B, D)
+        let video = parallel::whole(clips.device(), || model.video(clips, false))?; // (B, D)
         let direction = unit(&video);
         let mut texts = self.texts.borrow_mut();
         if texts.is_empty() {
