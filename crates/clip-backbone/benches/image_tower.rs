@@ -11,11 +11,9 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::io::{BufRead as _, Write as _};
-use std::time::Instant;
-
 use clip_backbone::Config;
 use tch::{Device, Kind, Tensor};
+use testkit::turns::take_turns;
 
 fn main() {
     keep_memory();
@@ -52,23 +50,6 @@ fn config() -> Config {
     let t = &mut config.text;
     (t.vocabulary, t.width, t.layers, t.heads, t.mlp_width) = (512, 64, 1, 1, 64);
     config
-}
-
-/// Runs once as a warm-up, reports it, then once for every line.
-fn take_turns(work: impl Fn()) {
-    work();
-    let mut out = std::io::stdout();
-    let mut say = |text: String| {
-        writeln!(out, "{text}").expect("a reader");
-        out.flush().expect("a reader");
-    };
-    say("ready".into());
-    for line in std::io::stdin().lock().lines() {
-        line.expect("a line");
-        let start = Instant::now();
-        work();
-        say(start.elapsed().as_secs_f64().to_string());
-    }
 }
 
 /// Keeps glibc from returning large blocks to the system after every use, as the binary

@@ -10,15 +10,14 @@
 #[path = "../../prompts/tests/support/mod.rs"]
 mod generated;
 
-use std::io::{BufRead as _, Write as _};
 use std::sync::Arc;
-use std::time::Instant;
 
 use clip_backbone::{ClipModel, Config};
 use models::{Clips, ModelConfig, Piece, Preset, SifConfig, Targets, VideoTextModel};
 use optim::{Method, Optimizer, Parameter};
 use prompts::{ClassTokens, TextEncoder, TextEncoding, TextPath, Tokenize};
 use tch::{Device, Kind, Tensor};
+use testkit::turns::take_turns;
 
 /// Every word is one token.
 struct Words;
@@ -127,23 +126,6 @@ fn config(encoder: &str) -> Config {
         (text.width, text.layers, text.heads, text.mlp_width) = (192, 4, 3, 768);
     }
     config
-}
-
-/// Runs once as a warm-up, reports it, then once for every line.
-fn take_turns(mut work: impl FnMut()) {
-    work();
-    let mut out = std::io::stdout();
-    let mut say = |text: String| {
-        writeln!(out, "{text}").expect("a reader");
-        out.flush().expect("a reader");
-    };
-    say("ready".into());
-    for line in std::io::stdin().lock().lines() {
-        line.expect("a line");
-        let start = Instant::now();
-        work();
-        say(start.elapsed().as_secs_f64().to_string());
-    }
 }
 
 fn text_side(clip: &ClipModel, encoder: &TextEncoder, batch: i64) {

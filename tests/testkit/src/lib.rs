@@ -1,5 +1,5 @@
 //! What the workspace's tests share: where reference data lies, generated parameters, archives, a
-//! server.
+//! server, turns of benchmarks.
 //!
 //! Golden data is part of every clone. Reference data is not: a test that needs it lives in a
 //! module `needs_shared`, is ignored with the reason, and is run by `cargo xtask test` where
@@ -9,6 +9,7 @@ pub mod formula;
 pub mod hub;
 pub mod rar;
 pub mod server;
+pub mod turns;
 
 use std::path::{Path, PathBuf};
 
