@@ -81,7 +81,7 @@ where
     let pool = &threads.pool;
     let each = (pool.current_num_threads() / parts.len().max(1)).max(1);
     let part = |part| {
-        let _turn = Turn::of(&threads);
+        let _turn = Turn::of(&threads, each);
         set_libtorch_threads(each);
         compute(part)
     };
@@ -134,25 +134,32 @@ impl Drop for Whole {
 /// Waits until fewer threads work than [`use_threads`] allows. Other threads beside the parts', such
 /// as decoders, work while they hold one of these, so that all together are no more.
 pub fn turn() -> Option<Turn> {
-    Some(Turn::of(&threads()?))
+    Some(Turn::of(&threads()?, 1))
 }
 
-/// One of the threads that may work; another one may when it is dropped.
-pub struct Turn(Arc<Threads>);
+/// One or several of the threads that may work; others may when it is dropped.
+pub struct Turn {
+    threads: Arc<Threads>,
+    count: usize,
+}
 
 impl Turn {
-    fn of(threads: &Arc<Threads>) -> Self {
-        let count = threads.pool.current_num_threads();
-        let taken = |working: &Working| working.threads >= count || working.whole > 0;
+    /// Waits for `count` threads, no more than there are.
+    fn of(threads: &Arc<Threads>, count: usize) -> Self {
+        let most = threads.pool.current_num_threads();
+        let taken = |working: &Working| working.threads + count > most || working.whole > 0;
         let mut working = threads.wait_while(threads.working(), taken);
-        working.threads += 1;
-        Self(Arc::clone(threads))
+        working.threads += count;
+        Self {
+            threads: Arc::clone(threads),
+            count,
+        }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.ended(1);
+        self.threads.ended(self.count);
     }
 }
 
@@ -267,12 +274,14 @@ mod tests {
                 });
             }
             for _ in 0..5 {
-                let alone = whole(Device::Cpu, || {
+                let alone = || {
                     let before = working.load(Ordering::SeqCst);
                     std::thread::sleep(Duration::from_millis(2));
                     (before, working.load(Ordering::SeqCst))
-                });
-                assert_eq!(alone, (0, 0));
+                };
+                assert_eq!(whole(Device::Cpu, alone), (0, 0));
+                // The only part has all libtorch threads, too.
+                assert_eq!(each(Device::Cpu, vec![()], |()| alone()), [(0, 0)]);
             }
         });
     }

@@ -29,7 +29,7 @@ pub struct Config {
     pub name: String,
     /// Seed of every random choice but the few-shot draw.
     pub seed: u64,
-    /// libtorch threads; by default as many processors as the process may use. Results are
+    /// Threads for decoding and computing; by default as many processors as the process may use. Results are
     /// reproducible only with the same number.
     #[serde(default)]
     pub threads: Option<usize>,

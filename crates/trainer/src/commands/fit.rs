@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 
-    /// libtorch threads [default: OMP_NUM_THREADS, or the processors this process may use].
+    /// Threads for decoding and computing [default: OMP_NUM_THREADS, or the processors this process may use].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 

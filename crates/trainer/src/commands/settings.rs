@@ -63,7 +63,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "NAME")]
     architecture: Option<String>,
 
-    /// libtorch threads [default: OMP_NUM_THREADS, or the processors this process may use] (threads).
+    /// Threads for decoding and computing [default: OMP_NUM_THREADS, or the processors this process may use] (threads).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
