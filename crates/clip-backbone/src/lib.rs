@@ -9,6 +9,7 @@ mod checkpoint;
 mod clip;
 mod config;
 mod error;
+mod frames;
 mod hook;
 mod linear;
 mod packed;
@@ -25,6 +26,7 @@ pub use checkpoint::Checkpoint;
 pub use clip::{ClipModel, Freeze};
 pub use config::{Config, TextConfig, VisionConfig};
 pub use error::Error;
+pub use frames::{EncodedFrames, FrameTokens};
 pub use hook::{BlockHook, NoHook};
 #[cfg(feature = "hub")]
 pub use hub;

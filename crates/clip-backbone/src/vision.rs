@@ -5,12 +5,32 @@ use tch::{Kind, Tensor};
 
 use crate::block::{Block, BlockConfig, Mask};
 use crate::config::VisionConfig;
+use crate::frames::{EncodedFrames, FrameTokens};
 use crate::hook::{BlockHook, NoHook};
 use crate::parameters::Builder;
 use crate::{Error, Result};
 
 /// Frames of a part of a batch.
 const FRAMES: i64 = 4;
+/// Blocks after the patch tokens of [`FrameTokens::Moving`]. The last block's patches are read by
+/// nothing that the tower was trained for.
+const PATCHES_BEFORE_END: usize = 2;
+
+/// Keeps the states before one block.
+struct BeforeBlock {
+    block: usize,
+    /// `[N, 1 + patches, width]`
+    tokens: Option<Tensor>,
+}
+
+impl BlockHook for BeforeBlock {
+    fn before_block(&mut self, block: usize, tokens: Tensor) -> Tensor {
+        if block == self.block {
+            self.tokens = Some(tokens.shallow_clone());
+        }
+        tokens
+    }
+}
 
 /// A vision transformer whose class token is projected into the joint space.
 #[derive(Debug)]
@@ -70,6 +90,49 @@ impl VisionTower {
         });
         let features = features.into_iter().collect::<Result<Vec<_>>>()?;
         Ok(Tensor::f_cat(&features, 0)?)
+    }
+
+    /// Frames for the features of clips: `[N, 3, S, S]` normalised pixels, in parts on all threads, as
+    /// [`forward`](Self::forward).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `pixels` is not N frames of the tower's size.
+    pub fn encode(&self, pixels: &Tensor, tokens: FrameTokens) -> Result<EncodedFrames> {
+        if tokens == FrameTokens::Class {
+            return Ok(EncodedFrames {
+                class: self.forward(pixels)?.to_kind(Kind::Float),
+                patches: None,
+            });
+        }
+        let whole = |pixels: &Tensor| -> Result<EncodedFrames> {
+            let mut states = BeforeBlock {
+                block: self.blocks.len().saturating_sub(PATCHES_BEFORE_END),
+                tokens: None,
+            };
+            let class = self.forward_hooked(pixels, &mut states)?;
+            let patches = states.tokens.map(|tokens| {
+                let count = tokens.size().get(1).copied().unwrap_or(1);
+                self.project(&tokens.narrow(1, 1, count - 1))
+            });
+            Ok(EncodedFrames {
+                class: class.to_kind(Kind::Float),
+                patches: patches.map(|patches| patches.to_kind(Kind::Float)),
+            })
+        };
+        let frames = pixels.size().first().copied().unwrap_or(0);
+        if frames <= FRAMES || !parallel::divides(self.device()) || self.records(pixels) {
+            return whole(pixels);
+        }
+        let parts = parallel::each(self.device(), pixels.split(FRAMES, 0), |frames| {
+            tch::no_grad(|| whole(&frames))
+        });
+        let parts = parts.into_iter().collect::<Result<Vec<_>>>()?;
+        let parts: Vec<&EncodedFrames> = parts.iter().collect();
+        EncodedFrames::of(&parts)?.ok_or_else(|| Error::Shape {
+            op: "vision tower",
+            expected: "at least one frame".into(),
+            got: pixels.size(),
+        })
     }
 
     /// Whether gradients are recorded here and now, as a view tells.

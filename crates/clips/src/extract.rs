@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clip_backbone::Usage;
+use clip_backbone::{FrameTokens, Usage};
 use data::{Manifest, VideoEntry};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::backbone::Backbone;
 use video::Limits;
@@ -95,6 +95,8 @@ pub struct Extractor<'a> {
     pub files: &'a [String],
     /// The folder of all stored features.
     pub folder: &'a Path,
+    /// The features of each frame.
+    pub tokens: FrameTokens,
     /// The precision they are stored in.
     pub storage: Storage,
     /// Limits on the resources of a video.
@@ -261,7 +263,7 @@ impl Extractor<'_> {
         Ok(FeatureSet::new(reader, &part.positions))
     }
 
-    /// `[V, T, D]` of one clip's views, row-major.
+    /// `[V, T, F]` of one clip's views, row-major.
     fn encode(&self, views: &[ClipPixels]) -> Result<Vec<f32>> {
         let _guard = tch::no_grad_guard();
         let clip = self.backbone.clip(Usage::Frozen)?;
@@ -271,8 +273,8 @@ impl Extractor<'_> {
             .chunks((FRAMES / frames.max(1)).max(1))
             .map(|part| {
                 let pixels = to_tensor(part, &self.backbone.preprocess, vision.device())?;
-                let features = vision.forward(&pixels.f_flatten(0, 1)?)?; // (V T, D)
-                Ok(features.to_kind(Kind::Float))
+                let encoded = vision.encode(&pixels.f_flatten(0, 1)?, self.tokens)?;
+                Ok(encoded.clips(frames as i64)?)
             })
             .collect::<Result<Vec<_>>>()?;
         let features = Tensor::f_cat(&parts, 0)?.to_device(tch::Device::Cpu);
@@ -306,6 +308,10 @@ impl Extractor<'_> {
             .with("preprocessing", self.backbone.preprocess.fingerprint())
             .with("recipe", recipe.fingerprint())
             .with("kept as", self.storage);
+        let fingerprint = match self.tokens {
+            FrameTokens::Class => fingerprint,
+            tokens => fingerprint.with("tokens", tokens),
+        };
         let key = disk::sha256(fingerprint.to_string());
         let key = key.get(..16).unwrap_or(&key);
         let folder = self.folder.join(format!("{}-{key}", whole.dataset()));
@@ -313,7 +319,7 @@ impl Extractor<'_> {
             clips: positions.len(),
             views: recipe.views(),
             frames: recipe.sampling().frames(),
-            width: usize::try_from(identity.joint_width).unwrap_or(0),
+            width: usize::try_from(self.tokens.count() * identity.joint_width).unwrap_or(0),
             clips_per_shard: SHARD,
             storage: self.storage,
         };

@@ -1,6 +1,6 @@
 //! The configuration of a model.
 
-use clip_backbone::Usage;
+use clip_backbone::{FrameTokens, Usage};
 use mcb::{Attention, McbConfig, SmaKeys};
 use motion::MotionConfig;
 use prompts::{AdapterConfig, Template, TextEncoding, Tokenize, paper_words, word_tokens};
@@ -32,6 +32,14 @@ impl ModelConfig {
         match self {
             Self::ActionClip(_) => Usage::FineTuned,
             Self::SeeingInFlowing(_) | Self::Clip(_) | Self::LinearProbe => Usage::Frozen,
+        }
+    }
+
+    /// The features of each frame that the model reads.
+    pub fn tokens(&self) -> FrameTokens {
+        match self {
+            Self::SeeingInFlowing(config) => config.tokens(),
+            _ => FrameTokens::Class,
         }
     }
 
@@ -233,10 +241,13 @@ impl SifConfig {
                 Temperature::Fixed { tau: 0.07 },
             ),
             Preset::Best => (
-                MotionConfig::best(),
+                MotionConfig {
+                    moving_patches: true,
+                    ..MotionConfig::best()
+                },
                 AdapterConfig::best(),
                 McbConfig::best(),
-                Temperature::Clip { learned: false },
+                Temperature::Clip { learned: true },
             ),
         };
         Self {
@@ -255,11 +266,21 @@ impl SifConfig {
         }
     }
 
+    /// The features of each frame that the motion block reads.
+    pub fn tokens(&self) -> FrameTokens {
+        match self.motion.moving_patches {
+            true => FrameTokens::Moving,
+            false => FrameTokens::Class,
+        }
+    }
+
     /// The same model without the blocks that `ablation` removes.
     ///
     /// Without a motion stream the classes attend to the frames alone.
     pub fn ablated(mut self, ablation: Ablation) -> Self {
         self.motion.motion_stream &= ablation.mmb;
+        self.motion.moving_patches &= ablation.mmb;
+        self.motion.time_statistics &= ablation.mmb;
         self.prompts.motion_aware &= ablation.map;
         if !ablation.mcb {
             self.communication.attention = Attention::Off;

@@ -159,6 +159,12 @@ pub mod actual {
             let map = linear(d, d, 1);
             cost.parameters += streams * map.parameters;
             cost.multiply_adds += streams * map.multiply_adds;
+            if motion.motion_stream && motion.moving_patches {
+                cost = cost + map;
+            }
+            if motion.motion_stream && motion.time_statistics {
+                cost = cost + linear(motion::TimeStatistics::COUNT * d, d, 1);
+            }
         }
         if model.prompts.motion_aware {
             let bottleneck = model.prompts.adapter.bottleneck.unwrap_or((d / 16).max(1));
@@ -286,6 +292,6 @@ mod tests {
         assert_eq!(count(&paper.clone().ablated(Ablation::BASELINE)), 3_152_384);
         assert_eq!(count(&paper.clone().ablated(no_mcb)), 6_340_640);
         assert_eq!(count(&paper), 8_441_888);
-        assert_eq!(count(&SifConfig::preset(Preset::Best)), 8_977_440);
+        assert_eq!(count(&SifConfig::preset(Preset::Best)), 10_027_041);
     }
 }

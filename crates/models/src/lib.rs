@@ -6,6 +6,7 @@ mod config;
 pub mod cost;
 mod error;
 mod failure;
+mod kernel_logistic;
 mod label_text;
 mod linear_probe;
 mod logistic;

@@ -88,6 +88,7 @@ impl VideoTextModel for LinearProbe {
         labels: &[String],
         clips: &Clips,
         classes: &[i64],
+        _recordings: &[usize],
     ) -> Result<Option<WarmStart>> {
         let rows = means(&self.clip, clips)?; // (N, D)
         *self.fitted.borrow_mut() = Some(Fitted {

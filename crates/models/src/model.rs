@@ -39,7 +39,8 @@ pub trait VideoTextModel: Send {
 
     /// Solves what can be solved over the training clips before the first update (all parameters if
     /// [`learning`](Self::learning) says so) and returns its choices: see [`WarmStart`].
-    /// `None` if there is nothing to choose, or too few clips.
+    /// `None` if there is nothing to choose, or too few clips. `recordings` tells by number from which
+    /// recording each clip was cut; clips of one are held out together.
     ///
     /// # Errors
     /// If the clips or their classes do not fit.
@@ -48,6 +49,7 @@ pub trait VideoTextModel: Send {
         _labels: &[String],
         _clips: &Clips,
         _classes: &[i64],
+        _recordings: &[usize],
     ) -> Result<Option<WarmStart>> {
         Ok(None)
     }

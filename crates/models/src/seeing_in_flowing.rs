@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clip_backbone::ClipModel;
 use mcb::{CommunicationBlock, VideoTokens};
-use motion::MotionModellingBlock;
+use motion::{MotionModellingBlock, TimeStatistics};
 use prompts::{ClassTokens, EncodedText, MotionAdapter, PromptLearner, TextEncoder, Tokenize};
 use tch::{Kind, Tensor, nn};
 
@@ -141,26 +141,34 @@ impl VideoTextModel for SeeingInFlowing {
         labels: &[String],
         clips: &Clips,
         classes: &[i64],
+        recordings: &[usize],
     ) -> Result<Option<WarmStart>> {
         if !(self.config.motion.outer_residual && self.config.motion.zero_init) {
             return Ok(None);
         }
         let _guard = tch::no_grad_guard();
-        let frames = clips.features(&self.clip)?; // (N, T, D)
+        let frames = clips.frames(&self.clip, self.config.tokens())?; // (N, T, F)
         let size = frames.size();
-        if size[0] != classes.len() as i64 || size[0] == 0 {
+        let known = classes.len() == recordings.len();
+        if size[0] != classes.len() as i64 || size[0] == 0 || !known {
             return Err(Error::Shape {
                 op: "warm start",
-                expected: format!("clips of {} classes", classes.len()),
+                expected: format!("{} clips, as classes and recordings", classes.len()),
                 got: size,
             });
         }
-        let (mut spatial, mut motion) = (Vec::new(), Vec::new());
+        let mut spatial = Vec::new();
         for part in frames.split(PART, 0) {
             let seen = self.motion.forward(&part, false)?;
             spatial.push(seen.spatial.mean_dim(1, false, Kind::Float));
-            motion.extend(seen.motion.map(|cues| cues.pooled));
         }
+        let width = self.clip.config().joint_width;
+        let mean = |from: i64| {
+            let part = frames.f_narrow(2, from, width)?;
+            Ok::<_, Error>(part.mean_dim(1, false, Kind::Float))
+        };
+        let own = &self.config.motion;
+        let has_statistics = own.motion_stream && own.time_statistics;
         // A motion adapter initialised to zero gives every video the same texts.
         let first = Clips::Features(frames.f_narrow(0, 0, 1)?);
         let scores = self.bind(labels)?.score(&first)?;
@@ -169,22 +177,37 @@ impl VideoTextModel for SeeingInFlowing {
             Scale::Learned(log) => log.exp(),
         };
         let states = States {
-            video: frames.mean_dim(1, false, Kind::Float),
+            video: mean(0)?,
             spatial: Tensor::f_cat(&spatial, 0)?,
-            motion: match motion.is_empty() {
-                true => None,
-                false => Some(Tensor::f_cat(&motion, 0)?),
+            moving: match own.motion_stream && own.moving_patches {
+                true => Some(mean(width)?),
+                false => None,
+            },
+            time: match has_statistics {
+                true => {
+                    let statistics = TimeStatistics::new(self.config.frames);
+                    Some(statistics.forward(&frames.f_narrow(2, 0, width)?))
+                }
+                false => None,
             },
             classes,
+            recordings,
             text: scores.evidence.text.f_select(0, 0)?,
             scale: scale.double_value(&[]),
         };
         let Some((chosen, residual)) = states.solve()? else {
             return Ok(None);
         };
-        let motion = residual.motion.as_ref();
-        self.motion
-            .start_residual(&residual.spatial, &residual.bias, motion)?;
+        self.motion.start_residual(
+            &residual.spatial,
+            &residual.bias,
+            residual.moving.as_ref(),
+            residual.time.as_ref(),
+        )?;
+        if let Scale::Learned(log) = &self.scale {
+            let sure = scale.log() + chosen.sureness.ln();
+            let _ = log.detach().f_copy_(&sure)?;
+        }
         Ok(Some(chosen))
     }
 
@@ -222,7 +245,7 @@ struct Forward<'a> {
 impl Bound<'_> {
     fn forward(&self, clips: &Clips, train: bool) -> Result<Forward<'_>> {
         let model = self.model;
-        let frames = clips.features(&model.clip)?; // (B, T, D)
+        let frames = clips.frames(&model.clip, model.config.tokens())?; // (B, T, F)
         let motion = model.motion.forward(&frames, train)?;
         let mut prompt_residual = None;
         let (text, encoded) = match (&self.text, &motion.motion) {

@@ -38,7 +38,7 @@ fn labels() -> Vec<String> {
 }
 
 fn features() -> Tensor {
-    stream("frames", &[CLIPS, 8, 32], 1.0)
+    stream("frames", &[CLIPS, 8, 64], 1.0)
 }
 
 /// A batch in lanes of as many clips and micro-batches as they say.

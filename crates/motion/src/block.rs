@@ -8,6 +8,7 @@ use crate::config::CheckedMotion;
 use crate::difference::DifferenceSet;
 use crate::encoder::Encoder;
 use crate::error::invalid;
+use crate::statistics::TimeStatistics;
 use crate::{Error, Result};
 
 /// Standard deviation of the initial learned positions.
@@ -43,37 +44,47 @@ impl MotionModellingBlock {
         &self.config
     }
 
-    /// Sets initial values of the outer residual: W_s `[D, D]` with its bias `[D]`, and W_m.
+    /// Sets initial values of the outer residual: W_s `[D, D]` with its bias `[D]`, W_p `[D, D]` of the
+    /// moving patches and W_t `[D, 3 D]` of the statistics over time.
     ///
     /// # Errors
-    /// [`Error::Config`] if there is no outer residual, or no motion stream for W_m;
-    /// [`Error::Layers`] for tensors of another shape.
+    /// [`Error::Config`] if there is no such map; [`Error::Layers`] for tensors of another shape.
     pub fn start_residual(
         &self,
         spatial: &Tensor,
         bias: &Tensor,
-        motion: Option<&Tensor>,
+        moving: Option<&Tensor>,
+        time: Option<&Tensor>,
     ) -> Result<()> {
-        let none = |field| move || invalid(field, "true for initial values of W_s and W_m", false);
-        let no_residual = none("outer_residual");
-        let ws = self.spatial.output.as_ref().ok_or_else(no_residual)?;
-        if let Some(motion) = motion {
-            let stream = self.motion.as_ref().ok_or_else(none("motion_stream"))?;
-            let wm = stream.output.as_ref().ok_or_else(no_residual)?;
-            wm.set(motion, None)?;
+        let none = |field| move || invalid(field, "true for initial values of its map", false);
+        let map = |of: fn(&MotionStream) -> &Option<Linear>| {
+            let stream = self.motion.as_ref();
+            stream.and_then(|stream| of(stream).as_ref())
+        };
+        let ws = self.spatial.output.as_ref();
+        let ws = ws.ok_or_else(none("outer_residual"))?;
+        if let Some(moving) = moving {
+            let wp = map(|stream| &stream.moving).ok_or_else(none("moving_patches"))?;
+            wp.set(moving, None)?;
+        }
+        if let Some(time) = time {
+            let wt = map(|stream| &stream.time).ok_or_else(none("time_statistics"))?;
+            wt.set(time, None)?;
         }
         ws.set(spatial, Some(bias))?;
         Ok(())
     }
 
-    /// Frame features `[B, T, D]`, not normalised, to motion cues, spatial states and V.
+    /// Frame features `[B, T, D]`, not normalised, to motion cues, spatial states and V. With
+    /// [`moving_patches`](crate::MotionConfig::moving_patches) each frame has theirs behind its own:
+    /// `[B, T, 2 D]`.
     ///
     /// `train` enables dropout. The block computes in fp32 whatever the features' precision.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `frames` is not `[B, T, D]` with B >= 1.
+    /// [`Error::Shape`] if `frames` has another shape, or B is 0.
     pub fn forward(&self, frames: &Tensor, train: bool) -> Result<MotionFeatures> {
-        let (t, width) = (self.config.frames(), self.config.width());
+        let (t, width) = (self.config.frames(), self.config.frame_width());
         let size = frames.size();
         if size.len() != 3 || size[0] < 1 || size[1..] != [t, width] {
             return Err(Error::Shape {
@@ -82,7 +93,8 @@ impl MotionModellingBlock {
                 got: size,
             });
         }
-        let frames = frames.to_kind(Kind::Float);
+        let whole = frames.to_kind(Kind::Float);
+        let frames = whole.narrow(2, 0, self.config.width());
         let spatial = self.spatial.forward(&frames, train)?; // (B, T, D)
         let motion = match &self.motion {
             Some(stream) => Some(stream.forward(&frames, train)?),
@@ -90,7 +102,10 @@ impl MotionModellingBlock {
         };
         let seen = self.spatial.contribution(&spatial); // (B, D)
         let seen = match (&self.motion, &motion) {
-            (Some(stream), Some(cues)) => seen + stream.contribution(&cues.pooled),
+            (Some(stream), Some(cues)) => {
+                let seen = seen + stream.contribution(&cues.pooled);
+                stream.add_statistics(seen, &whole)
+            }
             _ => seen,
         };
         let video = match self.config.config().outer_residual {
@@ -165,6 +180,11 @@ struct MotionStream {
     encoder: Encoder,
     positions: Option<DifferencePositions>,
     output: Option<Linear>,
+    /// W_p
+    moving: Option<Linear>,
+    statistics: TimeStatistics,
+    /// W_t
+    time: Option<Linear>,
 }
 
 impl MotionStream {
@@ -185,12 +205,34 @@ impl MotionStream {
                 gap_of: Tensor::from_slice(&gap_of).to_device(device),
             }
         });
+        let map = |on: bool, name: &str, features: i64| -> Result<Option<Linear>> {
+            let width = config.width();
+            let map = || Linear::new(&(path / name), features * width, width, LinearInit::Zero);
+            Ok(on.then(map).transpose()?)
+        };
         Ok(Self {
             differences,
             positions,
             encoder: Encoder::new(&at, &config.motion_encoder())?,
             output: output(&(path / "wm"), config)?,
+            moving: map(config.config().moving_patches, "wp", 1)?,
+            statistics: TimeStatistics::new(config.frames()),
+            time: map(config.config().time_statistics, "wt", TimeStatistics::COUNT)?,
         })
+    }
+
+    /// Adds W_p of the mean of the moving patches and W_t of the statistics over time, of frames
+    /// `[B, T, D]` or `[B, T, 2 D]`.
+    fn add_statistics(&self, mut seen: Tensor, frames: &Tensor) -> Tensor {
+        let width = seen.size().last().copied().unwrap_or(0);
+        if let Some(moving) = &self.moving {
+            seen += moving.forward(&mean(&frames.narrow(2, width, width)));
+        }
+        if let Some(time) = &self.time {
+            let statistics = self.statistics.forward(&frames.narrow(2, 0, width)); // (B, 3, D)
+            seen += time.forward(&statistics.flatten(1, 2));
+        }
+        seen
     }
 
     fn forward(&self, frames: &Tensor, train: bool) -> Result<MotionCues> {

@@ -40,6 +40,14 @@ pub struct MotionConfig {
     /// that S starts as the frames with their positions.
     #[serde(default)]
     pub spatial_identity: bool,
+    /// Whether each frame has a second feature, that of its moving patches, behind the first: the motion
+    /// stream adds W_p of its mean to the outer residual.
+    #[serde(default)]
+    pub moving_patches: bool,
+    /// Whether the motion stream adds W_t of the frames' [`TimeStatistics`](crate::TimeStatistics) to the
+    /// outer residual.
+    #[serde(default)]
+    pub time_statistics: bool,
 }
 
 impl MotionConfig {
@@ -58,6 +66,8 @@ impl MotionConfig {
             outer_residual: false,
             zero_init: false,
             spatial_identity: false,
+            moving_patches: false,
+            time_statistics: false,
         }
     }
 
@@ -70,6 +80,7 @@ impl MotionConfig {
             outer_residual: true,
             zero_init: true,
             spatial_identity: true,
+            time_statistics: true,
             ..Self::paper()
         }
     }
@@ -102,6 +113,14 @@ impl MotionConfig {
             }
         }
         self.check_steps(frames)?;
+        for (field, on) in [
+            ("moving_patches", self.moving_patches),
+            ("time_statistics", self.time_statistics),
+        ] {
+            if on && !self.outer_residual {
+                return Err(invalid(field, "false without `outer_residual`", true));
+            }
+        }
         if !(1..=64).contains(&self.layers) {
             return Err(invalid("layers", "1 to 64", self.layers));
         }
@@ -137,6 +156,14 @@ impl CheckedMotion {
     /// T, frames per clip.
     pub fn frames(&self) -> i64 {
         self.frames
+    }
+
+    /// Width of a frame: D, or 2 D with moving patches.
+    pub fn frame_width(&self) -> i64 {
+        match self.config.moving_patches {
+            true => 2 * self.width,
+            false => self.width,
+        }
     }
 
     /// D, width of a frame feature.

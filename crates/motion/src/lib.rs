@@ -5,12 +5,14 @@ mod config;
 mod difference;
 mod encoder;
 mod error;
+mod statistics;
 
 pub use block::{MotionCues, MotionFeatures, MotionModellingBlock};
 pub use config::{CheckedMotion, MotionConfig};
 pub use difference::DifferenceSet;
 pub use encoder::{Encoder, EncoderConfig};
 pub use error::Error;
+pub use statistics::TimeStatistics;
 
 pub use layers::{Activation, NormOrder, tch};
 

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use motion::{
-    Activation, DifferenceSet, Error, MotionConfig, MotionFeatures, MotionModellingBlock, NormOrder,
+    Activation, DifferenceSet, Error, MotionConfig, MotionFeatures, MotionModellingBlock,
+    NormOrder, TimeStatistics,
 };
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor, nn};
@@ -99,30 +100,41 @@ fn the_spatial_stream_of_best_starts_as_the_frames_with_their_positions() {
 
 #[test]
 fn a_residual_takes_first_values_where_there_is_one() {
-    let frames = Tensor::randn([3, 8, 16], FLOAT);
+    let frames = Tensor::randn([3, 8, 32], FLOAT);
     let (weight, bias) = (Tensor::randn([16, 16], FLOAT), Tensor::randn([16], FLOAT));
-    let start = |config: MotionConfig, motion: Option<&Tensor>| {
+    let start = |config: MotionConfig, moving: Option<&Tensor>, time: Option<&Tensor>| {
         let store = nn::VarStore::new(Device::Cpu);
         let checked = small(config).check(8, 16).unwrap();
         let block = MotionModellingBlock::new(&store.root(), &checked).unwrap();
-        block.start_residual(&weight, &bias, motion)?;
-        block.forward(&frames, false)
+        block.start_residual(&weight, &bias, moving, time)?;
+        let width = checked.frame_width();
+        block.forward(&frames.narrow(2, 0, width), false)
     };
     let mean = |x: &Tensor| x.mean_dim(1, false, Kind::Float);
-    let out = start(MotionConfig::best(), Some(&weight)).unwrap();
-    let pooled = out.motion.as_ref().unwrap().pooled.shallow_clone();
-    let expected = mean(&frames) + (mean(&out.spatial) + pooled).matmul(&weight.tr()) + &bias;
+    let (own, moving) = (frames.narrow(2, 0, 16), frames.narrow(2, 16, 16));
+    let best = MotionConfig {
+        moving_patches: true,
+        ..MotionConfig::best()
+    };
+    let over_time = Tensor::randn([16, 48], FLOAT);
+    let out = start(best.clone(), Some(&weight), Some(&over_time)).unwrap();
+    let statistics = TimeStatistics::new(8).forward(&own).flatten(1, 2);
+    let expected = mean(&own)
+        + (mean(&out.spatial) + mean(&moving)).matmul(&weight.tr())
+        + statistics.matmul(&over_time.tr())
+        + &bias;
     assert!(gap(&out.video, &expected) < 1e-4);
 
     let baseline = MotionConfig {
         motion_stream: false,
         ..MotionConfig::best()
     };
-    for (config, motion, missing) in [
-        (MotionConfig::paper(), None, "outer_residual"),
-        (baseline, Some(&weight), "motion_stream"),
+    for (config, moving, time, missing) in [
+        (MotionConfig::paper(), None, None, "outer_residual"),
+        (baseline, None, Some(&over_time), "time_statistics"),
+        (MotionConfig::best(), Some(&weight), None, "moving_patches"),
     ] {
-        let refused = start(config, motion);
+        let refused = start(config, moving, time);
         let named =
             matches!(&refused, Err(motion::Error::Config { field, .. }) if *field == missing);
         assert!(named, "{missing}: {:?}", refused.err());

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use clip_backbone::{Checkpoint, ClipModel, Preprocess, Usage};
+use clip_backbone::{Checkpoint, ClipModel, EncodedFrames, FrameTokens, Preprocess, Usage};
 use clips::{Backbone, ClipPixels, Precision, VideoFiles, to_tensor};
 use data::ClassName;
 use models::{Classifier, Clips, ModelConfig, Template, VideoTextModel, ZeroShotConfig};
@@ -24,6 +24,8 @@ pub struct Recogniser {
     preprocess: Preprocess,
     device: Device,
     frames: usize,
+    /// The features of each frame that the model reads.
+    tokens: FrameTokens,
     /// Class names as prompts have them, and as they are printed.
     labels: Vec<String>,
     names: Vec<String>,
@@ -60,6 +62,7 @@ impl Recogniser {
             preprocess: checkpoint.preprocess().clone(),
             device,
             frames,
+            tokens: FrameTokens::Class,
             labels: Vec::new(),
             names: Vec::new(),
             calibration: None,
@@ -125,6 +128,7 @@ impl Recogniser {
             preprocess: backbone.preprocess,
             device,
             frames: card.frames,
+            tokens: card.model.tokens(),
             names: match card.names.len() == card.labels.len() {
                 true => card.names,
                 false => card.labels.clone(),
@@ -159,9 +163,9 @@ impl Recogniser {
         self.frozen.is_some()
     }
 
-    /// The features of clips of one size, computed together: `[B, T, D]`, fp32, not normalised.
-    /// `None` if training has changed the image tower: then a clip's features cannot be taken from
-    /// it alone.
+    /// The features of clips of one size, computed together: `[B, T, F]`, fp32, not normalised, where F
+    /// is D or more ([`FrameTokens`]). `None` if training has changed the image tower: then a clip's
+    /// features cannot be taken from it alone.
     ///
     /// # Errors
     /// The clips differ in size, or do not have the model's.
@@ -170,7 +174,21 @@ impl Recogniser {
             return Ok(None);
         };
         let frames = to_tensor(clips.iter().copied(), &self.preprocess, self.device)?;
-        Ok(Some(Clips::Pixels(frames).features(towers)?))
+        Ok(Some(Clips::Pixels(frames).frames(towers, self.tokens)?))
+    }
+
+    /// The frames of a clip, from which the features of any clip that has them can be put together.
+    /// `None` as for [`features`](Self::features).
+    ///
+    /// # Errors
+    /// The frames do not have the model's size.
+    pub fn encode(&self, clip: &ClipPixels) -> Result<Option<EncodedFrames>> {
+        let Some(towers) = &self.frozen else {
+            return Ok(None);
+        };
+        let frames = to_tensor([clip], &self.preprocess, self.device)?.f_flatten(0, 1)?;
+        let encoded = tch::no_grad(|| towers.vision.encode(&frames, self.tokens));
+        Ok(Some(encoded?))
     }
 
     /// The model with `labels`, or with those it was trained on. A label that is one of the latter
@@ -272,7 +290,7 @@ impl Ready<'_> {
         let (row, belonging) = match self.calibration {
             None => (self.classifier.probabilities(&[clips])?, None),
             Some((calibration, tower)) => tch::no_grad(|| -> Result<_> {
-                let features = clips.features(tower)?; // (1, T, D)
+                let features = clips.frames(tower, self.recogniser.tokens)?; // (1, T, F)
                 let belonging = calibration.belonging(&features)?.first().copied();
                 let scores = self.classifier.score(&Clips::Features(features))?;
                 let _ = scores.finite_probabilities()?;

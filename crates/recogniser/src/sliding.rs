@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use clip_backbone::EncodedFrames;
 use clips::ClipPixels;
 use data::Sampling;
 use tch::Tensor;
@@ -174,18 +175,18 @@ impl<P: Clone> Sliding<P> {
 /// Features of a stream's frames: each goes through the image tower once.
 #[derive(Debug, Default)]
 pub struct FrameFeatures {
-    /// `[D]` of each frame by its index.
-    rows: BTreeMap<usize, Tensor>,
+    /// By index.
+    frames: BTreeMap<usize, EncodedFrames>,
 }
 
 impl FrameFeatures {
     /// Whether the frame of this index was encoded, and is still kept.
     #[must_use]
     pub fn has(&self, index: usize) -> bool {
-        self.rows.contains_key(&index)
+        self.frames.contains_key(&index)
     }
 
-    /// The features `[1, T, D]` of a window's frames. `fresh` are those of them that were not
+    /// The features `[1, T, F]` of a window's frames. `fresh` are those of them that were not
     /// encoded before; frames before the window are forgotten. `None` if the model cannot encode
     /// frames one by one.
     ///
@@ -198,25 +199,27 @@ impl FrameFeatures {
         fresh: &ClipPixels,
     ) -> Result<Option<Tensor>> {
         if !fresh.indices.is_empty() {
-            let Some(features) = model.features(&[fresh])? else {
+            let Some(encoded) = model.encode(fresh)? else {
                 return Ok(None);
             };
-            let rows = features.f_squeeze_dim(0)?.f_unbind(0)?;
-            self.rows.extend(fresh.indices.iter().copied().zip(rows));
+            let each = encoded.each()?;
+            self.frames.extend(fresh.indices.iter().copied().zip(each));
         }
         if let Some(first) = indices.first() {
-            self.rows = self.rows.split_off(first);
+            self.frames = self.frames.split_off(first);
         }
-        let rows = indices.iter().filter_map(|index| self.rows.get(index));
-        let rows: Vec<&Tensor> = rows.collect();
-        if rows.len() != indices.len() {
+        let frames = indices.iter().filter_map(|index| self.frames.get(index));
+        let frames: Vec<&EncodedFrames> = frames.collect();
+        if frames.len() != indices.len() {
             return Err(crate::Error::mismatch(
                 "encoded frames",
                 indices.len(),
-                rows.len(),
+                frames.len(),
             ));
         }
-        Ok(Some(Tensor::f_stack(&rows, 0)?.f_unsqueeze(0)?))
+        let window = EncodedFrames::of(&frames)?;
+        let features = window.map(|window| window.clips(indices.len() as i64));
+        Ok(features.transpose()?)
     }
 }
 

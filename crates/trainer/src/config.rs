@@ -108,7 +108,7 @@ impl Config {
     /// The defaults of a system.
     pub fn defaults(system: System, preset: Preset) -> Self {
         let (data, train) = match system {
-            System::SeeingInFlowing => (Data::default(), Train::preset(preset)),
+            System::SeeingInFlowing => (Data::preset(preset), Train::preset(preset)),
             System::ActionClip => (Data::action_clip(), Train::action_clip()),
         };
         Self {

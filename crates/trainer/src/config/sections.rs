@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{VideoLimits, at_least, value, within};
 use crate::{Error, Result};
+use clip_backbone::FrameTokens;
 use clips::PrecisionChoice;
 use clips::feature_cache::Storage;
 use data::formats::{self, Columns, Format};
@@ -117,6 +118,9 @@ pub struct Data {
     pub cache_precision: Storage,
     /// T, frames per video.
     pub frames: usize,
+    /// The features of each frame: `class`, that of the class token, or `moving`, also that of the patches
+    /// that move.
+    pub tokens: FrameTokens,
     /// Cached features, or the videos themselves.
     pub source: Source,
     /// Cached training views per video: the first is the test view, the others have random
@@ -259,6 +263,7 @@ impl Default for Data {
             cache: "features".into(),
             cache_precision: Storage::F16,
             frames: 8,
+            tokens: FrameTokens::Class,
             source: Source::Features,
             train_views: 1,
             augment: Augment::default(),
@@ -306,7 +311,15 @@ impl Model {
     /// Rejects options that are invalid for the frames of `data`, or for the system or the
     /// row.
     pub(super) fn check(&self, data: &Data, protocol: &Protocol, train: &Train) -> Result<()> {
-        self.located(self.build(data.frames).check())?;
+        let model = self.build(data.frames);
+        self.located(model.check())?;
+        if model.tokens().count() > data.tokens.count() {
+            return Err(value(
+                "data.tokens",
+                "moving, or `--set model.sif.motion.moving_patches=false`",
+                data.tokens,
+            ));
+        }
         match self.system {
             System::SeeingInFlowing => self.check_row(data, protocol, train),
             System::ActionClip => self.check_action_clip(data, train),
@@ -525,6 +538,17 @@ impl Train {
 }
 
 impl Data {
+    /// The preset's clips.
+    pub(super) fn preset(preset: Preset) -> Self {
+        Self {
+            tokens: match preset {
+                Preset::Paper => FrameTokens::Class,
+                Preset::Best => FrameTokens::Moving,
+            },
+            ..Self::default()
+        }
+    }
+
     /// ActionCLIP's training data: videos, with its published augmentation.
     pub(super) fn action_clip() -> Self {
         Self {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::result::Outcome;
-use super::training::Training;
+use super::training::{Training, numbered};
 use crate::calibration::{Bin, HeldOut, expected_error, reliability, threshold};
 use crate::config::Train;
 use crate::engine::{self, Task};
@@ -298,7 +298,9 @@ impl Training<'_> {
         }
         let labels = self.session.labels(&self.trial.classes);
         let (features, classes) = few.part(trained)?;
-        let choice = model.solve(&labels, &Clips::Features(features), &classes)?;
+        let recordings = trained.iter().filter_map(|clip| few.recordings.get(*clip));
+        let recordings = numbered(recordings);
+        let choice = model.solve(&labels, &Clips::Features(features), &classes, &recordings)?;
         Ok(learning == Learning::Solved || choice.is_some())
     }
 

@@ -254,6 +254,7 @@ impl Session {
 
     fn extractor<'a>(&'a self, progress: &'a dyn Fn(usize, usize)) -> Extractor<'a> {
         Extractor {
+            tokens: self.config.data.tokens,
             backbone: &self.backbone,
             manifest: &self.dataset.manifest,
             files: &self.files,

@@ -73,7 +73,8 @@ impl<'a> Training<'a> {
         );
         if learning == Learning::Solved {
             let centre = features.centre(&trial.train)?; // (N, T, D)
-            model.solve(&labels, &Clips::Features(centre), &classes)?;
+            let recordings = self.recordings(&trial.train);
+            model.solve(&labels, &Clips::Features(centre), &classes, &recordings)?;
         }
         if learning == Learning::Steps {
             let mut record = Record::of(self, config, labels.clone(), &classes)?;
@@ -155,7 +156,14 @@ impl<'a> Training<'a> {
         }
         let (positions, classes) = self.each_once(classes);
         let centre = features.centre(&positions)?; // (N, T, D)
-        Ok(model.solve(labels, &Clips::Features(centre), &classes)?)
+        let recordings = self.recordings(&positions);
+        Ok(model.solve(labels, &Clips::Features(centre), &classes, &recordings)?)
+    }
+
+    /// The number of the recording of each clip.
+    fn recordings(&self, clips: &[usize]) -> Vec<usize> {
+        let all = data::recordings(&self.session.dataset.manifest);
+        numbered(clips.iter().filter_map(|clip| all.get(*clip)))
     }
 
     /// Whether the configuration asks for a solved start, and `clips` are few.
@@ -234,4 +242,15 @@ impl<'a> Training<'a> {
         let clips = features.kept(trial.train.clone(), classes)?;
         Ok(Box::new(clips.showing(shown)))
     }
+}
+
+/// Equal names by the same number.
+pub(super) fn numbered<'n>(names: impl Iterator<Item = &'n String>) -> Vec<usize> {
+    let mut known = BTreeMap::new();
+    names
+        .map(|name| {
+            let next = known.len();
+            *known.entry(name).or_insert(next)
+        })
+        .collect()
 }
