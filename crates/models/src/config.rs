@@ -7,7 +7,7 @@ use prompts::{AdapterConfig, Template, TextEncoding, Tokenize, paper_words, word
 use serde::{Deserialize, Serialize};
 
 use crate::action_clip::ActionClipConfig;
-use crate::{Error, Result};
+use crate::{Error, HeadConfig, Result};
 
 /// H in the paper.
 const PAPER_VECTORS: i64 = 5;
@@ -24,6 +24,8 @@ pub enum ModelConfig {
     Clip(ZeroShotConfig),
     /// Logistic regression on the mean of the frame features.
     LinearProbe,
+    /// A published few-shot head on the same mean.
+    Head(HeadConfig),
 }
 
 impl ModelConfig {
@@ -31,7 +33,9 @@ impl ModelConfig {
     pub fn usage(&self) -> Usage {
         match self {
             Self::ActionClip(_) => Usage::FineTuned,
-            Self::SeeingInFlowing(_) | Self::Clip(_) | Self::LinearProbe => Usage::Frozen,
+            Self::SeeingInFlowing(_) | Self::Clip(_) | Self::LinearProbe | Self::Head(_) => {
+                Usage::Frozen
+            }
         }
     }
 
@@ -43,7 +47,7 @@ impl ModelConfig {
         match self {
             Self::SeeingInFlowing(config) => config.check(),
             Self::ActionClip(config) => config.check(),
-            Self::Clip(_) | Self::LinearProbe => Ok(()),
+            Self::Clip(_) | Self::LinearProbe | Self::Head(_) => Ok(()),
         }
     }
 

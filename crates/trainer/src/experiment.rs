@@ -123,7 +123,7 @@ fn columns(row: &Row, options: &Experiment) -> Vec<(Preset, usize)> {
             .map(|&most| (Preset::Paper, most))
             .into_iter()
             .collect(),
-        Parts::Probe => of(Preset::Paper).collect(),
+        Parts::Probe | Parts::Head(_) => of(Preset::Paper).collect(),
         Parts::Blocks(_) => of(Preset::Paper).chain(of(Preset::Best)).collect(),
     }
 }

@@ -1,6 +1,7 @@
 //! One configured run: its trials trained and tested, each in a folder of its own.
 
 mod cross_validation;
+mod embeddings;
 mod few_clips;
 mod inputs;
 mod lock;
@@ -34,6 +35,7 @@ use crate::trial::{Trial, trials};
 use crate::{Error, Result};
 
 pub use cross_validation::{CrossValidation, Gain, HELD_OUT, Suspect};
+pub use embeddings::Embeddings;
 pub use few_clips::{Draws, FewClips, Planted, Strangers};
 pub use inputs::{ClipChanges, Earlier, precision};
 pub use prepared::parts;

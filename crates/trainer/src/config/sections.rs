@@ -321,14 +321,16 @@ impl Model {
                 "drop",
             ));
         }
-        if self.row.parts != Parts::Probe {
+        if !matches!(self.row.parts, Parts::Probe | Parts::Head(_)) {
             return Ok(());
         }
+        let row = self.row.key;
         if data.source == Source::Video {
             return Err(value(
                 "data.source",
-                "features with `--set model.row=probe`: the linear probe is solved over all clips at \
-                 once",
+                &format!(
+                    "features with `--set model.row={row}`, which is solved over all clips at once"
+                ),
                 "video",
             ));
         }
@@ -336,8 +338,10 @@ impl Model {
             ProtocolKind::ClosedSet | ProtocolKind::FewShot => Ok(()),
             other => Err(value(
                 "protocol.name",
-                "closed-set or few-shot with `--set model.row=probe`, which has only the classes \
-                 that it was fitted to",
+                &format!(
+                    "closed-set or few-shot with `--set model.row={row}`, which has only the classes \
+                     that it was fitted to"
+                ),
                 spelled(other),
             )),
         }
