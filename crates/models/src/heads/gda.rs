@@ -64,5 +64,5 @@ fn precision_times(shots: &Shots, means: &Tensor) -> Result<Tensor> {
     }
     let identity = Tensor::eye(width, (Kind::Double, x.device()));
     let shrunk = within.tr().matmul(&within) + identity * (trace / freedom);
-    Ok(shrunk.f_linalg_solve(&means.tr(), true)? * width as f64)
+    Ok(Tensor::f_linalg_solve(&shrunk, &means.tr(), true)? * width as f64)
 }
