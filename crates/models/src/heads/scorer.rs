@@ -26,7 +26,7 @@ pub(super) struct Cache {
 
 impl Scorer {
     /// Scores of `x`, `[B, D]`, before softmax: `[B, K]`.
-    pub fn logits(&self, x: &Tensor) -> Tensor {
+    pub(super) fn logits(&self, x: &Tensor) -> Tensor {
         let mut logits = x.matmul(&self.weights);
         if let Some(bias) = &self.bias {
             logits += bias;
@@ -38,7 +38,7 @@ impl Scorer {
     }
 
     /// The same tensors.
-    pub fn shallow_clone(&self) -> Self {
+    pub(super) fn shallow_clone(&self) -> Self {
         Self {
             weights: self.weights.shallow_clone(),
             bias: self.bias.as_ref().map(Tensor::shallow_clone),
@@ -51,7 +51,7 @@ impl Scorer {
     }
 
     /// The same with its scores multiplied by `factor`.
-    pub fn scaled(self, factor: f64) -> Self {
+    pub(super) fn scaled(self, factor: f64) -> Self {
         Self {
             weights: self.weights * factor,
             bias: self.bias.map(|bias| bias * factor),

@@ -24,7 +24,12 @@ impl Shots {
     /// # Errors
     /// [`Error::Shape`] if the features do not fit the classes, [`Error::TargetClass`] for a class
     /// without a text, [`Error::NoClips`] for a text without clips.
-    pub fn new(features: &Tensor, classes: &[i64], text: &Tensor, scale: f64) -> Result<Self> {
+    pub(super) fn new(
+        features: &Tensor,
+        classes: &[i64],
+        text: &Tensor,
+        scale: f64,
+    ) -> Result<Self> {
         let (size, width) = (features.size(), text.size()[1]);
         if size != [classes.len() as i64, width] {
             return Err(Error::Shape {
@@ -49,7 +54,7 @@ impl Shots {
     }
 
     /// The clips at `places` alone.
-    pub fn part(&self, places: &[usize]) -> Self {
+    pub(super) fn part(&self, places: &[usize]) -> Self {
         let rows: Vec<i64> = places.iter().map(|place| *place as i64).collect();
         let rows = Tensor::from_slice(&rows).to_device(self.features.device());
         let class = |place: &usize| self.classes.get(*place).copied();
@@ -62,35 +67,35 @@ impl Shots {
     }
 
     /// N
-    pub fn count(&self) -> i64 {
+    pub(super) fn count(&self) -> i64 {
         self.classes.len() as i64
     }
 
     /// The classes as a tensor: `[N]`.
-    pub fn truth(&self) -> Tensor {
+    pub(super) fn truth(&self) -> Tensor {
         Tensor::from_slice(&self.classes).to_device(self.features.device())
     }
 
     /// 1 in the column of each clip's class: `[N, K]`.
-    pub fn one_hot(&self) -> Tensor {
+    pub(super) fn one_hot(&self) -> Tensor {
         self.truth()
             .one_hot(self.text.size()[0])
             .to_kind(Kind::Double)
     }
 
     /// The sum of each class's features: `[K, D]`.
-    pub fn class_sums(&self) -> Tensor {
+    pub(super) fn class_sums(&self) -> Tensor {
         self.one_hot().tr().matmul(&self.features)
     }
 
     /// The mean of each class's features: `[K, D]`.
-    pub fn class_means(&self) -> Tensor {
+    pub(super) fn class_means(&self) -> Tensor {
         let clips = self.one_hot().sum_dim_intlist(0, false, Kind::Double);
         self.class_sums() / clips.unsqueeze(1)
     }
 
     /// The zero-shot classifier, 1 / τ times the texts: `[D, K]`.
-    pub fn zero_shot(&self) -> Tensor {
+    pub(super) fn zero_shot(&self) -> Tensor {
         self.text.tr() * self.scale
     }
 }

@@ -177,7 +177,8 @@ pub struct Model {
     pub system: System,
     /// The preset with the defaults of Seeing in Flowing.
     pub preset: Preset,
-    /// The row of the paper's tables: the blocks of Seeing in Flowing in use.
+    /// The row of the paper's tables: the blocks of Seeing in Flowing in use, or a head that is
+    /// compared with it.
     pub row: Row,
     /// Every option of the blocks; those of blocks outside the row are ignored.
     #[serde(with = "without_frames")]
