@@ -55,10 +55,10 @@ pub enum Error {
         got: i64,
     },
     /// A solved head has no training clip of a class.
-    #[error("class {class} has no training clip; expected at least 1 of every class")]
+    #[error("label {label:?} has no training clip; expected at least 1 of every label")]
     NoClips {
-        /// The class.
-        class: i64,
+        /// The label.
+        label: String,
     },
     /// A frozen model cannot be trained.
     #[error("{model} is frozen: it has no training loss")]

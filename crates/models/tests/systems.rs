@@ -488,6 +488,36 @@ fn a_linear_probe_separates_classes_and_scores_only_those_it_was_fitted_to() {
 }
 
 #[test]
+fn every_published_head_separates_classes_and_scores_only_those_it_was_fitted_to() {
+    let labels = labels();
+    let classes: Vec<i64> = (0..20).map(|number| number % 5).collect();
+    let place = Tensor::from_slice(&classes)
+        .one_hot(32)
+        .to_kind(Kind::Float);
+    let features = stream("clips", &[20, 8, 32], 0.3) + place.unsqueeze(1) * 3.0;
+    let clips = Clips::Features(features);
+    for row in Row::HEADS {
+        let config = row.model(&tiny(Preset::Best));
+        let tokenizer = Arc::new(Table::default());
+        let head = build(&config, clip(&tiny_config()), tokenizer).unwrap();
+        assert_eq!(head.learning(), Learning::Solved, "{}", row.name);
+        assert!(head.bind(&labels).is_err(), "nothing is fitted yet");
+        assert!(head.solve(&labels, &clips, &classes[1..]).is_err());
+        let only: Vec<i64> = classes.iter().map(|class| class % 4).collect();
+        let error = head.solve(&labels, &clips, &only).unwrap_err();
+        assert!(error.to_string().contains("\"sit\""), "{error}");
+        assert!(head.solve(&labels, &clips, &classes).unwrap().is_none());
+        let classifier = head.bind(&labels).unwrap();
+        let probabilities = classifier
+            .probabilities(std::slice::from_ref(&clips))
+            .unwrap();
+        let nearest = probabilities.argmax(1, false);
+        assert_eq!(nearest, Tensor::from_slice(&classes), "{}", row.name);
+        assert!(head.bind(&labels[1..]).is_err());
+    }
+}
+
+#[test]
 fn switches_are_refused_before_a_weight_is_read() {
     let refused = |change: &dyn Fn(&mut SifConfig), field: &str| {
         let mut config = tiny(Preset::Best);

@@ -12,7 +12,6 @@ use super::proker::Proker;
 use super::tip_adapter::TipAdapter;
 use super::tip_adapter_f::TipAdapterF;
 use super::*;
-use crate::Error;
 use crate::scores::unit;
 
 /// Relative to the largest score: 300 steps of descent round differently in another order of sums.
@@ -119,18 +118,4 @@ fn batches_of_many_clips_train_as_well() {
     let fixed = loss(&TipAdapter::fit(&shots, &start).unwrap()[0]);
     let trained = loss(&TipAdapterF::fit(&shots, &start).unwrap()[0]);
     assert!(trained < fixed, "{trained} {fixed}");
-}
-
-#[test]
-fn a_class_without_clips_is_an_error() {
-    let golden = read();
-    let text = &golden["text"];
-    let features = golden["features"].narrow(0, 0, 2);
-    let new = |classes: &[i64]| Shots::new(&features, classes, text, SCALE);
-    assert!(matches!(new(&[0, 2]), Err(Error::NoClips { class: 1 })));
-    assert!(matches!(
-        new(&[0, 3]),
-        Err(Error::TargetClass { got: 3, .. })
-    ));
-    assert!(matches!(new(&[0]), Err(Error::Shape { .. })));
 }

@@ -94,12 +94,23 @@ impl VideoTextModel for Head {
     }
 
     /// Fits the head; its hyper-parameters are chosen on the clips, and logged.
+    ///
+    /// # Errors
+    /// [`Error::NoClips`] for a label without clips.
     fn solve(
         &self,
         labels: &[String],
         clips: &Clips,
         classes: &[i64],
     ) -> Result<Option<WarmStart>> {
+        let missing = (0i64..)
+            .zip(labels)
+            .find(|(class, _)| !classes.contains(class));
+        if let Some((_, label)) = missing {
+            return Err(Error::NoClips {
+                label: label.clone(),
+            });
+        }
         let text = text_features(&self.clip, &*self.tokenizer, &self.config.templates, labels)?;
         let scale = self.clip.logit_scale().exp().double_value(&[]);
         let shots = Shots::new(&video_features(&self.clip, clips)?, classes, &text, scale)?;

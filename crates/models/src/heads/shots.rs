@@ -19,11 +19,11 @@ pub(super) struct Shots {
 }
 
 impl Shots {
-    /// Normalises `features`, `[N, D]`, and `text`, `[K, D]`.
+    /// Normalises `features`, `[N, D]`, of clips of every class, and `text`, `[K, D]`.
     ///
     /// # Errors
     /// [`Error::Shape`] if the features do not fit the classes, [`Error::TargetClass`] for a class
-    /// without a text, [`Error::NoClips`] for a text without clips.
+    /// without a text.
     pub(super) fn new(
         features: &Tensor,
         classes: &[i64],
@@ -41,9 +41,6 @@ impl Shots {
         let most = text.size()[0] - 1;
         if let Some(&got) = classes.iter().find(|class| !(0..=most).contains(*class)) {
             return Err(Error::TargetClass { most, got });
-        }
-        if let Some(class) = (0..=most).find(|class| !classes.contains(class)) {
-            return Err(Error::NoClips { class });
         }
         Ok(Self {
             features: unit(&features.to_kind(Kind::Double)),
