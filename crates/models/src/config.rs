@@ -7,7 +7,7 @@ use prompts::{AdapterConfig, Template, TextEncoding, Tokenize, paper_words, word
 use serde::{Deserialize, Serialize};
 
 use crate::action_clip::ActionClipConfig;
-use crate::{Error, Result};
+use crate::{Error, HeadConfig, Result};
 
 /// H in the paper.
 const PAPER_VECTORS: i64 = 5;
@@ -22,8 +22,12 @@ pub enum ModelConfig {
     ActionClip(ActionClipConfig),
     /// Frozen CLIP with a hand-crafted prompt.
     Clip(ZeroShotConfig),
-    /// Logistic regression on the mean of the frame features.
+    /// Logistic regression on the mean of the frame features, with a penalty of 1.
     LinearProbe,
+    /// The same with a penalty by cross-validation.
+    ValidatedProbe,
+    /// A published few-shot head on the same mean.
+    Head(HeadConfig),
 }
 
 impl ModelConfig {
@@ -31,7 +35,11 @@ impl ModelConfig {
     pub fn usage(&self) -> Usage {
         match self {
             Self::ActionClip(_) => Usage::FineTuned,
-            Self::SeeingInFlowing(_) | Self::Clip(_) | Self::LinearProbe => Usage::Frozen,
+            Self::SeeingInFlowing(_)
+            | Self::Clip(_)
+            | Self::LinearProbe
+            | Self::ValidatedProbe
+            | Self::Head(_) => Usage::Frozen,
         }
     }
 
@@ -51,7 +59,7 @@ impl ModelConfig {
         match self {
             Self::SeeingInFlowing(config) => config.check(),
             Self::ActionClip(config) => config.check(),
-            Self::Clip(_) | Self::LinearProbe => Ok(()),
+            Self::Clip(_) | Self::LinearProbe | Self::ValidatedProbe | Self::Head(_) => Ok(()),
         }
     }
 
@@ -247,7 +255,7 @@ impl SifConfig {
                 },
                 AdapterConfig::best(),
                 McbConfig::best(),
-                Temperature::Clip { learned: true },
+                Temperature::Clip { learned: false },
             ),
         };
         Self {

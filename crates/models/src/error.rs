@@ -54,6 +54,12 @@ pub enum Error {
         /// The actual class.
         got: i64,
     },
+    /// A solved head has no training clip of a class.
+    #[error("label {label:?} has no training clip; expected at least 1 of every label")]
+    NoClips {
+        /// The label.
+        label: String,
+    },
     /// A frozen model cannot be trained.
     #[error("{model} is frozen: it has no training loss")]
     Frozen {

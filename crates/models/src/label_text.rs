@@ -2,7 +2,7 @@
 
 use prompts::{ClassTokens, Template, Tokenize};
 
-use crate::{Error, ModelConfig, Result, SifConfig};
+use crate::{Error, HeadConfig, ModelConfig, Result, SifConfig, ZeroShotConfig};
 
 /// Labels listed in a note.
 const LISTED: usize = 5;
@@ -25,8 +25,10 @@ impl ModelConfig {
             Self::ActionClip(config) => {
                 of_templates(&config.templates()?, tokenizer, context, labels)
             }
-            Self::Clip(config) => of_templates(&config.templates, tokenizer, context, labels),
-            Self::LinearProbe => Ok(Vec::new()),
+            Self::Clip(ZeroShotConfig { templates }) | Self::Head(HeadConfig { templates, .. }) => {
+                of_templates(templates, tokenizer, context, labels)
+            }
+            Self::LinearProbe | Self::ValidatedProbe => Ok(Vec::new()),
         }
     }
 }

@@ -6,6 +6,7 @@ mod config;
 pub mod cost;
 mod error;
 mod failure;
+mod heads;
 mod kernel_logistic;
 mod label_text;
 mod linear_probe;
@@ -23,7 +24,8 @@ pub use config::{
 };
 pub use error::Error;
 pub use failure::{Failure, caught, silence_failures};
-pub use linear_probe::LinearProbe;
+pub use heads::{Head, HeadConfig, HeadMethod};
+pub use linear_probe::{LinearProbe, Penalty};
 pub use logistic::LogisticRegression;
 pub use model::{Classifier, Learned, Learning, ParameterGroup, Piece, VideoTextModel, build};
 pub use prompts::{Template, TextEncoding, TextPath, Tokenize};

@@ -6,10 +6,21 @@ use clip_backbone::ClipModel;
 use tch::{Kind, Tensor, nn};
 
 use crate::scores::for_each_video;
+use crate::warm_start::{best_by_folds, folds};
 use crate::{
     Classifier, Clips, Error, Evidence, Learning, LogisticRegression, Result, Scores, Targets,
     TrainingLoss, VideoTextModel, WarmStart,
 };
+
+/// The strength of the probe's L2 penalty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Penalty {
+    /// 1 on standardised features, scikit-learn's default.
+    One,
+    /// That with which the clips are most probable while they are held out, by recording; every class
+    /// counts the same. As [`One`](Self::One) if a class has a single clip.
+    CrossValidated,
+}
 
 /// Multinomial logistic regression on the standardised mean of the frame features, in double
 /// precision.
@@ -17,6 +28,7 @@ use crate::{
 /// Its weights belong to the classes it was fitted to, so it scores only those.
 pub struct LinearProbe {
     clip: ClipModel,
+    penalty: Penalty,
     /// No parameter is trained by gradient steps.
     trained: nn::VarStore,
     fitted: RefCell<Option<Fitted>>,
@@ -39,8 +51,9 @@ impl std::fmt::Debug for LinearProbe {
 
 impl LinearProbe {
     /// A probe that is not fitted yet.
-    pub fn new(clip: ClipModel) -> Self {
+    pub fn new(clip: ClipModel, penalty: Penalty) -> Self {
         Self {
+            penalty,
             trained: nn::VarStore::new(clip.text.device()),
             clip,
             fitted: RefCell::default(),
@@ -82,18 +95,26 @@ impl VideoTextModel for LinearProbe {
         Learning::Solved
     }
 
-    /// Fits the regression; there is no hyper-parameter to choose.
+    /// Fits the regression.
     fn solve(
         &self,
         labels: &[String],
         clips: &Clips,
         classes: &[i64],
-        _recordings: &[usize],
+        recordings: &[usize],
     ) -> Result<Option<WarmStart>> {
         let rows = means(&self.clip, clips)?; // (N, D)
+        let folds = match self.penalty {
+            Penalty::One => None,
+            Penalty::CrossValidated => folds(classes, recordings, labels.len()),
+        };
+        let regression = match folds {
+            Some(folds) => best_by_folds(&rows, classes, labels.len(), &folds)?,
+            None => LogisticRegression::fit(&rows, classes, labels.len(), None)?,
+        };
         *self.fitted.borrow_mut() = Some(Fitted {
             labels: labels.to_vec(),
-            regression: LogisticRegression::fit(&rows, classes, labels.len(), None)?,
+            regression,
         });
         Ok(None)
     }

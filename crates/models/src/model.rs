@@ -8,8 +8,8 @@ use tch::{Device, Kind, Tensor, nn};
 
 use crate::action_clip::ActionClip;
 use crate::{
-    Clips, Error, LinearProbe, ModelConfig, Result, Scores, SeeingInFlowing, Targets, TrainingLoss,
-    WarmStart, ZeroShot,
+    Clips, Error, Head, LinearProbe, ModelConfig, Penalty, Result, Scores, SeeingInFlowing,
+    Targets, TrainingLoss, WarmStart, ZeroShot,
 };
 
 /// A system that scores videos against labels.
@@ -213,6 +213,8 @@ pub fn build(
         }
         ModelConfig::ActionClip(config) => Box::new(ActionClip::new(config, clip, tokenizer)?),
         ModelConfig::Clip(config) => Box::new(ZeroShot::new(config, clip, tokenizer)),
-        ModelConfig::LinearProbe => Box::new(LinearProbe::new(clip)),
+        ModelConfig::LinearProbe => Box::new(LinearProbe::new(clip, Penalty::One)),
+        ModelConfig::ValidatedProbe => Box::new(LinearProbe::new(clip, Penalty::CrossValidated)),
+        ModelConfig::Head(config) => Box::new(Head::new(config, clip, tokenizer)),
     })
 }

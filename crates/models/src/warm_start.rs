@@ -21,7 +21,7 @@ use tch::{Kind, Tensor};
 
 use crate::kernel_logistic::{KernelLogistic, Solution, add, product};
 use crate::scores::unit;
-use crate::{Error, Result};
+use crate::{Error, LogisticRegression, Result};
 
 /// λ, for rows whose squared length is about the sum of the squared weights below, on average.
 const PENALTIES: [f64; 5] = [1.0, 0.3, 0.1, 0.03, 0.005];
@@ -34,8 +34,8 @@ const MOVING: [f64; 3] = [0.0, 0.75, 1.5];
 /// Factors of a candidate's scores in the comparison; the best counts.
 const TEMPERATURES: [f64; 7] = [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0];
 /// Candidate lengths of the residual, as multiples of the length of mean(I): from frozen CLIP
-/// to no CLIP.
-const LENGTHS: [f64; 10] = [0.0, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 256.0];
+/// to almost no CLIP. Longer ones would bury what training adds.
+const LENGTHS: [f64; 10] = [0.0, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
 /// The prior of the last, relative to that of each of the others: texts have to show what they know.
 const WITHOUT_TEXTS: f64 = 9.0;
 /// Factors of 1 / τ in the comparison of lengths, powers of two from this one.
@@ -338,6 +338,31 @@ impl<'a> Statistics<'a> {
         })
     }
 
+    /// The scores of the best candidate alone by the clips of each fold: its map of mean(S), `[D, K]`,
+    /// and its bias, `[K]`.
+    fn best(&self, folds: &[Vec<i64>]) -> Result<(Option<Tensor>, Tensor)> {
+        let grid = self.grid();
+        let at = Tensor::from_slice(self.classes);
+        let mut best: Option<(f64, usize)> = None;
+        for (candidate, scores) in self.held_out(&grid, folds)?.iter().enumerate() {
+            let reached = mean(&best_temperature(scores, &at, TEMPERATURES.into_iter())?.0);
+            if best.is_none_or(|(least, _)| reached < least) {
+                best = Some((reached, candidate));
+            }
+        }
+        let chosen = best.map_or(0, |(_, candidate)| candidate);
+        let paths = grid.chunks(PENALTIES.len()).enumerate();
+        let counted: Vec<(&[Candidate], Vec<f64>)> = paths
+            .map(|(path, candidates)| {
+                let own = (0..PENALTIES.len()).map(|step| path * PENALTIES.len() + step);
+                let factors = own.map(|candidate| f64::from(u8::from(candidate == chosen)));
+                (candidates, factors.collect())
+            })
+            .collect();
+        let ([spatial, ..], bias) = self.whole(&counted)?;
+        Ok((spatial, bias))
+    }
+
     /// The candidates, the penalties of the same weights side by side, largest first.
     fn grid(&self) -> Vec<Candidate> {
         let clips = self.classes.len();
@@ -513,6 +538,23 @@ impl<'a> Statistics<'a> {
             count: self.count,
         })
     }
+}
+
+/// A regression on rows `[N, D]` with the penalty that suits the clips of the folds best.
+pub(crate) fn best_by_folds(
+    rows: &Tensor,
+    classes: &[i64],
+    count: usize,
+    folds: &[Vec<i64>],
+) -> Result<LogisticRegression> {
+    let rows = [Some(rows.shallow_clone()), None, None, None, None];
+    let (weights, bias) = Statistics::new(rows, classes, count)?.best(folds)?;
+    let weights = weights.ok_or_else(|| Error::Shape {
+        op: "logistic regression",
+        expected: "rows".into(),
+        got: Vec::new(),
+    })?;
+    Ok(LogisticRegression { weights, bias })
 }
 
 /// A standardised statistic of all clips.

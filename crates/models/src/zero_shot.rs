@@ -49,15 +49,7 @@ impl VideoTextModel for ZeroShot {
     fn bind<'a>(&'a self, labels: &[String]) -> Result<Box<dyn Classifier + 'a>> {
         let (templates, context) = (&self.config.templates, self.clip.config().text.context);
         let notes = label_text::of_templates(templates, &*self.tokenizer, context, labels)?;
-        let of = |template| sentence_features(&self.clip, &*self.tokenizer, template, labels);
-        let text = match &templates[..] {
-            [template] => of(template)?,
-            several => {
-                let each = several.iter().map(|template| Ok(unit(&of(template)?)));
-                let each = each.collect::<Result<Vec<_>>>()?;
-                Tensor::f_stack(&each, 0)?.mean_dim(0, false, Kind::Float)
-            }
-        };
+        let text = text_features(&self.clip, &*self.tokenizer, templates, labels)?;
         Ok(Box::new(Bound {
             clip: &self.clip,
             labels: labels.to_vec(),
@@ -115,7 +107,26 @@ impl Classifier for Bound<'_> {
     }
 }
 
-/// Text features of hand-crafted prompts, fp32, not normalised: `[K, D]`.
+/// Text features of one hand-crafted prompt, or the mean of several normalised ones, fp32, not
+/// normalised: `[K, D]`.
+pub(crate) fn text_features(
+    clip: &ClipModel,
+    tokenizer: &dyn Tokenize,
+    templates: &[Template],
+    labels: &[String],
+) -> Result<Tensor> {
+    let of = |template| sentence_features(clip, tokenizer, template, labels);
+    match templates {
+        [template] => of(template),
+        several => {
+            let each = several.iter().map(|template| Ok(unit(&of(template)?)));
+            let each = each.collect::<Result<Vec<_>>>()?;
+            Ok(Tensor::f_stack(&each, 0)?.mean_dim(0, false, Kind::Float))
+        }
+    }
+}
+
+/// Text features of a hand-crafted prompt, fp32, not normalised: `[K, D]`.
 pub(crate) fn sentence_features(
     clip: &ClipModel,
     tokenizer: &dyn Tokenize,

@@ -264,7 +264,6 @@ fn no_communication() {
 fn of_the_paper(mut config: SifConfig) -> SifConfig {
     config.motion.moving_patches = false;
     config.motion.time_statistics = false;
-    config.temperature = Temperature::Clip { learned: false };
     config
 }
 

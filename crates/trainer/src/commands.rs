@@ -7,6 +7,7 @@ mod demo;
 mod earlier;
 mod eval;
 pub(crate) mod exit;
+mod export_embeddings;
 mod extract;
 mod fit;
 mod info;
@@ -46,6 +47,7 @@ enum Command {
     Config(config::Arguments),
     Eval(eval::Arguments),
     Extract(extract::Arguments),
+    ExportEmbeddings(export_embeddings::Arguments),
     CheckVideos(check_videos::Arguments),
     Info(info::Arguments),
     Report(report::Arguments),
@@ -74,6 +76,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         Command::Config(arguments) => config::run(arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Extract(arguments) => extract::run(&arguments),
+        Command::ExportEmbeddings(arguments) => export_embeddings::run(&arguments),
         Command::CheckVideos(arguments) => check_videos::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),

@@ -123,7 +123,7 @@ fn columns(row: &Row, options: &Experiment) -> Vec<(Preset, usize)> {
             .map(|&most| (Preset::Paper, most))
             .into_iter()
             .collect(),
-        Parts::Probe => of(Preset::Paper).collect(),
+        Parts::Probe | Parts::ValidatedProbe | Parts::Head(_) => of(Preset::Paper).collect(),
         Parts::Blocks(_) => of(Preset::Paper).chain(of(Preset::Best)).collect(),
     }
 }
@@ -159,6 +159,8 @@ fn config(
     config.train.min_steps = options.steps;
     config.train.save_every = options.steps.max(1);
     config.train.keep_checkpoints = 1;
+    // The table compares trainings.
+    config.train.judge_steps = false;
     (config.train.learning_rate, config.train.label_smoothing) = match preset {
         Preset::Paper => (options.paper_rate, 0.0),
         Preset::Best => (options.best_rate, SMOOTHING),

@@ -4,6 +4,7 @@
 //! of the papers is one line of `paper/lines.rs`.
 
 mod lines;
+mod published;
 
 use std::path::Path;
 
@@ -15,6 +16,8 @@ use models::{Parts, Preset};
 use crate::config::{Change, Checked, Config, ProtocolKind, System};
 use crate::{Error, Result};
 use lines::{Line, Model, Way};
+
+pub use published::Published;
 
 /// A table or figure of a paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,6 +45,9 @@ pub enum Table {
     /// ActionCLIP from Kinetics-400 to HMDB-51 and UCF-101 without training there.
     #[value(name = "actionclip-zero-shot")]
     ActionClipZeroShot,
+    /// Not of the paper: published few-shot heads (LP++, GDA, Tip-Adapter, CLAP, ProKeR) beside the
+    /// probes, on the same frozen features.
+    Heads,
     /// Not of a paper: the estimates of `fit` from 5 and 8 clips of each class (cross-validation,
     /// calibration, strangers, planted mistakes) against the test recordings, by preset best.
     FewClips,
@@ -140,7 +146,8 @@ impl Cell {
             Ok(cells.find(|cell| cell.folder() == folder))
         });
         found.ok().flatten().ok_or_else(|| {
-            let expected = "TABLE/DATASET/ROW, as `trainer config` lists them";
+            let expected =
+                "TABLE/DATASET/ROW, as `trainer config` lists them, or a row of model.row";
             Error::mismatch("--row", expected, name)
         })
     }

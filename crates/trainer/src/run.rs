@@ -1,6 +1,7 @@
 //! One configured run: its trials trained and tested, each in a folder of its own.
 
 mod cross_validation;
+mod embeddings;
 mod few_clips;
 mod inputs;
 mod lock;
@@ -34,6 +35,7 @@ use crate::trial::{Trial, trials};
 use crate::{Error, Result};
 
 pub use cross_validation::{CrossValidation, Gain, HELD_OUT, Suspect};
+pub use embeddings::Embeddings;
 pub use few_clips::{Draws, FewClips, Planted, Strangers};
 pub use inputs::{ClipChanges, Earlier, precision};
 pub use prepared::parts;
@@ -264,6 +266,7 @@ fn run_trial(training: &Training<'_>, folder: &Path) -> Result<Ended<TrialResult
     result.checkpoint = trained.checkpoint;
     result.cost = trained.cost;
     result.warm_start = trained.warm_start;
+    result.gain = trained.gain;
     if let Some(judged) = judged {
         result.tests.insert(0, judged.outcome);
         result.cross_validation = Some(judged.cross_validation);

@@ -143,7 +143,7 @@ fn what_has_no_motion_stream_scores_a_clip_played_backwards_or_shuffled_just_the
     let shuffled = clips.index_select(1, &Tensor::from_slice(&[3i64, 0, 6, 2, 7, 5, 1, 4]));
     for &row in Row::ALL {
         let moves = match row.parts {
-            Parts::Probe => continue,
+            Parts::Probe | Parts::ValidatedProbe | Parts::Head(_) => continue,
             Parts::Clip => false,
             Parts::Blocks(ablation) => ablation.mmb,
         };

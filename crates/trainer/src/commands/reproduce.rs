@@ -1,5 +1,7 @@
 //! `trainer reproduce`: the grid of one table of the paper.
 
+mod heads_table;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -11,9 +13,10 @@ use data::formats::Format;
 use models::{Parts, Preset};
 use trainer::config::{Checked, Config, System};
 use trainer::metrics::Spread;
-use trainer::paper::{Cell, Reported, Table, Transfer, cells};
+use trainer::paper::{Cell, Published, Reported, Table, Transfer, cells};
 use trainer::run::{self, FewClips, Record, Session, TrialResult};
 
+use self::heads_table::HeadsTable;
 use super::eval::seeds;
 use super::exit;
 use super::settings::{Settings, setting};
@@ -77,14 +80,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         there: None,
     };
     let mut notes = Footnotes::default();
-    print!(
-        "{:<28} {:<12} {:<6} {:>6} {:>6} {:>5} {:>4}",
-        "row", "column", "preset", "paper", "ours", "±", "n"
-    );
-    match arguments.table {
-        Table::ActionClip => println!(" {:>9} {:>7} {:>6}", "trained M", "s/step", "GiB"),
-        _ => println!(),
-    }
+    let mut heads = HeadsTable::default();
+    print_header(arguments.table);
     for cell in &grid {
         for &preset in &presets {
             // Presets apply to Seeing in Flowing only; without training they change nothing.
@@ -98,11 +95,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 eprintln!("stopped; the same command resumes");
                 return Ok(exit::INTERRUPTED);
             };
-            print_cell(arguments.table, cell, preset, &results);
+            let parts = config.model.row.parts;
+            match arguments.table {
+                Table::Heads => {
+                    let probe = !matches!(parts, Parts::Clip | Parts::Head(_) | Parts::Blocks(_));
+                    heads.add(&cell.row, &cell.column, probe, top1(&results));
+                    if !arguments.settings.quiet {
+                        eprintln!("{}, {}: done", cell.column, cell.row);
+                    }
+                }
+                table => print_cell(table, cell, preset, &results),
+            }
             notes.add(&cell.column, &results);
         }
     }
+    if arguments.table == Table::Heads {
+        print!("{heads}");
+    }
     print!("{}", notes.text());
+    if let (Table::Table5 | Table::Heads, Some(published)) =
+        (arguments.table, Published::of(arguments.paper))
+    {
+        print!("{published}");
+    }
     Ok(exit::DONE)
 }
 
@@ -377,13 +392,31 @@ impl Footnotes {
     }
 }
 
-fn print_cell(table: Table, cell: &Cell, preset: Preset, results: &[TrialResult]) {
+fn print_header(table: Table) {
+    if table == Table::Heads {
+        return;
+    }
+    print!(
+        "{:<28} {:<12} {:<6} {:>6} {:>6} {:>5} {:>4}",
+        "row", "column", "preset", "paper", "ours", "±", "n"
+    );
+    match table {
+        Table::ActionClip => println!(" {:>9} {:>7} {:>6}", "trained M", "s/step", "GiB"),
+        _ => println!(),
+    }
+}
+
+/// Top-1, or mAP, of each result in per cent.
+fn top1(results: &[TrialResult]) -> Vec<f64> {
     let figure = |result: &TrialResult| {
         let test = result.tests.first()?;
         Some(100.0 * test.mean_average_precision.unwrap_or(test.accuracy.top1))
     };
-    let values: Vec<f64> = results.iter().filter_map(figure).collect();
-    let Some(spread) = Spread::new(&values) else {
+    results.iter().filter_map(figure).collect()
+}
+
+fn print_cell(table: Table, cell: &Cell, preset: Preset, results: &[TrialResult]) {
+    let Some(spread) = Spread::new(&top1(results)) else {
         return;
     };
     let paper = cell

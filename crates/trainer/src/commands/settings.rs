@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use data::formats::Format;
-use models::Preset;
+use models::{Preset, Row};
 use trainer::config::{Checked, Config};
 use trainer::paper::Cell;
 
@@ -17,7 +17,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// A row of a paper, such as table5/ucf101/k-16-mmb-map-mcb; `trainer config` lists them.
+    /// A row of a paper, such as table5/ucf101/k-16-mmb-map-mcb, as `trainer config` lists them; or a
+    /// model alone, such as full, probe or gda (model.row).
     #[arg(long, value_name = "NAME")]
     pub(crate) row: Option<String>,
 
@@ -82,14 +83,26 @@ impl Settings {
         })
     }
 
-    /// The row given with `--row`.
+    /// The row of a paper given with `--row`.
     pub(crate) fn cell(&self) -> Result<Option<Cell>> {
-        Ok(self.row.as_deref().map(Cell::named).transpose()?)
+        let cell = self
+            .row
+            .as_deref()
+            .filter(|name| Row::named(name).is_none());
+        Ok(cell.map(Cell::named).transpose()?)
     }
 
     /// Every `key=value`, those of named options last.
     pub(crate) fn overrides(&self) -> Vec<String> {
-        let mut all = self.settings.clone();
+        let model = self
+            .row
+            .as_deref()
+            .filter(|name| Row::named(name).is_some());
+        let mut all: Vec<String> = model
+            .map(|key| setting("model.row", key))
+            .into_iter()
+            .collect();
+        all.extend(self.settings.iter().cloned());
         for (key, path) in [
             ("data.root", &self.root),
             ("data.lists", &self.lists),

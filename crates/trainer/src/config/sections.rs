@@ -181,7 +181,8 @@ pub struct Model {
     pub system: System,
     /// The preset with the defaults of Seeing in Flowing.
     pub preset: Preset,
-    /// The row of the paper's tables: the blocks of Seeing in Flowing in use.
+    /// The row of the paper's tables: the blocks of Seeing in Flowing in use, or a head that is
+    /// compared with it.
     pub row: Row,
     /// Every option of the blocks; those of blocks outside the row are ignored.
     #[serde(with = "without_frames")]
@@ -242,6 +243,9 @@ pub struct Train {
     /// Whether few-shot training starts from a solved outer residual ([`models::WarmStart`])
     /// instead of zero.
     pub warm_start: bool,
+    /// Whether steps after a solved start are made only if they lower the loss of held-out clips, by more
+    /// than its standard error; judging them costs half as much.
+    pub judge_steps: bool,
 }
 
 impl Default for Data {
@@ -334,14 +338,19 @@ impl Model {
                 "drop",
             ));
         }
-        if self.row.parts != Parts::Probe {
+        if !matches!(
+            self.row.parts,
+            Parts::Probe | Parts::ValidatedProbe | Parts::Head(_)
+        ) {
             return Ok(());
         }
+        let row = self.row.key;
         if data.source == Source::Video {
             return Err(value(
                 "data.source",
-                "features with `--set model.row=probe`: the linear probe is solved over all clips at \
-                 once",
+                &format!(
+                    "features with `--set model.row={row}`, which is solved over all clips at once"
+                ),
                 "video",
             ));
         }
@@ -349,8 +358,10 @@ impl Model {
             ProtocolKind::ClosedSet | ProtocolKind::FewShot => Ok(()),
             other => Err(value(
                 "protocol.name",
-                "closed-set or few-shot with `--set model.row=probe`, which has only the classes \
-                 that it was fitted to",
+                &format!(
+                    "closed-set or few-shot with `--set model.row={row}`, which has only the classes \
+                     that it was fitted to"
+                ),
                 spelled(other),
             )),
         }
@@ -487,6 +498,7 @@ impl Train {
             start_from: None,
             start_head: StartHead::Keep,
             warm_start: false,
+            judge_steps: false,
         };
         match preset {
             Preset::Paper => paper,
@@ -497,6 +509,7 @@ impl Train {
                 weight_decay: 0.01,
                 clip_norm: 1.0,
                 warm_start: true,
+                judge_steps: true,
                 ..paper
             },
         }

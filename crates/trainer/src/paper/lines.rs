@@ -43,7 +43,10 @@ const SHOTS: &[usize] = &[2, 4, 8, 16];
 
 /// Every line.
 pub(super) fn all() -> impl Iterator<Item = Line> {
-    ablation_lines().chain(lines()).chain(head_lines())
+    ablation_lines()
+        .chain(lines())
+        .chain(action_clip_lines())
+        .chain(frozen_head_lines())
 }
 
 /// Every line except those of the ablation's rows and of ActionCLIP's heads.
@@ -138,13 +141,13 @@ fn ablation_lines() -> impl Iterator<Item = Line> {
         let mut table5 = of(Table::Table5, "", &[hmdb, ucf]);
         (table4.shots, table5.shots) = (&[5], SHOTS);
         let blocks = of(Table::Fig3, "(a) blocks", &[]);
-        let blocks = (row.parts != Parts::Probe).then_some(blocks);
+        let blocks = (!matches!(row.parts, Parts::Probe | Parts::ValidatedProbe)).then_some(blocks);
         [table4, table5].into_iter().chain(blocks)
     })
 }
 
 /// Every head and visual prompt of ActionCLIP, and Seeing in Flowing on the same draws.
-fn head_lines() -> impl Iterator<Item = Line> {
+fn action_clip_lines() -> impl Iterator<Item = Line> {
     let heads = Head::ALL.map(|head| (head.to_string(), head, VisualPrompt::None));
     let shift = (
         "transformer, shift".into(),
@@ -168,6 +171,17 @@ fn head_lines() -> impl Iterator<Item = Line> {
         ..line
     };
     [ours].into_iter().chain(heads).map(fewest_and_most)
+}
+
+/// The published heads, after whatever else is fitted to the mean of the frame features.
+fn frozen_head_lines() -> impl Iterator<Item = Line> {
+    let others = Row::ALL
+        .iter()
+        .filter(|row| !matches!(row.parts, Parts::Blocks(_)));
+    others.chain(Row::HEADS).map(|row| Line {
+        shots: SHOTS,
+        ..line(Table::Heads, "", row.name, Model::Row(*row), |_| {}, &[])
+    })
 }
 
 fn line(

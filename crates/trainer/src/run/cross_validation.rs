@@ -22,6 +22,7 @@ use crate::config::Train;
 use crate::engine::{self, Task};
 use crate::evaluate::Scored;
 use crate::folds::Folds;
+use crate::json::{read_json, write_json};
 use crate::log::read_steps;
 use crate::metrics::{Spread, interval_of_folds};
 use crate::trial::balanced;
@@ -29,6 +30,9 @@ use crate::{Error, Result};
 
 /// The name of the test on held-out clips.
 pub const HELD_OUT: &str = "held out";
+
+/// The file of what steps bring.
+const GAIN: &str = "steps.json";
 
 /// Clips scored at once.
 const BATCH: i64 = 32;
@@ -244,6 +248,30 @@ impl Training<'_> {
         };
         let found = self.judgement(few, config, &folds, &seen, steps)?;
         Ok(Ended::Done(Some(found)))
+    }
+
+    /// What the steps of `config` bring after its solved start, on clips that are held out; `None` if too
+    /// few can be, or the steps are too long to be judged. What it writes lies in `folder`.
+    pub(super) fn judge_steps(
+        &self,
+        config: &ModelConfig,
+        folder: &Path,
+    ) -> Result<Ended<Option<Gain>>> {
+        let path = folder.join(GAIN);
+        if path.is_file() {
+            return Ok(Ended::Done(read_json(&path)?));
+        }
+        let few = self.few()?;
+        let Some(folds) = few.folds(self.trial.seed) else {
+            return Ok(Ended::Done(None));
+        };
+        let Ended::Done((seen, steps)) = self.every_fold(&few, config, &folds, folder)? else {
+            return Ok(Ended::Stopped);
+        };
+        let found = (seen.solved && steps > 0).then(|| gain(&seen.start, &seen.stepped, steps));
+        std::fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
+        write_json(&path, &found)?;
+        Ok(Ended::Done(found))
     }
 
     /// What a model finds that was made without each fold, and the steps it was trained for.

@@ -8,7 +8,7 @@ use models::WarmStart;
 use recogniser::checkpoint::{Tensors, encode_tensors};
 use serde::{Deserialize, Serialize};
 
-use super::{CrossValidation, REVISION, Session};
+use super::{CrossValidation, Gain, REVISION, Session};
 use crate::Result;
 use crate::evaluate::{ClipScore, Scored, Tested};
 use crate::log::StepRecord;
@@ -60,6 +60,10 @@ pub struct TrialResult {
     /// The choice of the warm start, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_start: Option<WarmStart>,
+    /// What steps brought after the solved start, on held-out clips, if that was judged; if it is not
+    /// real, none were made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gain: Option<Gain>,
     /// The cross-validation, if there was one; its held-out clips are the first test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cross_validation: Option<CrossValidation>,
@@ -136,6 +140,7 @@ impl TrialResult {
                 .collect(),
             cost: None,
             warm_start: None,
+            gain: None,
             cross_validation: None,
             tests,
         })

@@ -10,7 +10,7 @@ use models::{Clips, Learning, ModelConfig, VideoTextModel, WarmStart};
 use recogniser::State;
 use recogniser::checkpoint::TRAINED;
 
-use super::cross_validation::{Few, Judgement};
+use super::cross_validation::{Few, Gain, Judgement};
 use super::prepared::Prepared;
 use super::{Record, Session, TrainingCost};
 use crate::Result;
@@ -39,6 +39,8 @@ pub(super) struct Trained {
     pub(super) checkpoint: Option<String>,
     pub(super) cost: Option<TrainingCost>,
     pub(super) warm_start: Option<WarmStart>,
+    /// What steps brought after the solved start, if that was judged here.
+    pub(super) gain: Option<Gain>,
 }
 
 impl<'a> Training<'a> {
@@ -60,7 +62,7 @@ impl<'a> Training<'a> {
             ..
         } = *self;
         let model = session.first_model(config, trial.seed)?;
-        let (mut checkpoint, mut cost, mut warm_start) = (None, None, None);
+        let (mut checkpoint, mut cost, mut warm_start, mut gain) = (None, None, None, None);
         let learning = match trial.train.is_empty() {
             true => Learning::Frozen,
             false => model.learning(),
@@ -80,7 +82,16 @@ impl<'a> Training<'a> {
             let mut record = Record::of(self, config, labels.clone(), &classes)?;
             record.card.calibration = judged.map(|judged| judged.calibration.clone());
             warm_start = self.warm_start(model.as_ref(), &labels, &classes)?;
-            if judged.is_some_and(|judged| !judged.cross_validation.trained) {
+            let solved = warm_start.is_some() && judged.is_none();
+            if solved && session.config.train.judge_steps {
+                let Ended::Done(found) = self.judge_steps(config, folder)? else {
+                    return Ok(Ended::Stopped);
+                };
+                gain = found;
+            }
+            let start_is_best = gain.is_some_and(|gain| !gain.is_real())
+                || judged.is_some_and(|judged| !judged.cross_validation.trained);
+            if start_is_best {
                 self.save_start(model.as_ref(), record, folder)?;
                 let checkpoint = recogniser::newest::<Record>(folder)?.map(|loaded| loaded.hash);
                 return Ok(Ended::Done(Trained {
@@ -88,6 +99,7 @@ impl<'a> Training<'a> {
                     checkpoint,
                     cost,
                     warm_start,
+                    gain,
                 }));
             }
             let mut clips = self.batches(classes)?;
@@ -131,6 +143,7 @@ impl<'a> Training<'a> {
             checkpoint,
             cost,
             warm_start,
+            gain,
         }))
     }
 
