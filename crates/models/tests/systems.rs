@@ -524,11 +524,20 @@ fn every_published_head_separates_classes_and_scores_only_those_it_was_fitted_to
         let head = build(&config, clip(&tiny_config()), tokenizer).unwrap();
         assert_eq!(head.learning(), Learning::Solved, "{}", row.name);
         assert!(head.bind(&labels).is_err(), "nothing is fitted yet");
-        assert!(head.solve(&labels, &clips, &classes[1..]).is_err());
+        assert!(
+            head.solve(&labels, &clips, &classes[1..], &each(&classes))
+                .is_err()
+        );
         let only: Vec<i64> = classes.iter().map(|class| class % 4).collect();
-        let error = head.solve(&labels, &clips, &only).unwrap_err();
+        let error = head
+            .solve(&labels, &clips, &only, &each(&only))
+            .unwrap_err();
         assert!(error.to_string().contains("\"sit\""), "{error}");
-        assert!(head.solve(&labels, &clips, &classes).unwrap().is_none());
+        assert!(
+            head.solve(&labels, &clips, &classes, &each(&classes))
+                .unwrap()
+                .is_none()
+        );
         let classifier = head.bind(&labels).unwrap();
         let probabilities = classifier
             .probabilities(std::slice::from_ref(&clips))
