@@ -60,7 +60,8 @@ impl HeadsTable {
             .filter(|reference| reference.row != row);
         let paired = reference.and_then(|reference| Spread::paired(&cell.top1, &reference.top1));
         if let Some(difference) = paired {
-            let sign = if difference.mean < 0.0 { '−' } else { '+' };
+            // Not "−0.0".
+            let sign = if difference.mean <= -0.05 { '−' } else { '+' };
             text.push_str(&format!(", {sign}{:.1}", difference.mean.abs()));
             if difference.count > 1 {
                 text.push_str(&format!(" ±{:.1}", difference.half_interval));
