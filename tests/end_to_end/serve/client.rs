@@ -100,13 +100,18 @@ impl Server {
 
     /// The ids of the decoding processes.
     pub(crate) fn decoders(&self) -> Vec<u32> {
+        self.children("decode-worker")
+    }
+
+    /// The ids of its processes with this command.
+    pub(crate) fn children(&self, command: &str) -> Vec<u32> {
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
         let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let ours = |id: &u32| {
             let read = |name: &str| std::fs::read_to_string(format!("/proc/{id}/{name}"));
             let parent = format!("PPid:\t{}\n", self.id());
             read("status").is_ok_and(|status| status.contains(&parent))
-                && read("cmdline").is_ok_and(|line| line.contains("decode-worker"))
+                && read("cmdline").is_ok_and(|line| line.contains(command))
         };
         ids.filter(ours).collect()
     }

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -122,6 +123,9 @@ fn a_run_is_taught_asked_taken_elsewhere_deleted_and_restored() {
     let undo = deleted.json()["undo"].as_str().unwrap().to_owned();
     assert_eq!(server.post(&undo, "text/plain", b"").status, 200);
     assert_eq!(ask(&id).status, 200);
+    // A run that a process killed in the middle of making has left is removed.
+    let unfinished = place.path("runs/run-0123456789abcdef/clips");
+    std::fs::create_dir_all(&unfinished).unwrap();
     // Runs outlive the server.
     drop(server);
     let server = Server::start(&place, &[]);
@@ -129,6 +133,46 @@ fn a_run_is_taught_asked_taken_elsewhere_deleted_and_restored() {
         server.get("/v1/runs").json()["runs"][0]["progress"]["state"],
         "ready"
     );
+    assert!(!unfinished.exists());
+    let left = std::fs::read_dir(place.path("runs").join(&id)).unwrap();
+    let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["clips", "description.json", "list.csv", "run"]);
+}
+
+#[test]
+fn an_interrupted_training_goes_on_at_the_next_start() {
+    let place = Place::new();
+    let (kind, made) = body(&[], &clips(&place, &[0, 2]));
+    let server = Server::start(&place, &[]);
+    let id = server.post("/v1/runs", &kind, &made).json()["id"].clone();
+    let id = id.as_str().unwrap();
+    let began = Instant::now();
+    let mut trainers = Vec::new();
+    while trainers.is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(20), "not started");
+        trainers = server.children("train-worker");
+    }
+    // Killed; the process that trains ends as well.
+    drop(server);
+    let lives = |id: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"));
+        status.is_ok_and(|status| !status.contains("State:\tZ"))
+    };
+    let began = Instant::now();
+    while trainers.iter().any(lives) {
+        assert!(began.elapsed() < Duration::from_secs(20), "an orphan");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Stopped in order.
+    let mut server = Server::start(&place, &[]);
+    let (code, said) = server.stop();
+    assert_eq!(code, Some(0), "{said}");
+    let server = Server::start(&place, &[]);
+    let last = follow(&server, id);
+    assert_eq!(last["state"], "ready", "{last}");
+    let models = server.get("/v1/models").json();
+    assert_eq!(models["models"][1]["id"], id, "{models}");
 }
 
 #[test]

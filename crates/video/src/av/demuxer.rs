@@ -605,6 +605,9 @@ fn open(
 ) -> Result<Input, c_int> {
     let mut options = ffmpeg_next::Dictionary::new();
     options.set("probesize", &limits.probe_size.max(32).to_string());
+    options.set("max_probe_packets", &limits.probe_packets.to_string());
+    let microseconds = limits.probe_seconds.saturating_mul(1_000_000);
+    options.set("analyzeduration", &microseconds.to_string());
     options.set("format_whitelist", &limits.formats.join(","));
     if let Some(codecs) = limits.codecs {
         options.set("codec_whitelist", &codecs.join(","));
