@@ -8,6 +8,18 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::wire::Kept;
 
+/// Closes what the process has inherited beyond the three standard files: the server may have been
+/// started with more.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+pub(crate) fn close_inherited() {
+    // SAFETY: numbers only; called before this process has opened a file of its own.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn close_inherited() {}
+
 /// Bounds the memory and the files of a decoding process.
 pub(crate) fn bound_decoding(memory: u64) -> io::Result<()> {
     let mapped = mapped().unwrap_or(0);

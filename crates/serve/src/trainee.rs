@@ -15,6 +15,7 @@ const NICER: i32 = 10;
 /// need. `false` if the kernel does not enforce all of it.
 #[must_use]
 pub fn confine_training(clips: &Path, weights: &Path, out: &Path) -> bool {
+    sandbox::close_inherited();
     let _ = rustix::process::nice(NICER);
     std::thread::spawn(end_with_input);
     // The list of the clips lies beside them, and so does the result.

@@ -60,9 +60,13 @@ fn a_generated_client_works() {
         &server.get("/openapi.json").body,
     )
     .unwrap();
+    // The one kind of content that it does not know by itself.
+    let config = "content_type_overrides:\n  application/zip: application/octet-stream\n";
+    std::fs::write(place.path("config.yaml"), config).unwrap();
     let mut generate = Command::new("openapi-python-client");
     generate.args(["generate", "--meta", "none", "--fail-on-warning"]);
     generate.arg("--path").arg(place.path("openapi.json"));
+    generate.arg("--config").arg(place.path("config.yaml"));
     generate.arg("--output-path").arg(place.path("client"));
     succeed(generate);
     let mut python = Command::new(python());

@@ -132,7 +132,7 @@ pub(crate) async fn make(State(app): State<App>, request: Request) -> Outcome<Re
     post,
     path = "/v1/runs/{id}/clips",
     tag = "runs",
-    params(schema::RunId),
+    params(("id" = String, Path, description = "The run's id.")),
     request_body(content = schema::AddForm, content_type = "multipart/form-data"),
     responses((status = 202, description = "The run, in training.", body = RunSchema))
 )]
@@ -164,7 +164,7 @@ pub(crate) async fn add(
     get,
     path = "/v1/runs/{id}",
     tag = "runs",
-    params(schema::RunId),
+    params(("id" = String, Path, description = "The run's id.")),
     responses((status = 200, description = "The run.", body = RunSchema))
 )]
 pub(crate) async fn get(
@@ -179,7 +179,7 @@ pub(crate) async fn get(
     get,
     path = "/v1/runs/{id}/events",
     tag = "runs",
-    params(schema::RunId),
+    params(("id" = String, Path, description = "The run's id.")),
     responses((status = 200, description = "Events.", body = Progress, content_type = "text/event-stream"))
 )]
 pub(crate) async fn events(
@@ -208,7 +208,7 @@ pub(crate) async fn events(
     get,
     path = "/v1/runs/{id}/report",
     tag = "runs",
-    params(schema::RunId),
+    params(("id" = String, Path, description = "The run's id.")),
     responses((status = 200, description = "The page.", body = String, content_type = "text/html"))
 )]
 pub(crate) async fn report(State(app): State<App>, Path(id): Path<String>) -> Outcome<Response> {
@@ -243,7 +243,7 @@ pub(crate) async fn report(State(app): State<App>, Path(id): Path<String>) -> Ou
     get,
     path = "/v1/runs/{id}/archive",
     tag = "runs",
-    params(schema::RunId),
+    params(("id" = String, Path, description = "The run's id.")),
     responses(
         (status = 200, description = "The ZIP.", body = schema::Bytes, content_type = "application/zip"),
     )
@@ -298,7 +298,7 @@ impl io::Write for Parts {
     delete,
     path = "/v1/runs/{id}",
     tag = "runs",
-    params(schema::RunId),
+    params(("id" = String, Path, description = "The run's id.")),
     responses((status = 200, description = "How to restore it.", body = Deleted))
 )]
 pub(crate) async fn delete(
@@ -320,7 +320,7 @@ pub(crate) async fn delete(
     post,
     path = "/v1/runs/{id}/undo",
     tag = "runs",
-    params(schema::RunId),
+    params(("id" = String, Path, description = "The run's id.")),
     responses((status = 200, description = "The run.", body = RunSchema))
 )]
 pub(crate) async fn undo(

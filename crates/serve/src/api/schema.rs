@@ -121,11 +121,6 @@ pub(super) struct Frames {
     height: Option<u32>,
 }
 
-/// The id of a run.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path, names("id"))]
-pub(super) struct RunId(String);
-
 /// One class and its probability.
 #[derive(ToSchema)]
 struct Scored {
