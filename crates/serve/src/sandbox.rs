@@ -260,6 +260,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
+        let server = getppid();
         std::thread::spawn(move || {
             assert_eq!(leave_paths(&[], &[]), Kept::Fully);
             assert!(File::open("/etc/passwd").is_err() && fs::read_dir("/").is_err());
@@ -271,7 +272,6 @@ mod tests {
             assert!(UdpSocket::bind("127.0.0.1:0").is_err() && UnixStream::pair().is_err());
             assert!(Command::new("/bin/true").status().is_err());
             assert!(std::thread::Builder::new().spawn(|| ()).is_err());
-            let (_, server) = the_server();
             assert!(bound_of(server).is_err() && bound_of(None).is_ok());
             let mut text = String::new();
             given.rewind().unwrap();
@@ -298,19 +298,13 @@ mod tests {
             assert!(fs::read_dir("/usr").is_ok() && fs::write("/usr/mine", "").is_err());
             assert!(TcpListener::bind("127.0.0.1:0").is_err());
             assert!(Command::new("/bin/true").status().is_err());
-            let (signalled, server) = the_server();
-            assert!(signalled.is_err() && bound_of(server).is_err());
+            let server = getppid();
+            assert!(test_kill_process(server.unwrap()).is_err() && bound_of(server).is_err());
             assert!(bound_of(None).is_ok() && bound_of(Some(getpid())).is_ok());
             test_kill_process(getpid()).unwrap();
         })
         .join()
         .unwrap();
-    }
-
-    /// Whether the parent can be signalled, and its id.
-    fn the_server() -> (rustix::io::Result<()>, Option<Pid>) {
-        let parent = getppid();
-        (test_kill_process(parent.unwrap()), parent)
     }
 
     /// Changes nothing of a process's limits.

@@ -111,6 +111,12 @@ impl Decoder {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn context(&self) -> &ffi::AVCodecContext {
+        // SAFETY: ours, and used by nobody else meanwhile.
+        unsafe { &*self.context }
+    }
+
     /// Sends a packet.
     pub(crate) fn send(&mut self, packet: &Packet) -> Sent {
         // SAFETY: both are valid; FFmpeg takes its own reference to the bytes.
