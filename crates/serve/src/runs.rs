@@ -304,8 +304,10 @@ impl Runs {
             let trained = train(&folder, &weights, &progress, stopped, runs.stopping.clone()).await;
             let ended = match trained {
                 Ok(()) => Ended::Ready,
-                Err(_) if *runs.stopping.borrow() => return,
-                Err(reason) => Ended::Failed(format!("{reason}; add clips, or teach it anew")),
+                Err(None) => return,
+                Err(Some(reason)) => {
+                    Ended::Failed(format!("{reason}; add clips, or teach it anew"))
+                }
             };
             let (at, run) = (runs.clone(), id.clone());
             let noted = tokio::task::spawn_blocking(move || {
@@ -537,17 +539,19 @@ fn store(folder: &Path, description: &mut Description, clips: &[(String, Video)]
     describe(folder, description)
 }
 
-/// Trains the run in `folder`, or goes on with it; the reason if that fails.
+/// Trains the run in `folder`, or goes on with it; the reason if that fails, none if it is deleted or the
+/// server stops.
 async fn train(
     folder: &Path,
     weights: &str,
     progress: &watch::Sender<Progress>,
     mut stopped: watch::Receiver<()>,
     mut stopping: watch::Receiver<bool>,
-) -> std::result::Result<(), String> {
+) -> std::result::Result<(), Option<String>> {
     let set = |key: &str, path: &Path| format!("{key}={:?}", path.display().to_string());
     let clips = folder.join("clips");
-    let program = myself().map_err(|error| error.to_string())?;
+    let cannot = |error: io::Error| format!("the training process cannot be started: {error}");
+    let program = myself().map_err(cannot)?;
     let mut child = Command::new(program)
         .arg(TRAIN_WORKER)
         .arg(&clips)
@@ -562,10 +566,10 @@ async fn train(
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| format!("the training process cannot be started: {error}"))?;
+        .map_err(cannot)?;
     let mut goes_on = child.stdin.take();
     let Some(stderr) = child.stderr.take() else {
-        return Err("the training process says nothing".into());
+        return Err(Some("the training process says nothing".into()));
     };
     let mut lines = BufReader::new(stderr).split(b'\n');
     let log = folder.join("run/seed-0/log.jsonl");
@@ -597,7 +601,7 @@ async fn train(
             }
             _ = stopped.changed() => {
                 let _ = child.kill().await;
-                return Err("deleted".into());
+                return Err(None);
             }
             _ = stopping.changed(), if goes_on.is_some() => goes_on = None,
         }
@@ -609,7 +613,8 @@ async fn train(
             purge_earlier(folder);
             Ok(())
         }
-        _ => Err(failure.unwrap_or_else(|| format!("the training process ended: {status}"))),
+        _ if goes_on.is_none() => Err(None),
+        _ => Err(failure.or_else(|| Some(format!("the training process ended: {status}")))),
     }
 }
 

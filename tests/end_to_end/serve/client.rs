@@ -88,8 +88,14 @@ impl Server {
         // The server may answer and close before it has read everything.
         let _ = stream.write_all(bytes);
         let _ = stream.flush();
-        let mut all = Vec::new();
-        let _ = stream.read_to_end(&mut all);
+        let (mut all, mut part) = (Vec::new(), [0; 1 << 14]);
+        // The server may wait for more of a body that it has refused.
+        while !Response::parse(&all).is_some_and(|response| response.is_whole()) {
+            match stream.read(&mut part) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => all.extend_from_slice(&part[..count]),
+            }
+        }
         Response::parse(&all)
     }
 
@@ -164,6 +170,12 @@ impl Response {
             headers,
             body,
         })
+    }
+
+    /// Whether it has as many bytes as it says.
+    fn is_whole(&self) -> bool {
+        let length = self.header("content-length");
+        length.is_some_and(|length| length.parse() == Ok(self.body.len()))
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -52,6 +52,8 @@ pub(crate) async fn predict(
     State(app): State<App>,
     request: Request,
 ) -> Outcome<Json<Answered<Answer>>> {
+    // What has no place now is refused before it is read; the place is taken after that.
+    drop(app.place()?);
     let upload = Upload::read(request, &app.budget, 1).await?;
     let (mut asking, mut rest) = Asking::read(&app, upload, 5)?;
     nothing_left(&mut rest)?;
@@ -87,6 +89,8 @@ pub(crate) async fn timeline(
     State(app): State<App>,
     request: Request,
 ) -> Outcome<Json<Answered<Timeline>>> {
+    // What has no place now is refused before it is read; the place is taken after that.
+    drop(app.place()?);
     let upload = Upload::read(request, &app.budget, 1).await?;
     let (mut asking, mut rest) = Asking::read(&app, upload, 1)?;
     let window = rest.remove("window").unwrap_or_else(|| "2s".into());
