@@ -9,7 +9,7 @@ use crate::sandbox;
 use crate::wire::Kept;
 
 /// How much nicer a training is than the server.
-const NICER: i32 = 10;
+const NICER: i32 = 5;
 
 /// Gives up everything that training on the clips in `clips` and the `weights` into `out` does not
 /// need. `false` if the kernel does not enforce all of it.
