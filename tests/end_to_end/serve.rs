@@ -5,6 +5,7 @@ mod abuse;
 mod client;
 mod mutant;
 mod needs_curl;
+mod needs_openapi_client;
 mod runs;
 mod streams;
 
@@ -188,7 +189,27 @@ fn decoding_processes_are_confined() {
         };
         assert_eq!(limit("Max file size"), "0");
         assert_eq!(limit("Max open files"), "16");
+        assert_eq!(limit("Max core file size"), "0");
+        assert_eq!(limit("Max processes"), "0");
         assert_ne!(limit("Max address space"), "unlimited");
+        // Its socket, and nothing of the server's.
+        let files = fs::read_dir(format!("/proc/{worker}/fd"))
+            .unwrap()
+            .flatten();
+        let files = files.filter_map(|file| fs::read_link(file.path()).ok());
+        for file in files {
+            let file = file.display().to_string();
+            assert!(file == "/dev/null" || file.starts_with("socket:"), "{file}");
+        }
+        let environment = fs::read(format!("/proc/{worker}/environ")).unwrap();
+        let environment = String::from_utf8_lossy(&environment).into_owned();
+        for variable in environment.split_terminator('\0') {
+            let (name, _) = variable.split_once('=').unwrap();
+            assert!(
+                ["OMP_NUM_THREADS", "LD_LIBRARY_PATH"].contains(&name),
+                "{name}"
+            );
+        }
     }
 }
 
@@ -208,7 +229,13 @@ fn a_server_that_others_can_reach_wants_a_token() {
     crate::support::refused(command, &["16 to 256"]);
     fs::write(&token, "0123456789abcdef\n").unwrap();
     let server = Server::start(&place, &["--token", token.to_str().unwrap()]);
-    assert_eq!(server.get("/v1/models").status, 401);
+    let refused = server.get("/v1/models");
+    assert_eq!(refused.status, 401);
+    assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
+    assert_eq!(
+        refused.header("content-type"),
+        Some("application/problem+json")
+    );
     assert_eq!(server.get("/readyz").status, 200);
     let bearer = [("Authorization", "Bearer 0123456789abcdef")];
     assert_eq!(

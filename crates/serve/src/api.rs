@@ -3,13 +3,15 @@
 mod answers;
 mod models;
 mod runs;
+mod schema;
 mod state;
 mod stream;
 
 use axum::Router;
+use axum::body::to_bytes;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -18,9 +20,11 @@ use utoipa::OpenApi;
 
 pub(crate) use state::App;
 
+use self::schema::Common;
 use crate::guard::{Guard, guard};
 use crate::page;
-use crate::problem::Problem;
+use crate::problem::{PROBLEM, Problem};
+use crate::upload::{drain, shown};
 
 /// What pages of this server may load: nothing from elsewhere.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -54,7 +58,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
         models::readyz,
         models::metrics,
     ),
-    components(schemas(Problem))
+    components(schemas(Problem)),
+    modifiers(&Common),
+    security((), ("token" = [])),
 )]
 struct Interface;
 
@@ -96,13 +102,15 @@ pub(crate) fn router(app: App, rules: Guard) -> Router {
         .method_not_allowed_fallback(another_method)
         // Uploads count their bytes themselves; nothing else reads a body.
         .layer(DefaultBodyLimit::disable())
-        .layer(from_fn_with_state(app.clone(), count))
-        .with_state(app)
         .layer(from_fn_with_state(rules, guard))
+        .layer(from_fn(drain))
         .layer(CatchPanicLayer::custom(|_| {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             Problem::new(status, "the server failed").into_response()
-        }));
+        }))
+        .layer(map_response(in_words))
+        .layer(from_fn_with_state(app.clone(), count))
+        .with_state(app);
     for (name, value) in headers {
         let value = HeaderValue::from_static(value);
         router = router.layer(SetResponseHeaderLayer::if_not_present(name, value));
@@ -125,6 +133,27 @@ async fn another_method() -> Problem {
         "this path has other methods",
     )
     .help("/openapi.json lists the interface")
+}
+
+/// Turns refusals that are not this crate's, such as those of a path that is not UTF-8, into
+/// problems.
+async fn in_words(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_problem = kind.is_some_and(|kind| kind == PROBLEM);
+    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let reason = to_bytes(body, 1024).await.unwrap_or_default();
+    let reason = shown(&String::from_utf8_lossy(&reason));
+    let mut response = Problem::new(status, reason).into_response();
+    for (name, value) in &parts.headers {
+        if ![header::CONTENT_TYPE, header::CONTENT_LENGTH].contains(name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    response
 }
 
 /// Counts requests and their time.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use clips::ClipPixels;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use recogniser::{DecodedVideo, Part, WindowEvent};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::metrics::Metrics;
 use crate::wire::{Job, Kept, Refusal, RefusalKind, Reply, Seen};
@@ -40,10 +40,15 @@ pub(crate) enum Decoded {
 /// The results of one file; closed after the last.
 pub(crate) type Results = mpsc::Receiver<Result<Decoded, Refusal>>;
 
+/// The right to work on one of the few videos in work; it ends with its last copy.
+pub(crate) type Place = Arc<OwnedSemaphorePermit>;
+
 /// A file to decode.
 struct Order {
     file: Arc<File>,
     job: Job,
+    /// Held until it is decoded, also for a client that is gone.
+    _place: Option<Place>,
     results: mpsc::Sender<Result<Decoded, Refusal>>,
 }
 
@@ -81,10 +86,21 @@ impl Decoders {
     }
 
     /// Queues a file.
-    pub(crate) fn decode(&self, file: Arc<File>, job: Job) -> Result<Results, Full> {
+    pub(crate) fn decode(
+        &self,
+        file: Arc<File>,
+        job: Job,
+        place: Option<Place>,
+    ) -> Result<Results, Full> {
         // Two, so that the next window is decoded while one is answered.
         let (results, receiver) = mpsc::channel(2);
-        match self.orders.try_send(Order { file, job, results }) {
+        let order = Order {
+            file,
+            job,
+            _place: place,
+            results,
+        };
+        match self.orders.try_send(order) {
             Ok(()) => Ok(receiver),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Full),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, RwLock};
@@ -9,20 +10,19 @@ use std::thread;
 
 use clip_backbone::Checkpoint;
 use clips::{Chosen, ClipPixels};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use lru::LruCache;
 use pixels::Geometry;
 use recogniser::{Answer, DEFAULT_TEMPLATE, FrameFeatures, Labels, Ready, Recogniser, UsedFrame};
 use tch::{Device, Tensor};
 use tokio::sync::oneshot;
 
+use crate::decoders::Place;
 use crate::metrics::Metrics;
 use crate::{Error, Result};
 
 /// Clips of one batch.
 const TOGETHER: usize = 16;
-/// Clips that wait for the thread.
-const WAITING: usize = 256;
 /// Sets of labels whose texts are kept.
 const LABEL_SETS: usize = 32;
 /// Frames per clip of a checkpoint without training.
@@ -63,6 +63,8 @@ pub(crate) struct Question {
     /// The name of the video in the answer.
     pub(crate) video: String,
     pub(crate) clip: ClipPixels,
+    /// Held until it is answered, so that few questions wait; a stream has one at a time.
+    pub(crate) _place: Option<Place>,
 }
 
 /// An answer, and what a user should know.
@@ -86,6 +88,11 @@ enum Ask {
     Answer(Question, oneshot::Sender<Result<Answered>>),
     Window(StreamQuestion, oneshot::Sender<Result<Answered>>),
     Forget(u64),
+    Change(Change),
+}
+
+/// A change of the models.
+enum Change {
     Add(Origin, oneshot::Sender<Result<()>>),
     Remove(String),
 }
@@ -107,7 +114,7 @@ impl Engine {
         device: Device,
         metrics: &Arc<Metrics>,
     ) -> Result<Self> {
-        let (asks, queue) = bounded(WAITING);
+        let (asks, queue) = unbounded();
         let cards = Arc::new(RwLock::new(Vec::new()));
         let engine = Self {
             asks,
@@ -146,16 +153,9 @@ impl Engine {
     /// Answers a clip.
     ///
     /// # Errors
-    /// The labels or the clip do not fit the model; too many clips wait.
+    /// The labels or the clip do not fit the model.
     pub(crate) async fn answer(&self, question: Question) -> Result<Answered> {
-        let (reply, answer) = oneshot::channel();
-        self.asks
-            .try_send(Ask::Answer(question, reply))
-            .map_err(|error| match error {
-                TrySendError::Full(_) => Error::Busy,
-                TrySendError::Disconnected(_) => Error::Stopped,
-            })?;
-        answer.await.unwrap_or(Err(Error::Stopped))
+        self.ask(|reply| Ask::Answer(question, reply)).await
     }
 
     /// Answers a window of a stream.
@@ -163,17 +163,12 @@ impl Engine {
     /// # Errors
     /// As [`answer`](Self::answer).
     pub(crate) async fn window(&self, question: StreamQuestion) -> Result<Answered> {
-        let (reply, answer) = oneshot::channel();
-        self.asks
-            .try_send(Ask::Window(question, reply))
-            .map_err(|_| Error::Busy)?;
-        answer.await.unwrap_or(Err(Error::Stopped))
+        self.ask(|reply| Ask::Window(question, reply)).await
     }
 
-    /// Lets go of a stream's features.
+    /// Releases a stream's features.
     pub(crate) fn forget(&self, stream: u64) {
-        // Waiting is for other threads than those of the runtime; what is left is small.
-        let _ = self.asks.try_send(Ask::Forget(stream));
+        let _ = self.asks.send(Ask::Forget(stream));
     }
 
     /// Loads another model, or the same anew.
@@ -181,27 +176,35 @@ impl Engine {
     /// # Errors
     /// It cannot be loaded.
     pub(crate) async fn add(&self, origin: Origin) -> Result<()> {
-        let (reply, done) = oneshot::channel();
-        self.asks
-            .try_send(Ask::Add(origin, reply))
-            .map_err(|_| Error::Busy)?;
-        done.await.unwrap_or(Err(Error::Stopped))
+        self.ask(|reply| Ask::Change(Change::Add(origin, reply)))
+            .await
     }
 
     /// Removes a model.
     pub(crate) fn remove(&self, id: &str) {
-        if let Ok(mut cards) = self.cards.write() {
-            cards.retain(|card| card.id != id);
-        }
-        // A full queue leaves it loaded, without a card to ask for it by.
-        let _ = self.asks.try_send(Ask::Remove(id.to_owned()));
+        retain(&self.cards, |card| card.id != id);
+        let _ = self.asks.send(Ask::Change(Change::Remove(id.to_owned())));
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<Result<T>>) -> Ask) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(ask(reply)).map_err(|_| Error::Stopped)?;
+        // Without an answer computing it has failed.
+        answer.await.unwrap_or(Err(Error::Failed))
+    }
+}
+
+fn retain(cards: &RwLock<Vec<Card>>, keep: impl Fn(&Card) -> bool) {
+    if let Ok(mut cards) = cards.write() {
+        cards.retain(keep);
     }
 }
 
 type Models = BTreeMap<String, Recogniser>;
 
 /// Answers until nobody can ask any more. Encoded labels borrow from the models, so that a change
-/// of the models begins anew without them.
+/// of the models begins anew without them, and so does a failure of libtorch, a panic, which costs
+/// those who wait their answer.
 fn serve(
     queue: &Receiver<Ask>,
     mut models: Models,
@@ -210,13 +213,24 @@ fn serve(
     metrics: &Metrics,
 ) {
     let mut streams = BTreeMap::new();
-    while let Some(change) = answer_until_change(queue, &models, &mut streams, metrics) {
-        match change {
-            Ask::Add(origin, reply) => {
-                let _ = reply.send(add(&mut models, cards, &origin, device));
+    loop {
+        let work = || {
+            let change = answer_until_change(queue, &models, &mut streams, metrics)?;
+            match change {
+                Change::Add(origin, reply) => {
+                    let _ = reply.send(add(&mut models, cards, &origin, device));
+                }
+                Change::Remove(id) => {
+                    models.remove(&id);
+                    retain(cards, |card| card.id != id);
+                }
             }
-            Ask::Remove(id) => drop(models.remove(&id)),
-            Ask::Answer(..) | Ask::Window(..) | Ask::Forget(_) => {}
+            Some(())
+        };
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Some(())) => {}
+            Ok(None) => return,
+            Err(_) => tracing::error!("an answer failed; see above"),
         }
     }
 }
@@ -242,8 +256,11 @@ fn add(
     };
     models.insert(origin.id.clone(), model);
     if let Ok(mut cards) = cards.write() {
-        cards.retain(|other| other.id != card.id);
-        cards.push(card);
+        // The first answers those who name none.
+        match cards.iter_mut().find(|other| other.id == card.id) {
+            Some(known) => *known = card,
+            None => cards.push(card),
+        }
     }
     Ok(())
 }
@@ -278,12 +295,11 @@ fn answer_until_change(
     models: &Models,
     streams: &mut Streams,
     metrics: &Metrics,
-) -> Option<Ask> {
+) -> Option<Change> {
     let size = NonZeroUsize::new(LABEL_SETS)?;
     let mut ready: LruCache<Bound, Ready<'_>> = LruCache::new(size);
     loop {
-        let mut asks = vec![queue.recv().ok()?];
-        asks.extend(queue.try_iter().take(TOGETHER - 1));
+        let asks = std::iter::once(queue.recv().ok()?).chain(queue.try_iter().take(TOGETHER - 1));
         let mut change = None;
         let mut clips: BTreeMap<(String, usize), Vec<_>> = BTreeMap::new();
         for ask in asks {
@@ -299,10 +315,11 @@ fn answer_until_change(
                     let _ = reply.send(answered);
                 }
                 Ask::Forget(stream) => drop(streams.remove(&stream)),
-                // Later ones follow it at once.
-                other if change.is_none() => change = Some(other),
-                Ask::Add(_, reply) => drop(reply.send(Err(Error::Busy))),
-                Ask::Remove(_) => {}
+                // What was asked later waits for it.
+                Ask::Change(asked) => {
+                    change = Some(asked);
+                    break;
+                }
             }
         }
         for ((model, _), asked) in clips {

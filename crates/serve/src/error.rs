@@ -32,6 +32,17 @@ pub enum Error {
         /// What is in it.
         got: String,
     },
+    /// An FFmpeg with known weaknesses.
+    #[error(
+        "FFmpeg {got} is too old to decode videos from anyone: expected {least} or later of its \
+         series; update the system's packages"
+    )]
+    Ffmpeg {
+        /// The version of its libraries.
+        got: String,
+        /// The first one that is accepted.
+        least: String,
+    },
     /// The system failed.
     #[error("{what}")]
     System {
@@ -43,9 +54,9 @@ pub enum Error {
     /// A model that is not loaded.
     #[error("no model {0:?}")]
     NoModel(String),
-    /// More work waits than is allowed.
-    #[error("too much work is waiting")]
-    Busy,
+    /// An answer could not be computed: libtorch failed, usually for lack of memory.
+    #[error("an answer could not be computed")]
+    Failed,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopped,

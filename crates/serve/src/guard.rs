@@ -58,7 +58,10 @@ impl Guard {
             return Ok(());
         }
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let bearer = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+        let bearer = text(header::AUTHORIZATION)
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim());
         let protocols = text(header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
         let protocol = protocols
             .split(',')

@@ -4,6 +4,7 @@ mod api;
 mod decoders;
 mod engine;
 mod error;
+mod ffmpeg;
 mod guard;
 mod limits;
 mod metrics;

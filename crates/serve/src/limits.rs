@@ -16,7 +16,8 @@ pub(crate) const FIELDS: usize = 256 << 10;
 /// Labels of a request, and bytes of one.
 pub(crate) const LABELS: usize = 1000;
 pub(crate) const LABEL: usize = 128;
-/// Clips of one request to teach, and classes of a run.
+/// Runs that are kept, clips of one, and its classes.
+pub(crate) const RUNS: usize = 100;
 pub(crate) const CLIPS: usize = 500;
 pub(crate) const CLASSES: usize = 100;
 /// Windows of one timeline.
@@ -65,6 +66,8 @@ pub(crate) fn video() -> Limits {
         max_total_pixels: 2_000_000_000,
         max_memory: 256 << 20,
         probe_size: 1_000_000,
+        probe_packets: 500,
+        probe_seconds: 2,
         formats: FORMATS,
         codecs: Some(CODECS),
         ..Limits::default()

@@ -20,14 +20,19 @@ pub(crate) struct Problem {
     detail: String,
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     help: Option<String>,
     /// The limit that was reached.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     limit: Option<String>,
     /// Seconds until another attempt makes sense.
     #[serde(skip)]
     retry_after: Option<u32>,
 }
+
+/// Its content type.
+pub(crate) const PROBLEM: &str = "application/problem+json";
 
 pub(crate) type Outcome<T> = Result<T, Problem>;
 
@@ -117,7 +122,7 @@ impl From<Error> for Problem {
             Error::NoModel(_) => {
                 Self::not_found(error.to_string()).help("GET /v1/models lists the models")
             }
-            Error::Busy | Error::Stopped => Self::busy(error.to_string()),
+            Error::Stopped => Self::busy(error.to_string()),
             Error::Recogniser(recogniser::Error::NoLabels { .. }) => {
                 Self::unprocessable("the model has no labels of its own")
                     .help("give them as labels=archery,push ups")
@@ -144,8 +149,11 @@ impl IntoResponse for Problem {
         let retry_after = self.retry_after;
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
-        let problem = HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, problem);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            headers.insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

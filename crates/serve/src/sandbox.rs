@@ -8,6 +8,18 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::wire::Kept;
 
+/// Closes what the process has inherited beyond the three standard files: the server may have been
+/// started with more.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+pub(crate) fn close_inherited() {
+    // SAFETY: numbers only; called before this process has opened a file of its own.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn close_inherited() {}
+
 /// Bounds the memory and the files of a decoding process.
 pub(crate) fn bound_decoding(memory: u64) -> io::Result<()> {
     let mapped = mapped().unwrap_or(0);
@@ -106,7 +118,6 @@ pub(crate) fn leave_decoding_calls() -> bool {
         SYS_munmap,
         SYS_newfstatat,
         SYS_pread64,
-        SYS_prlimit64,
         SYS_read,
         SYS_readv,
         SYS_recvfrom,
@@ -120,15 +131,17 @@ pub(crate) fn leave_decoding_calls() -> bool {
         SYS_sendto,
         SYS_sigaltstack,
         SYS_statx,
-        SYS_tgkill,
         SYS_write,
         SYS_writev,
     ];
-    filter(&allowed, true)
+    let allowed = allowed.map(|call| (call, Vec::new()));
+    // Its own limits, which the kernel lets it lower, and not those of the server.
+    let own = vec![(SYS_prlimit64, vec![(Is::Equal, 0)])];
+    filter(allowed.into_iter().chain(own), true)
 }
 
-/// Forbids the system calls that reach beyond the process: sockets, other programs, other
-/// processes. `false` if the kernel has no filters.
+/// Forbids the system calls that reach beyond the process: sockets, other programs, signals to other
+/// processes and their limits. `false` if the kernel has no filters.
 #[cfg(target_os = "linux")]
 pub(crate) fn leave_training_calls() -> bool {
     use libc::*;
@@ -143,6 +156,7 @@ pub(crate) fn leave_training_calls() -> bool {
         SYS_mount,
         SYS_perf_event_open,
         SYS_pidfd_getfd,
+        SYS_pidfd_send_signal,
         SYS_process_vm_readv,
         SYS_process_vm_writev,
         SYS_ptrace,
@@ -151,22 +165,62 @@ pub(crate) fn leave_training_calls() -> bool {
         SYS_unshare,
         SYS_userfaultfd,
     ];
-    filter(&forbidden, false)
+    let own = u64::from(std::process::id());
+    let others = [(Is::Other, 0), (Is::Other, own)];
+    let targeted = [
+        SYS_kill,
+        SYS_prlimit64,
+        SYS_rt_sigqueueinfo,
+        SYS_rt_tgsigqueueinfo,
+        SYS_tgkill,
+    ];
+    let forbidden = forbidden.map(|call| (call, Vec::new()));
+    let targeted = targeted.map(|call| (call, others.to_vec()));
+    filter(forbidden.into_iter().chain(targeted), false)
 }
 
-/// Installs a filter in which the listed calls, and no others, are allowed or fail.
+/// A condition on the first argument of a system call, a process.
 #[cfg(target_os = "linux")]
-fn filter(calls: &[libc::c_long], allowed: bool) -> bool {
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+#[derive(Clone, Copy)]
+enum Is {
+    Equal,
+    Other,
+}
+
+/// Installs a filter in which the listed calls, where all of their conditions hold, and no others, are
+/// allowed or fail.
+#[cfg(target_os = "linux")]
+fn filter(calls: impl Iterator<Item = (libc::c_long, Vec<(Is, u64)>)>, allowed: bool) -> bool {
+    use seccompiler::{
+        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+        SeccompRule, apply_filter,
+    };
     let fail = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let (listed, others) = match allowed {
         true => (SeccompAction::Allow, fail),
         false => (fail, SeccompAction::Allow),
     };
+    let condition = |(is, value)| {
+        let operator = match is {
+            Is::Equal => SeccompCmpOp::Eq,
+            Is::Other => SeccompCmpOp::Ne,
+        };
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, value)
+    };
+    let rules = |conditions: Vec<_>| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+        if conditions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let conditions = conditions.into_iter().map(condition);
+        Ok(vec![SeccompRule::new(
+            conditions.collect::<Result<_, _>>()?,
+        )?])
+    };
     let install = || {
-        let rules = calls.iter().map(|&call| (call, Vec::new())).collect();
+        let rules = calls.map(|(call, conditions)| Ok((call, rules(conditions)?)));
+        let rules: Result<_, seccompiler::BackendError> = rules.collect();
         let architecture = std::env::consts::ARCH.try_into().ok()?;
-        let filter = SeccompFilter::new(rules, others, listed, architecture).ok()?;
+        let filter = SeccompFilter::new(rules.ok()?, others, listed, architecture).ok()?;
         let program: BpfProgram = filter.try_into().ok()?;
         apply_filter(&program).ok()
     };
@@ -193,6 +247,8 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::process::Command;
 
+    use rustix::process::{Pid, getpid, getppid, test_kill_process};
+
     use super::*;
 
     /// Both kinds of confinement hold for the thread that asks for them.
@@ -204,6 +260,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
+        let server = getppid();
         std::thread::spawn(move || {
             assert_eq!(leave_paths(&[], &[]), Kept::Fully);
             assert!(File::open("/etc/passwd").is_err() && fs::read_dir("/").is_err());
@@ -215,6 +272,7 @@ mod tests {
             assert!(UdpSocket::bind("127.0.0.1:0").is_err() && UnixStream::pair().is_err());
             assert!(Command::new("/bin/true").status().is_err());
             assert!(std::thread::Builder::new().spawn(|| ()).is_err());
+            assert!(bound_of(server).is_err() && bound_of(None).is_ok());
             let mut text = String::new();
             given.rewind().unwrap();
             given.read_to_string(&mut text).unwrap();
@@ -240,8 +298,17 @@ mod tests {
             assert!(fs::read_dir("/usr").is_ok() && fs::write("/usr/mine", "").is_err());
             assert!(TcpListener::bind("127.0.0.1:0").is_err());
             assert!(Command::new("/bin/true").status().is_err());
+            let server = getppid();
+            assert!(test_kill_process(server.unwrap()).is_err() && bound_of(server).is_err());
+            assert!(bound_of(None).is_ok() && bound_of(Some(getpid())).is_ok());
+            test_kill_process(getpid()).unwrap();
         })
         .join()
         .unwrap();
+    }
+
+    /// Changes nothing of a process's limits.
+    fn bound_of(process: Option<Pid>) -> rustix::io::Result<Rlimit> {
+        rustix::process::prlimit(process, Resource::Core, getrlimit(Resource::Core))
     }
 }

@@ -2,17 +2,19 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tch::Device;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
 
 use crate::api::{App, router};
 use crate::decoders::Decoders;
@@ -21,10 +23,12 @@ use crate::guard::Guard;
 use crate::metrics::Metrics;
 use crate::runs::Runs;
 use crate::upload::Budget;
-use crate::{Error, Result, limits};
+use crate::{Error, Result, ffmpeg, limits};
 
 /// Time for the last answers when the server is stopped.
 const LAST_ANSWERS: Duration = Duration::from_secs(20);
+/// Open files: connections, uploads, a request's clips.
+const FILES: u64 = 8192;
 
 /// What is served, and where.
 #[derive(Debug, Clone)]
@@ -47,6 +51,7 @@ pub struct Options {
 /// # Errors
 /// An address that cannot be listened on, or that needs a token; a model that cannot be loaded.
 pub fn serve(options: &Options, say: fn(&str)) -> Result<()> {
+    ffmpeg::check(&video::ffmpeg_version())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -58,6 +63,7 @@ pub fn serve(options: &Options, say: fn(&str)) -> Result<()> {
         address: options.listen.to_string(),
         source,
     })?;
+    allow_files();
     let metrics = Arc::new(Metrics::default());
     // Decoding processes start while the models are loaded.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -67,7 +73,7 @@ pub fn serve(options: &Options, say: fn(&str)) -> Result<()> {
     let engine = Engine::start(origins(&options.checkpoints), options.device, &metrics)?;
     let (stop, stopping) = watch::channel(false);
     let app = App {
-        runs: Runs::open(&options.runs, engine.clone())?,
+        runs: Runs::open(&options.runs, engine.clone(), stopping.clone())?,
         engine,
         decoders,
         metrics,
@@ -76,7 +82,10 @@ pub fn serve(options: &Options, say: fn(&str)) -> Result<()> {
         streams: Arc::new(Semaphore::new(limits::STREAMS)),
         stopping,
     };
-    runtime.block_on(accept(listener, app, guard, &stop, say))
+    let served = runtime.block_on(accept(listener, app, guard, &stop, say));
+    // Work on the disk under way is cut off; it leaves whole files.
+    runtime.shutdown_background();
+    served
 }
 
 /// Ids that say what a model is, each once.
@@ -133,20 +142,21 @@ async fn accept(
         }
     });
     let runs = app.runs.clone();
-    tokio::spawn(async move { runs.load().await });
-    let service = TowerToHyperService::new(router(app.clone(), guard));
-    let mut builder = Builder::new(TokioExecutor::new());
+    tokio::spawn(runs.clone().load());
+    tokio::spawn(runs.clone().sweep());
+    let streams = app.streams.clone();
+    let stopping = app.stopping.clone();
+    let service = TowerToHyperService::new(router(app, guard));
+    let mut builder = Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HEADER)
         .max_buf_size(limits::HEADER_BYTES);
     let connections = Arc::new(Semaphore::new(limits::CONNECTIONS));
-    let graceful = GracefulShutdown::new();
     loop {
         // One beyond the limit waits in the system's queue.
         let place = connections.clone().acquire_owned();
-        let stream = tokio::select! {
+        let (stream, place) = tokio::select! {
             accepted = async { (place.await, listener.accept().await) } => match accepted {
                 (Ok(place), Ok((stream, _))) => (stream, place),
                 // Such as too many open files, or a client that is gone.
@@ -158,27 +168,54 @@ async fn accept(
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         };
-        let (stream, place) = stream;
+        // Answers are written whole; later parts should not wait for acknowledgements.
+        let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(limits::IDLE));
         let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), service.clone())
-            .into_owned();
-        let connection = graceful.watch(connection);
+            .serve_connection(TokioIo::new(Box::pin(stream)), service.clone())
+            .with_upgrades();
+        let mut stopping = stopping.clone();
         tokio::spawn(async move {
+            let mut connection = pin!(connection);
             // A client's failure is its own.
-            let _ = connection.await;
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                _ = stopping.changed() => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.await;
+                }
+            }
             drop(place);
         });
     }
     drop(listener);
     let _ = stop.send(true);
     say("stopping: requests under way are answered; again to stop at once");
+    let ended = async {
+        let _ = connections.acquire_many(limits::CONNECTIONS as u32).await;
+        let _ = streams.acquire_many(limits::STREAMS as u32).await;
+        runs.ended().await;
+    };
     tokio::select! {
-        () = graceful.shutdown() => {}
+        () = ended => {}
         () = tokio::time::sleep(LAST_ANSWERS) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
     Ok(())
+}
+
+/// Lets the process have as many files open as it may: each connection and each upload is one.
+fn allow_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum.map(|most| most.min(FILES)).or(Some(FILES)),
+        ..limit
+    };
+    if limit.current < raised.current {
+        let _ = setrlimit(Resource::Nofile, raised);
+    }
 }
 
 fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> Error {

@@ -3,13 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes, HttpBody as _};
 use axum::extract::{FromRequest as _, Multipart, Request};
 use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use futures_util::{Stream, StreamExt as _, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::limits;
@@ -47,7 +53,7 @@ pub(crate) struct Video {
     pub(crate) name: String,
     /// The form's field.
     pub(crate) field: String,
-    _memory: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    _shared: Arc<Shared>,
 }
 
 /// The content of a request.
@@ -90,38 +96,44 @@ impl Upload {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
                 .help("send multipart/form-data with the field video, or the file itself as video/mp4"));
         }
-        let metered = Metered::new(budget, most);
-        let (failure, memory) = (metered.failure.clone(), metered.memory.clone());
-        let (parts, body) = request.into_parts();
-        let body = Body::from_stream(metered.read(body));
-        let request = Request::from_parts(parts, body);
+        let shared = Arc::new(Shared::default());
+        let metered = Metered {
+            budget: budget.clone(),
+            shared: shared.clone(),
+            left: most,
+            unpaid: 0,
+            until: Instant::now() + limits::WHOLE,
+        };
+        let request = request.map(|body| Body::from_stream(metered.read(body)));
         let read = match is_form {
-            true => upload.form(request, videos, &memory).await,
-            false => upload.plain(request, &memory).await,
+            true => upload.form(request, videos, &shared).await,
+            false => upload.plain(request, &shared).await,
         };
         // Why the body ended matters more than what that made of the form.
-        match failure.lock().ok().and_then(|mut failure| failure.take()) {
+        match shared.failure.lock().ok().and_then(|mut it| it.take()) {
             Some(failure) => Err(failure),
             None => read.map(|()| upload),
         }
     }
 
-    async fn plain(&mut self, request: Request, memory: &Memory) -> Outcome<()> {
+    async fn plain(&mut self, request: Request, shared: &Arc<Shared>) -> Outcome<()> {
         let mut stream = request.into_body().into_data_stream();
         let mut file = Anonymous::new("video", "upload")?;
         while let Some(bytes) = stream.next().await {
+            shared.unseen.store(0, Relaxed);
             file.write(&bytes.map_err(|error| broken(&error))?)?;
         }
-        self.videos.push(file.video(memory)?);
+        self.videos.push(file.video(shared)?);
         Ok(())
     }
 
-    async fn form(&mut self, request: Request, videos: usize, memory: &Memory) -> Outcome<()> {
+    async fn form(&mut self, request: Request, videos: usize, shared: &Arc<Shared>) -> Outcome<()> {
         let mut form = Multipart::from_request(request, &())
             .await
             .map_err(|error| Problem::bad(error.body_text()))?;
         let mut text = 0;
         while let Some(mut part) = form.next_field().await.map_err(|error| broken(&error))? {
+            shared.unseen.store(0, Relaxed);
             let field = part.name().unwrap_or_default().to_owned();
             let file_name = part.file_name().map(shown);
             if let Some(name) = file_name {
@@ -130,12 +142,15 @@ impl Upload {
                 }
                 let mut file = Anonymous::new(&field, &name)?;
                 while let Some(bytes) = part.chunk().await.map_err(|error| broken(&error))? {
+                    shared.unseen.store(0, Relaxed);
                     file.write(&bytes)?;
                 }
-                self.videos.push(file.video(memory)?);
+                self.videos.push(file.video(shared)?);
             } else {
                 let mut bytes = Vec::new();
+                text += field.len();
                 while let Some(chunk) = part.chunk().await.map_err(|error| broken(&error))? {
+                    shared.unseen.store(0, Relaxed);
                     text += chunk.len();
                     if text > limits::FIELDS {
                         return Err(Problem::new(
@@ -215,10 +230,7 @@ struct Anonymous {
 
 impl Anonymous {
     fn new(field: &str, name: &str) -> Outcome<Self> {
-        let file = anonymous_file().map_err(|source| {
-            let what = "cannot make a file in memory";
-            Problem::from(crate::Error::System { what, source })
-        })?;
+        let file = anonymous_file().map_err(failed("cannot make a file in memory"))?;
         Ok(Self {
             file,
             name: name.to_owned(),
@@ -232,21 +244,20 @@ impl Anonymous {
         if self.bytes > limits::UPLOAD {
             return Err(too_large());
         }
-        self.file.write_all(bytes).map_err(|source| {
-            let what = "cannot write a file in memory";
-            Problem::from(crate::Error::System { what, source })
-        })
+        let written = self.file.write_all(bytes);
+        written.map_err(failed("cannot write a file in memory"))
     }
 
-    fn video(self, memory: &Memory) -> Outcome<Video> {
+    fn video(self, shared: &Arc<Shared>) -> Outcome<Video> {
         if self.bytes == 0 {
             return Err(Problem::bad("the video is empty (0 bytes)"));
         }
+        seal(&self.file).map_err(failed("cannot seal a file in memory"))?;
         Ok(Video {
             file: Arc::new(self.file),
             name: self.name,
             field: self.field,
-            _memory: memory.clone(),
+            _shared: shared.clone(),
         })
     }
 }
@@ -256,20 +267,45 @@ pub(crate) fn anonymous_file() -> std::io::Result<File> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{MemfdFlags, memfd_create};
-        Ok(memfd_create("upload", MemfdFlags::CLOEXEC)?.into())
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        Ok(memfd_create("upload", flags)?.into())
     }
     #[cfg(not(target_os = "linux"))]
     tempfile::tempfile()
 }
 
-/// The part of the budget that a request holds.
-type Memory = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
+/// Makes a file in memory unchangeable, also for the process that decodes it.
+pub(crate) fn seal(file: &File) -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{SealFlags, fcntl_add_seals};
+        let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+        fcntl_add_seals(file, all)?;
+    }
+    let _ = file;
+    Ok(())
+}
+
+/// A failure of the system.
+pub(crate) fn failed(what: &'static str) -> impl FnOnce(std::io::Error) -> Problem {
+    move |source| crate::Error::System { what, source }.into()
+}
+
+/// What the body of a request and its readers know of each other.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The part of the budget that the request holds, as long as one of its videos is there.
+    memory: Mutex<Option<OwnedSemaphorePermit>>,
+    /// Why the body ended too early.
+    failure: Mutex<Option<Problem>>,
+    /// Bytes that were passed on since their reader has made something of them.
+    unseen: AtomicUsize,
+}
 
 /// A body of which every byte is counted, and that may not dawdle.
 struct Metered {
     budget: Budget,
-    memory: Memory,
-    failure: Arc<Mutex<Option<Problem>>>,
+    shared: Arc<Shared>,
     left: usize,
     /// Bytes since the last permit.
     unpaid: usize,
@@ -277,47 +313,47 @@ struct Metered {
 }
 
 impl Metered {
-    fn new(budget: &Budget, most: usize) -> Self {
-        Self {
-            budget: budget.clone(),
-            memory: Arc::default(),
-            failure: Arc::default(),
-            left: most,
-            unpaid: 0,
-            until: Instant::now() + limits::WHOLE,
-        }
+    /// The bytes as they come.
+    fn read(self, body: Body) -> impl Stream<Item = Result<Bytes, axum::BoxError>> + use<> {
+        let state = Some((self, body.into_data_stream()));
+        stream::unfold(state, |state| async {
+            let (mut metered, mut body) = state?;
+            match metered.next(&mut body).await {
+                Ok(bytes) => Some((Ok(bytes?), Some((metered, body)))),
+                Err(problem) => {
+                    if let Ok(mut failure) = metered.shared.failure.lock() {
+                        *failure = Some(problem);
+                    }
+                    Some((Err("the body ended".into()), None))
+                }
+            }
+        })
     }
 
-    /// The bytes as they come. What is left when nobody wants them any more is read and dropped for a
-    /// while: a client that still sends would not see the answer.
-    fn read(mut self, body: Body) -> impl Stream<Item = Result<Bytes, axum::BoxError>> + use<> {
-        let (sender, mut receiver) = mpsc::channel(2);
-        tokio::spawn(async move {
-            let mut body = body.into_data_stream();
-            loop {
-                let until = self.until.min(Instant::now() + limits::IDLE);
-                let failed = match timeout_at(until, body.next()).await {
-                    Ok(None) => return,
-                    Ok(Some(Ok(bytes))) => match self.take(bytes.len()) {
-                        Ok(()) if sender.send(Ok(bytes)).await.is_ok() => continue,
-                        Ok(()) => None,
-                        Err(problem) => Some(problem),
-                    },
-                    Ok(Some(Err(error))) => Some(broken(&error)),
-                    Err(_) => Some(too_slow()),
-                };
-                if let (Some(failed), Ok(mut failure)) = (failed, self.failure.lock()) {
-                    *failure = Some(failed);
-                }
-                break;
+    async fn next(&mut self, body: &mut BodyDataStream) -> Outcome<Option<Bytes>> {
+        let unseen = || self.shared.unseen.load(Relaxed) > limits::HEADER_BYTES;
+        if unseen() {
+            // The reader of a form takes what there is before it looks at it, and then looks for the
+            // end of a part's header from its beginning each time.
+            tokio::task::yield_now().await;
+            if unseen() {
+                let most = limits::HEADER_BYTES;
+                return Err(Problem::bad(format!(
+                    "the header of a form's part is longer than {most} bytes"
+                )));
             }
-            drop(self);
-            let _ = sender.try_send(Err("the body ended".into()));
-            drop(sender);
-            let rest = async { while let Some(Ok(_)) = body.next().await {} };
-            let _ = tokio::time::timeout(limits::DRAIN, rest).await;
-        });
-        stream::poll_fn(move |context| receiver.poll_recv(context))
+        }
+        let until = self.until.min(Instant::now() + limits::IDLE);
+        match timeout_at(until, body.next()).await {
+            Ok(None) => Ok(None),
+            Ok(Some(Ok(bytes))) => {
+                self.take(bytes.len())?;
+                self.shared.unseen.fetch_add(bytes.len(), Relaxed);
+                Ok(Some(bytes))
+            }
+            Ok(Some(Err(error))) => Err(broken(&error)),
+            Err(_) => Err(too_slow()),
+        }
     }
 
     fn take(&mut self, bytes: usize) -> Outcome<()> {
@@ -328,12 +364,51 @@ impl Metered {
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         let permit = self.budget.0.clone().try_acquire_many_owned(units);
         let permit = permit.map_err(|_| Problem::busy("uploads take all the memory for them"))?;
-        if let Ok(mut memory) = self.memory.lock() {
+        if let Ok(mut memory) = self.shared.memory.lock() {
             match &mut *memory {
                 Some(all) => all.merge(permit),
                 none => *none = Some(permit),
             }
         }
         Ok(())
+    }
+}
+
+/// Reads and drops the rest of a body that is not wanted for a while: a client that still sends would
+/// not see the answer.
+pub(crate) async fn drain(request: Request, next: Next) -> Response {
+    let request = match request.body().is_end_stream() {
+        true => request,
+        false => request.map(|body| Body::from_stream(Rest(Some(body.into_data_stream())))),
+    };
+    next.run(request).await
+}
+
+/// A body that is drained when it is dropped.
+struct Rest(Option<BodyDataStream>);
+
+impl Stream for Rest {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(body) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let next = ready!(body.poll_next_unpin(context));
+        if !matches!(next, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        if let (Some(mut body), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(async move {
+                let rest = async { while let Some(Ok(_)) = body.next().await {} };
+                let _ = tokio::time::timeout(limits::DRAIN, rest).await;
+            });
+        }
     }
 }

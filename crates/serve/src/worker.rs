@@ -23,6 +23,7 @@ const NAME: &str = "upload";
 /// # Errors
 /// Standard input is not such a socket, a limit cannot be set, or the server sends nonsense.
 pub fn decode_worker() -> io::Result<()> {
+    sandbox::close_inherited();
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     sandbox::bound_decoding(limits::MEMORY)?;
     let landlock = sandbox::leave_paths(&[], &[]);

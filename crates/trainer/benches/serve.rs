@@ -1,8 +1,9 @@
 //! The server under load and abuse, as a Markdown table: its throughput and first answer against
-//! those of `predict`, minutes at twice its capacity, slow clients, bad requests, mutated videos.
+//! those of `predict`, minutes at twice its capacity, slow clients, bad requests, hostile videos.
+//! A good request is answered after each.
 //!
-//! `cargo bench -p trainer --bench serve [-- SECONDS]`, by default 300 seconds of load, with the
-//! demo's backbone.
+//! `cargo bench -p trainer --bench serve [-- SECONDS [VIDEO]...]`, by default 300 seconds of load,
+//! with the demo's backbone; damaged copies of the videos are among the hostile ones.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, dead_code)]
 
 #[path = "../../../tests/end_to_end/serve/client.rs"]
@@ -13,12 +14,12 @@ mod mutant;
 mod support;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use video::{Frame, write_clip};
@@ -28,6 +29,9 @@ use support::{Place, trainer};
 
 const LABELS: &str = "red square,blue circle,yellow star";
 const PATH: &str = "/v1/predict";
+
+/// Answers by status.
+type Statuses = BTreeMap<u16, usize>;
 
 /// A clip of 3 s, 320 x 240 pixels, as those of action data sets.
 fn clips(place: &Place, count: usize) -> Vec<PathBuf> {
@@ -78,19 +82,29 @@ fn held(id: u32) -> (f64, usize) {
     )
 }
 
-fn row(name: &str, value: impl std::fmt::Display) {
-    println!("| {name} | {value} |");
+/// A line of the table.
+fn row(name: &str, value: impl Display) {
+    println!("| {name} | {value} | |");
 }
 
-/// Asks until `over` says so, on several threads; seconds of each accepted answer, and all statuses.
+/// A line with a bar that the value is to keep.
+fn bar(name: &str, value: f64, keeps: impl Fn(f64) -> bool, bar: &str) {
+    let kept = match keeps(value) {
+        true => "",
+        false => ", **missed**",
+    };
+    println!("| {name} | {value:.2} | {bar}{kept} |");
+}
+
+/// Asks on several threads for this time, each as often as `pause` says; seconds of each accepted answer, and all statuses.
 fn load(
     server: &Server,
     request: &(String, Vec<u8>),
     threads: usize,
     pause: Duration,
     time: Duration,
-) -> (Vec<f64>, BTreeMap<u16, usize>) {
-    let (took, statuses) = (Mutex::new(Vec::new()), Mutex::new(BTreeMap::new()));
+) -> (Vec<f64>, Statuses) {
+    let (took, statuses) = (Mutex::new(Vec::new()), Mutex::new(Statuses::new()));
     let began = Instant::now();
     std::thread::scope(|scope| {
         for thread in 0..threads {
@@ -117,165 +131,234 @@ fn load(
 }
 
 fn main() {
-    let seconds = std::env::args()
+    let mut arguments = std::env::args()
         .skip(1)
-        .find_map(|argument| argument.parse().ok());
+        .filter(|argument| argument != "--bench");
+    let seconds = arguments.next().and_then(|argument| argument.parse().ok());
     let seconds: u64 = seconds.unwrap_or(300);
     let place = Place::new();
     let clips = clips(&place, 200);
     let request = good(&clips[0]);
-    println!("| | |\n|---|---|");
-
-    let mut command = trainer(&["predict", "--json", "--device", "cpu", "--labels", LABELS]);
-    command.arg("--checkpoint").arg(place.backbone());
-    let rate = |count: usize| {
-        let mut command = trainer(&["predict", "--json", "--device", "cpu", "--labels", LABELS]);
-        command
-            .arg("--checkpoint")
-            .arg(place.backbone())
-            .args(&clips[..count]);
-        let began = Instant::now();
-        support::succeed(command);
-        began.elapsed().as_secs_f64()
-    };
-    rate(2);
-    // The difference is that of the further clips alone.
-    let further = (rate(clips.len()) - rate(20)) / (clips.len() - 20) as f64;
-    row("`predict`, clips/s", format!("{:.1}", 1.0 / further));
+    println!("| | | bar |\n|---|---|---|");
+    let further = predict(&place, &clips);
+    row(
+        "`predict`, further clip, ms",
+        format!("{:.2}", 1000.0 * further),
+    );
 
     let began = Instant::now();
     let server = Server::start(&place, &[]);
-    row(
-        "ready after, s",
-        format!("{:.2}", began.elapsed().as_secs_f64()),
-    );
-    for path in &clips[..10] {
+    let ready = began.elapsed().as_secs_f64();
+    bar("ready after, s", ready, |s| s < 3.0, "< 3");
+    for path in clips.iter().cycle().take(250) {
         let (kind, body) = good(path);
         assert_eq!(server.post(PATH, &kind, &body).status, 200);
     }
-    let (alone, _) = load(
-        &server,
-        &request,
-        1,
-        Duration::from_millis(200),
-        Duration::from_secs(20),
+    // One at a time, with time between, so that each finds the server idle.
+    let pause = Duration::from_millis(200);
+    let (alone, _) = load(&server, &request, 1, pause, Duration::from_secs(20));
+    let (median, last) = (at(&alone, 0.5), at(&alone, 0.99));
+    row("idle, median ms", format!("{:.2}", 1000.0 * median));
+    row("idle, 99 % ms", format!("{:.2}", 1000.0 * last));
+    bar(
+        "idle median by `predict`",
+        median / further,
+        |x| x <= 1.2,
+        "<= 1.2",
     );
-    row("idle, median s", format!("{:.4}", at(&alone, 0.5)));
-    row("idle, 99 % s", format!("{:.4}", at(&alone, 0.99)));
-    row(
-        "idle median by `predict`'s further clip",
-        format!("{:.2}", at(&alone, 0.5) / further),
-    );
-    let time = Duration::from_secs(20);
     let threads = std::thread::available_parallelism().unwrap().get() + 1;
-    let began = Instant::now();
-    let (busy, _) = load(&server, &request, threads, Duration::ZERO, time);
-    let capacity = busy.len() as f64 / began.elapsed().as_secs_f64();
+    let time = Duration::from_secs(20);
+    let (full, _) = load(&server, &request, threads, Duration::ZERO, time);
+    let capacity = full.len() as f64 / time.as_secs_f64();
     row("full, clips/s", format!("{capacity:.1}"));
-    row("full by `predict`", format!("{:.2}", capacity * further));
+    bar(
+        "full by `predict`",
+        capacity * further,
+        |x| x >= 0.95,
+        ">= 0.95",
+    );
 
     let before = held(server.id());
-    let pause = Duration::from_secs_f64(16.0 / (2.0 * capacity));
-    let (took, statuses) = load(&server, &request, 16, pause, Duration::from_secs(seconds));
+    overload(&server, &request, capacity, seconds, last);
+    beside_slow_clients(&server, &request, 200);
+    let mut statuses = Statuses::new();
+    for number in 0..2000 {
+        *statuses
+            .entry(bad(&server, &request.1, number))
+            .or_default() += 1;
+        answered(&server, &request, number);
+    }
     row(
-        &format!("{seconds} s at twice that, statuses"),
+        "2000 bad requests, statuses (0: none)",
         format!("{statuses:?}"),
     );
-    row("accepted, 99 % s", format!("{:.4}", at(&took, 0.99)));
-    row(
-        "accepted 99 % by idle 99 %",
-        format!("{:.2}", at(&took, 0.99) / at(&alone, 0.99)),
-    );
-    let is_expected = |status: &u16| [200, 429, 503].contains(status);
-    assert!(statuses.keys().all(is_expected), "{statuses:?}");
+    let mut originals = vec![clips[1].clone()];
+    originals.extend(arguments.map(PathBuf::from));
+    hostile(&server, &request, &originals, &place);
 
-    // Two hundred clients that send a byte now and then; the good are answered meanwhile.
-    let mut slow: Vec<TcpStream> = (0..200)
-        .map(|_| TcpStream::connect(server.address).unwrap())
-        .collect();
-    let head = format!(
-        "POST {PATH} HTTP/1.1\r\nHost: {}\r\nContent-Type: video/mp4\r\nContent-Length: 100000\r\n\r\n",
-        server.address
-    );
-    for stream in &mut slow {
-        stream.write_all(head.as_bytes()).unwrap();
-    }
-    let mut beside = Vec::new();
-    for _ in 0..60 {
-        for stream in &mut slow {
-            let _ = stream.write_all(b"x");
-        }
-        let asked = Instant::now();
-        assert_eq!(server.post(PATH, &request.0, &request.1).status, 200);
-        beside.push(asked.elapsed().as_secs_f64());
-        std::thread::sleep(Duration::from_millis(500));
-    }
-    row(
-        "beside 200 slow clients, 99 % s",
-        format!("{:.4}", at(&sorted(beside), 0.99)),
-    );
-    drop(slow);
-
-    let (refused, good_after) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    for number in 0..2000 {
-        bad(&server, &request.1, number);
-        refused.fetch_add(1, Relaxed);
-        if number % 10 == 0 {
-            assert_eq!(
-                server.post(PATH, &request.0, &request.1).status,
-                200,
-                "after {number}"
-            );
-            good_after.fetch_add(1, Relaxed);
-        }
-    }
-    row(
-        "bad requests",
-        format!(
-            "{}, {} good ones among them",
-            refused.into_inner(),
-            good_after.into_inner()
-        ),
-    );
-
-    let original = fs::read(&clips[1]).unwrap();
-    let mut statuses: BTreeMap<u16, usize> = BTreeMap::new();
-    for number in 0..300 {
-        let bytes = mutant::mutant(&original, number);
-        let (kind, body) = form(&[("labels", LABELS)], &[("video", "x.avi", &bytes)]);
-        *statuses
-            .entry(server.post(PATH, &kind, &body).status)
-            .or_default() += 1;
-        assert_eq!(
-            server.post(PATH, &request.0, &request.1).status,
-            200,
-            "after mutant {number}"
-        );
-    }
-    row("300 mutated videos, statuses", format!("{statuses:?}"));
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(25));
     let after = held(server.id());
     row(
         "memory before and after, MiB",
         format!("{:.0}, {:.0}", before.0, after.0),
     );
-    row(
-        "open files before and after",
-        format!("{}, {}", before.1, after.1),
+    bar(
+        "memory, after by before",
+        after.0 / before.0,
+        |x| x < 1.05,
+        "< 1.05",
+    );
+    let files = |held: (f64, usize)| held.1 as f64;
+    bar(
+        "open files, after less before",
+        files(after) - files(before),
+        |n| n <= 0.0,
+        "0",
+    );
+    let runs = fs::read_dir(place.path("runs")).unwrap().count();
+    bar(
+        "files left in the folder of runs",
+        runs as f64,
+        |n| n == 0.0,
+        "0",
     );
     let metrics = server.get("/metrics").text();
     for line in metrics
         .lines()
-        .filter(|line| line.starts_with("serve_") && !line.contains('{'))
+        .filter(|line| line.starts_with("serve_decoders_"))
     {
         if let Some((name, value)) = line.split_once(' ') {
             row(&format!("`{name}`"), value);
         }
     }
+    assert!(metrics.contains("\nserve_upload_bytes 0\n"), "{metrics}");
 }
 
-/// One of many kinds of bad requests; the client goes without waiting.
-fn bad(server: &Server, good: &[u8], number: usize) {
+/// Seconds of `predict` for one more clip.
+fn predict(place: &Place, clips: &[PathBuf]) -> f64 {
+    let took = |count: usize| {
+        let mut command = trainer(&["predict", "--json", "--device", "cpu", "--labels", LABELS]);
+        command.arg("--checkpoint").arg(place.backbone());
+        command.args(&clips[..count]);
+        let began = Instant::now();
+        support::succeed(command);
+        began.elapsed().as_secs_f64()
+    };
+    took(2);
+    // The difference is that of the further clips alone; the median of three.
+    let few = clips.len() / 10;
+    let turn = |_| (took(clips.len()) - took(few)) / (clips.len() - few) as f64;
+    at(&sorted((0..3).map(turn).collect()), 0.5)
+}
+
+/// Twice the capacity: only accepted, or told to come again, and the accepted soon.
+fn overload(server: &Server, request: &(String, Vec<u8>), capacity: f64, seconds: u64, alone: f64) {
+    let clients = 16;
+    let pause = Duration::from_secs_f64(f64::from(clients) / (2.0 * capacity));
+    let time = Duration::from_secs(seconds);
+    let (took, statuses) = load(server, request, clients as usize, pause, time);
+    let asked = statuses.values().sum::<usize>() as f64 / time.as_secs_f64();
+    row(
+        &format!("{seconds} s overloaded, asked by full"),
+        format!("{:.2}", asked / capacity),
+    );
+    row("statuses", format!("{statuses:?}"));
+    row(
+        "accepted, 99 % ms",
+        format!("{:.2}", 1000.0 * at(&took, 0.99)),
+    );
+    bar(
+        "accepted 99 % by idle 99 %",
+        at(&took, 0.99) / alone,
+        |x| x <= 3.0,
+        "<= 3",
+    );
+    let is_expected = |status: &u16| [200, 429, 503].contains(status);
+    assert!(statuses.keys().all(is_expected), "{statuses:?}");
+}
+
+/// Clients that send a byte now and then; the good are answered meanwhile.
+fn beside_slow_clients(server: &Server, request: &(String, Vec<u8>), count: usize) {
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nHost: {}\r\nContent-Type: video/mp4\r\n\
+         Content-Length: 100000\r\n\r\n",
+        server.address
+    );
+    let connect = |_| {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let mut slow: Vec<TcpStream> = (0..count).map(connect).collect();
+    let mut took = Vec::new();
+    for number in 0..60 {
+        for stream in &mut slow {
+            let _ = stream.write_all(b"x");
+        }
+        took.push(answered(server, request, number));
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let name = format!("beside {count} slow clients, 99 % ms");
+    row(&name, format!("{:.2}", 1000.0 * at(&sorted(took), 0.99)));
+}
+
+/// Damaged videos, and files that name another one.
+fn hostile(server: &Server, request: &(String, Vec<u8>), originals: &[PathBuf], place: &Place) {
+    const SECRET: &str = "the content of another file";
+    let secret = place.path("secret");
+    fs::write(&secret, SECRET).unwrap();
+    let secret = secret.display();
+    let disguised = [
+        format!("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n"),
+        format!("ffconcat version 1.0\nfile {secret}\n"),
+        format!("v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\na={secret}\n"),
+        format!("<svg xmlns:xlink='x'><image xlink:href='file://{secret}'/></svg>"),
+    ];
+    let originals: Vec<Vec<u8>> = originals
+        .iter()
+        .map(|path| fs::read(path).unwrap())
+        .collect();
+    let mut statuses = Statuses::new();
+    let mut slowest = 0.0_f64;
+    for number in 0..300 {
+        let bytes = match disguised.get(number) {
+            Some(text) => text.clone().into_bytes(),
+            None => mutant::mutant(&originals[number % originals.len()], number as u64),
+        };
+        let (kind, body) = form(&[("labels", LABELS)], &[("video", "x.mp4", &bytes)]);
+        let asked = Instant::now();
+        let response = server.post([PATH, "/v1/timeline"][number % 2], &kind, &body);
+        slowest = slowest.max(asked.elapsed().as_secs_f64());
+        assert!(
+            [200, 415, 422].contains(&response.status),
+            "{number}: {}",
+            response.text()
+        );
+        assert!(!response.text().contains(SECRET), "{number}");
+        *statuses.entry(response.status).or_default() += 1;
+        answered(server, request, number);
+    }
+    row("300 hostile videos, statuses", format!("{statuses:?}"));
+    bar("slowest of them, s", slowest, |s| s < 16.0, "< 16");
+}
+
+/// Seconds until a good request is answered, `number` after something else.
+fn answered(server: &Server, request: &(String, Vec<u8>), number: usize) -> f64 {
+    let asked = Instant::now();
+    loop {
+        let response = server.post(PATH, &request.0, &request.1);
+        // What was before may still be in work.
+        if response.status == 503 && asked.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(5));
+            continue;
+        }
+        assert_eq!(response.status, 200, "after {number}: {}", response.text());
+        return asked.elapsed().as_secs_f64();
+    }
+}
+
+/// One of many kinds of bad requests; the status of its answer, 0 without one.
+fn bad(server: &Server, good: &[u8], number: usize) -> u16 {
     let host = format!("Host: {}\r\nConnection: close\r\n", server.address);
     let post = |rest: &str| format!("POST {PATH}?labels=a,b HTTP/1.1\r\n{host}{rest}").into_bytes();
     let video = "Content-Type: video/mp4\r\n";
@@ -310,14 +393,19 @@ fn bad(server: &Server, good: &[u8], number: usize) {
             );
             let mut stream = TcpStream::connect(server.address).unwrap();
             let _ = stream.write_all(&[post(&head), good[..length].to_vec()].concat());
-            return;
+            return 0;
         }
     };
-    if let Some(response) = server.raw(&bytes) {
-        assert!(
-            (400..600).contains(&response.status),
-            "{number}: {}",
-            response.status
-        );
+    // A chunk that never comes is waited for as long as any; its client goes.
+    if number % 10 == 4 {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        let _ = stream.write_all(&bytes);
+        return 0;
     }
+    let status = server.raw(&bytes).map_or(0, |response| response.status);
+    assert!(
+        status == 0 || (400..600).contains(&status),
+        "{number}: {status}"
+    );
+    status
 }

@@ -45,6 +45,15 @@ fn initialise(limits: &Limits) {
     });
 }
 
+/// The version of FFmpeg's libraries, such as `5.1.9-0+deb12u1`; a build from a repository has
+/// another form.
+pub fn ffmpeg_version() -> String {
+    // SAFETY: a static text.
+    unsafe { CStr::from_ptr(ffi::av_version_info()) }
+        .to_string_lossy()
+        .into_owned()
+}
+
 /// FFmpeg's message for an error number, or the system's.
 fn words(code: c_int) -> String {
     let mut text = [0; ffi::AV_ERROR_MAX_STRING_SIZE as usize];

@@ -19,6 +19,7 @@ mod video;
 mod yuv420;
 
 pub use self::{
+    av::ffmpeg_version,
     encode::write_clip,
     error::Error,
     frame::Frame,

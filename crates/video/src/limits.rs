@@ -19,8 +19,12 @@ pub struct Limits {
     /// allocation by FFmpeg, such as an index of hours. That last limit is 64 MiB or more, and
     /// FFmpeg has one for the whole process: that of the video opened last.
     pub max_memory: u64,
-    /// Bytes that are read to detect a file's format.
+    /// Bytes that are read to know a file's streams; its format is detected in a quarter of them.
     pub probe_size: usize,
+    /// Packets that are read to know a file's streams, and seconds of its time.
+    pub probe_packets: usize,
+    /// See `probe_packets`.
+    pub probe_seconds: usize,
     /// Fraction of a stream's packets, 0 to 1, that may be damaged before the whole stream
     /// is considered damaged.
     pub max_damaged: f64,
@@ -39,7 +43,10 @@ impl Default for Limits {
             max_packets: 10_000_000,
             max_total_pixels: 1 << 48,
             max_memory: 1 << 30,
+            // FFmpeg's own.
             probe_size: 5_000_000,
+            probe_packets: 2500,
+            probe_seconds: 5,
             max_damaged: 0.2,
             formats: FORMATS,
             codecs: None,

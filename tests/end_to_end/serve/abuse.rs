@@ -1,6 +1,6 @@
 //! Requests and videos that mean harm: each is refused in words, and the next good one answered.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -128,6 +128,7 @@ fn bodies_and_headers_that_mean_harm_do_none() {
     let post = |rest: &str| format!("POST /v1/predict?labels=a,b HTTP/1.1\r\n{host}{rest}");
     let video = "Content-Type: video/mp4\r\n";
 
+    let silent = (TcpStream::connect(server.address).unwrap(), Instant::now());
     let names = [
         "../../../etc/passwd",
         "..\\..\\x",
@@ -220,6 +221,38 @@ fn bodies_and_headers_that_mean_harm_do_none() {
         }
         good.is_answered(&server, &what);
     }
+    // A part's header that does not end.
+    let head = "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 30000000\r\n\r\n--x\r\nX: ";
+    let endless = [post(head).into_bytes(), vec![b'y'; 2 << 20]].concat();
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let _ = stream.write_all(&endless);
+    let mut said = [0; 4096];
+    let count = stream.read(&mut said).unwrap();
+    let said = String::from_utf8_lossy(&said[..count]).into_owned();
+    assert!(
+        said.starts_with("HTTP/1.1 400") && said.contains("part is longer"),
+        "{said}"
+    );
+    drop(stream);
+    // A client that sends all of a body that is refused still sees why.
+    let large = post(&format!("{video}Content-Length: 36700160\r\n\r\n"));
+    let large = server.raw(&[large.into_bytes(), vec![0; 35 << 20]].concat());
+    refused(&large.unwrap(), 413, "32 MiB", "a large body");
+    let kind = post("Content-Type: text/plain\r\nContent-Length: 8388608\r\n\r\n");
+    let kind = server.raw(&[kind.into_bytes(), vec![0; 8 << 20]].concat());
+    refused(&kind.unwrap(), 415, "multipart/form-data", "a large text");
+    good.is_answered(&server, "large bodies");
+    // Refusals of the framework are problems, too.
+    for (method, path, status) in [
+        ("GET", "/v1/runs/%ff", 400),
+        ("GET", "/v1/stream?labels=a,b", 400),
+        ("GET", "/nothing", 404),
+        ("PUT", "/v1/predict", 405),
+    ] {
+        let response = server.request(method, path, &[], b"");
+        refused(&response, status, "title", path);
+        assert_eq!(response.header("allow").is_some(), status == 405, "{path}");
+    }
     // Clients that vanish in the middle of an upload, and in the middle of an answer.
     for cut in [0, 50, 400, good.body.len() / 2, good.body.len()] {
         let head = format!(
@@ -233,6 +266,17 @@ fn bodies_and_headers_that_mean_harm_do_none() {
         drop(stream);
         good.is_answered(&server, "a client that vanished");
     }
+    // A connection without a request is not kept.
+    let (mut stream, since) = silent;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+    assert!(
+        since.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        since.elapsed()
+    );
     // Nothing is kept of any of them.
     let began = Instant::now();
     loop {

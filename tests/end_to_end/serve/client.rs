@@ -88,8 +88,14 @@ impl Server {
         // The server may answer and close before it has read everything.
         let _ = stream.write_all(bytes);
         let _ = stream.flush();
-        let mut all = Vec::new();
-        let _ = stream.read_to_end(&mut all);
+        let (mut all, mut part) = (Vec::new(), [0; 1 << 14]);
+        // The server may wait for more of a body that it has refused.
+        while !Response::parse(&all).is_some_and(|response| response.is_whole()) {
+            match stream.read(&mut part) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => all.extend_from_slice(&part[..count]),
+            }
+        }
         Response::parse(&all)
     }
 
@@ -100,13 +106,18 @@ impl Server {
 
     /// The ids of the decoding processes.
     pub(crate) fn decoders(&self) -> Vec<u32> {
+        self.children("decode-worker")
+    }
+
+    /// The ids of its processes with this command.
+    pub(crate) fn children(&self, command: &str) -> Vec<u32> {
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
         let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let ours = |id: &u32| {
             let read = |name: &str| std::fs::read_to_string(format!("/proc/{id}/{name}"));
             let parent = format!("PPid:\t{}\n", self.id());
             read("status").is_ok_and(|status| status.contains(&parent))
-                && read("cmdline").is_ok_and(|line| line.contains("decode-worker"))
+                && read("cmdline").is_ok_and(|line| line.contains(command))
         };
         ids.filter(ours).collect()
     }
@@ -159,6 +170,12 @@ impl Response {
             headers,
             body,
         })
+    }
+
+    /// Whether it has as many bytes as it says.
+    fn is_whole(&self) -> bool {
+        let length = self.header("content-length");
+        length.is_some_and(|length| length.parse() == Ok(self.body.len()))
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -70,6 +71,9 @@ fn a_run_is_taught_asked_taken_elsewhere_deleted_and_restored() {
     assert_eq!(answer.header("location"), Some(&*format!("/v1/runs/{id}")));
     // One at a time.
     assert_eq!(server.post("/v1/runs", &kind, &made).status, 429);
+    // The next start goes on with it.
+    kill(server);
+    let mut server = Server::start(&place, &[]);
     let last = follow(&server, &id);
     assert_eq!(last["state"], "ready", "{last}");
     let run = server.get(&format!("/v1/runs/{id}")).json();
@@ -84,11 +88,11 @@ fn a_run_is_taught_asked_taken_elsewhere_deleted_and_restored() {
     let video = place.path("new.avi");
     draw(&video, 2, 9);
     let bytes = std::fs::read(&video).unwrap();
-    let ask = |id: &str| {
-        let (kind, body) = form(&[("model", id)], &[("video", "new.avi", &bytes)]);
+    let ask = |server: &Server| {
+        let (kind, body) = form(&[("model", &id)], &[("video", "new.avi", &bytes)]);
         server.post("/v1/predict", &kind, &body)
     };
-    let served = ask(&id);
+    let served = ask(&server);
     assert_eq!(
         served.json()["predictions"][0]["label"],
         CLASSES[2],
@@ -109,19 +113,29 @@ fn a_run_is_taught_asked_taken_elsewhere_deleted_and_restored() {
     let (kind, more) = body(&[], &clips(&place, &[3]));
     let answer = server.post(&format!("/v1/runs/{id}/clips"), &kind, &more);
     assert_eq!(answer.status, 202, "{}", answer.text());
+    // A server that is stopped leaves it in order, and the next one goes on.
+    let (code, said) = server.stop();
+    assert_eq!(code, Some(0), "{said}");
+    let server = Server::start(&place, &[]);
     assert_eq!(follow(&server, &id)["state"], "ready");
     assert_eq!(
         server.get(&format!("/v1/runs/{id}")).json()["classes"][2],
         CLASSES[3]
     );
-    assert_eq!(ask(&id).json()["predictions"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        ask(&server).json()["predictions"].as_array().unwrap().len(),
+        3
+    );
 
     let deleted = server.request("DELETE", &format!("/v1/runs/{id}"), &[], b"");
-    assert_eq!(ask(&id).status, 404);
+    assert_eq!(ask(&server).status, 404);
     assert_eq!(server.get("/v1/runs").json()["runs"], serde_json::json!([]));
     let undo = deleted.json()["undo"].as_str().unwrap().to_owned();
     assert_eq!(server.post(&undo, "text/plain", b"").status, 200);
-    assert_eq!(ask(&id).status, 200);
+    assert_eq!(ask(&server).status, 200);
+    // A run that a process killed in the middle of making has left is removed.
+    let unfinished = place.path("runs/run-0123456789abcdef/clips");
+    std::fs::create_dir_all(&unfinished).unwrap();
     // Runs outlive the server.
     drop(server);
     let server = Server::start(&place, &[]);
@@ -129,6 +143,31 @@ fn a_run_is_taught_asked_taken_elsewhere_deleted_and_restored() {
         server.get("/v1/runs").json()["runs"][0]["progress"]["state"],
         "ready"
     );
+    assert!(!unfinished.exists());
+    let left = std::fs::read_dir(place.path("runs").join(&id)).unwrap();
+    let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["clips", "description.json", "list.csv", "run"]);
+}
+
+/// Kills a server in the middle of a training: the process that trains ends as well.
+fn kill(server: Server) {
+    let began = Instant::now();
+    let mut trainers = Vec::new();
+    while trainers.is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(20), "not started");
+        trainers = server.children("train-worker");
+    }
+    drop(server);
+    let lives = |id: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"));
+        status.is_ok_and(|status| !status.contains("State:\tZ"))
+    };
+    let began = Instant::now();
+    while trainers.iter().any(lives) {
+        assert!(began.elapsed() < Duration::from_secs(60), "an orphan");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

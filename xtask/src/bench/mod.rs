@@ -67,6 +67,8 @@ pub enum Part {
     Commands,
     /// Commands beside busy programs, and two side by side
     Busy,
+    /// The server under load and abuse, some eight minutes
+    Serve,
 }
 
 impl Part {
@@ -81,6 +83,7 @@ impl Part {
             Self::Extract => "Extract and its stages alone",
             Self::Commands => "Each command",
             Self::Busy => "On a busy machine",
+            Self::Serve => "The server under load and abuse",
         }
     }
 }
@@ -125,6 +128,7 @@ pub fn run(options: &Options) -> Result<()> {
             Part::Extract => extract::table(&bench)?,
             Part::Commands => with_clip(options, &bench, commands::table)?,
             Part::Busy => busy::table(&bench)?,
+            Part::Serve => bench.printed("trainer", "serve", &[])?,
         };
         let section = format!("\n## {} ({class})\n\n{}\n", part.title(), table.trim());
         workspace::print(&section);

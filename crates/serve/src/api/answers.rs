@@ -7,130 +7,14 @@ use axum::Json;
 use axum::extract::{Request, State};
 use recogniser::{Answer, Cut, Labels, Moment, Span, Timeline, WindowEvent};
 use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
 
-use super::App;
-use crate::decoders::{Decoded, Results};
+use super::{App, schema};
+use crate::decoders::{Decoded, Place, Results};
 use crate::engine::{Card, Question};
 use crate::limits;
 use crate::problem::{Outcome, Problem};
 use crate::upload::{Upload, Video, shown};
 use crate::wire::{Job, Task};
-
-/// A form with a video.
-#[derive(ToSchema)]
-#[allow(dead_code)]
-struct Form {
-    /// The file.
-    #[schema(format = Binary, content_media_type = "application/octet-stream")]
-    video: String,
-    /// As in the query.
-    model: Option<String>,
-    /// As in the query.
-    labels: Option<String>,
-    /// As in the query.
-    top: Option<u16>,
-}
-
-/// What is asked of a video; in the query or as fields of the form.
-#[derive(IntoParams)]
-#[allow(dead_code)]
-struct Asked {
-    /// The id of a model; by default the first of /v1/models.
-    model: Option<String>,
-    /// The classes, separated by commas, one with a comma in double quotes; needed by a model that
-    /// has none of its own. At most 1,000 of 128 bytes.
-    labels: Option<String>,
-    /// Number of classes in an answer; by default 5 per video, 1 per window.
-    top: Option<u16>,
-}
-
-/// The windows that are asked for.
-#[derive(IntoParams)]
-#[allow(dead_code)]
-struct Windows {
-    /// Length of a window, such as `2s` or `500ms`; by default 2s.
-    window: Option<String>,
-    /// Time from the start of a window to that of the next; by default the window's length.
-    stride: Option<String>,
-}
-
-/// One class and its probability.
-#[derive(ToSchema)]
-#[allow(dead_code)]
-struct Scored {
-    /// Probability, 0 to 1; the sum over all labels is 1.
-    score: f64,
-    /// The class.
-    label: String,
-}
-
-/// One of the frames that the model saw.
-#[derive(ToSchema)]
-#[allow(dead_code)]
-struct UsedFrame {
-    /// Its index in decoding order, from 0.
-    index: u64,
-    /// When it is shown, in seconds from the first frame.
-    time: f64,
-}
-
-/// The answer for a video, as `trainer predict --json` prints it, with the model.
-#[derive(ToSchema)]
-#[allow(dead_code)]
-struct AnswerSchema {
-    /// The model's id.
-    model: String,
-    /// The client's name of the video.
-    video: String,
-    /// The most probable classes, best first.
-    predictions: Vec<Scored>,
-    /// The frames the model saw.
-    frames: Vec<UsedFrame>,
-    /// Frames in the file.
-    frame_count: u64,
-    /// Which stream was decoded, if the file has several videos, and whether it is cut off.
-    note: Option<String>,
-    /// What a user should know of the model and the labels.
-    notes: Option<Vec<String>>,
-}
-
-/// The answer for one window.
-#[derive(ToSchema)]
-#[allow(dead_code)]
-struct MomentSchema {
-    /// Seconds from the first frame.
-    start: f64,
-    /// Seconds from the first frame.
-    end: f64,
-    /// The most probable classes, best first.
-    predictions: Vec<Scored>,
-    /// The frames the model saw.
-    frames: Vec<UsedFrame>,
-}
-
-/// The answers for the windows of a video, as `trainer predict --window --json` prints them, with
-/// the model.
-#[derive(ToSchema)]
-#[allow(dead_code)]
-struct TimelineSchema {
-    /// The model's id.
-    model: String,
-    /// The client's name of the video.
-    video: String,
-    /// Length of a window in seconds.
-    window: f64,
-    /// Stride of the windows in seconds.
-    stride: f64,
-    /// Frames in the file.
-    frame_count: u64,
-    /// The windows, in order of time.
-    windows: Vec<MomentSchema>,
-    /// Which stream was decoded, if the file has several videos.
-    note: Option<String>,
-    /// What a user should know of the model and the labels.
-    notes: Option<Vec<String>>,
-}
 
 /// An answer with its model: the one place where answers become JSON.
 #[derive(Serialize)]
@@ -156,22 +40,24 @@ impl<A> Answered<A> {
 #[utoipa::path(
     post,
     path = "/v1/predict",
-    params(Asked),
-    request_body(content((Form = "multipart/form-data"), (Vec<u8> = "application/octet-stream"))),
-    responses(
-        (status = 200, body = AnswerSchema),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    )
+    tag = "recognise",
+    params(schema::Asked),
+    request_body(content(
+        (schema::PredictForm = "multipart/form-data"),
+        (schema::Bytes = "application/octet-stream"),
+    )),
+    responses((status = 200, description = "The answer.", body = schema::Answer))
 )]
 pub(crate) async fn predict(
     State(app): State<App>,
     request: Request,
 ) -> Outcome<Json<Answered<Answer>>> {
+    // What has no place now is refused before it is read; the place is taken after that.
+    drop(app.place()?);
     let upload = Upload::read(request, &app.budget, 1).await?;
-    let (asking, mut rest) = Asking::read(&app, upload, 5)?;
+    let (mut asking, mut rest) = Asking::read(&app, upload, 5)?;
     nothing_left(&mut rest)?;
-    let _place = app.place()?;
+    asking.place = Some(app.place()?);
     let frames = asking.card.frames;
     let mut results = asking.decode(&app, Task::Clip { frames })?;
     let decoded = match results.recv().await {
@@ -191,20 +77,22 @@ pub(crate) async fn predict(
 #[utoipa::path(
     post,
     path = "/v1/timeline",
-    params(Asked, Windows),
-    request_body(content((Form = "multipart/form-data"), (Vec<u8> = "application/octet-stream"))),
-    responses(
-        (status = 200, body = TimelineSchema),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    )
+    tag = "recognise",
+    params(schema::Asked, schema::Windows),
+    request_body(content(
+        (schema::TimelineForm = "multipart/form-data"),
+        (schema::Bytes = "application/octet-stream"),
+    )),
+    responses((status = 200, description = "The answers.", body = schema::Timeline))
 )]
 pub(crate) async fn timeline(
     State(app): State<App>,
     request: Request,
 ) -> Outcome<Json<Answered<Timeline>>> {
+    // What has no place now is refused before it is read; the place is taken after that.
+    drop(app.place()?);
     let upload = Upload::read(request, &app.budget, 1).await?;
-    let (asking, mut rest) = Asking::read(&app, upload, 1)?;
+    let (mut asking, mut rest) = Asking::read(&app, upload, 1)?;
     let window = rest.remove("window").unwrap_or_else(|| "2s".into());
     let stride = rest.remove("stride").unwrap_or_else(|| window.clone());
     nothing_left(&mut rest)?;
@@ -215,7 +103,7 @@ pub(crate) async fn timeline(
         frames,
         top: asking.top,
     };
-    let _place = app.place()?;
+    asking.place = Some(app.place()?);
     let predict = asking.predict(&format!(" --window {window} --stride {stride}"));
     let mut results = asking.decode(
         &app,
@@ -228,6 +116,7 @@ pub(crate) async fn timeline(
     let mut timeline = Timeline::new(Path::new(&asking.video.name), &cut);
     let mut notes = Vec::new();
     let mut ended = false;
+    let mut count = 0;
     while let Some(result) = results.recv().await {
         let event = match result {
             Ok(Decoded::Window(event)) => event,
@@ -237,12 +126,10 @@ pub(crate) async fn timeline(
         ended |= matches!(event, WindowEvent::End(_));
         let mut moment = None;
         if let WindowEvent::Part(part) = &event {
-            if part.of > limits::WINDOWS {
-                let detail = format!(
-                    "{} windows; a timeline may have {}",
-                    part.of,
-                    limits::WINDOWS
-                );
+            count += 1;
+            let of = part.of.max(count);
+            if of > limits::WINDOWS {
+                let detail = format!("{of} windows; a timeline may have {}", limits::WINDOWS);
                 return Err(Problem::unprocessable(detail)
                     .limit("windows")
                     .help(format!(
@@ -272,6 +159,7 @@ struct Asking {
     labels: Option<Labels>,
     top: usize,
     video: Video,
+    place: Option<Place>,
 }
 
 impl Asking {
@@ -300,13 +188,15 @@ impl Asking {
             labels,
             top,
             video,
+            place: None,
         };
         Ok((asking, fields))
     }
 
     fn decode(&self, app: &App, task: Task) -> Outcome<Results> {
         let job = Job::new(task, self.card.geometry);
-        let results = app.decoders.decode(self.video.file.clone(), job);
+        let file = self.video.file.clone();
+        let results = app.decoders.decode(file, job, self.place.clone());
         results.map_err(|_| Problem::busy("too many videos wait"))
     }
 
@@ -317,6 +207,7 @@ impl Asking {
             top: self.top,
             video: self.video.name.clone(),
             clip,
+            _place: self.place.clone(),
         }
     }
 

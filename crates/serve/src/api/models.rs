@@ -33,7 +33,12 @@ struct Model {
 }
 
 /// The models that can be asked.
-#[utoipa::path(get, path = "/v1/models", responses((status = 200, body = Models)))]
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    tag = "recognise",
+    responses((status = 200, description = "The models.", body = Models))
+)]
 pub(crate) async fn models(State(app): State<App>) -> Json<Models> {
     let models = app.engine.cards().into_iter().map(|card| Model {
         id: card.id,
@@ -48,7 +53,12 @@ pub(crate) async fn models(State(app): State<App>) -> Json<Models> {
 }
 
 /// Whether the process lives.
-#[utoipa::path(get, path = "/healthz", responses((status = 200, body = String)))]
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "server",
+    responses((status = 200, description = "It lives.", body = String, content_type = "text/plain"))
+)]
 pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
@@ -57,7 +67,8 @@ pub(crate) async fn healthz() -> &'static str {
 #[utoipa::path(
     get,
     path = "/readyz",
-    responses((status = 200, body = String), (status = 503, body = Problem))
+    tag = "server",
+    responses((status = 200, description = "They can.", body = String, content_type = "text/plain"))
 )]
 pub(crate) async fn readyz(State(app): State<App>) -> Response {
     match app.decoders.ready() {
@@ -67,7 +78,12 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
 }
 
 /// Counters in Prometheus' text format.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "server",
+    responses((status = 200, description = "The counters.", body = String, content_type = "text/plain"))
+)]
 pub(crate) async fn metrics(State(app): State<App>) -> Response {
     let unconfined = app.metrics.unconfined().map_or(0, |missing| missing.len());
     let gauges = [

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::io::{self, BufWriter};
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -12,10 +14,11 @@ use axum::response::{IntoResponse as _, Response};
 use data::ClassName;
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::Serialize;
+use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
-use super::App;
 use super::answers::nothing_left;
+use super::{App, schema};
 use crate::decoders::Decoded;
 use crate::engine::Card;
 use crate::limits;
@@ -23,20 +26,6 @@ use crate::problem::{Outcome, Problem};
 use crate::runs::{self, Clip, Description, Progress, Turn};
 use crate::upload::{Upload, Video, shown};
 use crate::wire::{Job, Task};
-
-/// Clips of a run. The name of each file's field is the class that it shows.
-#[derive(ToSchema)]
-#[allow(dead_code)]
-struct Clips {
-    /// The run's name, for people.
-    name: Option<String>,
-    /// The id of the checkpoint that it is trained on; by default the first one of /v1/models that
-    /// has no labels of its own.
-    model: Option<String>,
-    /// Files, as many as there are; the field's name is the class.
-    #[schema(format = Binary, content_media_type = "application/octet-stream")]
-    archery: Vec<String>,
-}
 
 /// All runs.
 #[derive(Serialize, ToSchema)]
@@ -46,6 +35,7 @@ pub(crate) struct List {
 
 /// A run.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Run)]
 pub(crate) struct RunSchema {
     /// Its id, which is also that of its model.
     id: String,
@@ -63,6 +53,7 @@ pub(crate) struct RunSchema {
     progress: Progress,
     /// The result of its training: `result.json` of the run, whose clips have the ids of `clips`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::TrainingResult>, nullable = false)]
     result: Option<serde_json::Value>,
 }
 
@@ -96,7 +87,7 @@ pub(crate) struct Deleted {
 }
 
 /// The runs.
-#[utoipa::path(get, path = "/v1/runs", responses((status = 200, body = List)))]
+#[utoipa::path(get, path = "/v1/runs", tag = "runs", responses((status = 200, description = "The runs.", body = List)))]
 pub(crate) async fn list(State(app): State<App>) -> Json<List> {
     let runs = app.runs.list().into_iter();
     let runs = runs.map(|(id, description, progress)| RunSchema::new(id, description, progress));
@@ -109,16 +100,18 @@ pub(crate) async fn list(State(app): State<App>) -> Json<List> {
 #[utoipa::path(
     post,
     path = "/v1/runs",
-    request_body(content((Clips = "multipart/form-data"))),
-    responses(
-        (status = 202, body = RunSchema),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    )
+    tag = "runs",
+    request_body(content = schema::MakeForm, content_type = "multipart/form-data"),
+    responses((status = 202, description = "The run, in training.", body = RunSchema))
 )]
 pub(crate) async fn make(State(app): State<App>, request: Request) -> Outcome<Response> {
-    let mut upload = Upload::read(request, &app.budget, limits::CLIPS).await?;
     let turn = turn(&app)?;
+    if app.runs.is_full() {
+        let detail = format!("{} runs are kept, as many as may be", limits::RUNS);
+        let help = "delete some; each is gone ten minutes later";
+        return Err(Problem::unprocessable(detail).limit("runs").help(help));
+    }
+    let mut upload = Upload::read(request, &app.budget, limits::CLIPS).await?;
     let name = upload
         .fields
         .remove("name")
@@ -130,7 +123,7 @@ pub(crate) async fn make(State(app): State<App>, request: Request) -> Outcome<Re
     let (runs, model) = (app.runs.clone(), base.id.clone());
     let id = blocking(move || runs.make(name, model, &clips)).await?;
     app.runs.train(&id, base.place, turn);
-    accepted(&app, &id)
+    accepted(&app, &id).await
 }
 
 /// Add clips, of new classes or of those it has, and train anew. Features that are known are not
@@ -138,62 +131,62 @@ pub(crate) async fn make(State(app): State<App>, request: Request) -> Outcome<Re
 #[utoipa::path(
     post,
     path = "/v1/runs/{id}/clips",
+    tag = "runs",
     params(("id" = String, Path, description = "The run's id.")),
-    request_body(content((Clips = "multipart/form-data"))),
-    responses(
-        (status = 202, body = RunSchema),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    )
+    request_body(content = schema::AddForm, content_type = "multipart/form-data"),
+    responses((status = 202, description = "The run, in training.", body = RunSchema))
 )]
 pub(crate) async fn add(
     State(app): State<App>,
     Path(id): Path<String>,
     request: Request,
 ) -> Outcome<Response> {
+    existing(&app, &id)?;
+    let turn = turn(&app)?;
+    // With the turn nobody else adds clips.
     let description = existing(&app, &id)?;
     let base = base(&app, Some(&description.model))?;
-    let mut upload = Upload::read(request, &app.budget, limits::CLIPS).await?;
-    let turn = turn(&app)?;
+    let left = limits::CLIPS - description.clips.len().min(limits::CLIPS);
+    let mut upload = Upload::read(request, &app.budget, left).await?;
     nothing_left(&mut upload.fields)?;
     let clips = classes(upload.videos, &description.clips)?;
     check(&app, &base, &clips).await?;
     let (runs, run) = (app.runs.clone(), id.clone());
-    blocking(move || runs.add(&run, &clips)).await?;
+    if !blocking(move || runs.add(&run, &clips)).await? {
+        return Err(no_run(&id));
+    }
     app.runs.train(&id, base.place, turn);
-    accepted(&app, &id)
+    accepted(&app, &id).await
 }
 
 /// A run.
 #[utoipa::path(
     get,
     path = "/v1/runs/{id}",
+    tag = "runs",
     params(("id" = String, Path, description = "The run's id.")),
-    responses((status = 200, body = RunSchema), (status = 404, body = Problem))
+    responses((status = 200, description = "The run.", body = RunSchema))
 )]
 pub(crate) async fn get(
     State(app): State<App>,
     Path(id): Path<String>,
 ) -> Outcome<Json<RunSchema>> {
-    existing(&app, &id)?;
-    Ok(Json(run(&app, &id)?))
+    Ok(Json(run(&app, &id).await?))
 }
 
 /// Follow a run: server-sent events whose data are its progress, until it is ready or has failed.
 #[utoipa::path(
     get,
     path = "/v1/runs/{id}/events",
+    tag = "runs",
     params(("id" = String, Path, description = "The run's id.")),
-    responses((status = 200, body = Progress, content_type = "text/event-stream"), (status = 404, body = Problem))
+    responses((status = 200, description = "Events.", body = Progress, content_type = "text/event-stream"))
 )]
 pub(crate) async fn events(
     State(app): State<App>,
     Path(id): Path<String>,
 ) -> Outcome<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
-    existing(&app, &id)?;
-    let Some((_, mut progress)) = app.runs.get(&id) else {
-        return Err(no_run(&id));
-    };
+    let (_, mut progress) = app.runs.get(&id).ok_or_else(|| no_run(&id))?;
     progress.mark_changed();
     let state = Some((progress, app.stopping.clone()));
     let events = stream::unfold(state, |state| async {
@@ -214,8 +207,9 @@ pub(crate) async fn events(
 #[utoipa::path(
     get,
     path = "/v1/runs/{id}/report",
+    tag = "runs",
     params(("id" = String, Path, description = "The run's id.")),
-    responses((status = 200, body = String, content_type = "text/html"), (status = 404, body = Problem))
+    responses((status = 200, description = "The page.", body = String, content_type = "text/html"))
 )]
 pub(crate) async fn report(State(app): State<App>, Path(id): Path<String>) -> Outcome<Response> {
     existing(&app, &id)?;
@@ -248,24 +242,27 @@ pub(crate) async fn report(State(app): State<App>, Path(id): Path<String>) -> Ou
 #[utoipa::path(
     get,
     path = "/v1/runs/{id}/archive",
+    tag = "runs",
     params(("id" = String, Path, description = "The run's id.")),
     responses(
-        (status = 200, body = Vec<u8>, content_type = "application/zip"),
-        (status = 404, body = Problem),
-        (status = 409, body = Problem),
+        (status = 200, description = "The ZIP.", body = schema::Bytes, content_type = "application/zip"),
     )
 )]
 pub(crate) async fn archive(State(app): State<App>, Path(id): Path<String>) -> Outcome<Response> {
-    existing(&app, &id)?;
-    let ready = app
-        .runs
-        .get(&id)
-        .is_some_and(|(_, now)| *now.borrow() == Progress::Ready);
+    let (_, progress) = app.runs.get(&id).ok_or_else(|| no_run(&id))?;
+    let ready = *progress.borrow() == Progress::Ready;
     let folder = app.runs.folder(&id).filter(|_| ready);
     let folder = folder.ok_or_else(|| {
         Problem::new(StatusCode::CONFLICT, "the run is not trained").help("follow its events")
     })?;
-    let bytes = blocking(move || runs::archive(&folder)).await?;
+    let (sender, mut parts) = mpsc::channel(2);
+    tokio::task::spawn_blocking(move || {
+        let to = BufWriter::with_capacity(PART, Parts(sender.clone()));
+        if let Err(error) = runs::archive(&folder, to) {
+            // The client sees that it is not whole.
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
     let headers = [
         (header::CONTENT_TYPE, "application/zip"),
         (
@@ -273,21 +270,43 @@ pub(crate) async fn archive(State(app): State<App>, Path(id): Path<String>) -> O
             "attachment; filename=\"run.zip\"",
         ),
     ];
-    Ok((headers, bytes).into_response())
+    let parts = stream::poll_fn(move |context| parts.poll_recv(context));
+    Ok((headers, Body::from_stream(parts)).into_response())
+}
+
+/// Bytes of a part of a download.
+const PART: usize = 256 << 10;
+
+/// Where a thread writes what a client reads.
+struct Parts(mpsc::Sender<io::Result<Bytes>>);
+
+impl io::Write for Parts {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let part = Bytes::copy_from_slice(bytes);
+        let sent = self.0.blocking_send(Ok(part));
+        sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Delete a run. It can be restored for ten minutes.
 #[utoipa::path(
     delete,
     path = "/v1/runs/{id}",
+    tag = "runs",
     params(("id" = String, Path, description = "The run's id.")),
-    responses((status = 200, body = Deleted), (status = 404, body = Problem))
+    responses((status = 200, description = "How to restore it.", body = Deleted))
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
     Path(id): Path<String>,
 ) -> Outcome<Json<Deleted>> {
-    match app.runs.delete(&id)? {
+    let (runs, run) = (app.runs.clone(), id.clone());
+    match blocking(move || runs.delete(&run)).await? {
         true => Ok(Json(Deleted {
             undo: format!("/v1/runs/{id}/undo"),
             seconds: runs::UNDO,
@@ -300,17 +319,20 @@ pub(crate) async fn delete(
 #[utoipa::path(
     post,
     path = "/v1/runs/{id}/undo",
+    tag = "runs",
     params(("id" = String, Path, description = "The run's id.")),
-    responses((status = 200, body = RunSchema), (status = 404, body = Problem))
+    responses((status = 200, description = "The run.", body = RunSchema))
 )]
 pub(crate) async fn undo(
     State(app): State<App>,
     Path(id): Path<String>,
 ) -> Outcome<Json<RunSchema>> {
-    match app.runs.undo(&id).await? {
-        true => Ok(Json(run(&app, &id)?)),
-        false => Err(no_run(&id)),
+    let (runs, restored) = (app.runs.clone(), id.clone());
+    if !blocking(move || runs.undo(&restored)).await? {
+        return Err(no_run(&id));
     }
+    app.runs.restored(&id).await;
+    Ok(Json(run(&app, &id).await?))
 }
 
 fn no_run(id: &str) -> Problem {
@@ -319,34 +341,25 @@ fn no_run(id: &str) -> Problem {
 
 /// A run that is not deleted.
 fn existing(app: &App, id: &str) -> Outcome<Description> {
-    let found = app.runs.get(id).map(|(description, _)| description);
-    found
-        .filter(|run| run.deleted.is_none())
-        .ok_or_else(|| no_run(id))
+    let found = app.runs.get(id).ok_or_else(|| no_run(id))?;
+    Ok(found.0)
 }
 
-fn run(app: &App, id: &str) -> Outcome<RunSchema> {
+async fn run(app: &App, id: &str) -> Outcome<RunSchema> {
     let (description, progress) = app.runs.get(id).ok_or_else(|| no_run(id))?;
     let progress = progress.borrow().clone();
     let mut run = RunSchema::new(id.to_owned(), description, progress);
-    if run.progress == Progress::Ready {
-        let result = app
-            .runs
-            .folder(id)
-            .map(|folder| folder.join("seed-0/result.json"));
-        let bytes = result.and_then(|path| std::fs::read(path).ok());
+    if let (Progress::Ready, Some(folder)) = (&run.progress, app.runs.folder(id)) {
+        let result = move || Ok(std::fs::read(folder.join("seed-0/result.json")).ok());
+        let bytes = blocking(result).await?;
         run.result = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     }
     Ok(run)
 }
 
-fn accepted(app: &App, id: &str) -> Outcome<Response> {
-    let place = HeaderValue::from_str(&format!("/v1/runs/{id}"));
-    let mut response = (StatusCode::ACCEPTED, Json(run(app, id)?)).into_response();
-    if let Ok(place) = place {
-        response.headers_mut().insert(header::LOCATION, place);
-    }
-    Ok(response)
+async fn accepted(app: &App, id: &str) -> Outcome<Response> {
+    let place = [(header::LOCATION, format!("/v1/runs/{id}"))];
+    Ok((StatusCode::ACCEPTED, place, Json(run(app, id).await?)).into_response())
 }
 
 fn turn(app: &App) -> Outcome<Turn> {
@@ -432,7 +445,7 @@ async fn check(app: &App, base: &Card, clips: &[(String, Video)]) -> Outcome<()>
             base.geometry,
         );
         let mut results = loop {
-            match app.decoders.decode(video.file.clone(), job.clone()) {
+            match app.decoders.decode(video.file.clone(), job.clone(), None) {
                 Ok(results) => break results,
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
-use crate::decoders::Decoders;
+use crate::decoders::{Decoders, Place};
 use crate::engine::{Card, Engine};
 use crate::metrics::Metrics;
 use crate::problem::{Outcome, Problem};
@@ -30,9 +30,11 @@ pub(crate) struct App {
 impl App {
     /// A place among the videos in work. Few are, so that those that are accepted are answered
     /// soon.
-    pub(crate) fn place(&self) -> Outcome<OwnedSemaphorePermit> {
+    pub(crate) fn place(&self) -> Outcome<Place> {
         let place = self.places.clone().try_acquire_owned();
-        place.map_err(|_| Problem::busy("as many videos as this machine can take are in work"))
+        place
+            .map(Arc::new)
+            .map_err(|_| Problem::busy("as many videos as this machine can take are in work"))
     }
 
     /// The model of this id, or the first one.

@@ -17,56 +17,15 @@ use pixels::{Picture, Resizer, View};
 use recogniser::{Labels, Moment, Sliding, Span, StreamWindow, UsedFrame};
 use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
-use utoipa::{IntoParams, ToSchema};
 
-use super::App;
 use super::answers::{Answered, labels, nothing_left, span, top};
+use super::{App, schema};
 use crate::decoders::Decoded;
 use crate::engine::{Card, Question, StreamQuestion};
 use crate::limits;
 use crate::problem::{Outcome, Problem};
-use crate::upload::{anonymous_file, query};
+use crate::upload::{anonymous_file, failed, query, seal};
 use crate::wire::{Job, Task};
-
-/// What is asked of a stream.
-#[derive(IntoParams)]
-#[allow(dead_code)]
-struct Asked {
-    /// The id of a model; by default the first of /v1/models.
-    model: Option<String>,
-    /// The classes, separated by commas; needed by a model that has none of its own.
-    labels: Option<String>,
-    /// Number of classes in an answer; by default 1.
-    top: Option<u16>,
-    /// Length of the window, such as `2s`; by default 2s.
-    window: Option<String>,
-    /// Time from one answer to the next; by default 1s.
-    stride: Option<String>,
-    /// Frames per second. Without it a frame is shown when it arrives.
-    fps: Option<f64>,
-    /// Width and height of raw frames, 8-bit RGB; without them frames are JPEG or PNG pictures.
-    width: Option<usize>,
-    /// See `width`.
-    height: Option<usize>,
-}
-
-/// The answer for a window, a text message.
-#[derive(ToSchema)]
-#[allow(dead_code)]
-struct WindowSchema {
-    /// The model's id.
-    model: String,
-    /// Seconds from the first frame.
-    start: f64,
-    /// Seconds from the first frame.
-    end: f64,
-    /// The most probable classes, best first: label and score.
-    predictions: Vec<serde_json::Value>,
-    /// The frames the model saw: index and time.
-    frames: Vec<serde_json::Value>,
-    /// Frames since the answer before that came faster than this machine could take them.
-    left_out: usize,
-}
 
 #[derive(Serialize)]
 struct Window {
@@ -82,12 +41,9 @@ struct Window {
 #[utoipa::path(
     get,
     path = "/v1/stream",
-    params(Asked),
-    responses(
-        (status = 101, description = "Text messages as in the schema follow.", body = WindowSchema),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    )
+    tag = "recognise",
+    params(schema::Asked, schema::Windows, schema::Frames),
+    responses((status = 101, description = "Text messages follow.", body = schema::Window))
 )]
 pub(crate) async fn stream(
     State(app): State<App>,
@@ -311,8 +267,9 @@ async fn read(
 ) -> End {
     let mut first = None;
     let mut index = 0;
+    let mut until = tokio::time::Instant::now() + limits::STREAM_IDLE;
     loop {
-        let next = tokio::time::timeout(limits::STREAM_IDLE, socket.next()).await;
+        let next = tokio::time::timeout_at(until, socket.next()).await;
         let bytes = match next {
             Err(_) => {
                 let seconds = limits::STREAM_IDLE.as_secs();
@@ -326,6 +283,7 @@ async fn read(
             Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => continue,
             Ok(None | Some(Ok(Message::Close(_)) | Err(_))) => return End::Gone,
         };
+        until = tokio::time::Instant::now() + limits::STREAM_IDLE;
         let first = *first.get_or_insert_with(Instant::now);
         let time = match asking.fps {
             Some(fps) => index as f64 / fps,
@@ -422,6 +380,7 @@ impl Answers {
             top: asking.top,
             video: "stream".into(),
             clip: fresh,
+            _place: None,
         };
         let answered = self.app.engine.window(StreamQuestion {
             question,
@@ -437,18 +396,19 @@ impl Answers {
 
     /// Decodes a picture in a decoding process.
     async fn decode(&self, bytes: &[u8]) -> Outcome<Vec<u8>> {
-        let failed = |source| {
-            let what = "cannot write a file in memory";
-            Problem::from(crate::Error::System { what, source })
+        let in_memory = || {
+            let mut file = anonymous_file()?;
+            file.write_all(bytes)?;
+            seal(&file)?;
+            Ok(file)
         };
-        let mut file = anonymous_file().map_err(failed)?;
-        file.write_all(bytes).map_err(failed)?;
+        let file = in_memory().map_err(failed("cannot write a file in memory"))?;
         let (file, job) = (
             Arc::new(file),
             Job::new(Task::Picture, self.asking.card.geometry),
         );
         let mut results = loop {
-            match self.app.decoders.decode(file.clone(), job.clone()) {
+            match self.app.decoders.decode(file.clone(), job.clone(), None) {
                 Ok(results) => break results,
                 // Meanwhile frames are left out.
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,

@@ -73,19 +73,32 @@ impl Decoder {
         };
         let guard = Box::into_raw(Box::new(guard));
         let decoder = Self { context, guard };
+        let mut options = ffmpeg_next::Dictionary::new();
+        // Damage that a checksum shows counts as damage.
+        options.set("err_detect", "crccheck");
+        if let Some(codecs) = limits.codecs {
+            options.set("codec_whitelist", &codecs.join(","));
+        }
+        // SAFETY: one of FFmpeg's own.
+        let asks = unsafe { (*codec).capabilities } & ffi::AV_CODEC_CAP_DR1 as c_int != 0;
+        if !asks {
+            // It takes memory by itself, without asking `take_buffer`, which says more.
+            options.set("max_pixels", &limits.max_pixels.to_string());
+        }
         // SAFETY: a fresh context that is ours; the parameters are the stream's, copied
         // here. `guard` outlives the context, see `drop`.
         let code = unsafe {
-            let code = ffi::avcodec_parameters_to_context(context, demuxer.parameters());
+            let mut code = ffi::avcodec_parameters_to_context(context, demuxer.parameters());
             (*context).thread_count = 1;
             (*context).pkt_timebase = demuxer.time_base();
             (*context).opaque = guard.cast();
             (*context).get_buffer2 = Some(take_buffer);
-            if code < 0 {
-                code
-            } else {
-                ffi::avcodec_open2(context, codec, ptr::null_mut())
+            let mut dictionary = options.disown();
+            if code >= 0 {
+                code = ffi::avcodec_open2(context, codec, &raw mut dictionary);
             }
+            drop(ffmpeg_next::Dictionary::own(dictionary));
+            code
         };
         match code {
             0.. => Ok(decoder),
@@ -96,6 +109,12 @@ impl Decoder {
                 reason: words(code),
             }),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn context(&self) -> &ffi::AVCodecContext {
+        // SAFETY: ours, and used by nobody else meanwhile.
+        unsafe { &*self.context }
     }
 
     /// Sends a packet.

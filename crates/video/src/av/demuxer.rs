@@ -605,6 +605,9 @@ fn open(
 ) -> Result<Input, c_int> {
     let mut options = ffmpeg_next::Dictionary::new();
     options.set("probesize", &limits.probe_size.max(32).to_string());
+    options.set("max_probe_packets", &limits.probe_packets.to_string());
+    let microseconds = limits.probe_seconds.saturating_mul(1_000_000);
+    options.set("analyzeduration", &microseconds.to_string());
     options.set("format_whitelist", &limits.formats.join(","));
     if let Some(codecs) = limits.codecs {
         options.set("codec_whitelist", &codecs.join(","));
@@ -707,7 +710,57 @@ unsafe extern "C" fn open_nothing(
 
 #[cfg(test)]
 mod tests {
-    use super::square;
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::av::Decoder;
+
+    /// A text that FFmpeg holds.
+    fn text(of: *const c_char) -> String {
+        // SAFETY: set by the options, and not changed since.
+        unsafe { CStr::from_ptr(of) }.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn limits_reach_the_container_and_the_decoder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.avi");
+        let frame = crate::Frame {
+            index: 0,
+            time: 0.0,
+            width: 32,
+            height: 32,
+            rgb: vec![90; 32 * 32 * 3],
+        };
+        crate::write_clip(&path, &[frame.clone(), frame], 25).unwrap();
+        let limits = Limits {
+            probe_size: 1_000_000,
+            probe_packets: 500,
+            probe_seconds: 2,
+            formats: &["avi", "webm"],
+            codecs: Some(&["mjpeg", "vp9"]),
+            ..Limits::default()
+        };
+        let file = Arc::new(File::open(&path).unwrap());
+        let demuxer = Demuxer::open(&path, &file, &limits, None).unwrap();
+        // SAFETY: an open container.
+        let context = unsafe { &*demuxer.input.as_ptr() };
+        let probing = (
+            context.probesize,
+            context.max_probe_packets,
+            context.max_analyze_duration,
+        );
+        assert_eq!(probing, (1_000_000, 500, 2_000_000));
+        assert_eq!(text(context.format_whitelist), "avi,webm");
+        assert_eq!(text(context.codec_whitelist), "mjpeg,vp9");
+        assert_eq!(text(context.protocol_whitelist), "none");
+        let decoder = Decoder::new(&path, &demuxer, &limits).unwrap();
+        let context = decoder.context();
+        assert_eq!(text(context.codec_whitelist), "mjpeg,vp9");
+        assert_eq!(context.thread_count, 1);
+        let checked = ffi::AV_EF_CRCCHECK as c_int;
+        assert_eq!(context.err_recognition & checked, checked);
+    }
 
     #[test]
     fn the_shorter_side_grows_unless_that_is_too_large() {

@@ -77,7 +77,7 @@ fn avi(file: &mut (impl Read + Seek)) -> io::Result<Option<Format>> {
 /// Probes with FFmpeg, and refuses all formats that are not on the list.
 fn probe(path: &Path, io: &mut StreamIo, limits: &Limits) -> Result<Format, Error> {
     let mut format = ptr::null();
-    let size = u32::try_from(limits.probe_size)
+    let size = u32::try_from(limits.probe_size / 4)
         .unwrap_or(u32::MAX)
         .clamp(2048, 1 << 20);
     // SAFETY: a readable I/O context, a place for the answer, no name and no log. FFmpeg
