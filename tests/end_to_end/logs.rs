@@ -26,7 +26,11 @@ fn train(place: &Place, out: &str, keys: &[&str]) -> Command {
     set(&mut command, &FEW_FRAMES);
     set(
         &mut command,
-        &["protocol.name=closed-set", "protocol.seeds=[0]"],
+        &[
+            "protocol.name=closed-set",
+            "protocol.seeds=[0]",
+            "train.judge_steps=false",
+        ],
     );
     set(&mut command, &[place.cache()]);
     set(&mut command, keys);

@@ -202,7 +202,7 @@ fn few_clips_of_best_start_from_a_solved_residual_and_single_ones_do_not() {
     };
     let warm = chosen("warm", &["protocol.shots=4"]);
     let [held_out, frozen] = [0, 1].map(|at| warm["held_out_loss"][at].as_f64().unwrap());
-    assert!(held_out > 0.0 && held_out <= frozen, "{warm}");
+    assert!(held_out < frozen, "{warm}");
     assert!(warm["residual_length"].as_f64().unwrap() >= 0.0, "{warm}");
     assert!(chosen("single", &["protocol.shots=1"]).is_null());
     let cold = ["protocol.shots=4", "train.warm_start=false"];

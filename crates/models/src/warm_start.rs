@@ -35,9 +35,9 @@ const MOVING: [f64; 3] = [0.0, 0.75, 1.5];
 const TEMPERATURES: [f64; 7] = [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0];
 /// Candidate lengths of the residual, as multiples of the length of mean(I): from frozen CLIP
 /// to almost no CLIP. Longer ones would bury what training adds.
-const LENGTHS: [f64; 10] = [0.0, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 32.0];
+const LENGTHS: [f64; 10] = [0.0, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
 /// The prior of the last, relative to that of each of the others: texts have to show what they know.
-const WITHOUT_TEXTS: f64 = 9.0;
+const WITHOUT_TEXTS: f64 = 18.0;
 /// Factors of 1 / τ in the comparison of lengths, powers of two from this one.
 const SUREST: [i32; 2] = [-7, 3];
 /// The most folds of the cross-validation.

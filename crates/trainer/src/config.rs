@@ -481,7 +481,7 @@ mod tests {
         let error = set(&["data.source=video", "model.row=probe"])
             .unwrap_err()
             .to_string();
-        assert!(error.contains("linear probe"), "{error}");
+        assert!(error.contains("solved over all clips"), "{error}");
         let error = set(&["protocol.name=base-to-novel", "model.row=probe"])
             .unwrap_err()
             .to_string();

@@ -14,6 +14,7 @@ use super::cross_validation::{Few, Gain, Judgement};
 use super::prepared::Prepared;
 use super::{Record, Session, TrainingCost};
 use crate::Result;
+use crate::config::Unsplit;
 use crate::engine::{self, Task};
 use crate::live::{LiveClips, LiveRecipe};
 use crate::log::read_steps;
@@ -83,7 +84,10 @@ impl<'a> Training<'a> {
             record.card.calibration = judged.map(|judged| judged.calibration.clone());
             warm_start = self.warm_start(model.as_ref(), &labels, &classes)?;
             let solved = warm_start.is_some() && judged.is_none();
-            if solved && session.config.train.judge_steps {
+            // A run that holds clips out is judged on them, after its steps.
+            let asked =
+                session.config.train.judge_steps && session.config.data.unsplit != Unsplit::HoldOut;
+            if solved && asked {
                 let Ended::Done(found) = self.judge_steps(config, folder)? else {
                     return Ok(Ended::Stopped);
                 };
