@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::archive::rar;
+use crate::setup::browser;
 use crate::workspace::{output_of, shared};
 
 /// A requirement of tests.
@@ -17,7 +18,7 @@ pub struct Need {
     is_met: fn(root: &Path) -> bool,
 }
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need {
         module: "needs_shared",
         unmet: "no reference data at SIF_SHARED or ../shared",
@@ -37,6 +38,11 @@ const NEEDS: [Need; 5] = [
         module: "needs_curl",
         unmet: "the program curl is not installed",
         is_met: |_| output_of("curl", &["--version"]).is_some(),
+    },
+    Need {
+        module: "needs_chromium",
+        unmet: "chromium, chromium-driver or axe-core is not installed",
+        is_met: |_| browser::is_present(),
     },
     Need {
         module: "needs_unrar",

@@ -99,8 +99,7 @@ export class Answer {
     this.#again.replaceChildren(button(name, () => this.ask({ ...question, span: other }), { class: 'small' }));
     if (answer.windows) {
       this.#body.replaceChildren(element('div', { class: 'stack' },
-        element('div', { class: 'answer-body' }, picture, element('div', { class: 'stack' }, ...words, this.#again)),
-        new Timeline(answer, player, opened).element()));
+        new Timeline(answer, player, opened).element(picture), ...words, this.#again));
       announce(`${this.#file.name}: ${count(answer.windows.length, 'window')} answered`);
     } else {
       this.#body.replaceChildren(element('div', { class: 'answer-body' }, picture,

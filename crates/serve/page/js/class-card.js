@@ -25,7 +25,7 @@ export class ClassCard extends EventTarget {
     const input = element('input', { type: 'file', accept: 'video/*,.mkv,.avi,.mov,.3gp', multiple: true, 'aria-label': 'Choose clips', onchange: () => this.add(chosen(input).videos.map(({ file }) => file)) });
     const shoot = () => record(`Clips of ${this.title || 'this class'}`, (file) => this.add([file]));
     const remove = button('Remove class', () => this.dispatchEvent(new Event('remove')), { class: 'quiet' });
-    this.element = element('section', { class: 'card class-card', 'aria-label': 'Class' },
+    this.element = element('div', { class: 'card class-card', role: 'group', 'aria-label': 'Class' },
       element('div', { class: 'class-head' }, element('div', { class: 'field' },
         element('label', { for: this.#id }, 'Class'), this.name), there > 0 ? null : remove),
       element('div', { class: 'drop compact' }, element('p', { class: 'hint' }, 'Drop clips of it here, or'),

@@ -28,7 +28,7 @@ export function announce(text) {
   setTimeout(() => { place.textContent = text; }, 50);
 }
 
-export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`;
 
 // Seconds as 3.40 s, and from a minute on as 1:03.4.
 export function time(seconds) {

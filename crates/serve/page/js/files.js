@@ -25,6 +25,13 @@ export class Found {
   }
 }
 
+// The names of files that are no videos, in words; empty if there are none.
+export function leftOut(ignored) {
+  if (ignored.length === 0) return '';
+  const names = ignored.slice(0, 5).join(', ') + (ignored.length > 5 ? ', …' : '');
+  return `Left out, for ${ignored.length === 1 ? 'it is' : 'they are'} not called as videos are: ${names}.`;
+}
+
 // The files of a file input, also of one that takes folders.
 export function chosen(input) {
   const found = new Found();

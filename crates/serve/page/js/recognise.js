@@ -2,8 +2,8 @@
 import { Answer } from './answer.js';
 import { record } from './camera.js';
 import { saveCsv, saveJson } from './downloads.js';
-import { announce, byId, count } from './dom.js';
-import { chosen, dropArea } from './files.js';
+import { announce, byId, count, element } from './dom.js';
+import { chosen, dropArea, leftOut } from './files.js';
 import { Live } from './live.js';
 import { Question } from './question.js';
 
@@ -60,8 +60,9 @@ export function start() {
     const fresh = videos.map(({ file }) => new Answer(file, removed));
     answers.push(...fresh);
     byId('answers').append(...fresh.map((one) => one.element));
-    const left = ignored.length ? ` ${count(ignored.length, 'other file')} left out: ${ignored.slice(0, 3).join(', ')}.` : '';
-    announce(`${count(fresh.length, 'video')} taken.${left}`);
+    const left = leftOut(ignored);
+    byId('left-out').replaceChildren(...(left ? [element('p', { class: 'notice warn' }, left)] : []));
+    announce(`${count(fresh.length, 'video')} taken. ${left}`);
     work();
   }
 

@@ -25,7 +25,7 @@ export function runActions(run, place) {
       element('code', {}, 'trainer predict VIDEO --checkpoint run'),
       '. On another machine --backbone names the CLIP checkpoint.'));
   });
-  return [button('Use it', use, { class: 'primary', 'aria-label': `Use ${run.name}` }),
+  return [button('Use', use, { class: 'primary', 'aria-label': `Use ${run.name}` }),
     button('Download', download, { 'aria-label': `Download ${run.name}` }), report(run, guarded)];
 }
 

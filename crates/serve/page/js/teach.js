@@ -2,7 +2,7 @@
 import { json, Problem, problemBox } from './api.js';
 import { ClassCard } from './class-card.js';
 import { announce, button, byId, count, element } from './dom.js';
-import { chosen, dropArea } from './files.js';
+import { chosen, dropArea, leftOut } from './files.js';
 import { follow, Training } from './follow.js';
 import * as models from './models.js';
 import { outcome } from './outcome.js';
@@ -68,8 +68,8 @@ function teach(run = null) {
       if (!card.title) card.name.value = title;
       card.add(found.map(({ file }) => file));
     }
-    const left = ignored.length ? `${count(ignored.length, 'other file')} left out: ${ignored.slice(0, 5).join(', ')}` : '';
-    said.replaceChildren(left ? element('p', { class: 'notice' }, left) : '');
+    const left = leftOut(ignored);
+    said.replaceChildren(...(left ? [element('p', { class: 'notice warn' }, left)] : []));
     announce(`${count(videos.length, 'clip')} in ${count(classes.size, 'class', 'classes')}. ${left}`);
   }
 
@@ -118,7 +118,7 @@ function teach(run = null) {
   form = { tree, listBases };
   listBases();
   const top = run
-    ? element('p', { class: 'notice' }, `More clips or classes for “${run.name}”. `, button('Teach something new instead', () => teach(), { class: 'small' }))
+    ? element('div', { class: 'notice row' }, element('p', {}, `More clips or classes for “${run.name}”.`), button('Teach something new instead', () => teach(), { class: 'small' }))
     : element('div', { class: 'card' }, element('div', { class: 'pair' },
       element('div', { class: 'field' }, element('label', { for: 'run-name' }, 'Name'), name), baseField), drop);
   byId('teach').replaceChildren(element('div', { class: 'stack' },

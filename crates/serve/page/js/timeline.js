@@ -10,6 +10,7 @@ const label = (window) => (window.known === false ? 'none of these' : window.pre
 export class Timeline {
   #windows; #opened; #player; #tones = new Map(); #current = -1;
   #buttons = []; #head = element('span', { class: 'head', hidden: true }); #now = element('div', { class: 'stack' });
+  #frames = element('div');
 
   constructor(answer, player, opened) {
     this.#windows = answer.windows;
@@ -24,18 +25,19 @@ export class Timeline {
     player?.addEventListener('timeupdate', () => this.#follow(player.currentTime));
   }
 
-  // The strip, its parts and the window at hand.
-  element() {
+  // The picture beside the window at hand, the strip, and its parts.
+  element(picture) {
     if (this.#windows.length === 0) {
-      return element('p', { class: 'hint' }, 'The video is too short for a window.');
+      return element('div', { class: 'answer-body' }, picture, element('p', { class: 'hint' }, 'The video is too short for a window.'));
     }
     const end = this.#windows.at(-1).end;
     const does = this.#player ? 'play from there' : 'see its answer';
     const made = element('div', { class: 'timeline' },
-      element('p', { class: 'hint' }, `${count(this.#windows.length, 'window')}. Click one to ${does}; with the keyboard, arrow keys move along and Enter chooses.`),
+      element('div', { class: 'answer-body' }, picture, this.#now),
       element('div', {}, this.#strip(), element('div', { class: 'scale', 'aria-hidden': 'true' },
         ...[0, 0.25, 0.5, 0.75, 1].map((share) => element('span', {}, time(share * end))))),
-      this.#key(), this.#parts(), this.#now);
+      element('p', { class: 'hint' }, `${count(this.#windows.length, 'window')}. Click one to ${does}; with the keyboard, arrow keys move along and Enter chooses.`),
+      this.#key(), this.#parts(), this.#frames);
     this.#show(0);
     return made;
   }
@@ -115,8 +117,7 @@ export class Timeline {
     this.#buttons[at].setAttribute('aria-pressed', 'true');
     this.#current = at;
     const window = this.#windows[at];
-    this.#now.replaceChildren(
-      element('h4', { class: 'label' }, `${time(window.start)} to ${time(window.end)}`),
-      bars(window), frameStrip(this.#opened, window.frames));
+    this.#now.replaceChildren(element('h4', {}, `${time(window.start)} to ${time(window.end)}`), bars(window));
+    this.#frames.replaceChildren(frameStrip(this.#opened, window.frames));
   }
 }
