@@ -1,6 +1,6 @@
 // Follows a run to the end of its training.
 import { json, request } from './api.js';
-import { element, time } from './dom.js';
+import { count, element } from './dom.js';
 
 // Calls `each` with the progress as it comes; the last one is returned.
 export async function follow(id, each, signal) {
@@ -39,26 +39,45 @@ async function* events(response) {
   }
 }
 
+// The stages of a training, the last one first: what its process says, and what people read.
+const STAGES = [
+  [/^step (\d+)\/(\d+)/, 'Training on all clips …'],
+  [/^cross-validating/, 'Judging by cross-validation: each clip is recognised by models that did not see it …'],
+  [/^/, 'Looking at the clips …'],
+];
+
 // How far a training is, drawn anew with each `show`.
 export class Training {
-  #began = performance.now(); #bar = element('progress', { 'aria-label': 'Training' });
+  #began = performance.now(); #clock = 0; #facts = [];
+  #bar = element('progress', { 'aria-label': 'Training' });
   #words = element('p', { role: 'status' }, 'Training has begun.');
   #about = element('p', { class: 'hint' });
   element = element('div', { class: 'stack training' }, this.#words, this.#bar, this.#about);
 
+  constructor() {
+    this.#clock = setInterval(() => this.#tick(), 1000);
+  }
+
   show({ step, loss, message }) {
-    const total = Number(/^step \d+\/(\d+)/.exec(message)?.[1]);
+    const total = Number(STAGES[0][0].exec(message)?.[2]);
     if (step > 0 && total >= step) {
       this.#bar.max = total;
       this.#bar.value = step;
     }
     // Screen readers hear of a change of stage, not of each step.
-    const words = step === 0 ? 'Looking at the clips, and judging by cross-validation …' : 'Training on all clips …';
+    const [, words] = step > 0 ? STAGES[0] : STAGES.find(([begins]) => begins.test(message));
     if (this.#words.textContent !== words) this.#words.textContent = words;
-    const parts = [time((performance.now() - this.#began) / 1000)];
-    if (step > 0) parts.push(total ? `step ${step} of ${total}` : `step ${step}`);
-    if (loss !== undefined) parts.push(`loss ${loss.toPrecision(3)}`);
-    if (message && !message.startsWith('step ')) parts.push(message.replace(/^note: /, ''));
-    this.#about.textContent = parts.join(' · ');
+    this.#facts = [];
+    if (step > 0) this.#facts.push(total ? `step ${step} of ${total}` : `step ${step}`);
+    if (loss !== undefined) this.#facts.push(`loss ${loss.toPrecision(3)}`);
+    this.#tick();
+  }
+
+  // To be called when it has ended.
+  end() { clearInterval(this.#clock); }
+
+  #tick() {
+    const seconds = Math.round((performance.now() - this.#began) / 1000);
+    this.#about.textContent = [count(seconds, 'second'), ...this.#facts].join(' · ');
   }
 }

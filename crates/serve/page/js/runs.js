@@ -68,7 +68,7 @@ function watch(place, run, signal) {
     announce(`${run.name}: the training has ended`);
   }).catch((error) => {
     if (error.name !== 'AbortError') training.element.replaceWith(problemBox(error));
-  });
+  }).finally(() => training.end());
 }
 
 // Accuracy and mistakes, fetched when they are opened.

@@ -159,5 +159,7 @@ async function trained(run) {
     heading.focus();
   } catch (error) {
     card.replaceChildren(title, problemBox(error), element('div', { class: 'actions' }, button('Start again', () => teach())));
+  } finally {
+    training.end();
   }
 }
