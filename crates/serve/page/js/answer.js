@@ -24,7 +24,7 @@ export class Answer {
     this.#url = URL.createObjectURL(file);
     this.#opened = media.open(this.#url);
     this.element.append(
-      element('div', { class: 'answer-head' }, element('h3', {}, file.name), this.#about,
+      element('div', { class: 'answer-head' }, element('div', {}, element('h3', {}, file.name), this.#about),
         button('Remove', () => { this.drop(); removed(this); }, { class: 'quiet small', 'aria-label': `Remove ${file.name}` })),
       this.#body);
     this.#describe();

@@ -1,7 +1,7 @@
 // A class that is taught: its name and its clips.
 import { record } from './camera.js';
 import { announce, button, count, element } from './dom.js';
-import { chosen, dropArea } from './files.js';
+import { chosen, dropArea, leftOut } from './files.js';
 import * as media from './media.js';
 
 let number = 0;
@@ -12,6 +12,7 @@ export class ClassCard extends EventTarget {
   #id = `class-${(number += 1)}`;
   #clips = element('ul', { class: 'clips', 'aria-label': 'Clips' });
   #count = element('p', { class: 'count' });
+  #left = element('p', { class: 'hint', role: 'status' });
   #there;
   name;
   element;
@@ -22,7 +23,7 @@ export class ClassCard extends EventTarget {
     this.#there = there;
     this.name = element('input', { id: this.#id, value: name, type: 'text', maxlength: 128, autocomplete: 'off', placeholder: 'such as push ups', oninput: () => this.#changed() });
     this.name.readOnly = there > 0;
-    const input = element('input', { type: 'file', accept: 'video/*,.mkv,.avi,.mov,.3gp', multiple: true, 'aria-label': 'Choose clips', onchange: () => this.add(chosen(input).videos.map(({ file }) => file)) });
+    const input = element('input', { type: 'file', accept: 'video/*,.mkv,.avi,.mov,.3gp', multiple: true, 'aria-label': 'Choose clips', onchange: () => this.#take(chosen(input)) });
     const shoot = () => record(`Clips of ${this.title || 'this class'}`, (file) => this.add([file]));
     const remove = button('Remove class', () => this.dispatchEvent(new Event('remove')), { class: 'quiet' });
     this.element = element('div', { class: 'card class-card', role: 'group', 'aria-label': 'Class' },
@@ -30,13 +31,18 @@ export class ClassCard extends EventTarget {
         element('label', { for: this.#id }, 'Class'), this.name), there > 0 ? null : remove),
       element('div', { class: 'drop compact' }, element('p', { class: 'hint' }, 'Drop clips of it here, or'),
         element('div', { class: 'actions' }, element('label', { class: 'button' }, input, 'Choose clips'), button('Record', shoot))),
-      this.#count, this.#clips);
-    dropArea(this.element, (found) => this.add(found.videos.map(({ file }) => file)));
+      this.#count, this.#left, this.#clips);
+    dropArea(this.element, (found) => this.#take(found));
     this.#changed();
   }
 
   get title() { return this.name.value.trim(); }
   get total() { return this.#there + this.files.length; }
+
+  #take({ videos, ignored }) {
+    this.#left.textContent = leftOut(ignored);
+    this.add(videos.map(({ file }) => file));
+  }
 
   add(files) {
     for (const file of files) {

@@ -5,7 +5,7 @@ import { pictures } from './media.js';
 // Pictures of `frames`, those of an answer, from an opened video; their times if there is none.
 export function frameStrip(video, frames) {
   const title = element('p', { class: 'frames-title' });
-  const place = element('div', {}, title);
+  const place = element('div', { class: 'frame-strip' }, title);
   if (!video) {
     const times = frames.map((frame) => time(frame.time)).join(', ');
     title.textContent = `The model looked at ${frames.length} frames: ${times}.`;

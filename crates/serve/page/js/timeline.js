@@ -90,7 +90,7 @@ export class Timeline {
       element('button', { type: 'button', onclick: () => this.#choose(at) },
         element('span', { class: `swatch ${this.#tones.get(name)}` }),
         element('span', { class: 'when' }, `${time(start)} – ${time(end)}`), name)));
-    return element('ol', { class: 'parts', 'aria-label': 'Parts with one answer', tabindex: '0' }, items);
+    return element('ol', { class: 'parts', 'aria-label': 'Parts with one answer' }, items);
   }
 
   #choose(at) {
