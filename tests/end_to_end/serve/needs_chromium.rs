@@ -210,6 +210,8 @@ fn a_run_is_taught_used_and_taken_elsewhere_by_keyboard_alone() {
     // A third class.
     browser.use_by_key("Runs");
     browser.wait("document.querySelector('#runs .badge.ready')");
+    browser.use_by_key("Accuracy and mistakes");
+    browser.wait("document.querySelector('#runs .outcome')");
     check(&browser, "runs");
     browser.use_by_key("Add clips or classes to my actions");
     browser.tab_to("Class");

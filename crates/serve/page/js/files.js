@@ -29,7 +29,7 @@ export class Found {
 export function leftOut(ignored) {
   if (ignored.length === 0) return '';
   const names = ignored.slice(0, 5).join(', ') + (ignored.length > 5 ? ', …' : '');
-  return `Left out, for ${ignored.length === 1 ? 'it is' : 'they are'} not called as videos are: ${names}.`;
+  return `Left out, because their names are not those of videos: ${names}.`;
 }
 
 // The files of a file input, also of one that takes folders.
