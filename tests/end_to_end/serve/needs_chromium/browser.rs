@@ -16,7 +16,7 @@ pub(crate) const RIGHT: &str = "\u{E014}";
 /// The key under which WebDriver names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Time for anything on the page.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A browser with a camera that shows a file.
 pub(crate) struct Browser {
@@ -36,11 +36,15 @@ impl Browser {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let said = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = said
-            .map_while(Result::ok)
-            .find_map(|line| Some(line.split_once("on port ")?.1.trim_end_matches('.').to_owned()))
-            .expect("chromedriver names its port");
+        let mut said = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = loop {
+            let line = said.next().expect("chromedriver ended").unwrap();
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                break port.trim_end_matches('.').to_owned();
+            }
+        };
+        // It is not to wait for a reader.
+        std::thread::spawn(move || said.for_each(drop));
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .build()
@@ -175,6 +179,8 @@ impl Browser {
 
     /// Clicks in the middle of an element.
     pub(crate) fn click(&self, css: &str) {
+        let scroll = "scrollIntoView({ block: 'center', behavior: 'instant' })";
+        self.script(&format!("document.querySelector({css:?}).{scroll}"));
         let element = self.element(css);
         self.post(&format!("/element/{element}/click"), &json!({}));
     }
@@ -272,7 +278,8 @@ impl Browser {
                 _ => continue,
             };
             let url = url.as_str().unwrap().replacen("ws:", "http:", 1);
-            let inside = ["blob:", "data:", &self.origin];
+            // The browser's own pages begin with its name.
+            let inside = ["blob:", "data:", "chrome", &self.origin];
             assert!(inside.iter().any(|start| url.starts_with(start)), "{url}");
             asked += 1;
         }
