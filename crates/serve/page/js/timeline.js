@@ -46,10 +46,13 @@ export class Timeline {
     this.#buttons = this.#windows.map((window, at) => {
       const { start, end } = window;
       const words = `${time(start)} to ${time(end)}: ${inWords(window)}`;
-      return button('', () => this.#choose(at), {
+      const made = button('', () => this.#choose(at), {
         class: this.#tones.get(label(window)), 'aria-label': words, title: words,
         'aria-pressed': 'false', tabindex: at === 0 ? '0' : '-1',
       });
+      // As wide as the time to the next window.
+      made.style.flexGrow = (this.#windows[at + 1]?.start ?? end) - start;
+      return made;
     });
     return element('div', { class: 'strip', role: 'toolbar', 'aria-label': 'Timeline', onkeydown: (event) => this.#keyDown(event) },
       ...this.#buttons, this.#head);
@@ -83,6 +86,8 @@ export class Timeline {
     const parts = [];
     for (const [at, window] of this.#windows.entries()) {
       const last = parts.at(-1);
+      // Windows may overlap; a part ends where the next begins.
+      if (last && last.name !== label(window)) last.end = Math.min(last.end, window.start);
       if (last?.name === label(window)) last.end = window.end;
       else parts.push({ name: label(window), at, start: window.start, end: window.end });
     }
