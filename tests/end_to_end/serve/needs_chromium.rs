@@ -155,7 +155,8 @@ fn videos_and_the_camera_are_recognised() {
     browser.script("document.querySelector('#clip-length').value = '2'");
     check(&browser, "camera");
     browser.click("#camera .primary");
-    browser.wait("document.querySelector('#camera [role=status]').textContent === '1 clip recorded.'");
+    browser
+        .wait("document.querySelector('#camera [role=status]').textContent === '1 clip recorded.'");
     browser.click("#camera .actions button:last-child");
     browser.wait("document.querySelectorAll('.answer')[3]?.querySelector('.bars')");
 
@@ -197,10 +198,15 @@ fn a_run_is_taught_used_and_taken_elsewhere_by_keyboard_alone() {
     name_class("left", &left);
     check(&browser, "teach");
     browser.use_by_key("Teach");
-    browser.wait("document.querySelector('.outcome')");
+    browser.wait("document.querySelector('#teach .outcome')");
     assert_eq!(browser.focused(), "“my actions” is ready");
-    let said = browser.text(".outcome");
-    for words in ["of new recordings", "With 95 % confidence", "right", "6 of 6"] {
+    let said = browser.text("#teach .outcome");
+    for words in [
+        "of new recordings",
+        "With 95 % confidence",
+        "right",
+        "6 of 6",
+    ] {
         assert!(said.contains(words), "{words}: {said}");
     }
     check(&browser, "taught");
@@ -216,7 +222,7 @@ fn a_run_is_taught_used_and_taken_elsewhere_by_keyboard_alone() {
     browser.tab_to("Class");
     name_class("down", &down);
     browser.use_by_key("Train again");
-    browser.wait("document.querySelectorAll('.outcome tbody tr').length === 3");
+    browser.wait("document.querySelectorAll('#teach .outcome tbody tr').length === 3");
 
     // Used at once, and elsewhere.
     browser.use_by_key("Use my actions");
@@ -247,9 +253,7 @@ fn a_run_is_taught_used_and_taken_elsewhere_by_keyboard_alone() {
     );
     let mut command = trainer(&["predict", "--json", "--window", "2s", "--stride", "1s"]);
     command.args(["--top", "5"]).arg(&long);
-    command
-        .arg("--checkpoint")
-        .arg(place.path("elsewhere/run"));
+    command.arg("--checkpoint").arg(place.path("elsewhere/run"));
     let elsewhere: Value = serde_json::from_str(&succeed(command)).unwrap();
     assert_eq!(served[0]["windows"], elsewhere["windows"]);
 
@@ -308,7 +312,9 @@ mod needs_shared {
             &names.map(|name| clips.join(name)),
         );
         browser.wait("document.querySelectorAll('.answer .bars').length === 2");
-        browser.wait("document.querySelectorAll('.answer:first-child canvas[aria-label]').length === 8");
+        browser.wait(
+            "document.querySelectorAll('.answer:first-child canvas[aria-label]').length === 8",
+        );
         check(&browser, "real");
         browser.finish(&[]);
     }

@@ -201,11 +201,7 @@ impl Browser {
     pub(crate) fn focused(&self) -> String {
         let active = self.ask("GET", "/element/active", &Value::Null);
         let id = active[ELEMENT].as_str().unwrap();
-        let name = self.ask(
-            "GET",
-            &format!("/element/{id}/computedlabel"),
-            &Value::Null,
-        );
+        let name = self.ask("GET", &format!("/element/{id}/computedlabel"), &Value::Null);
         name.as_str().unwrap().to_owned()
     }
 
