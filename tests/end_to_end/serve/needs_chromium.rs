@@ -267,6 +267,15 @@ fn a_run_is_taught_used_and_taken_elsewhere_by_keyboard_alone() {
     };
     assert_eq!(scores(&served[0]), scores(&elsewhere));
 
+    // A clip comes back as it was given, and nothing else does.
+    let run = server.get("/v1/runs").json()["runs"][0].clone();
+    let id = run["id"].as_str().unwrap();
+    let clip = |name: &str| server.get(&format!("/v1/runs/{id}/clips/{name}"));
+    let first = clip(run["clips"][0]["id"].as_str().unwrap());
+    assert_eq!(first.body, std::fs::read(&right[0]).unwrap());
+    assert_eq!(first.header("content-disposition"), Some("attachment"));
+    assert_eq!(clip("..%2fdescription.json").status, 404);
+
     browser.use_by_key("Delete my actions");
     browser.wait("document.querySelector('#runs-notices button')");
     assert_eq!(browser.focused(), "Undo");
