@@ -234,7 +234,7 @@ fn a_run_is_taught_used_and_taken_elsewhere_by_keyboard_alone() {
         &[(long.clone(), vec![(0, 2, 50), (1, 3, 40), (2, 1, 40)])],
     );
     browser.tab_to("Choose videos");
-    browser.choose_files(&[long.clone()]);
+    browser.choose_files(std::slice::from_ref(&long));
     browser.wait("document.querySelectorAll('.strip button').length === 12");
     browser.wait("document.querySelectorAll('.frames canvas[aria-label]').length === 8");
     if let Some(folder) = std::env::var_os("SIF_PICTURES") {
