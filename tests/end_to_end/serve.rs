@@ -4,6 +4,7 @@
 mod abuse;
 mod client;
 mod mutant;
+mod needs_chromium;
 mod needs_curl;
 mod needs_openapi_client;
 mod runs;

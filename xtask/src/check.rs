@@ -75,7 +75,7 @@ const STEPS: [Step; 9] = [
 /// # Errors
 /// The set-up before them fails.
 pub fn run() -> Result<bool> {
-    setup::ensure()?;
+    setup::ensure_for_tests()?;
     let root = workspace::root();
     let started = Instant::now();
     let mut total = Count::default();

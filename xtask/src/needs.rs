@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::archive::rar;
+use crate::setup::browser;
 use crate::workspace::{output_of, shared};
 
 /// A requirement of tests.
@@ -17,7 +18,7 @@ pub struct Need {
     is_met: fn(root: &Path) -> bool,
 }
 
-const NEEDS: [Need; 6] = [
+const NEEDS: [Need; 7] = [
     Need {
         module: "needs_shared",
         unmet: "no reference data at SIF_SHARED or ../shared",
@@ -42,6 +43,11 @@ const NEEDS: [Need; 6] = [
         module: "needs_openapi_client",
         unmet: "the program openapi-python-client is not installed",
         is_met: |_| output_of("openapi-python-client", &["--version"]).is_some(),
+    },
+    Need {
+        module: "needs_chromium",
+        unmet: "chromium, chromium-driver or axe-core is not installed",
+        is_met: |_| browser::is_present(),
     },
     Need {
         module: "needs_unrar",

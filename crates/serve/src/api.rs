@@ -49,6 +49,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
         runs::add,
         runs::get,
         runs::events,
+        runs::clip,
         runs::report,
         runs::archive,
         runs::delete,
@@ -80,9 +81,6 @@ pub(crate) fn router(app: App, rules: Guard) -> Router {
         ),
     ];
     let mut router = Router::new()
-        .route("/", get(page::index))
-        .route("/page.css", get(page::style))
-        .route("/page.js", get(page::script))
         .route("/healthz", get(models::healthz))
         .route("/readyz", get(models::readyz))
         .route("/metrics", get(models::metrics))
@@ -94,11 +92,12 @@ pub(crate) fn router(app: App, rules: Guard) -> Router {
         .route("/v1/runs", get(runs::list).post(runs::make))
         .route("/v1/runs/{id}", get(runs::get).delete(runs::delete))
         .route("/v1/runs/{id}/clips", post(runs::add))
+        .route("/v1/runs/{id}/clips/{clip}", get(runs::clip))
         .route("/v1/runs/{id}/events", get(runs::events))
         .route("/v1/runs/{id}/report", get(runs::report))
         .route("/v1/runs/{id}/archive", get(runs::archive))
         .route("/v1/runs/{id}/undo", post(runs::undo))
-        .fallback(nothing_here)
+        .fallback(page_or_nothing)
         .method_not_allowed_fallback(another_method)
         // Uploads count their bytes themselves; nothing else reads a body.
         .layer(DefaultBodyLimit::disable())
@@ -123,8 +122,13 @@ async fn openapi() -> Response {
     (json, Interface::openapi().to_json().unwrap_or_default()).into_response()
 }
 
-async fn nothing_here() -> Problem {
-    Problem::not_found("there is nothing here").help("/openapi.json lists the interface")
+/// The page's files, and nothing else.
+async fn page_or_nothing(request: Request) -> Response {
+    page::response(&request).unwrap_or_else(|| {
+        Problem::not_found("there is nothing here")
+            .help("/openapi.json lists the interface")
+            .into_response()
+    })
 }
 
 async fn another_method() -> Problem {

@@ -11,18 +11,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use subtle::ConstantTimeEq as _;
 
+use crate::page::is_file;
 use crate::problem::{Outcome, Problem};
 use crate::{Error, Result};
 
-/// Paths that need no token: the page holds no data, and probes have none.
-const OPEN: [&str; 6] = [
-    "/",
-    "/page.css",
-    "/page.js",
-    "/healthz",
-    "/readyz",
-    "/openapi.json",
-];
+/// Paths that need no token, beside the page, which holds no data.
+const OPEN: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
 /// The beginning of the WebSocket subprotocol that carries a token, for browsers cannot set headers.
 pub(crate) const BEARER: &str = "bearer.";
 
@@ -54,7 +48,7 @@ impl Guard {
         let Some(token) = &self.token else {
             return Ok(());
         };
-        if OPEN.contains(&path) {
+        if OPEN.contains(&path) || is_file(path) {
             return Ok(());
         }
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -202,6 +196,8 @@ mod tests {
         assert_eq!(checked(token, "/v1/models", &[host]), Some(401));
         assert_eq!(checked(token, "/metrics", &[host]), Some(401));
         assert_eq!(checked(token, "/", &[host]), None);
+        assert_eq!(checked(token, "/js/main.js", &[host]), None);
+        assert_eq!(checked(token, "/js/../v1/models", &[host]), Some(401));
         let right = ("authorization", "Bearer 0123456789abcdef");
         assert_eq!(checked(token, "/v1/models", &[host, right]), None);
         let wrong = ("authorization", "Bearer 0123456789abcdeg");

@@ -230,6 +230,15 @@ impl Runs {
             .then(|| self.root.join(id).join("run"))
     }
 
+    /// The file of a run's clip.
+    pub(crate) fn clip(&self, id: &str, clip: &str) -> Option<PathBuf> {
+        let runs = self.all();
+        let mut clips = runs.get(id)?.description.clips.iter();
+        // The path is made of the id that the server gave.
+        let known = clips.find(|known| known.id == clip)?;
+        Some(self.root.join(id).join("clips").join(&known.id))
+    }
+
     /// A new run with these clips, of which each has a class; its id.
     ///
     /// # Errors

@@ -293,6 +293,9 @@ fn judged(
     if path.is_file() {
         return Ok(Ended::Done(Some(read_json(&path)?)));
     }
+    if !session.quiet {
+        eprintln!("cross-validating on {} clips", training.trial.train.len());
+    }
     let found = training.cross_validate(&training.few()?, model, folder)?;
     if let Ended::Done(Some(judged)) = &found {
         std::fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;

@@ -48,7 +48,7 @@ fn follow(server: &Server, id: &str) -> Value {
     serde_json::from_str(last).unwrap()
 }
 
-fn unpack(archive: &[u8], to: &Path) {
+pub(crate) fn unpack(archive: &[u8], to: &Path) {
     let mut archive = zip::ZipArchive::new(std::io::Cursor::new(archive)).unwrap();
     for at in 0..archive.len() {
         let mut file = archive.by_index(at).unwrap();

@@ -1,5 +1,6 @@
 //! `cargo xtask setup`: makes the workspace build on a bare machine.
 
+pub(crate) mod browser;
 mod install;
 pub(crate) mod libtorch;
 pub(crate) mod linking;
@@ -81,6 +82,19 @@ pub fn ensure() -> Result<()> {
     prepare_build(&workspace::root(), &places, &registry, &Options::default())?;
     if let Err(e) = vocabulary::ensure(&places, &registry) {
         eprintln!("warning: cannot fetch the vocabulary: {e}; run `cargo xtask setup` to retry");
+    }
+    Ok(())
+}
+
+/// The same with what tests need beyond that; without it they are skipped, so that a failure to
+/// install it is only a warning.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_for_tests() -> Result<()> {
+    ensure()?;
+    if let Err(e) = browser::ensure(&Places::of_user()?) {
+        eprintln!("warning: the page's tests are skipped: {e}");
     }
     Ok(())
 }

@@ -192,6 +192,17 @@ fn privileged_apt() -> Option<&'static str> {
     output_of("sudo", &["-n", "true"]).map(|_| "sudo -n ")
 }
 
+/// Installs packages, if apt can be run without a password.
+///
+/// # Errors
+/// It cannot, or fails.
+pub(super) fn install_with_apt(packages: &str) -> Result<()> {
+    let command = format!("sudo apt-get install -y {packages}");
+    let sudo = privileged_apt().ok_or_else(|| Error::machine(packages, &command))?;
+    eprintln!("installing system packages with apt: {packages}");
+    install(sudo, packages)
+}
+
 fn install(sudo: &str, packages: &str) -> Result<()> {
     let apt = |arguments: &str| {
         let line = format!("{sudo}env DEBIAN_FRONTEND=noninteractive apt-get {arguments}");

@@ -203,6 +203,42 @@ pub(crate) async fn events(
     Ok(Sse::new(events.boxed()).keep_alive(KeepAlive::default().interval(Duration::from_secs(10))))
 }
 
+/// A clip that a run was taught with, as it came.
+#[utoipa::path(
+    get,
+    path = "/v1/runs/{id}/clips/{clip}",
+    params(
+        ("id" = String, Path, description = "The run's id."),
+        ("clip" = String, Path, description = "The clip's id."),
+    ),
+    responses(
+        (status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 404, body = Problem),
+    )
+)]
+pub(crate) async fn clip(
+    State(app): State<App>,
+    Path((id, clip)): Path<(String, String)>,
+) -> Outcome<Response> {
+    existing(&app, &id)?;
+    let path = app.runs.clip(&id, &clip).ok_or_else(|| {
+        Problem::not_found(format!("no clip {:?} in the run", shown(&clip)))
+            .help("GET /v1/runs/{id} lists its clips")
+    })?;
+    let bytes =
+        blocking(move || Ok(std::fs::read(&path).map_err(disk::Error::of("cannot read", &path))?));
+    // A stranger's file: to be saved, not shown as part of this server.
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream"),
+        (header::CONTENT_DISPOSITION, "attachment"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; sandbox",
+        ),
+    ];
+    Ok((headers, bytes.await?).into_response())
+}
+
 /// The report of a run's training, a page.
 #[utoipa::path(
     get,
