@@ -206,7 +206,7 @@ impl VideoTextModel for SeeingInFlowing {
         )?;
         if let Scale::Learned(log) = &self.scale {
             let sure = scale.log() + chosen.sureness.ln();
-            let _ = log.detach().f_copy_(&sure)?;
+            log.detach().f_copy_(&sure)?;
         }
         Ok(Some(chosen))
     }
