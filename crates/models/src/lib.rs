@@ -7,6 +7,7 @@ pub mod cost;
 mod error;
 mod failure;
 mod label_text;
+mod lanes;
 mod linear_probe;
 mod logistic;
 mod model;
@@ -22,6 +23,7 @@ pub use config::{
 };
 pub use error::Error;
 pub use failure::{Failure, caught, silence_failures};
+pub use lanes::{Alone, Lane, Lanes, Mates};
 pub use linear_probe::LinearProbe;
 pub use logistic::LogisticRegression;
 pub use model::{Classifier, Learned, Learning, ParameterGroup, Piece, VideoTextModel, build};

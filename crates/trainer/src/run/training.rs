@@ -103,6 +103,7 @@ impl<'a> Training<'a> {
                     folder,
                     interrupt: &session.interrupt,
                     quiet: session.quiet,
+                    group: session.group.as_ref(),
                 },
                 &record,
                 Record::is_same_training,

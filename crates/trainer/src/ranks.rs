@@ -1,0 +1,356 @@
+//! A training and its tests, shared by the processes of a group.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::ops::Range;
+use std::path::Path;
+
+use dist::{Group, sum_in_order};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::{Error, Result};
+
+/// Numbers sent at once: their copies take memory.
+const BUCKET: usize = 8 << 20;
+
+/// A lane of a batch: its number, and its clips' places in the batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) number: usize,
+    pub(crate) places: Range<usize>,
+}
+
+/// A batch of `count` clips in `lanes`, whose sizes differ by at most one.
+pub(crate) fn cuts(count: usize, lanes: usize) -> Vec<Cut> {
+    let at = |lane: usize| lane * count / lanes;
+    (0..lanes)
+        .map(|number| Cut {
+            number,
+            places: at(number)..at(number + 1),
+        })
+        .collect()
+}
+
+/// The numbers of the lanes of a process.
+pub(crate) fn own_lanes(lanes: usize, rank: usize, size: usize) -> Range<usize> {
+    rank * lanes / size..(rank + 1) * lanes / size
+}
+
+/// The lanes without the clips that could not be read.
+pub(crate) fn without(cuts: &[Cut], wanted: &[usize], kept: &[usize]) -> Vec<Cut> {
+    let kept: HashSet<&usize> = kept.iter().collect();
+    let mut start = 0;
+    let cut = |cut: &Cut| {
+        let clips = wanted.get(cut.places.clone()).unwrap_or_default();
+        let count = clips.iter().filter(|clip| kept.contains(clip)).count();
+        start += count;
+        Cut {
+            number: cut.number,
+            places: start - count..start,
+        }
+    };
+    cuts.iter().map(cut).collect()
+}
+
+/// What every process tells the others at the start of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Header {
+    /// The step, from 1.
+    pub(crate) step: u64,
+    /// SHA-256 over the batch's clips.
+    pub(crate) batch: String,
+    /// The clips that this process has read.
+    pub(crate) kept: Vec<usize>,
+    /// Ids of those it could not read.
+    pub(crate) left_out: Vec<String>,
+    /// A stop is asked for.
+    pub(crate) stop: bool,
+}
+
+/// All processes' values, in their order.
+pub(crate) fn gather<T: Serialize + DeserializeOwned>(
+    group: &dyn Group,
+    own: &T,
+) -> Result<Vec<T>> {
+    let invalid = |error: serde_json::Error| Error::Syntax {
+        origin: "a message between ranks".into(),
+        reason: error.to_string(),
+    };
+    let own = serde_json::to_vec(own).map_err(invalid)?;
+    let all = group.gather_bytes(&own)?;
+    all.iter()
+        .map(|bytes| serde_json::from_slice(bytes).map_err(invalid))
+        .collect()
+}
+
+/// The headers of a step, which have to be of the same one.
+pub(crate) fn exchange(group: &dyn Group, own: &Header) -> Result<Vec<Header>> {
+    let all = gather(group, own)?;
+    for (rank, header) in all.iter().enumerate() {
+        if (header.step, &header.batch) != (own.step, &own.batch) {
+            return Err(Error::mismatch(
+                format!("the batch of {}", group.member(rank)),
+                format!("that of step {} here", own.step),
+                format!(
+                    "another, of step {}: its data or checkpoint differs",
+                    header.step
+                ),
+            ));
+        }
+    }
+    Ok(all)
+}
+
+/// The processes that compute a batch together.
+pub(crate) struct Mates<'a> {
+    group: &'a dyn Group,
+    /// The processes that have clips of the batch.
+    present: Vec<bool>,
+    failed: RefCell<Option<dist::Error>>,
+    /// Whether all that this process has sent is.
+    finite: Cell<bool>,
+}
+
+impl<'a> Mates<'a> {
+    /// Those that compute a batch in these lanes.
+    pub(crate) fn new(group: &'a dyn Group, lanes: &[Cut]) -> Self {
+        let has_clips = |rank: usize| {
+            let own = own_lanes(lanes.len(), rank, group.size());
+            let mut own = lanes.get(own).unwrap_or_default().iter();
+            own.any(|cut| !cut.places.is_empty())
+        };
+        Self {
+            group,
+            present: (0..group.size()).map(has_clips).collect(),
+            failed: RefCell::default(),
+            finite: Cell::new(true),
+        }
+    }
+
+    /// The error of a step.
+    pub(crate) fn failure(&self, error: models::Error) -> Error {
+        match self.failed.take() {
+            Some(failed) => Error::Dist(failed),
+            None => Error::Model(error),
+        }
+    }
+
+    /// ` on rank 1 (...)` for the processes that have computed something not finite. All ask at once.
+    pub(crate) fn culprits(&self) -> Result<String> {
+        if self.group.size() == 1 {
+            return Ok(String::new());
+        }
+        let all = gather(self.group, &self.finite.get())?;
+        let of = all.iter().enumerate().filter(|(_, finite)| !**finite);
+        let names: Vec<String> = of.map(|(rank, _)| self.group.member(rank)).collect();
+        Ok(match names.is_empty() {
+            true => String::new(),
+            false => format!(" on {}", names.join(" and ")),
+        })
+    }
+
+    fn send<T>(&self, exchange: impl FnOnce() -> dist::Result<T>) -> models::Result<T> {
+        exchange().map_err(|error| {
+            let message = error.to_string();
+            self.failed.replace(Some(error));
+            models::Error::Mates(message)
+        })
+    }
+
+    fn note(&self, sent: &Tensor) -> models::Result<()> {
+        if sent.is_floating_point() && sent.numel() > 0 {
+            let sum = sent.f_sum(Kind::Double)?.double_value(&[]);
+            self.finite.set(self.finite.get() && sum.is_finite());
+        }
+        Ok(())
+    }
+}
+
+impl models::Mates for Mates<'_> {
+    fn gather(&self, own: Tensor) -> models::Result<Tensor> {
+        if self.group.size() == 1 {
+            return Ok(own);
+        }
+        self.note(&own)?;
+        let rows = self.send(|| self.group.gather_rows(&own))?;
+        Ok(Tensor::f_cat(&rows, 0)?)
+    }
+
+    fn sum(&self, own: Option<Vec<Tensor>>, parameters: &[Tensor]) -> models::Result<Vec<Tensor>> {
+        if self.group.size() == 1 {
+            return Ok(own.unwrap_or_default());
+        }
+        let _guard = tch::no_grad_guard();
+        let own = own.unwrap_or_else(|| parameters.iter().map(|_| Tensor::new()).collect());
+        let defined: Vec<u8> = own.iter().map(|one| u8::from(one.defined())).collect();
+        let all = self.send(|| self.group.all_gather(&Tensor::from_slice(&defined)))?;
+        let defined = Vec::<u8>::try_from(all.f_amax([0i64], false)?)?;
+        let mut sums: Vec<Tensor> = own.iter().map(|_| Tensor::new()).collect();
+        let mut waiting = Vec::new();
+        let mut numbers = 0;
+        for (place, parameter) in parameters.iter().enumerate() {
+            if defined.get(place) != Some(&1) {
+                continue;
+            }
+            let kind = |place: &usize| parameters.get(*place).map(Tensor::kind);
+            let full = numbers + parameter.numel() > BUCKET;
+            if full
+                || waiting
+                    .first()
+                    .is_some_and(|first| kind(first) != kind(&place))
+            {
+                self.sum_of(&waiting, &own, parameters, &mut sums)?;
+                (waiting, numbers) = (Vec::new(), 0);
+            }
+            waiting.push(place);
+            numbers += parameter.numel();
+        }
+        self.sum_of(&waiting, &own, parameters, &mut sums)?;
+        Ok(sums)
+    }
+}
+
+impl Mates<'_> {
+    /// Adds up the gradients at `places`, which have one kind, into `sums`.
+    fn sum_of(
+        &self,
+        places: &[usize],
+        own: &[Tensor],
+        parameters: &[Tensor],
+        sums: &mut [Tensor],
+    ) -> models::Result<()> {
+        let mut flat = Vec::new();
+        for place in places {
+            if let (Some(own), Some(parameter)) = (own.get(*place), parameters.get(*place)) {
+                flat.push(match own.defined() {
+                    true => own.f_reshape([-1])?,
+                    false => parameter.f_zeros_like()?.f_reshape([-1])?,
+                });
+            }
+        }
+        if flat.is_empty() {
+            return Ok(());
+        }
+        let counts: Vec<i64> = flat.iter().map(|one| one.numel() as i64).collect();
+        let flat = Tensor::f_cat(&flat, 0)?;
+        self.note(&flat)?;
+        let sum = self.send(|| sum_in_order(self.group, &flat, &self.present))?;
+        for (place, sum) in places.iter().zip(sum.f_split_with_sizes(&counts, 0)?) {
+            if let (Some(slot), Some(parameter)) = (sums.get_mut(*place), parameters.get(*place)) {
+                *slot = sum.f_view_as(parameter)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Computes the parts of a work round robin over the processes, and returns all results in order on
+/// each; `None` if one of them was stopped. However long a part takes, the others wait.
+pub(crate) fn dealt<T: Serialize + DeserializeOwned>(
+    group: &dyn Group,
+    parts: usize,
+    mut compute: impl FnMut(usize) -> Result<Option<T>>,
+) -> Result<Option<Vec<T>>> {
+    let mut own = Vec::new();
+    let mut stopped = false;
+    for part in (group.rank()..parts).step_by(group.size()) {
+        match compute(part)? {
+            Some(result) => own.push((part, result)),
+            None => {
+                stopped = true;
+                break;
+            }
+        }
+    }
+    if group.size() > 1 {
+        group.meet()?;
+        let all: Vec<(bool, Vec<(usize, T)>)> = gather(group, &(stopped, own))?;
+        stopped = all.iter().any(|(stopped, _)| *stopped);
+        own = all.into_iter().flat_map(|(_, results)| results).collect();
+        own.sort_by_key(|(part, _)| *part);
+    }
+    if stopped {
+        return Ok(None);
+    }
+    if !own.iter().map(|(part, _)| *part).eq(0..parts) {
+        let count = own.len();
+        return Err(Error::mismatch("scored windows, each once", parts, count));
+    }
+    Ok(Some(own.into_iter().map(|(_, result)| result).collect()))
+}
+
+/// Checks that `folder` is the same on every process: of one disk that all share.
+///
+/// # Errors
+/// [`Error::Disk`]; [`Error::NotShared`] with the processes that see another.
+pub(crate) fn expect_shared(group: &dyn Group, folder: &Path) -> Result<()> {
+    if group.size() == 1 {
+        return Ok(());
+    }
+    let path = folder.join(".shared");
+    if group.rank() == 0 {
+        std::fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
+        disk::write(&path, token(group).as_bytes())?;
+    }
+    let token = gather(group, &token(group))?.swap_remove(0);
+    let seen = std::fs::read_to_string(&path).is_ok_and(|text| text == token);
+    let seen = gather(group, &seen)?;
+    if group.rank() == 0 {
+        // It is of no use any more; its absence is none either.
+        let _ = std::fs::remove_file(&path);
+    }
+    let others = seen.iter().enumerate().filter(|(_, seen)| !**seen);
+    let names: Vec<String> = others.map(|(rank, _)| group.member(rank)).collect();
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(Error::NotShared {
+            folder: folder.into(),
+            first: group.member(0),
+            others: names.join(", "),
+        }),
+    }
+}
+
+/// Of this process and this moment.
+fn token(group: &dyn Group) -> String {
+    format!(
+        "{} {:?}",
+        group.member(group.rank()),
+        std::time::SystemTime::now()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_clip_is_in_one_lane_of_one_process() {
+        for count in 0..40 {
+            for lanes in [1usize, 2, 4, 8] {
+                let all = cuts(count, lanes);
+                let places: Vec<usize> = all.iter().flat_map(|cut| cut.places.clone()).collect();
+                assert_eq!(places, (0..count).collect::<Vec<_>>());
+                let sizes = all.iter().map(|cut| cut.places.len());
+                assert!(sizes.clone().max() <= sizes.min().map(|least| least + 1));
+                for size in [1, 2, 4, 8].into_iter().filter(|size| *size <= lanes) {
+                    let numbers = (0..size).flat_map(|rank| own_lanes(lanes, rank, size));
+                    assert!(numbers.eq(0..lanes));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn clips_that_cannot_be_read_leave_their_own_lane() {
+        let wanted = [7, 3, 9, 1, 5, 0];
+        let left = without(&cuts(6, 4), &wanted, &[7, 9, 1, 0]);
+        let places: Vec<Range<usize>> = left.into_iter().map(|cut| cut.places).collect();
+        assert_eq!(places, [0..1, 1..2, 2..3, 3..4]);
+        let left = without(&cuts(6, 2), &wanted, &[1, 5, 0]);
+        let places: Vec<Range<usize>> = left.into_iter().map(|cut| cut.places).collect();
+        assert_eq!(places, [0..0, 0..3]);
+    }
+}
