@@ -70,15 +70,15 @@ fn train(place: &Place, out: &str, keys: &[&str]) -> Command {
 }
 
 /// The processes of a group, which find each other by a file.
-struct Ranks(Vec<Child>);
+struct Ranks(Vec<Child>, tempfile::TempDir);
 
 impl Ranks {
     fn start(size: usize, command: impl Fn(usize) -> Command) -> Self {
-        let place = tempfile::tempdir().unwrap().keep();
+        let place = tempfile::tempdir().unwrap();
         let rank = |rank: usize| {
             let mut command = command(rank);
             if size > 1 {
-                let place = format!("file://{}", place.join("here").display());
+                let place = format!("file://{}", place.path().join("here").display());
                 command.env("DIST_RENDEZVOUS", place);
                 command.env("RANK", rank.to_string());
                 command.env("WORLD_SIZE", size.to_string());
@@ -86,7 +86,7 @@ impl Ranks {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
             command.spawn().unwrap()
         };
-        Self((0..size).map(rank).collect())
+        Self((0..size).map(rank).collect(), place)
     }
 
     /// Sends a signal to one.
@@ -245,4 +245,169 @@ fn ranks_that_do_not_fit_together_say_so() {
         "{said:?}"
     );
     assert!(said[0].starts_with("rank 1 (host "), "{said:?}");
+}
+
+/// `cargo xtask faults`.
+mod needs_minutes {
+    use super::*;
+
+    /// When a fault strikes.
+    #[derive(Debug, Clone, Copy)]
+    enum Moment {
+        Start,
+        Step,
+        Save,
+        Test,
+    }
+
+    const STEPS: usize = 24;
+
+    /// Seconds until the survivors are gone.
+    const OF_A_DEATH: u64 = 10;
+    /// With the tests' limit of silence of 3 seconds instead of 30.
+    const OF_SILENCE: u64 = 13;
+
+    fn keys() -> Vec<String> {
+        let steps = format!("train.min_steps={STEPS}");
+        let more = [
+            steps.as_str(),
+            "train.save_every=1",
+            "train.keep_checkpoints=2",
+        ];
+        [&SEEING_IN_FLOWING[..], &more]
+            .concat()
+            .into_iter()
+            .map(String::from)
+            .collect()
+    }
+
+    fn command(place: &Place, out: &str) -> Command {
+        let keys = keys();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let mut command = train(place, out, &keys);
+        command.env("DIST_JOIN_SECONDS", "5");
+        command
+    }
+
+    fn lines(run: &Path) -> usize {
+        let log = fs::read_to_string(run.join("seed-0/log.jsonl"));
+        log.map_or(0, |text| text.lines().count())
+    }
+
+    fn is_saving(run: &Path) -> bool {
+        let entries = fs::read_dir(run.join("seed-0/checkpoints"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .into_iter()
+            .any(|entry| entry.file_name().to_string_lossy().ends_with(".tmp"))
+    }
+
+    /// Strikes one rank; what the others say, and how long they take.
+    fn strike(
+        place: &Place,
+        out: &str,
+        size: usize,
+        victim: usize,
+        signal: &str,
+        moment: Moment,
+    ) -> bool {
+        let run = place.path(out);
+        let mut ranks = Ranks::start(size, |_| command(place, out));
+        let there = || match moment {
+            Moment::Start => true,
+            Moment::Step => lines(&run) >= 3,
+            Moment::Save => is_saving(&run),
+            Moment::Test => lines(&run) >= STEPS,
+        };
+        let began = Instant::now();
+        while !there() && began.elapsed() < Duration::from_secs(60) {
+            if ranks.0[0].try_wait().unwrap().is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if matches!(moment, Moment::Start) {
+            std::thread::sleep(Duration::from_millis(150));
+        }
+        let ended = ranks
+            .0
+            .iter_mut()
+            .any(|rank| rank.try_wait().unwrap().is_some());
+        if !ended {
+            ranks.signal(victim, signal);
+        }
+        let began = Instant::now();
+        let mut gone = ranks.0.remove(victim);
+        let others = ranks.ended();
+        let seconds = began.elapsed().as_secs();
+        let _ = gone.kill();
+        gone.wait().unwrap();
+        // It was over before it could be struck.
+        if others.iter().all(|output| output.status.success()) {
+            return false;
+        }
+        let limit = match (signal, moment) {
+            // Ranks that have not come are waited for.
+            (_, Moment::Start) => 13 + OF_A_DEATH,
+            ("-KILL", _) => OF_A_DEATH,
+            _ => OF_SILENCE,
+        };
+        for output in &others {
+            let said = text(output);
+            let code = output.status.code();
+            assert!(code == Some(75) || code == Some(3), "{code:?} {said}");
+            let error = said.lines().find_map(|line| line.strip_prefix("error: "));
+            let error = error.unwrap_or_else(|| panic!("no error in {said}"));
+            assert!(
+                error.contains(&format!("rank {victim}")),
+                "{size} {victim} {signal} {moment:?}: {error}"
+            );
+        }
+        assert!(
+            seconds <= limit,
+            "{size} {victim} {signal} {moment:?}: {seconds} s"
+        );
+        true
+    }
+
+    #[test]
+    #[ignore = "minutes; run by cargo xtask faults"]
+    fn of_every_rank_at_every_moment() {
+        let place = place();
+        let straight = {
+            let output = Ranks::start(1, |_| command(&place, "straight"))
+                .ended()
+                .remove(0);
+            assert!(output.status.success(), "{}", text(&output));
+            result(&place.path("straight"))
+        };
+        let (mut struck, mut number) = (0, 0);
+        for size in [2, 4] {
+            for victim in 0..size {
+                for signal in ["-KILL", "-STOP"] {
+                    for moment in [Moment::Start, Moment::Step, Moment::Save, Moment::Test] {
+                        let out = format!("fault-{number}");
+                        number += 1;
+                        let hit = strike(&place, &out, size, victim, signal, moment);
+                        struck += usize::from(hit);
+                        // Resumed on another number of ranks.
+                        let size = [1, 2, 4][number % 3];
+                        for output in Ranks::start(size, |_| command(&place, &out)).ended() {
+                            assert!(output.status.success(), "{}", text(&output));
+                        }
+                        assert!(result(&place.path(&out)) == straight, "{out}");
+                        eprintln!(
+                            "fault {number}: {size} ranks go on, {}",
+                            if hit { "struck" } else { "too late" }
+                        );
+                        fs::remove_dir_all(place.path(&out)).unwrap();
+                    }
+                }
+            }
+        }
+        eprintln!("{struck} of {number} faults struck");
+        assert!(struck * 10 >= number * 8, "{struck} of {number}");
+    }
 }

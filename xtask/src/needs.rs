@@ -17,7 +17,7 @@ pub struct Need {
     is_met: fn(root: &Path) -> bool,
 }
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need {
         module: "needs_shared",
         unmet: "no reference data at SIF_SHARED or ../shared",
@@ -37,6 +37,11 @@ const NEEDS: [Need; 5] = [
         module: "needs_curl",
         unmet: "the program curl is not installed",
         is_met: |_| output_of("curl", &["--version"]).is_some(),
+    },
+    Need {
+        module: "needs_minutes",
+        unmet: "20 minutes: `cargo xtask faults`",
+        is_met: |_| false,
     },
     Need {
         module: "needs_unrar",
