@@ -1,5 +1,7 @@
 //! The interface of a group of processes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use tch::Tensor;
 
 use crate::{Error, Result};
@@ -109,21 +111,38 @@ pub trait Group {
     /// # Errors
     /// [`Error::Disagree`] on every member, with the members that differ from rank 0.
     fn agree(&self, facts: &[(&str, String)]) -> Result<()> {
-        let own: Vec<&str> = facts.iter().map(|(_, value)| value.as_str()).collect();
-        let all = self.gather_bytes(own.join("\0").as_bytes())?;
-        let all: Vec<String> = all
-            .into_iter()
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        let own: Vec<String> = facts
+            .iter()
+            .map(|(name, value)| format!("{name}\0{value}"))
             .collect();
-        let values = |rank: usize| all.get(rank).map_or("", String::as_str).split('\0');
+        let all = self.gather_bytes(own.join("\0").as_bytes())?;
+        let read = |bytes: &Vec<u8>| -> BTreeMap<String, String> {
+            let text = String::from_utf8_lossy(bytes);
+            let words: Vec<&str> = text.split('\0').collect();
+            let pairs = words
+                .chunks(2)
+                .filter_map(|pair| Some((pair.first()?, pair.get(1)?)));
+            pairs
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect()
+        };
+        let all: Vec<BTreeMap<String, String>> = all.iter().map(read).collect();
         let mut lines = Vec::new();
-        for rank in 1..all.len() {
-            let differing = facts.iter().zip(values(0).zip(values(rank)));
-            for ((name, _), (first, other)) in differing {
-                if first != other {
+        for (rank, other) in all.iter().enumerate().skip(1) {
+            let Some(first) = all.first() else {
+                continue;
+            };
+            let names: BTreeSet<&String> = first.keys().chain(other.keys()).collect();
+            for name in names {
+                let value = |of: &BTreeMap<String, String>| {
+                    of.get(name).cloned().unwrap_or_else(|| "not set".into())
+                };
+                if first.get(name) != other.get(name) {
                     lines.push(format!(
-                        "{name} is {other} on {}, {first} on {}",
+                        "{name} is {} on {}, {} on {}",
+                        value(other),
                         self.member(rank),
+                        value(first),
                         self.member(0)
                     ));
                 }

@@ -290,12 +290,18 @@ pub(crate) fn expect_shared(group: &dyn Group, folder: &Path) -> Result<()> {
         return Ok(());
     }
     let path = folder.join(".shared");
+    let own = format!(
+        "{} {:?}",
+        group.member(group.rank()),
+        std::time::SystemTime::now()
+    );
     if group.rank() == 0 {
         std::fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
-        disk::write(&path, token(group).as_bytes())?;
+        disk::write(&path, own.as_bytes())?;
     }
-    let token = gather(group, &token(group))?.swap_remove(0);
-    let seen = std::fs::read_to_string(&path).is_ok_and(|text| text == token);
+    let all = gather(group, &own)?;
+    let seen = std::fs::read_to_string(&path).ok();
+    let seen = seen.as_ref() == all.first();
     let seen = gather(group, &seen)?;
     if group.rank() == 0 {
         // It is of no use any more; its absence is none either.
@@ -311,15 +317,6 @@ pub(crate) fn expect_shared(group: &dyn Group, folder: &Path) -> Result<()> {
             others: names.join(", "),
         }),
     }
-}
-
-/// Of this process and this moment.
-fn token(group: &dyn Group) -> String {
-    format!(
-        "{} {:?}",
-        group.member(group.rank()),
-        std::time::SystemTime::now()
-    )
 }
 
 #[cfg(test)]

@@ -172,15 +172,22 @@ fn fits(session: &Session, inputs: &Inputs) -> Result<()> {
             got: config.train.lanes.to_string(),
         });
     }
-    let [settings, clips] = inputs.hashes()?;
+    let [inputs, clips] = inputs.hashes()?;
     let threads = crate::threads::threads(config.threads);
-    Ok(group.agree(&[
+    let settings = config.shared()?;
+    let mut facts = vec![
         ("the commit", REVISION.into()),
-        ("libtorch", dist::engine()),
+        ("the engine", dist::engine()),
         ("the number of threads", threads.to_string()),
-        ("the SHA-256 of the settings", settings),
         ("the SHA-256 of the list of clips", clips),
-    ])?)
+    ];
+    facts.extend(
+        settings
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.clone())),
+    );
+    group.agree(&facts)?;
+    Ok(group.agree(&[("the SHA-256 of backbone and start", inputs)])?)
 }
 
 /// Tests a loaded checkpoint by the session's protocol, on its clips against its classes, whatever it was trained on. Results go below `folder`.
