@@ -386,13 +386,7 @@ mod needs_minutes {
     #[ignore = "minutes; run by cargo xtask faults"]
     fn of_every_rank_at_every_moment() {
         let place = place();
-        let straight = {
-            let output = Ranks::start(1, |_| command(&place, "straight"))
-                .ended()
-                .remove(0);
-            assert!(output.status.success(), "{}", text(&output));
-            result(&place.path("straight"))
-        };
+        let straight = straight(&place);
         let (mut struck, mut number) = (0, 0);
         for size in [2, 4] {
             for victim in 0..size {
@@ -404,20 +398,184 @@ mod needs_minutes {
                         struck += usize::from(hit);
                         // Resumed on another number of ranks.
                         let size = [1, 2, 4][number % 3];
-                        for output in Ranks::start(size, |_| command(&place, &out)).ended() {
-                            assert!(output.status.success(), "{}", text(&output));
-                        }
-                        assert!(result(&place.path(&out)) == straight, "{out}");
+                        goes_on(&place, &out, size, &straight);
                         eprintln!(
                             "fault {number}: {size} ranks go on, {}",
                             if hit { "struck" } else { "too late" }
                         );
-                        fs::remove_dir_all(place.path(&out)).unwrap();
                     }
                 }
             }
         }
         eprintln!("{struck} of {number} faults struck");
         assert!(struck * 10 >= number * 8, "{struck} of {number}");
+    }
+
+    #[test]
+    #[ignore = "minutes; run by cargo xtask faults"]
+    fn of_a_stop_asked_for_on_one_rank() {
+        let place = place();
+        let straight = straight(&place);
+        for size in [2, 4] {
+            for asked in 0..size {
+                let run = place.path("asked");
+                let mut ranks = Ranks::start(size, |_| command(&place, "asked"));
+                wait_for(&mut ranks.all[asked], || lines(&run) >= 3);
+                ranks.signal(asked, "-TERM");
+                for output in ranks.ended() {
+                    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+                }
+                assert!(lines(&run) < STEPS);
+                goes_on(&place, "asked", [1, 4, 2][asked % 3], &straight);
+            }
+        }
+    }
+
+    /// Runs what prepares the machine.
+    fn system(line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let done = Command::new(words[0]).args(&words[1..]).output().unwrap();
+        assert!(done.status.success(), "{line} (as root): {}", text(&done));
+    }
+
+    /// Undoes it at the end, however that comes.
+    struct Undo(Vec<String>);
+
+    impl Drop for Undo {
+        fn drop(&mut self) {
+            for line in &self.0 {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                // It may be undone already.
+                let _ = Command::new(words[0]).args(&words[1..]).output();
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "minutes, as root; run by cargo xtask faults"]
+    fn of_a_full_disk_on_the_rank_that_writes() {
+        let place = place();
+        let straight = straight(&place);
+        for size in [2, 4] {
+            let out = place.path("full");
+            fs::create_dir(&out).unwrap();
+            let _undo = Undo(vec![format!("umount {}", out.display())]);
+            system(&format!(
+                "mount -t tmpfs -o size=1m tmpfs {}",
+                out.display()
+            ));
+            let outputs = Ranks::start(size, |_| command(&place, "full/run")).ended();
+            for output in &outputs {
+                let said = text(output);
+                assert_eq!(output.status.code(), Some(3), "{said}");
+                assert!(said.contains("No space left on device"), "{said}");
+            }
+            assert!(text(&outputs[1]).contains("error: rank 0 (host "));
+            system(&format!(
+                "mount -o remount,size=100m tmpfs {}",
+                out.display()
+            ));
+            goes_on(&place, "full/run", 6 - size, &straight);
+            drop(_undo);
+            fs::remove_dir(&out).unwrap();
+        }
+    }
+
+    #[test]
+    #[ignore = "minutes, as root; run by cargo xtask faults"]
+    fn of_the_link_between_two_machines() {
+        let place = place();
+        let straight = straight(&place);
+        let _undo = Undo(vec![
+            "ip netns del ranks-0".into(),
+            "ip netns del ranks-1".into(),
+        ]);
+        system("ip netns add ranks-0");
+        system("ip netns add ranks-1");
+        system("ip link add ranks0 netns ranks-0 type veth peer name ranks1 netns ranks-1");
+        for rank in 0..2 {
+            let inside = format!("ip -n ranks-{rank}");
+            system(&format!(
+                "{inside} addr add 10.77.0.{}/24 dev ranks{rank}",
+                rank + 1
+            ));
+            system(&format!("{inside} link set ranks{rank} up"));
+            system(&format!("{inside} link set lo up"));
+        }
+        let start = |out: &str, port: u16| -> Vec<Child> {
+            let start = |rank: usize| {
+                let own = command(&place, out);
+                let mut inside = Command::new("ip");
+                inside.args(["netns", "exec", &format!("ranks-{rank}")]);
+                inside.arg(own.get_program()).args(own.get_args());
+                inside.envs([("DIST_SILENCE_SECONDS", "3"), ("MASTER_ADDR", "10.77.0.1")]);
+                inside.envs([("RANK", rank.to_string()), ("WORLD_SIZE", "2".into())]);
+                inside.env("MASTER_PORT", port.to_string());
+                inside
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            };
+            (0..2).map(start).collect()
+        };
+        let ended = |all: Vec<Child>| -> Vec<Output> {
+            all.into_iter()
+                .map(|child| child.wait_with_output().unwrap())
+                .collect()
+        };
+        for rank in 0..2 {
+            let link = format!("ip -n ranks-{rank} link set ranks{rank}");
+            let mut all = start("cut", 29_700 + rank as u16);
+            wait_for(&mut all[0], || lines(&place.path("cut")) >= 3);
+            system(&format!("{link} down"));
+            let began = Instant::now();
+            for (rank, output) in ended(all).iter().enumerate() {
+                let said = text(output);
+                assert_eq!(output.status.code(), Some(75), "{said}");
+                assert!(
+                    said.contains(&format!("error: lost rank {} (host ", 1 - rank)),
+                    "{said}"
+                );
+            }
+            assert!(
+                began.elapsed().as_secs() <= OF_SILENCE,
+                "{:?}",
+                began.elapsed()
+            );
+            system(&format!("{link} up"));
+            goes_on(&place, "cut", 4, &straight);
+        }
+        // A slow link changes nothing but the time.
+        for (number, speed) in ["1gbit", "20mbit"].iter().enumerate() {
+            for rank in 0..2 {
+                system(&format!(
+                    "ip netns exec ranks-{rank} tc qdisc replace dev ranks{rank} root tbf rate {speed} \
+                     burst 256kb latency 50ms"
+                ));
+            }
+            for output in ended(start("slow", 29_710 + number as u16)) {
+                assert!(output.status.success(), "{}", text(&output));
+            }
+            assert!(result(&place.path("slow")) == straight, "{speed}");
+            fs::remove_dir_all(place.path("slow")).unwrap();
+        }
+    }
+
+    fn straight(place: &Place) -> (String, String, Vec<Vec<u8>>) {
+        let output = Ranks::start(1, |_| command(place, "straight"))
+            .ended()
+            .remove(0);
+        assert!(output.status.success(), "{}", text(&output));
+        result(&place.path("straight"))
+    }
+
+    /// Resumes on so many ranks, and removes the run.
+    fn goes_on(place: &Place, out: &str, size: usize, straight: &(String, String, Vec<Vec<u8>>)) {
+        for output in Ranks::start(size, |_| command(place, out)).ended() {
+            assert!(output.status.success(), "{}", text(&output));
+        }
+        assert!(result(&place.path(out)) == *straight, "{out}");
+        fs::remove_dir_all(place.path(out)).unwrap();
     }
 }
