@@ -321,7 +321,126 @@ pub(crate) fn expect_shared(group: &dyn Group, folder: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::{Barrier, Mutex};
+
+    use models::Mates as _;
+
     use super::*;
+
+    /// A member of a group of two threads.
+    struct Thread<'a> {
+        rank: usize,
+        meeting: &'a Barrier,
+        slots: &'a Mutex<[Tensor; 2]>,
+    }
+
+    impl Group for Thread<'_> {
+        fn rank(&self) -> usize {
+            self.rank
+        }
+
+        fn size(&self) -> usize {
+            2
+        }
+
+        fn member(&self, rank: usize) -> String {
+            format!("rank {rank}")
+        }
+
+        fn all_gather(&self, own: &Tensor) -> dist::Result<Tensor> {
+            self.slots.lock().unwrap()[self.rank] = own.copy();
+            self.meeting.wait();
+            let all = Tensor::f_stack(self.slots.lock().unwrap().as_slice(), 0)?;
+            self.meeting.wait();
+            Ok(all)
+        }
+
+        fn all_to_all(&self, rows: &Tensor) -> dist::Result<Tensor> {
+            Ok(self.all_gather(rows)?.f_select(1, self.rank as i64)?)
+        }
+
+        fn sum(&self, own: &Tensor) -> dist::Result<Tensor> {
+            Ok(self
+                .all_gather(own)?
+                .f_sum_dim_intlist(0i64, false, own.kind())?)
+        }
+
+        fn claim(&self, _what: &str) -> dist::Result<bool> {
+            Ok(self.rank == 0)
+        }
+
+        fn meet(&self) -> dist::Result<()> {
+            self.meeting.wait();
+            Ok(())
+        }
+
+        fn fail(&self, _reason: &str) {}
+
+        fn leave(&self) -> dist::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The result of two threads that form a group.
+    fn together<T: Send>(run: impl Fn(&Thread<'_>) -> T + Sync) -> [T; 2] {
+        let meeting = Barrier::new(2);
+        let slots = Mutex::new([Tensor::new(), Tensor::new()]);
+        let member = |rank| Thread {
+            rank,
+            meeting: &meeting,
+            slots: &slots,
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| run(&member(1)));
+            [run(&member(0)), other.join().unwrap()]
+        })
+    }
+
+    #[test]
+    fn the_rank_with_a_gradient_that_is_not_finite_is_named_on_every_rank() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let whose = together(|group| {
+                let mates = Mates::new(group, &cuts(4, 2));
+                let own = Tensor::from_slice(&[1.0, if group.rank == 1 { bad } else { 2.0 }]);
+                let all = [own.shallow_clone(), Tensor::new()];
+                let sums = mates
+                    .sum(Some(all.into()), &[own.copy(), own.copy()])
+                    .unwrap();
+                assert!(sums[0].size() == [2] && !sums[1].defined());
+                mates.culprits().unwrap()
+            });
+            assert_eq!(whose, [" on rank 1", " on rank 1"]);
+        }
+    }
+
+    #[test]
+    fn gradients_of_a_rank_without_clips_add_nothing() {
+        let sums = together(|group| {
+            // The first of two lanes is empty.
+            let mates = Mates::new(group, &cuts(1, 2));
+            let own = Tensor::from_slice(&[-0.0f32, 3.0]);
+            let given = (group.rank == 1).then(|| vec![own.shallow_clone()]);
+            let sum = mates.sum(given, &[own]).unwrap().remove(0);
+            Vec::<f32>::try_from(sum).unwrap()
+        });
+        let bits = |numbers: &Vec<f32>| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(
+            sums.each_ref().map(bits),
+            [vec![0x8000_0000, 0x4040_0000]; 2].map(|v| v)
+        );
+    }
+
+    #[test]
+    fn windows_are_dealt_and_each_comes_once() {
+        let results = together(|group| {
+            let all = dealt(group, 5, |part| Ok(Some((part, group.rank)))).unwrap();
+            let stopped = dealt(group, 5, |part| Ok((part != 3).then_some(part))).unwrap();
+            (all, stopped)
+        });
+        let all = Some(vec![(0, 0), (1, 1), (2, 0), (3, 1), (4, 0)]);
+        assert_eq!(results, [(all.clone(), None), (all, None)]);
+    }
 
     #[test]
     fn every_clip_is_in_one_lane_of_one_process() {
