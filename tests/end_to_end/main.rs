@@ -10,6 +10,7 @@ mod misfits;
 mod own_videos;
 mod predict;
 mod protocols;
+mod ranks;
 mod reproduce;
 mod serve;
 mod support;

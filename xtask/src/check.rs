@@ -99,6 +99,23 @@ pub fn run() -> Result<bool> {
     Ok(total.failed == 0)
 }
 
+/// Runs the tests that kill, stop and cut off the ranks of a training; whether they passed.
+///
+/// # Errors
+/// The machine cannot be set up.
+pub fn faults() -> Result<bool> {
+    setup::ensure()?;
+    let root = workspace::root();
+    let line = "test -p trainer --test end_to_end -- --ignored --nocapture --test-threads 1 \
+                ranks::needs_minutes::";
+    let outcome = run_step(
+        &mut cargo_line(&root, line),
+        "a fault was not noticed, or not resumed from",
+    );
+    eprintln!("{}", summary("faults", &outcome, Duration::ZERO));
+    Ok(matches!(outcome, Outcome::Passed))
+}
+
 /// The contribution of a step to the total.
 fn counted(outcome: &Outcome) -> Count {
     let mut count = match outcome {

@@ -17,6 +17,7 @@ const EDGES: &str = "
     hub: disk
     layers:
     parallel:
+    dist: parallel
     optim: parallel
     testkit:
     pixels: random
@@ -31,7 +32,7 @@ const EDGES: &str = "
     recogniser: clip-backbone clips data disk models pixels video
     demo: clip-backbone clips data disk optim random video
     serve: clip-backbone clips data disk pixels recogniser video
-    trainer: clip-backbone clips data demo disk mcb models motion optim parallel pixels prompts \
+    trainer: clip-backbone clips data demo disk dist mcb models motion optim parallel pixels prompts \
         random recogniser serve video
     gpu-check: clip-backbone disk mcb models motion optim prompts testkit
     xtask: data disk hub

@@ -35,6 +35,8 @@ enum Command {
     Test,
     /// Run the benchmarks and write their tables as Markdown
     Bench(bench::Options),
+    /// Strike the ranks of a training with 60 faults, and resume after each: 20 minutes, as root
+    Faults,
     /// Build a folder with the check of a GPU, to be run on another machine
     GpuCheck(gpu_check::Options),
     /// Download a CLIP checkpoint to the Hugging Face cache, resumable and verified
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         }
         Command::Test => check::run().map(|ok| if ok { SUCCESS } else { FAILURE }),
         Command::Bench(options) => bench::run(&options).map(|()| SUCCESS),
+        Command::Faults => check::faults().map(|ok| if ok { SUCCESS } else { FAILURE }),
         Command::GpuCheck(options) => gpu_check::run(&options).map(|()| SUCCESS),
         Command::DownloadClip(options) => download_clip::run(&options).map(|()| SUCCESS),
         Command::Prepare(command) => command.run(&Tools::of_user()).map(|manifest| {

@@ -18,7 +18,7 @@ pub struct Need {
     is_met: fn(root: &Path) -> bool,
 }
 
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 8] = [
     Need {
         module: "needs_shared",
         unmet: "no reference data at SIF_SHARED or ../shared",
@@ -48,6 +48,11 @@ const NEEDS: [Need; 7] = [
         module: "needs_chromium",
         unmet: "chromium, chromium-driver or axe-core is not installed",
         is_met: |_| browser::is_present(),
+    },
+    Need {
+        module: "needs_minutes",
+        unmet: "20 minutes: `cargo xtask faults`",
+        is_met: |_| false,
     },
     Need {
         module: "needs_unrar",

@@ -11,7 +11,7 @@ use std::time::Instant;
 use clip_backbone::Usage;
 use clips::feature_cache::{ShareOfWork, Storage};
 use clips::{
-    Ahead, Backbone, ClipStream, Ended, Extractor, Interrupt, Precision, Recipe, VideoFiles,
+    Ahead, Backbone, ClipStream, Ended, Extractor, Interrupt, Precision, Recipe, VideoFiles, Work,
     to_tensor,
 };
 use data::formats::{Format, Missing, ReadOptions};
@@ -80,6 +80,7 @@ fn main() {
         decoder.push(seconds(|| drop(decode())));
         let folder = kept.path().join(round.to_string());
         let extractor = Extractor {
+            tokens: clip_backbone::FrameTokens::Class,
             backbone: &backbone,
             manifest: &manifest,
             files: &files,
@@ -90,7 +91,7 @@ fn main() {
             progress: &|_, _| {},
         };
         both.push(seconds(|| {
-            let done = extractor.extract(&positions, &recipe, ShareOfWork::ALL);
+            let done = extractor.extract(&positions, &recipe, Work::Share(ShareOfWork::ALL));
             let whole = |done| matches!(done, Ended::Done(clips) if clips == count);
             assert!(whole(done.expect("features").map(|done| done.computed)));
         }));

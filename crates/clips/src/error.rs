@@ -9,6 +9,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A shard of features cannot be claimed among the processes that compute them.
+    #[error("cannot claim features to compute: {0}")]
+    Claim(String),
     /// An invalid number or name given by the caller.
     #[error("{name}: expected {expected}, got {got}")]
     Option {

@@ -1,6 +1,6 @@
 //! Frame features: computed once with the frozen image tower, stored on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -107,6 +107,19 @@ pub struct Extractor<'a> {
     pub progress: &'a dyn Fn(usize, usize),
 }
 
+/// The missing shards that a process computes.
+#[derive(Clone, Copy)]
+pub enum Work<'a> {
+    /// Its share of them.
+    Share(ShareOfWork),
+    /// Those that it claims, each when it has time for one: the name of the features and the number
+    /// of the shard, which are claimed once among all processes. An error is a message.
+    Claimed(&'a dyn Fn(&str, usize) -> std::result::Result<bool, String>),
+}
+
+/// Shards claimed ahead, so that decoding continues while one is written.
+const AHEAD: usize = 2;
+
 /// A subset of a data set's clips, as a manifest of its own.
 struct Part {
     manifest: Manifest,
@@ -127,21 +140,24 @@ impl Part {
 }
 
 impl Extractor<'_> {
-    /// Computes the missing features of the clips at `positions` under `recipe`, or
-    /// one process's share of them.
+    /// Computes the missing features of the clips at `positions` under `recipe`, or one process's
+    /// part of them.
     ///
     /// # Errors
-    /// No clip at all can be decoded, a file cannot be written, or the backbone fails. Features
-    /// computed before are kept.
+    /// No clip at all can be decoded, a file cannot be written, a shard cannot be claimed, or the
+    /// backbone fails. Features computed before are kept.
     pub fn extract(
         &self,
         positions: &[usize],
         recipe: &Recipe,
-        share: ShareOfWork,
+        work: Work<'_>,
     ) -> Result<Ended<Extraction>> {
         let part = self.part(positions, recipe)?;
         let writer = FeatureWriter::open(&part.folder, part.layout, part.fingerprint.clone())?;
-        let pending = writer.pending(share);
+        let pending = writer.pending(match work {
+            Work::Share(share) => share,
+            Work::Claimed(_) => ShareOfWork::ALL,
+        });
         let mut done = Extraction {
             total: part.positions.len(),
             ..Extraction::default()
@@ -158,23 +174,53 @@ impl Extractor<'_> {
             let shards = pending.iter().map(|shard| part.layout.positions(*shard));
             shards.flat_map(|places| part.clips(places))
         };
-        let places: Vec<usize> = pending_clips()
+        let of = pending_clips()
             .filter(|(_, clip, file)| !kept.has(clip, file))
-            .map(|(place, ..)| place)
-            .collect();
-        done.taken_over = pending_clips().count() - places.len();
-        // One stream over all shards: decoding continues while one is written.
+            .count();
+        let name = part
+            .folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        let mut left = pending.iter().copied();
+        let mut claim = || -> Result<Option<usize>> {
+            let Work::Claimed(claim) = work else {
+                return Ok(left.next());
+            };
+            for shard in left.by_ref() {
+                if claim(&name, shard).map_err(Error::Claim)? {
+                    return Ok(Some(shard));
+                }
+            }
+            Ok(None)
+        };
         let manifest = Arc::new(part.manifest.clone());
         let source = VideoFiles {
             limits: self.limits.clone(),
             ..VideoFiles::default()
         };
         let mut clips = ClipStream::new(manifest, Arc::new(source), ahead)?;
-        clips.push(&places, recipe)?;
-        for shard in pending.iter().copied() {
+        let mut begun = VecDeque::new();
+        loop {
+            while begun.len() < AHEAD {
+                let Some(shard) = claim()? else {
+                    break;
+                };
+                let all = part.clips(part.layout.positions(shard));
+                let places: Vec<usize> = all
+                    .filter(|(_, clip, file)| !kept.has(clip, file))
+                    .map(|(place, ..)| place)
+                    .collect();
+                done.taken_over += part.layout.positions(shard).len() - places.len();
+                clips.push(&places, recipe)?;
+                begun.push_back(shard);
+            }
+            let Some(shard) = begun.pop_front() else {
+                break;
+            };
             let shard_places = part.layout.positions(shard);
             let end = shard_places.end;
-            let (positions, of) = (part.positions.as_slice(), places.len());
+            let positions = part.positions.as_slice();
             let Some(mut rows) = self.shard(&mut clips, end, of, positions, &mut done)? else {
                 return Ok(Ended::Stopped);
             };
@@ -194,10 +240,14 @@ impl Extractor<'_> {
         done.elapsed = began.elapsed();
         done.decoding = clips.busy();
         let have = done.computed + done.taken_over;
-        if let (0, Some((position, reason))) = (have, done.skipped.first_key_value()) {
+        // A claimed part says nothing about the others.
+        let is_whole = matches!(work, Work::Share(_));
+        if let (true, 0, Some((position, reason))) =
+            (is_whole, have, done.skipped.first_key_value())
+        {
             let clip = self.manifest.clips().get(*position);
             return Err(Error::NothingDecodes {
-                of: places.len(),
+                of,
                 id: clip.map(|clip| clip.id.clone()).unwrap_or_default(),
                 reason: reason.clone(),
             });

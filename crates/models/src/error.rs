@@ -24,6 +24,9 @@ pub enum Error {
         /// Its value.
         got: String,
     },
+    /// An exchange with the processes that compute the same batch failed.
+    #[error("the other processes: {0}")]
+    Mates(String),
     /// A template that leaves the labels no room.
     #[error(
         "template {template:?} has {tokens} tokens of the {most} that fit, so that labels {:?} and \

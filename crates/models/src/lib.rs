@@ -9,6 +9,7 @@ mod failure;
 mod heads;
 mod kernel_logistic;
 mod label_text;
+mod lanes;
 mod linear_probe;
 mod logistic;
 mod model;
@@ -25,6 +26,7 @@ pub use config::{
 pub use error::Error;
 pub use failure::{Failure, caught, silence_failures};
 pub use heads::{Head, HeadConfig, HeadMethod};
+pub use lanes::{Alone, Lane, Lanes, Mates};
 pub use linear_probe::{LinearProbe, Penalty};
 pub use logistic::LogisticRegression;
 pub use model::{Classifier, Learned, Learning, ParameterGroup, Piece, VideoTextModel, build};

@@ -8,8 +8,8 @@ use tch::{Device, Kind, Tensor, nn};
 
 use crate::action_clip::ActionClip;
 use crate::{
-    Clips, Error, Head, LinearProbe, ModelConfig, Penalty, Result, Scores, SeeingInFlowing,
-    Targets, TrainingLoss, WarmStart, ZeroShot,
+    Clips, Error, Head, Lanes, LinearProbe, Mates, ModelConfig, Penalty, Result, Scores,
+    SeeingInFlowing, Targets, TrainingLoss, WarmStart, ZeroShot,
 };
 
 /// A system that scores videos against labels.
@@ -130,14 +130,23 @@ pub trait Classifier {
     /// [`Error::Frozen`] if the model has nothing to train.
     fn loss<'a>(&'a self, clips: &Clips, targets: &Targets) -> Result<TrainingLoss<'a>>;
 
-    /// As [`learn`](Self::learn) for a batch in lanes, each of micro-batches. A lane has gradients
-    /// of its own, summed up in a tree over the lanes' numbers, so that the result does not depend on
-    /// where and when each is computed: by default one after another.
+    /// As [`learn`](Self::learn) for a batch in lanes, each of micro-batches, of which `mates` compute
+    /// others. A lane has gradients of its own, summed up in a tree over the lanes' numbers, so that the
+    /// result does not depend on where and when each is computed: by default one after another, by
+    /// one process. Gradients, loss and predictions are those of the whole batch.
     ///
     /// # Errors
-    /// Same as [`loss`](Self::loss).
-    fn learn_lanes(&self, lanes: Vec<Vec<Piece>>) -> Result<Learned> {
-        let pieces: Vec<Piece> = lanes.into_iter().flatten().collect();
+    /// Same as [`loss`](Self::loss); [`Error::Mates`] if another process fails, or the model
+    /// cannot be trained by several.
+    fn learn_lanes(&self, lanes: Lanes, _mates: &dyn Mates) -> Result<Learned> {
+        let whole = lanes.targets.count();
+        let pieces: Vec<Piece> = lanes.own.into_iter().flat_map(|lane| lane.pieces).collect();
+        let own: i64 = pieces.iter().map(|piece| piece.clips.count()).sum();
+        if own != whole {
+            let what =
+                format!("this model is trained by one process, which has {own} of {whole} clips");
+            return Err(Error::Mates(what));
+        }
         let device = pieces
             .first()
             .map_or(Device::Cpu, |piece| piece.clips.device());

@@ -177,6 +177,12 @@ impl Targets {
         }
     }
 
+    /// The number of clips.
+    pub fn count(&self) -> i64 {
+        let (Truth::Classes(rows, _) | Truth::Weights(rows)) = &self.truth;
+        rows.size().first().copied().unwrap_or(0)
+    }
+
     /// The same on `device`, to be copied there before the scores are computed.
     #[must_use]
     pub fn on(&self, device: Device) -> Self {

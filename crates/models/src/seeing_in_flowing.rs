@@ -5,16 +5,18 @@ use std::sync::Arc;
 use clip_backbone::ClipModel;
 use mcb::{CommunicationBlock, VideoTokens};
 use motion::{MotionModellingBlock, TimeStatistics};
+use parallel::Tree;
 use prompts::{ClassTokens, EncodedText, MotionAdapter, PromptLearner, TextEncoder, Tokenize};
 use tch::{Kind, Tensor, nn};
 
 use crate::label_text;
+use crate::lanes::{accumulate, add_each, leaves};
 use crate::scores::for_each_video;
 use crate::warm_start::States;
 use crate::zero_shot::sentence_features;
 use crate::{
-    Classifier, Clips, Error, Evidence, Learned, Piece, Result, Scores, SifConfig, Targets,
-    Temperature, TrainingLoss, VideoTextModel, WarmStart,
+    Classifier, Clips, Error, Evidence, Lane, Lanes, Learned, Mates, Piece, Result, Scores,
+    SifConfig, Targets, Temperature, TrainingLoss, VideoTextModel, WarmStart,
 };
 
 /// Clips encoded at once in a warm start.
@@ -297,9 +299,16 @@ unsafe impl Sync for Shared<'_> {}
 impl Shared<'_> {
     /// The loss and the predictions of a lane, and its part of the gradients of `parameters`, for a
     /// batch of `total` clips.
-    fn lane(&self, pieces: &[Piece], total: i64, parameters: &[Tensor]) -> Result<Lane> {
-        let (mut losses, mut predicted, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
-        for Piece { clips, targets } in pieces {
+    fn lane(&self, lane: &Lane, total: i64, parameters: &[Tensor]) -> Result<LaneResult> {
+        let (mut losses, mut predicted) = (Vec::new(), Vec::new());
+        let mut gradients = Tree::new(add_each);
+        if let Some(seed) = lane
+            .seed
+            .filter(|_| self.0.model.config.motion.dropout > 0.0)
+        {
+            tch::manual_seed(seed);
+        }
+        for (place, Piece { clips, targets }) in lane.pieces.iter().enumerate() {
             let targets = targets.on(self.0.model.clip.vision.device());
             let Forward { scores, encoded } = self.0.forward(clips, true)?;
             let share = clips.count() as f64 / total as f64;
@@ -310,52 +319,25 @@ impl Shared<'_> {
                 Some(encoded) => encoded.gradients(&loss, parameters)?,
                 None => Tensor::f_run_backward(&[loss], parameters, false, false)?,
             };
-            gradients.push(of_piece);
+            gradients.push(place, of_piece);
         }
-        Ok(Lane {
+        Ok(LaneResult {
+            number: lane.number,
             loss: Tensor::f_stack(&losses, 0)?.sum(Kind::Double),
             predicted: Tensor::f_cat(&predicted, 0)?,
-            gradients: in_tree(gradients, add_each),
+            gradients: gradients.sum().unwrap_or_default(),
         })
     }
 }
 
 /// The result of a lane.
-struct Lane {
+struct LaneResult {
+    number: usize,
     /// f64
     loss: Tensor,
     predicted: Tensor,
     /// One for each parameter, undefined where the loss does not depend on it.
     gradients: Vec<Tensor>,
-}
-
-/// Folds a list as a balanced binary tree over its places; empty for an empty one.
-fn in_tree<T>(mut list: Vec<Vec<T>>, add: impl Fn(Vec<T>, Vec<T>) -> Vec<T>) -> Vec<T> {
-    while list.len() > 1 {
-        let mut left = list.into_iter();
-        let mut sums = Vec::new();
-        while let Some(first) = left.next() {
-            sums.push(match left.next() {
-                Some(second) => add(first, second),
-                None => first,
-            });
-        }
-        list = sums;
-    }
-    list.pop().unwrap_or_default()
-}
-
-fn add_each(first: Vec<Tensor>, second: Vec<Tensor>) -> Vec<Tensor> {
-    let pairs = first.into_iter().zip(second);
-    pairs
-        .map(
-            |(first, second)| match (first.defined(), second.defined()) {
-                (true, true) => first + second,
-                (true, false) => first,
-                (false, _) => second,
-            },
-        )
-        .collect()
 }
 
 impl Classifier for Bound<'_> {
@@ -371,21 +353,18 @@ impl Classifier for Bound<'_> {
         Ok(self.forward(clips, false)?.scores)
     }
 
-    fn learn_lanes(&self, lanes: Vec<Vec<Piece>>) -> Result<Learned> {
+    fn learn_lanes(&self, lanes: Lanes, mates: &dyn Mates) -> Result<Learned> {
         let device = self.model.clip.vision.device();
-        let total: i64 = lanes
-            .iter()
-            .flatten()
-            .map(|piece| piece.clips.count())
-            .sum();
-        let mut named: Vec<(String, Tensor)> = self.model.trained.variables().into_iter().collect();
-        named.sort_by(|(one, _), (other, _)| one.cmp(other));
-        named.retain(|(_, parameter)| parameter.requires_grad());
+        let total = lanes.targets.count();
+        let leaves: Vec<Tensor> = leaves(&self.model.trained)
+            .into_iter()
+            .map(|(_, leaf)| leaf)
+            .collect();
         let parameters =
-            || -> Vec<Tensor> { named.iter().map(|(_, leaf)| leaf.shallow_clone()).collect() };
+            || -> Vec<Tensor> { leaves.iter().map(|leaf| leaf.shallow_clone()).collect() };
         let shared = Shared(self);
-        let inputs = lanes.into_iter().map(|lane| (lane, parameters()));
-        let lane = |(lane, parameters): (Vec<Piece>, Vec<Tensor>)| {
+        let inputs = lanes.own.into_iter().map(|lane| (lane, parameters()));
+        let lane = |(lane, parameters): (Lane, Vec<Tensor>)| {
             let shared = &shared;
             shared.lane(&lane, total, &parameters)
         };
@@ -396,22 +375,20 @@ impl Classifier for Bound<'_> {
                 .into_iter()
                 .collect::<Result<Vec<_>>>()?,
         };
-        let (mut losses, mut predicted, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
+        let mut losses = vec![Tensor::zeros([0], (Kind::Double, device))];
+        let mut predicted = vec![Tensor::zeros([0], (Kind::Int64, device))];
+        let mut gradients = Tree::new(add_each);
         for lane in computed {
-            losses.push(lane.loss);
+            losses.push(lane.loss.view(1));
             predicted.push(lane.predicted);
-            gradients.push(lane.gradients);
+            gradients.push(lane.number, lane.gradients);
         }
-        for ((_, leaf), gradient) in named.iter().zip(in_tree(gradients, add_each)) {
-            match (gradient.defined(), leaf.grad().defined()) {
-                (false, _) => {}
-                (true, true) => drop(leaf.grad().g_add_(&gradient)),
-                (true, false) => (leaf * gradient).f_sum(leaf.kind())?.f_backward()?,
-            }
-        }
+        let losses = mates.gather(Tensor::f_cat(&losses, 0)?)?;
+        let predicted = mates.gather(Tensor::f_cat(&predicted, 0)?)?;
+        accumulate(&leaves, mates.sum(gradients.sum(), &leaves)?)?;
         Ok(Learned {
-            loss: Tensor::f_stack(&losses, 0)?.sum(Kind::Double),
-            predicted: Tensor::f_cat(&predicted, 0)?,
+            loss: losses.f_sum(Kind::Double)?,
+            predicted,
         })
     }
 

@@ -946,9 +946,9 @@ mod tests {
         let folds = folds(&classes, &recordings, CLASSES).unwrap();
         let statistics = states.statistics().unwrap();
         let average = statistics.average(&folds).unwrap();
-        let mut scores = average.bias.unsqueeze(0);
+        let mut scores = average.held_out.zeros_like() + &average.bias;
         for (rows, map) in statistics.rows.iter().zip(&average.maps) {
-            scores = scores + rows.as_ref().unwrap().matmul(map.as_ref().unwrap());
+            scores += rows.as_ref().unwrap().matmul(map.as_ref().unwrap());
         }
         assert_eq!(scores.size(), [12, 3]);
         let mut scaled = states;
@@ -1015,9 +1015,9 @@ mod tests {
             assert!(off(&shares, &named("shares")) < 1e-4);
             let held_out = softmax(&average.held_out);
             assert!(off(&held_out, &softmax(&named("held_out"))) < 1e-4);
-            let mut scores = average.bias.unsqueeze(0);
+            let mut scores = average.held_out.zeros_like() + &average.bias;
             for (rows, map) in statistics.rows.iter().zip(&average.maps) {
-                scores = scores + rows.as_ref().unwrap().matmul(map.as_ref().unwrap());
+                scores += rows.as_ref().unwrap().matmul(map.as_ref().unwrap());
             }
             let scores = softmax(&scores);
             assert!(off(&scores, &softmax(&named("scores"))) < 1e-4);

@@ -3,12 +3,13 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clip_backbone::{ClipModel, Config, Freeze, Usage};
 use models::action_clip::{ActionClip, ActionClipConfig, Head, VisualPrompt};
-use models::{Clips, Error, Piece, Targets, VideoTextModel as _};
+use models::{Clips, Error, Lane, Lanes, Mates, Piece, Targets, VideoTextModel as _};
 use support::Table;
 use tch::{Device, Kind, Tensor};
 
@@ -123,6 +124,109 @@ fn a_step_in_pieces_has_the_gradients_of_one_piece() {
                     gap < 1e-3,
                     "{head:?} {visual_prompt:?} {sizes:?}: {name} {gap:e}"
                 );
+            }
+        }
+    }
+}
+
+/// Lanes of as many micro-batches as they say, of which one process has a part.
+fn lanes(sizes: &[&[i64]], rank: usize, processes: usize) -> Lanes {
+    let each = sizes.len() / processes;
+    let flat: Vec<i64> = sizes.concat();
+    let mut all = pieces(&flat).into_iter();
+    let lane = |(number, sizes): (usize, &&[i64])| Lane {
+        number,
+        seed: Some(100 * number as i64),
+        pieces: all.by_ref().take(sizes.len()).collect(),
+    };
+    let lanes: Vec<Lane> = sizes.iter().enumerate().map(lane).collect();
+    let before = sizes.iter().take(rank * each);
+    let own = |lane: &Lane| lane.number / each == rank && !lane.pieces.is_empty();
+    Lanes {
+        count: sizes.len(),
+        start: before.flat_map(|sizes| sizes.iter()).sum(),
+        own: lanes.into_iter().filter(own).collect(),
+        targets: Targets::classes(&Tensor::from_slice(&CLASSES)),
+    }
+}
+
+/// Plays the other processes: their rows are known, and own ones are recorded.
+#[derive(Default)]
+struct Script {
+    rows: RefCell<Option<Tensor>>,
+    own: RefCell<Option<Tensor>>,
+    gradients: RefCell<Option<Vec<Tensor>>>,
+}
+
+impl Mates for Script {
+    fn gather(&self, own: Tensor) -> models::Result<Tensor> {
+        self.own.replace(Some(own));
+        let rows = self.rows.borrow();
+        let rows = rows.as_ref().map(Tensor::shallow_clone);
+        rows.ok_or_else(|| Error::Mates("not known yet".into()))
+    }
+
+    fn sum(&self, own: Option<Vec<Tensor>>, all: &[Tensor]) -> models::Result<Vec<Tensor>> {
+        self.gradients.replace(own);
+        Ok(all.iter().map(Tensor::zeros_like).collect())
+    }
+}
+
+/// The gradient of each process's lanes, added up over the processes, and that of the temperature.
+fn step_of_processes(model: &ActionClip, sizes: &[&[i64]], processes: usize) -> Vec<Vec<u32>> {
+    let labels: Vec<String> = ["walk", "run", "jump"].map(String::from).to_vec();
+    let run = |rank: usize, script: &Script| {
+        for (_, parameter) in model.trained().variables() {
+            parameter.shallow_clone().zero_grad();
+        }
+        tch::manual_seed(11);
+        let lanes = lanes(sizes, rank, processes);
+        model.bind(&labels).unwrap().learn_lanes(lanes, script)
+    };
+    let rows = (0..processes).map(|rank| {
+        let script = Script::default();
+        assert!(run(rank, &script).is_err());
+        script.own.take().unwrap()
+    });
+    let rows = Tensor::cat(&rows.collect::<Vec<_>>(), 0);
+    let mut each = Vec::new();
+    for rank in 0..processes {
+        let script = Script::default();
+        script.rows.replace(Some(rows.shallow_clone()));
+        run(rank, &script).unwrap();
+        each.extend(script.gradients.take().map(|gradients| (rank, gradients)));
+    }
+    let add = |first: Vec<Tensor>, second: Vec<Tensor>| {
+        let pairs = first.into_iter().zip(second);
+        pairs.map(|(first, second)| first + second).collect()
+    };
+    let mut sum = parallel::in_tree(each, add).unwrap();
+    sum.push(model.trained().variables()["clip.logit_scale"].grad());
+    let bits = |tensor: &Tensor| {
+        let numbers = Vec::<f32>::try_from(tensor.reshape([-1])).unwrap();
+        // Both zeros are the same to an update.
+        numbers.iter().map(|x| (x + 0.0).to_bits()).collect()
+    };
+    sum.iter().map(bits).collect()
+}
+
+#[test]
+fn a_step_has_the_same_bits_on_any_number_of_processes() {
+    tch::set_num_threads(1);
+    for (head, visual_prompt) in [
+        (Head::TransformerCls, VisualPrompt::InNetwork),
+        (Head::Mean, VisualPrompt::PreNetwork),
+    ] {
+        for sizes in [
+            &[&[2i64][..], &[1], &[2], &[1]],
+            &[&[1, 1], &[1], &[2], &[1]],
+            &[&[], &[2], &[2], &[2]],
+        ] {
+            let model = model(&config(head, visual_prompt, true), Kind::Float).unwrap();
+            let alone = step_of_processes(&model, sizes, 1);
+            for processes in [2, 4] {
+                let shared = step_of_processes(&model, sizes, processes);
+                assert!(shared == alone, "{head:?} {sizes:?} {processes}");
             }
         }
     }

@@ -5,7 +5,9 @@ mod support;
 
 use std::sync::Arc;
 
-use models::{Clips, Piece, Preset, SeeingInFlowing, SifConfig, Targets, VideoTextModel};
+use models::{
+    Alone, Clips, Lane, Lanes, Piece, Preset, SeeingInFlowing, SifConfig, Targets, VideoTextModel,
+};
 use support::{Table, stream, tiny_config};
 use tch::{Kind, Tensor};
 
@@ -42,7 +44,7 @@ fn features() -> Tensor {
 }
 
 /// A batch in lanes of as many clips and micro-batches as they say.
-fn lanes(sizes: &[&[i64]]) -> Vec<Vec<Piece>> {
+fn lanes(sizes: &[&[i64]]) -> Lanes {
     let classes: Vec<i64> = (0..CLIPS).map(|clip| clip % 5).collect();
     let (features, classes) = (features(), Tensor::from_slice(&classes));
     let mut start = 0;
@@ -54,8 +56,17 @@ fn lanes(sizes: &[&[i64]]) -> Vec<Vec<Piece>> {
             targets: Targets::classes(&cut(&classes)),
         }
     };
-    let mut lane = |sizes: &&[i64]| sizes.iter().map(|count| piece(*count)).collect();
-    sizes.iter().map(&mut lane).collect()
+    let lane = |(number, sizes): (usize, &&[i64])| Lane {
+        number,
+        seed: (number > 0).then_some(40 + number as i64),
+        pieces: sizes.iter().map(|count| piece(*count)).collect(),
+    };
+    Lanes {
+        count: sizes.len(),
+        own: sizes.iter().enumerate().map(lane).collect(),
+        targets: Targets::classes(&classes),
+        start: 0,
+    }
 }
 
 /// The loss, the predictions and all gradients of one step, as numbers.
@@ -68,7 +79,7 @@ fn step(model: &SeeingInFlowing, sizes: &[&[i64]]) -> (f64, Vec<i64>, Vec<f32>) 
     tch::manual_seed(3);
     let labels = labels();
     let classifier = model.bind(&labels).unwrap();
-    let learned = classifier.learn_lanes(lanes(sizes)).unwrap();
+    let learned = classifier.learn_lanes(lanes(sizes), &Alone).unwrap();
     let flat: Vec<Tensor> = parameters
         .iter()
         .map(|(name, parameter)| {

@@ -13,7 +13,9 @@ mod generated;
 use std::sync::Arc;
 
 use clip_backbone::{ClipModel, Config};
-use models::{Clips, ModelConfig, Piece, Preset, SifConfig, Targets, VideoTextModel};
+use models::{
+    Alone, Clips, Lane, Lanes, ModelConfig, Piece, Preset, SifConfig, Targets, VideoTextModel,
+};
 use optim::{Method, Optimizer, Parameter};
 use prompts::{ClassTokens, TextEncoder, TextEncoding, TextPath, Tokenize};
 use tch::{Device, Kind, Tensor};
@@ -104,14 +106,21 @@ fn main() {
     take_turns(|| {
         let classifier = model.bind(&labels).expect("labels");
         optimizer.zero_grad();
-        let lane = |lane: i64| {
-            vec![Piece {
+        let lane = |lane: i64| Lane {
+            number: lane as usize,
+            seed: None,
+            pieces: vec![Piece {
                 clips: Clips::Features(features.narrow(0, lane * size, size)),
                 targets: Targets::classes(&classes.narrow(0, lane * size, size)),
-            }]
+            }],
         };
-        let lanes = (0..lanes).map(lane).collect();
-        classifier.learn_lanes(lanes).expect("a batch");
+        let batch = Lanes {
+            count: lanes as usize,
+            own: (0..lanes).map(lane).collect(),
+            targets: Targets::classes(&classes),
+            start: 0,
+        };
+        classifier.learn_lanes(batch, &Alone).expect("a batch");
         optimizer.clip_gradients(1.0).expect("gradients");
         optimizer.step(1e-4);
     });

@@ -10,6 +10,7 @@ pub(crate) mod exit;
 mod export_embeddings;
 mod extract;
 mod fit;
+mod group;
 mod info;
 mod predict;
 mod pretrain;
@@ -20,6 +21,8 @@ mod serve;
 mod settings;
 mod summary;
 mod train;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
@@ -98,8 +101,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
 fn install_interrupt() -> Result<Interrupt> {
     let interrupt = Interrupt::default();
     let asked = interrupt.clone();
+    // Another process of a group may have asked already.
+    let pressed = AtomicBool::new(false);
     let handler = move || {
-        if asked.ask() {
+        asked.ask();
+        if pressed.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
         eprintln!("\nstopping after a checkpoint; again to stop immediately");

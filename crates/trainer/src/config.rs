@@ -201,6 +201,17 @@ impl Config {
         Ok(all)
     }
 
+    /// The keys that are the same on all processes of a training, dotted: all but places and devices.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] if a value has no JSON form.
+    pub(crate) fn shared(&self) -> Result<BTreeMap<String, String>> {
+        const OWN: [&str; 4] = ["threads", "device", "data.root", "backbone.weights"];
+        let mut all = text::flat(self)?;
+        all.retain(|key, _| !OWN.contains(&key.as_str()));
+        Ok(all)
+    }
+
     /// Checks every range.
     ///
     /// # Errors

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use models::{Classifier, Clips, Piece, Targets, VideoTextModel};
+use dist::Group;
+use models::{Classifier, Clips, Lane, Lanes, Piece, Targets, VideoTextModel};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::{Kind, Tensor};
 
 use crate::config::Train;
 use crate::log::{RunLog, StepRecord};
+use crate::ranks::{Cut, Header, Mates, cuts, exchange, own_lanes, without};
 use crate::source::BatchSource;
 use crate::{Error, Result};
 use clips::{Ended, Interrupt};
@@ -39,6 +41,8 @@ pub struct Task<'a> {
     pub interrupt: &'a Interrupt,
     /// Hides the progress on stderr.
     pub quiet: bool,
+    /// The processes that train together. Rank 0 alone writes into the folder.
+    pub group: &'a dyn Group,
 }
 
 /// Runs `task` to its end, from its newest checkpoint if there is one.
@@ -92,17 +96,51 @@ where
         .filter(|_| average.is_some());
     }
 
-    let mut log = RunLog::open(task.folder, done, length.steps(), task.quiet)?;
+    agree(task, done)?;
+    let leads = task.group.rank() == 0;
+    let mut log = match leads {
+        true => Some(RunLog::open(task.folder, done, length.steps(), task.quiet)?),
+        false => None,
+    };
+    let started = done;
+    let mut saved = done;
     {
         let classifier = task.model.bind(task.labels)?;
         let mut order = EpochOrder::new(task, done / length.epoch_steps);
-        while done < length.steps() {
-            let seen = step(
+        loop {
+            let ended = done == length.steps();
+            let batch = match ended {
+                true => None,
+                false => Some(draw(task, &mut order, length, done)?),
+            };
+            // Asked for before the first step, it stops after it.
+            let stop = done > started && batch.as_ref().is_some_and(|batch| batch.stop);
+            let due = done % train.save_every == 0 || ended || stop;
+            if due && done > saved {
+                agree(task, done)?;
+                if let Some(log) = &mut log {
+                    log.sync()?;
+                    let state = State {
+                        updates: optimizer.steps(),
+                        run: run.clone(),
+                    };
+                    store.save(
+                        done,
+                        &groups(task.model, &optimizer, average.as_ref()),
+                        &state,
+                    )?;
+                }
+                saved = done;
+            }
+            let Some(batch) = batch.filter(|_| !stop) else {
+                break;
+            };
+            let record = step(
                 task,
                 classifier.as_ref(),
                 &mut optimizer,
                 &schedule,
-                &mut order,
+                batch,
                 length,
                 done,
             )?;
@@ -110,81 +148,179 @@ where
                 update_average(average, task.model, train.ema_decay, done);
             }
             done += 1;
-            log.step(&seen.record, seen.clips)?;
-            let stop = task.interrupt.asked();
-            if done % train.save_every == 0 || done == length.steps() || stop {
-                log.sync()?;
-                let state = State {
-                    updates: optimizer.steps(),
-                    run: run.clone(),
-                };
-                store.save(
-                    done,
-                    &groups(task.model, &optimizer, average.as_ref()),
-                    &state,
-                )?;
-            }
-            if stop && done < length.steps() {
-                log.close()?;
-                return Ok(Ended::Stopped);
+            if let Some(log) = &mut log {
+                log.step(&record.0, record.1)?;
             }
         }
     }
-    log.close()?;
+    if let Some(log) = &mut log {
+        log.close()?;
+    }
+    // The last checkpoint is there.
+    task.group.meet()?;
+    if done < length.steps() {
+        return Ok(Ended::Stopped);
+    }
     if let Some(average) = &average {
         load_parameters(task.model, average)?;
     }
     Ok(Ended::Done(()))
 }
 
-/// The statistics of one step.
-struct Seen {
-    record: StepRecord,
-    clips: usize,
+/// Checks that every process is at the same step, with the same parameters.
+fn agree(task: &Task<'_>, done: u64) -> Result<()> {
+    if task.group.size() == 1 {
+        return Ok(());
+    }
+    let parameters = recogniser::checkpoint::fingerprint(&parameters(task.model))?;
+    let facts = [
+        ("the number of steps done", done.to_string()),
+        ("the SHA-256 of the parameters", parameters),
+    ];
+    Ok(task.group.agree(&facts)?)
 }
 
-fn step(
+/// A batch that the processes have drawn together.
+struct SharedBatch {
+    /// The clips of the whole batch, or of this process's lanes.
+    clips: Clips,
+    /// The place of the first of them in the whole batch.
+    first: usize,
+    /// The positions of the whole batch, without the clips that cannot be read.
+    positions: Vec<usize>,
+    /// Ids of the latter.
+    left_out: Vec<String>,
+    /// All lanes, with their places in the whole batch.
+    lanes: Vec<Cut>,
+    /// A stop is asked for.
+    stop: bool,
+}
+
+fn draw(
     task: &mut Task<'_>,
-    classifier: &dyn Classifier,
-    optimizer: &mut Optimizer,
-    schedule: &Schedule,
     order: &mut EpochOrder,
     length: Length,
     done: u64,
-) -> Result<Seen> {
-    let train = task.train;
+) -> Result<SharedBatch> {
+    let group = task.group;
+    let lanes = task.train.lanes;
+    let own = own_lanes(lanes, group.rank(), group.size());
+    let is_divided = task.clips.is_divided() && group.size() > 1;
+    if is_divided && task.train.mixup_alpha > 0.0 {
+        return Err(Error::Value {
+            key: "train.mixup_alpha".into(),
+            expected: "0 for training from videos on several ranks, each of which reads its own"
+                .into(),
+            got: task.train.mixup_alpha.to_string(),
+        });
+    }
+    let asked = |wanted: &[usize]| -> Vec<usize> {
+        let cuts = cuts(wanted.len(), lanes);
+        let own = cuts.get(own.clone()).unwrap_or_default();
+        let places = own.iter().flat_map(|cut| cut.places.clone());
+        match is_divided {
+            true => places
+                .filter_map(|place| wanted.get(place).copied())
+                .collect(),
+            false => wanted.to_vec(),
+        }
+    };
     let (epoch, within) = (done / length.epoch_steps, done % length.epoch_steps);
     let wanted = order.batch(epoch, within);
-    let drawn = task.clips.batch(&wanted, task.seed, epoch)?;
-    let positions = drawn.positions;
-    if positions.is_empty() {
-        return Err(Error::mismatch(
-            format!("clips of step {}", done + 1),
-            "at least 1 decodable",
-            format!("none of {}", drawn.left_out.join(", ")),
-        ));
-    }
+    let drawn = task.clips.batch(&asked(&wanted), task.seed, epoch)?;
     let (next_epoch, next) = (
         (done + 1) / length.epoch_steps,
         (done + 1) % length.epoch_steps,
     );
     if next_epoch < length.epochs {
-        let positions = order.batch(next_epoch, next);
+        let positions = asked(&order.batch(next_epoch, next));
         task.clips.ahead(&positions, task.seed, next_epoch)?;
     }
+    let header = Header {
+        step: done + 1,
+        batch: disk::sha256(format!("{wanted:?}")),
+        kept: drawn.positions,
+        left_out: drawn.left_out,
+        stop: task.interrupt.asked(),
+    };
+    let headers = exchange(group, &header)?;
+    let stop = headers.iter().any(|header| header.stop);
+    let before = headers.iter().take(group.rank());
+    let first = match is_divided {
+        true => before.map(|header| header.kept.len()).sum(),
+        false => 0,
+    };
+    let speaking = match is_divided {
+        true => headers,
+        false => vec![header],
+    };
+    let (mut positions, mut left_out) = (Vec::new(), Vec::new());
+    for header in speaking {
+        positions.extend(header.kept);
+        left_out.extend(header.left_out);
+    }
+    if positions.is_empty() {
+        return Err(Error::mismatch(
+            format!("clips of step {}", done + 1),
+            "at least 1 decodable",
+            format!("none of {}", left_out.join(", ")),
+        ));
+    }
+    Ok(SharedBatch {
+        clips: drawn.clips,
+        first,
+        lanes: without(&cuts(wanted.len(), lanes), &wanted, &positions),
+        positions,
+        left_out,
+        stop,
+    })
+}
+
+/// One step over a batch; its statistics, and its number of clips.
+fn step(
+    task: &mut Task<'_>,
+    classifier: &dyn Classifier,
+    optimizer: &mut Optimizer,
+    schedule: &Schedule,
+    drawn: SharedBatch,
+    length: Length,
+    done: u64,
+) -> Result<(StepRecord, usize)> {
+    let train = task.train;
+    let group = task.group;
+    let (epoch, within) = (done / length.epoch_steps, done % length.epoch_steps);
+    let SharedBatch {
+        clips,
+        first,
+        positions,
+        left_out,
+        lanes,
+        ..
+    } = drawn;
     let classes: Vec<i64> = positions
         .iter()
         .map(|position| class_of(task, *position, epoch))
         .collect();
-    // Dropout draws from libtorch's own generator: seeded at each step, its state is not saved.
-    let draws = StepStream::new(task.seed, Purpose::Step, epoch, within).next_u64();
-    tch::manual_seed((draws >> 1) as i64);
+    // Dropout draws from libtorch's own generator: seeded at each step, its state is not saved. Of
+    // several lanes, each has a seed of its own.
+    let mut draws = StepStream::new(task.seed, Purpose::Step, epoch, within);
+    let mut seed = move || (draws.next_u64() >> 1) as i64;
+    tch::manual_seed(seed());
+    let seeds: Vec<i64> = lanes.iter().map(|_| seed()).collect();
 
+    let whole = Tensor::from_slice(&classes);
+    let shown = shown(task, &positions)?;
+    let targets = match &shown {
+        Some(shown) => Targets::classes(&whole).showing(shown),
+        None => Targets::classes(&whole),
+    };
+    let read = clips.count();
+    let cut = |x: &Tensor| x.f_narrow(0, first as i64, read);
     let batch = Batch {
-        clips: drawn.clips,
-        classes: Tensor::from_slice(&classes),
+        classes: cut(&whole)?,
         weights: None,
-        shown: shown(task, &positions)?,
+        shown: shown.as_ref().map(cut).transpose()?,
+        clips,
     };
     let batch = match train.mixup_alpha > 0.0 {
         true => batch.mixed(
@@ -195,58 +331,81 @@ fn step(
         false => batch,
     };
     optimizer.zero_grad();
-    let lanes = shares(0, positions.len(), train.lanes)
-        .map(|(start, count)| {
-            let pieces = shares(start, count, train.micro_batches);
-            pieces
-                .map(|(start, count)| {
-                    let part = batch.part(start as i64, count as i64)?;
-                    let targets = part.targets().smoothed(train.label_smoothing)?;
-                    Ok(Piece {
-                        clips: part.clips,
-                        targets,
-                    })
+    let own = own_lanes(train.lanes, group.rank(), group.size());
+    let mut own_cuts = lanes.get(own).unwrap_or_default().iter();
+    let start = own_cuts.clone().next().map_or(0, |cut| cut.places.start);
+    let own_cuts = own_cuts
+        .by_ref()
+        .filter(|cut| !cut.places.is_empty())
+        .map(|cut| {
+            let pieces = shares(
+                cut.places.start - first,
+                cut.places.len(),
+                train.micro_batches,
+            )
+            .map(|(start, count)| {
+                let part = batch.part(start as i64, count as i64)?;
+                let targets = part.targets().smoothed(train.label_smoothing)?;
+                Ok(Piece {
+                    clips: part.clips,
+                    targets,
                 })
-                .collect()
+            })
+            .collect::<Result<Vec<Piece>>>()?;
+            Ok(Lane {
+                number: cut.number,
+                seed: seeds.get(cut.number).copied().filter(|_| train.lanes > 1),
+                pieces,
+            })
         })
-        .collect::<Result<Vec<Vec<Piece>>>>()?;
+        .collect::<Result<Vec<Lane>>>()?;
     // Copied before work is queued that a GPU would have to finish first.
-    let truth = batch.classes.to_device(task.model.trained().device());
-    let learned = classifier.learn_lanes(lanes)?;
+    let truth = whole.to_device(task.model.trained().device());
+    let mates = Mates::new(group, &lanes);
+    let batch = Lanes {
+        count: train.lanes,
+        own: own_cuts,
+        targets,
+        start: start as i64,
+    };
+    let learned = classifier.learn_lanes(batch, &mates);
+    let learned = learned.map_err(|error| mates.failure(error))?;
     let predicted = &learned.predicted;
     let right = predicted
         .eq_tensor(&truth.to_device(predicted.device()))
         .sum(Kind::Double);
     let (norm, [loss, right]) = optimizer.gradient_norm([&learned.loss, &right])?;
-    if !loss.is_finite() {
-        return Err(not_finite(done, "loss", loss));
-    }
-    if !norm.is_finite() {
-        return Err(not_finite(done, "gradient norm", norm));
+    for (what, value) in [("loss", loss), ("gradient norm", norm)] {
+        if !value.is_finite() {
+            return Err(Error::NotFinite {
+                step: done + 1,
+                what,
+                value,
+                whose: mates.culprits()?,
+            });
+        }
     }
     optimizer.limit_gradients(norm, train.clip_norm);
     let learning_rate = schedule.rate(done);
     optimizer.step(learning_rate);
-    Ok(Seen {
-        record: StepRecord {
-            step: done + 1,
-            epoch,
-            loss,
-            learning_rate,
-            gradient_norm: norm,
-            top1: right / positions.len() as f64,
-            skipped: drawn.left_out,
-        },
-        clips: positions.len(),
-    })
+    let record = StepRecord {
+        step: done + 1,
+        epoch,
+        loss,
+        learning_rate,
+        gradient_norm: norm,
+        top1: right / positions.len() as f64,
+        skipped: left_out,
+    };
+    Ok((record, positions.len()))
 }
 
 /// The first of each and the number of `count` clips from `start` on, in `parts` whose sizes differ by
 /// at most one; empty ones are left out.
 fn shares(start: usize, count: usize, parts: usize) -> impl Iterator<Item = (usize, usize)> {
-    let at = move |part: usize| start + part * count / parts;
-    let part = move |part| (at(part), at(part + 1) - at(part));
-    (0..parts).map(part).filter(|(_, count)| *count > 0)
+    let parts = cuts(count, parts).into_iter();
+    let parts = parts.map(move |cut| (start + cut.places.start, cut.places.len()));
+    parts.filter(|(_, count)| *count > 0)
 }
 
 /// The order of the clips in an epoch: a permutation of all of them, made once per epoch.
@@ -480,14 +639,6 @@ fn update_average(average: &mut Tensors, model: &dyn VideoTextModel, decay: f64,
     }
 }
 
-fn not_finite(done: u64, what: &'static str, value: f64) -> Error {
-    Error::NotFinite {
-        step: done + 1,
-        what,
-        value,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -636,6 +787,7 @@ mod tests {
                 folder,
                 interrupt: &interrupt,
                 quiet: true,
+                group: &dist::Solo,
             },
             &"one run".to_owned(),
             String::eq,
@@ -708,6 +860,7 @@ mod tests {
             folder: folder.path(),
             interrupt: &Interrupt::default(),
             quiet: true,
+            group: &dist::Solo,
         };
         let named: std::collections::BTreeSet<i64> =
             (0..40).map(|epoch| class_of(&task, 4, epoch)).collect();
@@ -739,6 +892,7 @@ mod tests {
                 folder: folder.path(),
                 interrupt: &Interrupt::default(),
                 quiet: true,
+                group: &dist::Solo,
             },
             &"another run".to_owned(),
             String::eq,
@@ -761,6 +915,7 @@ mod tests {
                 folder: folder.path(),
                 interrupt: &Interrupt::default(),
                 quiet: true,
+                group: &dist::Solo,
             },
             &"run".to_owned(),
             String::eq,
@@ -808,6 +963,7 @@ mod tests {
                 folder: folder.path(),
                 interrupt: &Interrupt::default(),
                 quiet: true,
+                group: &dist::Solo,
             },
             &"run".to_owned(),
             String::eq,
@@ -871,6 +1027,7 @@ mod tests {
                 folder: folder.path(),
                 interrupt: &Interrupt::default(),
                 quiet: true,
+                group: &dist::Solo,
             };
             super::train(&mut task, &"one run".to_owned(), String::eq).unwrap();
             let nearest = model.forward(&unseen, false).logits.argmax(1, false);

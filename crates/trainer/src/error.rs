@@ -47,7 +47,7 @@ pub enum Error {
     },
     /// The loss or a gradient is not finite.
     #[error(
-        "step {step}: the {what} is {value}; the last good checkpoint is kept. \
+        "step {step}: the {what} is {value}{whose}; the last good checkpoint is kept. \
          A smaller `--set train.learning_rate=…` or a `--set train.clip_norm=…` usually helps"
     )]
     NotFinite {
@@ -57,7 +57,25 @@ pub enum Error {
         what: &'static str,
         /// Its value.
         value: f64,
+        /// ` on rank 1 (...)`, the processes it comes from, if several train.
+        whose: String,
     },
+    /// A folder that is not on a disk that all processes share.
+    #[error(
+        "{} on {others} is not that of {first}: put it on a disk that all ranks share",
+        folder.display()
+    )]
+    NotShared {
+        /// The folder.
+        folder: PathBuf,
+        /// Rank 0.
+        first: String,
+        /// The ranks that see another.
+        others: String,
+    },
+    /// The group of processes.
+    #[error(transparent)]
+    Dist(#[from] dist::Error),
     /// Lengths, counts or classes that do not match.
     #[error("{what}: expected {expected}, got {got}")]
     Mismatch {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use clips::FeatureSet;
+use dist::Group;
 use models::{Classifier, Clips};
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
 use crate::metrics::Accuracy;
+use crate::ranks::dealt;
 use crate::{Error, Result};
 
 /// Clips scored at once.
@@ -46,7 +48,8 @@ pub struct ClipScore {
 }
 
 impl Scored {
-    /// Scores the clips of `features` at `positions`, whose true classes are `labels`.
+    /// Scores the clips of `features` at `positions`, whose true classes are `labels`, in windows that
+    /// are dealt to the processes of `group`; each has all scores.
     ///
     /// # Errors
     /// [`Error::Mismatch`] if labels and clips do not fit, and any error of the features or the
@@ -56,14 +59,16 @@ impl Scored {
         features: &FeatureSet,
         positions: &[usize],
         labels: Vec<usize>,
+        group: &dyn Group,
     ) -> Result<Self> {
         let classes = classifier.labels().len();
         if positions.len() != labels.len() {
             let (clips, labels) = (positions.len(), labels.len());
             return Err(Error::mismatch("labels of the test clips", clips, labels));
         }
-        let mut probabilities = Vec::with_capacity(labels.len() * classes);
-        for batch in positions.chunks(BATCH) {
+        let windows: Vec<&[usize]> = positions.chunks(BATCH).collect();
+        let scored = dealt(group, windows.len(), |window| {
+            let batch = windows.get(window).copied().unwrap_or_default();
             let looks = (0..features.views())
                 .map(|view| {
                     let rows: Vec<_> = batch.iter().map(|clip| (features, *clip, view)).collect();
@@ -72,10 +77,14 @@ impl Scored {
                 .collect::<Result<Vec<_>>>()?;
             let scores = classifier.probabilities(&looks)?;
             let scores = scores.to_kind(Kind::Float).to_device(tch::Device::Cpu);
-            probabilities.extend(Vec::<f32>::try_from(scores.contiguous().view(-1))?);
-        }
+            let numbers = Vec::<f32>::try_from(scores.contiguous().view(-1))?;
+            Ok(Some(
+                numbers.into_iter().map(f32::to_bits).collect::<Vec<u32>>(),
+            ))
+        })?;
+        let bits = scored.into_iter().flatten().flatten();
         Ok(Self {
-            probabilities,
+            probabilities: bits.map(f32::from_bits).collect(),
             labels,
             classes,
         })

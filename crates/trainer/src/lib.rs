@@ -13,6 +13,7 @@ pub mod live;
 pub mod log;
 pub mod metrics;
 pub mod paper;
+mod ranks;
 pub mod report;
 pub mod run;
 pub mod runtime;

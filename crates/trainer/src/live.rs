@@ -8,6 +8,7 @@ use clips::{
     Ahead, ClipPixels, ClipStream, Ended, Interrupt, Recipe, Sample, VideoFiles, to_tensor,
 };
 use data::{Manifest, Sampling};
+use dist::Group;
 use models::{Classifier, Clips};
 use pixels::Augment;
 use tch::{Device, Kind};
@@ -15,6 +16,7 @@ use video::Limits;
 
 use crate::evaluate::{Scored, Tested};
 use crate::log::progress_bar;
+use crate::ranks::dealt;
 use crate::source::{BatchSource, Drawn};
 use crate::{Error, Result};
 
@@ -116,6 +118,10 @@ impl BatchSource for LiveClips {
         self.shown.get(position).map_or(&[], Vec::as_slice)
     }
 
+    fn is_divided(&self) -> bool {
+        true
+    }
+
     fn batch(&mut self, positions: &[usize], seed: u64, epoch: u64) -> Result<Drawn> {
         let wanted = Asked {
             positions: positions.to_vec(),
@@ -184,10 +190,13 @@ pub struct LiveScorer<'a> {
     pub interrupt: &'a Interrupt,
     /// Hides the progress on stderr.
     pub quiet: bool,
+    /// The processes that score together.
+    pub group: &'a dyn Group,
 }
 
 impl LiveScorer<'_> {
-    /// Scores `clips`, positions in the manifest whose classes are `labels`.
+    /// Scores `clips`, positions in the manifest whose classes are `labels`, in windows that are dealt
+    /// to the processes; each has all scores.
     ///
     /// # Errors
     /// [`Error::Mismatch`] if no clip can be decoded, and any error of the model.
@@ -205,43 +214,43 @@ impl LiveScorer<'_> {
             ),
         };
         let at_once = (BATCH / self.recipe.views().max(1)).max(1);
+        let windows: Vec<&[usize]> = clips.chunks(at_once).collect();
         let mut stream = stream(self.manifest.clone(), self.limits)?;
-        stream.push(clips, self.recipe)?;
-        let mut waiting: Vec<Vec<ClipPixels>> = Vec::new();
-        let (mut probabilities, mut scored) = (Vec::new(), Vec::new());
-        let mut skipped = BTreeMap::new();
-        loop {
-            let next = stream.next();
-            let last = next.is_none();
-            match next {
-                Some(Sample {
-                    position,
-                    views: Ok(views),
-                }) => {
-                    waiting.push(views);
-                    scored.push(position);
-                }
-                Some(Sample {
-                    position,
-                    views: Err(reason),
-                }) => {
-                    skipped.insert(position, reason);
-                }
-                None => {}
-            }
-            if waiting.len() >= at_once || (last && !waiting.is_empty()) {
-                probabilities.extend(self.probabilities(classifier, &waiting)?);
-                bar.inc(waiting.len() as u64);
-                waiting.clear();
-            }
-            if self.interrupt.asked() {
-                return Ok(Ended::Stopped);
-            }
-            if last {
-                break;
-            }
+        let own = windows.iter().skip(self.group.rank());
+        for window in own.step_by(self.group.size()) {
+            stream.push(window, self.recipe)?;
         }
+        let scored = dealt(self.group, windows.len(), |window| {
+            let clips = windows.get(window).copied().unwrap_or_default();
+            let (mut decoded, mut skipped) = (Vec::new(), Vec::new());
+            for Sample { position, views } in stream.by_ref().take(clips.len()) {
+                match views {
+                    Ok(views) => decoded.push(views),
+                    Err(reason) => skipped.push((position, reason)),
+                }
+                if self.interrupt.asked() {
+                    return Ok(None);
+                }
+            }
+            let probabilities = match decoded.is_empty() {
+                true => Vec::new(),
+                false => self.probabilities(classifier, &decoded)?,
+            };
+            bar.inc((clips.len() * self.group.size()) as u64);
+            let bits = probabilities.into_iter().map(f32::to_bits);
+            Ok(Some((bits.collect::<Vec<u32>>(), skipped)))
+        })?;
         bar.finish_and_clear();
+        let Some(scored) = scored else {
+            return Ok(Ended::Stopped);
+        };
+        let (mut probabilities, mut skipped) = (Vec::new(), BTreeMap::new());
+        for (bits, of_window) in scored {
+            probabilities.extend(bits.into_iter().map(f32::from_bits));
+            skipped.extend(of_window);
+        }
+        let decoded = |clip: &usize| !skipped.contains_key(clip);
+        let scored: Vec<usize> = clips.iter().copied().filter(decoded).collect();
         if scored.is_empty() {
             let reason = skipped.values().next().cloned().unwrap_or_default();
             return Err(Error::mismatch(
@@ -250,7 +259,6 @@ impl LiveScorer<'_> {
                 reason,
             ));
         }
-        let decoded = |clip: &usize| !skipped.contains_key(clip);
         let of_decoded = clips.iter().zip(labels).filter(|(clip, _)| decoded(clip));
         Ok(Ended::Done(Tested {
             scored: Scored {

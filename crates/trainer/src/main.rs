@@ -27,7 +27,7 @@ fn main() {
         if let Some(remedy) = commands::remedy(&error) {
             eprintln!("help: {remedy}");
         }
-        commands::exit::FAILED
+        commands::exit::of(&error)
     });
     trainer::runtime::leave(code)
 }

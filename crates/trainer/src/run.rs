@@ -26,10 +26,11 @@ use self::lock::lock;
 use self::prepared::Prepared;
 use self::scoring::score_all;
 use self::training::Training;
-use crate::config::{ProtocolKind, Unsplit};
+use crate::config::{ProtocolKind, Source, Unsplit};
 use crate::fit::{CROSS_VALIDATION, HOLD_OUT};
 use crate::json::{read_json, write_json};
 use crate::log::read_steps;
+use crate::ranks;
 use crate::start::{expect_backbone, trained_of};
 use crate::trial::{Trial, trials};
 use crate::{Error, Result};
@@ -102,13 +103,26 @@ pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> 
         }
         Earlier::Other(differences) => return Err(Error::other_run(folder, differences)),
     }
-    let _lock = lock(folder)?;
-    inputs.save(folder)?;
+    let group = session.group.as_ref();
+    fits(session, &inputs)?;
+    // Everyone has compared the folder with its inputs before they are written.
+    group.meet()?;
+    let _lock = match group.rank() {
+        0 => Some(lock(folder)?),
+        _ => None,
+    };
+    if group.rank() == 0 {
+        inputs.save(folder)?;
+        disk::write(
+            &folder.join("config.toml"),
+            session.config.to_toml()?.as_bytes(),
+        )?;
+    }
+    ranks::expect_shared(group, folder)?;
+    if session.config.data.source == Source::Features {
+        ranks::expect_shared(group, &session.config.data.cache)?;
+    }
     let inputs = inputs.fingerprint()?;
-    disk::write(
-        &folder.join("config.toml"),
-        session.config.to_toml()?.as_bytes(),
-    )?;
     let Ended::Done(clips) = Prepared::new(session, &trials)? else {
         return Ok(Ended::Stopped);
     };
@@ -133,6 +147,49 @@ pub fn run(session: &Session, folder: &Path) -> Result<Ended<Vec<TrialResult>>> 
         }
     }
     Ok(Ended::Done(results))
+}
+
+/// Checks that the processes of the session's group can train together.
+fn fits(session: &Session, inputs: &Inputs) -> Result<()> {
+    let (config, group) = (&session.config, session.group.as_ref());
+    let size = group.size();
+    if size == 1 {
+        return Ok(());
+    }
+    if config.data.unsplit == Unsplit::CrossValidate {
+        return Err(Error::Value {
+            key: "data.unsplit".into(),
+            expected: format!(
+                "hold-out, test or refuse with {size} ranks: a cross-validation is of few clips"
+            ),
+            got: "cross-validate".into(),
+        });
+    }
+    if !config.train.lanes.is_multiple_of(size) {
+        return Err(Error::Value {
+            key: "train.lanes".into(),
+            expected: format!(
+                "a power of two that {size} ranks share evenly; a result depends on it, and not on the ranks"
+            ),
+            got: config.train.lanes.to_string(),
+        });
+    }
+    let [inputs, clips] = inputs.hashes()?;
+    let threads = crate::threads::threads(config.threads);
+    let settings = config.shared()?;
+    let mut facts = vec![
+        ("the commit", REVISION.into()),
+        ("the engine", dist::engine()),
+        ("the number of threads", threads.to_string()),
+        ("the SHA-256 of the list of clips", clips),
+    ];
+    facts.extend(
+        settings
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.clone())),
+    );
+    group.agree(&facts)?;
+    Ok(group.agree(&[("the SHA-256 of backbone and start", inputs)])?)
 }
 
 /// Tests a loaded checkpoint by the session's protocol, on its clips against its classes, whatever it was trained on. Results go below `folder`.
@@ -272,7 +329,9 @@ fn run_trial(training: &Training<'_>, folder: &Path) -> Result<Ended<TrialResult
         result.cross_validation = Some(judged.cross_validation);
     }
     result.leave_out_untrained(&read_steps(&folder.join("log.jsonl"))?);
-    write_json(&result_path, &result)?;
+    if session.group.rank() == 0 {
+        write_json(&result_path, &result)?;
+    }
     Ok(Ended::Done(result))
 }
 

@@ -15,6 +15,12 @@ pub trait BatchSource {
         &[]
     }
 
+    /// Whether reading a clip is expensive, so that each of several processes reads its own only. A
+    /// batch is mixed within what a process reads.
+    fn is_divided(&self) -> bool {
+        false
+    }
+
     /// A batch: the clips at `positions`, as training sees them in `epoch` of a run with
     /// `seed`, without those that cannot be read.
     ///

@@ -11,6 +11,7 @@ mod extract;
 mod image;
 mod machine;
 mod predict;
+mod ranks;
 mod step;
 mod turns;
 
@@ -57,6 +58,8 @@ pub enum Part {
     Blocks,
     /// A few-shot step on cached features, whole and in lanes, and the share of the text side
     Step,
+    /// A step on two ranks beside one alone and two independent ones; sums over ranks
+    Ranks,
     /// `predict` as a whole process
     Predict,
     /// Decoding of video files on one core
@@ -78,6 +81,7 @@ impl Part {
             Self::Text => "Text side of a training step",
             Self::Blocks => "Motion modelling and communication blocks",
             Self::Step => "A few-shot step",
+            Self::Ranks => "Two ranks",
             Self::Predict => "Predict, as a whole process",
             Self::Decode => "Decoding",
             Self::Extract => "Extract and its stages alone",
@@ -124,6 +128,7 @@ pub fn run(options: &Options) -> Result<()> {
             Part::Blocks => blocks::table(&bench)?,
             Part::Predict => with_clip(options, &bench, predict::table)?,
             Part::Step => step::table(&bench)?,
+            Part::Ranks => ranks::table(&bench)?,
             Part::Decode => decode::table(&bench)?,
             Part::Extract => extract::table(&bench)?,
             Part::Commands => with_clip(options, &bench, commands::table)?,

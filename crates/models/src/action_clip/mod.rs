@@ -21,20 +21,24 @@ use std::cell::RefCell;
 use std::sync::{Arc, PoisonError};
 
 use clip_backbone::{BlockHook, ClipModel, NoHook};
+use parallel::Tree;
 use prompts::{Template, Tokenize};
 use tch::{Kind, Tensor, nn};
 
 use crate::label_text;
+use crate::lanes::{self, accumulate, add_each};
 use crate::scores::{for_each_video, unit};
 use crate::zero_shot::sentence_features;
 use crate::{
-    Classifier, Clips, Error, Evidence, Learned, ParameterGroup, Piece, Result, Scores, Targets,
-    TrainingLoss, VideoTextModel,
+    Classifier, Clips, Error, Evidence, Lanes, Learned, Mates, ParameterGroup, Piece, Result,
+    Scores, Targets, TrainingLoss, VideoTextModel,
 };
 use embedding::pull;
 
 /// Prefix of the backbone's parameters among the trained ones.
 const BACKBONE: &str = "clip.";
+/// The end of the temperature's name.
+const LOGIT_SCALE: &str = "logit_scale";
 /// Learning rate of the head as a multiple of the backbone's.
 const HEAD_RATE: f64 = 10.0;
 /// Parts of the names of parameters without weight decay.
@@ -299,6 +303,20 @@ impl Classifier for Bound<'_> {
         }))
     }
 
+    /// A single lane is learned as [`learn`](Classifier::learn) does. Of several, every process embeds
+    /// its own clips, computes the contrast of the whole batch over all embeddings, and has the complete
+    /// gradient of its own among them: none comes back from another process.
+    fn learn_lanes(&self, lanes: Lanes, mates: &dyn Mates) -> Result<Learned> {
+        let device = self.model.clip.vision.device();
+        parallel::whole(device, || match lanes.count {
+            1 => {
+                let pieces = lanes.own.into_iter().flat_map(|lane| lane.pieces);
+                self.learn(&pieces.collect::<Vec<_>>())
+            }
+            _ => self.contrast_lanes(&lanes, mates),
+        })
+    }
+
     /// The contrast spans the whole batch (Gao et al., 2021, "GradCache"): every piece
     /// is embedded, the loss is taken over all embeddings, and each piece is embedded again to
     /// propagate its embeddings' gradients. A head with dropout drops the same units in both
@@ -403,6 +421,16 @@ impl ActionClip {
     }
 }
 
+/// A micro-batch of this process.
+struct OwnPiece<'a> {
+    clips: &'a Clips,
+    /// `[B, context]`
+    sentences: Tensor,
+    seed: i64,
+    /// Whether its graph is kept until the gradient comes back; else it is embedded again.
+    keeps: bool,
+}
+
 /// The class of each of `count` clips: `[B]`.
 fn one_class_each(targets: &Targets, count: i64) -> Result<Tensor> {
     let classes = targets.as_classes().ok_or_else(|| Error::Config {
@@ -431,6 +459,81 @@ fn evidence(video: &Tensor, text: &Tensor) -> Evidence {
 }
 
 impl Bound<'_> {
+    fn contrast_lanes(&self, lanes: &Lanes, mates: &dyn Mates) -> Result<Learned> {
+        let model = self.model;
+        self.texts.borrow_mut().clear();
+        let classes = one_class_each(&lanes.targets, lanes.targets.count())?; // (B)
+        let sentences = self.sentences(&classes)?; // (B, context)
+        let mut start = lanes.start;
+        let mut own = Vec::new();
+        for lane in &lanes.own {
+            for (place, piece) in lane.pieces.iter().enumerate() {
+                let sentences = sentences.f_narrow(0, start, piece.clips.count())?;
+                start += piece.clips.count();
+                own.push(OwnPiece {
+                    clips: &piece.clips,
+                    sentences,
+                    seed: lane.seed.unwrap_or(0).wrapping_add(place as i64),
+                    // The graph of a lane in one piece is kept.
+                    keeps: lane.pieces.len() == 1,
+                });
+            }
+        }
+        let embed = |piece: &OwnPiece<'_>| {
+            tch::manual_seed(piece.seed);
+            model.embed(piece.clips, &piece.sentences)
+        };
+        let width = model.clip.config().joint_width;
+        let none = Tensor::zeros([0, 2 * width], (Kind::Float, model.clip.vision.device()));
+        let (mut rows, mut kept) = (vec![none], Vec::new());
+        for piece in &own {
+            let embedded = embed(piece)?;
+            let both = [embedded.video.detach(), embedded.text.detach()];
+            rows.push(Tensor::f_cat(&both, 1)?);
+            kept.push(piece.keeps.then_some(embedded));
+        }
+        let rows = mates.gather(Tensor::f_cat(&rows, 0)?)?; // (B, 2 D)
+        let leaf = |start| -> Result<Tensor> {
+            let half = rows.f_narrow(1, start, width)?.f_contiguous()?;
+            Ok(half.set_requires_grad(true))
+        };
+        let (videos, texts) = (leaf(0)?, leaf(width)?); // (B, D) each
+        let contrast = model.contrast(&videos, &texts, &classes, lanes.targets.shown())?;
+        contrast.value.f_backward()?;
+
+        // The temperature has its whole gradient from the contrast, on every process.
+        let leaves: Vec<Tensor> = lanes::leaves(&model.trained)
+            .into_iter()
+            .filter(|(name, _)| !name.ends_with(LOGIT_SCALE))
+            .map(|(_, leaf)| leaf)
+            .collect();
+        let mut gradients = Tree::new(add_each);
+        let mut start = lanes.start;
+        let mut pieces = own.iter().zip(kept);
+        for lane in &lanes.own {
+            for (piece, kept) in pieces.by_ref().take(lane.pieces.len()) {
+                let count = piece.clips.count();
+                let embedded = match kept {
+                    Some(embedded) => embedded,
+                    None => embed(piece)?,
+                };
+                let video = videos.grad().f_narrow(0, start, count)?;
+                let text = texts.grad().f_narrow(0, start, count)?;
+                start += count;
+                pull(&[(&embedded.video, &video), (&embedded.text, &text)])?;
+                if let Some(held) = embedded.held {
+                    held.backward()?;
+                }
+            }
+            gradients.push(lane.number, lanes::take(&leaves));
+        }
+        accumulate(&leaves, mates.sum(gradients.sum(), &leaves)?)?;
+        Ok(Learned {
+            loss: contrast.value.detach().to_kind(Kind::Double),
+            predicted: contrast.predicted,
+        })
+    }
+
     /// Every label in each template: `[K, D]` per template.
     fn encode_labels(&self) -> Result<Vec<Tensor>> {
         let model = self.model;

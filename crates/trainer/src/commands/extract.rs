@@ -1,9 +1,12 @@
 //! `trainer extract`: compute frame features ahead of training.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result};
 use clap::Args;
-use clips::Ended;
 use clips::feature_cache::ShareOfWork;
+use clips::{Ended, Work};
+use dist::Share;
 use trainer::run::{self, Session};
 use trainer::trial::trials;
 
@@ -19,13 +22,16 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     settings: Settings,
 
-    /// This process's part of the work: i/n, i from 0.
+    /// This process's part of the work: i/n, i from 0; auto in a Slurm array or under a launcher that
+    /// sets RANK and WORLD_SIZE; auto/n in one of n tasks of Slurm, a Kubernetes Indexed Job or HyperQueue.
     #[arg(long, value_name = "I/N", default_value = "0/1")]
     shard: String,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
-    let share: ShareOfWork = arguments.shard.parse()?;
+    let variables: BTreeMap<String, String> = std::env::vars().collect();
+    let Share { index, of } = Share::of(&arguments.shard, &variables)?;
+    let share = ShareOfWork::new(index, of)?;
     let config = arguments.settings.resolve()?;
     let session = Session::open(
         config,
@@ -47,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let work = work.chain([("test", &test, session.test_recipe())]);
     for (name, clips, recipe) in work.filter(|(_, clips, _)| !clips.is_empty()) {
         let done = session
-            .extract(clips, &recipe, share)
+            .extract(clips, &recipe, Work::Share(share))
             .with_context(|| format!("features of the {name} clips"))?;
         let Ended::Done(done) = done else {
             return Ok(super::stopped());

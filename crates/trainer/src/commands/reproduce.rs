@@ -10,6 +10,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use clips::{Ended, Interrupt};
 use data::formats::Format;
+use dist::Share;
 use models::{Parts, Preset};
 use trainer::config::{Checked, Config, System};
 use trainer::metrics::Spread;
@@ -55,6 +56,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Format::names()))]
     test_dataset: Option<String>,
 
+    /// Run and print a part of the cells: i/n, i from 0, auto or auto/n, as `extract --shard`. All parts
+    /// together, with one --out, are the table, which the same command without --share prints.
+    #[arg(long, value_name = "I/N")]
+    share: Option<String>,
+
     /// Folder for the cells' runs.
     #[arg(long, short, value_name = "DIR", default_value = "runs/reproduce")]
     out: PathBuf,
@@ -64,7 +70,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.settings.row.is_some() {
         bail!("reproduce runs every row of a table; for a single one: trainer train --row");
     }
+    let share = match &arguments.share {
+        Some(share) => Share::of(share, &std::env::vars().collect())?,
+        None => Share { index: 0, of: 1 },
+    };
     if arguments.table == Table::FewClips {
+        if share.of > 1 {
+            bail!("few-clips has no cells to share");
+        }
         return few_clips(arguments);
     }
     let asked = |preset: &Preset| ["both", &preset.to_string()].contains(&&*arguments.preset);
@@ -82,6 +95,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let mut notes = Footnotes::default();
     let mut heads = HeadsTable::default();
     print_header(arguments.table);
+    let mut number = 0;
     for cell in &grid {
         for &preset in &presets {
             // Presets apply to Seeing in Flowing only; without training they change nothing.
@@ -89,6 +103,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             let indifferent = config.model.system == System::ActionClip
                 || !matches!(config.model.row.parts, Parts::Blocks(_));
             if indifferent && presets.first() != Some(&preset) {
+                continue;
+            }
+            number += 1;
+            if (number - 1) % share.of != share.index {
                 continue;
             }
             let Ended::Done(results) = runner.cell(cell, preset)? else {

@@ -404,6 +404,7 @@ impl Training<'_> {
                 folder,
                 interrupt: &self.session.interrupt,
                 quiet: true,
+                group: &dist::Solo,
             },
             &(),
             |(), ()| true,

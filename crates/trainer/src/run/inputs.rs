@@ -140,6 +140,16 @@ impl Inputs {
         Ok(disk::sha256(text))
     }
 
+    /// Hashes of what decides beside the clips, and of the clips.
+    pub(super) fn hashes(&self) -> Result<[String; 2]> {
+        let clips = serde_json::to_string(&(&self.classes, &self.clips));
+        let clips = clips.map_err(|error| Error::Syntax {
+            origin: FILE.into(),
+            reason: error.to_string(),
+        })?;
+        Ok([self.fingerprint()?, disk::sha256(clips)])
+    }
+
     /// Writes them into the run's folder.
     pub(super) fn save(&self, folder: &Path) -> Result<()> {
         write_json(&folder.join(FILE), self)

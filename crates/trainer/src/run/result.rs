@@ -112,10 +112,10 @@ impl TrialResult {
         let mut tests = Vec::with_capacity(scored.len());
         for (test, tested) in trial.tests.iter().zip(scored) {
             let scored = &tested.scored;
-            save_scores(
-                &folder.join(format!("scores-{}.safetensors", test.name)),
-                scored,
-            )?;
+            if session.group.rank() == 0 {
+                let name = format!("scores-{}.safetensors", test.name);
+                save_scores(&folder.join(name), scored)?;
+            }
             skipped.extend(tested.skipped.clone());
             tests.push(Outcome {
                 test: test.name.clone(),

@@ -48,11 +48,13 @@ fn score(
             limits: &(&session.config.data.limits).into(),
             interrupt: &session.interrupt,
             quiet: session.quiet,
+            group: session.group.as_ref(),
         };
         return scorer.score(classifier.as_ref(), &test.clips, &truth);
     };
+    let group = session.group.as_ref();
     Ok(Ended::Done(Tested {
-        scored: Scored::new(classifier.as_ref(), kept, &test.clips, truth)?,
+        scored: Scored::new(classifier.as_ref(), kept, &test.clips, truth, group)?,
         clips: test.clips.clone(),
         skipped: BTreeMap::new(),
     }))

@@ -1,13 +1,15 @@
 //! The inputs of a run.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use clip_backbone::Checkpoint;
 use clips::{
-    Backbone, Ended, Extraction, Extractor, FeatureSet, Interrupt, Recipe, file_identities,
+    Backbone, Ended, Extraction, Extractor, FeatureSet, Interrupt, Recipe, Work, file_identities,
 };
 use clips::{Chosen, Precision, PrecisionChoice, feature_cache::ShareOfWork};
 use data::{Sampling, Views, counted, named};
+use dist::{Group, Solo};
 use indicatif::ProgressBar;
 use models::{ModelConfig, VideoTextModel};
 use random::{Purpose, StepStream};
@@ -17,6 +19,7 @@ use super::Record;
 use crate::config::{Checked, ProtocolKind, System, Unsplit};
 use crate::fit::{self, split_unsplit};
 use crate::log::progress_bar;
+use crate::ranks;
 use crate::runtime::device;
 use crate::start::Start;
 use crate::threads::{threads, use_threads};
@@ -35,6 +38,8 @@ pub struct Session {
     pub interrupt: Interrupt,
     /// Hides the progress on stderr.
     pub quiet: bool,
+    /// The processes that train and test together. Rank 0 alone writes into the run's folder.
+    pub group: Rc<dyn Group>,
     /// The identity of each clip's file.
     pub(super) files: Rc<[String]>,
     /// The initial parameters of the training.
@@ -122,9 +127,16 @@ impl Session {
         let (backbone, dataset) = (self.backbone.clone(), self.dataset.clone());
         let interrupt = self.interrupt.clone();
         let files = self.files.clone();
-        Self::of(
+        let session = Self::of(
             config, backbone, files, dataset, start, interrupt, self.quiet,
-        )
+        )?;
+        Ok(session.in_group(self.group.clone()))
+    }
+
+    /// The same, trained and tested by all processes of `group`.
+    #[must_use]
+    pub fn in_group(self, group: Rc<dyn Group>) -> Self {
+        Self { group, ..self }
     }
 
     fn of(
@@ -151,6 +163,7 @@ impl Session {
             dataset,
             interrupt,
             quiet,
+            group: Rc::new(Solo),
             files,
             start,
         })
@@ -213,8 +226,8 @@ impl Session {
         }
     }
 
-    /// Computes the missing features of the clips at `positions` under `recipe`, or
-    /// one process's share of them.
+    /// Computes the missing features of the clips at `positions` under `recipe`, or one process's
+    /// part of them.
     ///
     /// # Errors
     /// Same as [`Extractor::extract`].
@@ -222,7 +235,7 @@ impl Session {
         &self,
         positions: &[usize],
         recipe: &Recipe,
-        share: ShareOfWork,
+        work: Work<'_>,
     ) -> Result<Ended<Extraction>> {
         let bar = match self.quiet {
             true => ProgressBar::hidden(),
@@ -235,7 +248,7 @@ impl Session {
             bar.set_length(of as u64);
             bar.set_position(done as u64);
         };
-        let ended = self.extractor(&progress).extract(positions, recipe, share);
+        let ended = self.extractor(&progress).extract(positions, recipe, work);
         bar.finish_and_clear();
         let ended = ended?;
         if let Ended::Done(Extraction { short, .. }) = &ended
@@ -266,15 +279,35 @@ impl Session {
         }
     }
 
-    /// Stored features, computed first if missing.
+    /// Stored features, computed first if missing: of several processes, each computes the shards that
+    /// it claims.
     pub(super) fn features(&self, clips: &[usize], recipe: &Recipe) -> Result<Ended<FeatureSet>> {
-        match self.extract(clips, recipe, ShareOfWork::ALL)? {
-            Ended::Done(_) => {
-                let set = self.extractor(&|_, _| {}).open(clips, recipe)?;
-                Ok(Ended::Done(set))
-            }
-            Ended::Stopped => Ok(Ended::Stopped),
+        let group = self.group.as_ref();
+        let failed = RefCell::new(None);
+        let claim = |features: &str, shard: usize| {
+            let claimed = group.claim(&format!("{features}/{shard}"));
+            claimed.map_err(|error| {
+                let message = error.to_string();
+                failed.replace(Some(error));
+                message
+            })
+        };
+        let work = match group.size() {
+            1 => Work::Share(ShareOfWork::ALL),
+            _ => Work::Claimed(&claim),
+        };
+        let ended = self.extract(clips, recipe, work);
+        if let Some(failed) = failed.take() {
+            return Err(failed.into());
         }
+        let stopped = matches!(ended?, Ended::Stopped);
+        // The others may compute for long.
+        group.meet()?;
+        if ranks::gather(group, &stopped)?.contains(&true) {
+            return Ok(Ended::Stopped);
+        }
+        let set = self.extractor(&|_, _| {}).open(clips, recipe)?;
+        Ok(Ended::Done(set))
     }
 
     /// The model of a trial at the start of its training: with its initial values, or those that

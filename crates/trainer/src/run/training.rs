@@ -120,6 +120,7 @@ impl<'a> Training<'a> {
                     folder,
                     interrupt: &session.interrupt,
                     quiet: session.quiet,
+                    group: session.group.as_ref(),
                 },
                 &record,
                 Record::is_same_training,
