@@ -21,7 +21,7 @@ fn place() -> Place {
 }
 
 /// Dropout, mixing, averaging and smoothing on: all that draws or remembers.
-const SEEING_IN_FLOWING: [&str; 10] = [
+const SEEING_IN_FLOWING: [&str; 11] = [
     "model.preset=best",
     "model.sif.motion.max_step=1",
     "model.sif.motion.ffn_dim=64",
@@ -32,6 +32,7 @@ const SEEING_IN_FLOWING: [&str; 10] = [
     "train.epochs=1",
     "train.min_steps=6",
     "train.warm_up_epochs=1",
+    "train.judge_steps=false",
 ];
 
 /// Pieces and recomputation; the image tower alone is trained, beside the head.

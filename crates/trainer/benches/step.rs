@@ -99,7 +99,7 @@ fn main() {
     let config = ModelConfig::SeeingInFlowing(config);
     let model = models::build(&config, clip.shallow_clone(), Arc::new(Words)).expect("a model");
     let mut optimizer = optimizer(model.as_ref());
-    let features = Tensor::randn([batch, 8, width], (Kind::Float, Device::Cpu));
+    let features = Tensor::randn([batch, 8, 2 * width], (Kind::Float, Device::Cpu));
     let classes = Tensor::arange(batch, (Kind::Int64, Device::Cpu));
     let classes = classes.remainder(labels.len() as i64);
     let size = batch / lanes;

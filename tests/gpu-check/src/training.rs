@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use clip_backbone::Usage;
+use clip_backbone::{FrameTokens, Usage};
 use models::action_clip::ActionClipConfig;
 use models::{Clips, ModelConfig, Piece, Preset, SifConfig, Targets, VideoTextModel};
 use optim::{Method, Optimizer, Parameter};
@@ -123,7 +123,10 @@ impl Training {
             shaped(stream(name, &size).to_device(self.device))
         };
         match self.system {
-            System::FewShot => Clips::Features(on_device(&[config.joint_width])),
+            System::FewShot => {
+                let each = FrameTokens::Moving.count();
+                Clips::Features(on_device(&[each * config.joint_width]))
+            }
             System::ActionClip => Clips::Pixels(on_device(&[3, side, side])),
         }
     }

@@ -130,12 +130,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.table == Table::Heads {
         print!("{heads}");
     }
-    print!("{}", notes.text());
     if let (Table::Table5 | Table::Heads, Some(published)) =
         (arguments.table, Published::of(arguments.paper))
     {
         print!("{published}");
     }
+    print!("{}", notes.text());
     Ok(exit::DONE)
 }
 

@@ -258,6 +258,12 @@ impl Training<'_> {
         folder: &Path,
     ) -> Result<Ended<Option<Gain>>> {
         let path = folder.join(GAIN);
+        let rank = self.session.group.rank();
+        // Each rank judges for itself, and finds the same.
+        let own = match rank {
+            0 => folder.to_path_buf(),
+            _ => folder.join(format!("rank-{rank}")),
+        };
         if path.is_file() {
             return Ok(Ended::Done(read_json(&path)?));
         }
@@ -265,12 +271,16 @@ impl Training<'_> {
         let Some(folds) = few.folds(self.trial.seed) else {
             return Ok(Ended::Done(None));
         };
-        let Ended::Done((seen, steps)) = self.every_fold(&few, config, &folds, folder)? else {
+        let Ended::Done((seen, steps)) = self.every_fold(&few, config, &folds, &own)? else {
             return Ok(Ended::Stopped);
         };
         let found = (seen.solved && steps > 0).then(|| gain(&seen.start, &seen.stepped, steps));
-        std::fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
-        write_json(&path, &found)?;
+        if rank == 0 {
+            std::fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
+            write_json(&path, &found)?;
+        } else if own.exists() {
+            std::fs::remove_dir_all(&own).map_err(Error::file("cannot remove", &own))?;
+        }
         Ok(Ended::Done(found))
     }
 
