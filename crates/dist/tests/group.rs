@@ -58,7 +58,7 @@ fn act(case: &str, group: &dyn Group) -> dist::Result<()> {
             group.meet()
         }
         "agree" => {
-            let threads = (group.rank() == 1).then_some("2").unwrap_or("1");
+            let threads = if group.rank() == 1 { "2" } else { "1" };
             group.agree(&[("commit", "abc".into()), ("threads", threads.into())])
         }
         "wait" => loop {

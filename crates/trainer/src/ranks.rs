@@ -427,7 +427,7 @@ mod tests {
         let bits = |numbers: &Vec<f32>| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(
             sums.each_ref().map(bits),
-            [vec![0x8000_0000, 0x4040_0000]; 2].map(|v| v)
+            [[0x8000_0000, 0x4040_0000]; 2].map(Vec::from)
         );
     }
 
