@@ -306,13 +306,11 @@ mod needs_minutes {
     }
 
     fn is_saving(run: &Path) -> bool {
-        let entries = fs::read_dir(run.join("seed-0/checkpoints"))
+        let mut entries = fs::read_dir(run.join("seed-0/checkpoints"))
             .into_iter()
             .flatten()
             .flatten();
-        entries
-            .into_iter()
-            .any(|entry| entry.file_name().to_string_lossy().ends_with(".tmp"))
+        entries.any(|entry| entry.file_name().to_string_lossy().ends_with(".tmp"))
     }
 
     /// Strikes one rank; what the others say, and how long they take.
