@@ -35,6 +35,14 @@ impl Clips {
         self.frames(clip, FrameTokens::Class)
     }
 
+    /// The mean of the frames' own features in double precision: `[B, D]`.
+    ///
+    /// # Errors
+    /// As [`features`](Self::features).
+    pub(crate) fn means(&self, clip: &ClipModel) -> Result<Tensor> {
+        Ok(self.features(clip)?.mean_dim(1, false, Kind::Double))
+    }
+
     /// All features of the frames that `tokens` names, `[B, T, F]` in fp32, computed by the frozen image tower
     /// if needed. Stored features may have more.
     ///

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use clip_backbone::ClipModel;
-use tch::{Kind, Tensor, nn};
+use tch::nn;
 
 use crate::scores::for_each_video;
 use crate::warm_start::{best_by_folds, folds};
@@ -103,7 +103,7 @@ impl VideoTextModel for LinearProbe {
         classes: &[i64],
         recordings: &[usize],
     ) -> Result<Option<WarmStart>> {
-        let rows = means(&self.clip, clips)?; // (N, D)
+        let rows = clips.means(&self.clip)?; // (N, D)
         let folds = match self.penalty {
             Penalty::One => None,
             Penalty::CrossValidated => folds(classes, recordings, labels.len()),
@@ -120,11 +120,6 @@ impl VideoTextModel for LinearProbe {
     }
 }
 
-/// The mean of the frame features in double precision: `[B, D]`.
-fn means(clip: &ClipModel, clips: &Clips) -> Result<Tensor> {
-    Ok(clips.features(clip)?.mean_dim(1, false, Kind::Double))
-}
-
 struct Bound<'a> {
     clip: &'a ClipModel,
     labels: Vec<String>,
@@ -138,7 +133,7 @@ impl Classifier for Bound<'_> {
 
     /// The class weights take the place of the texts.
     fn score(&self, clips: &Clips) -> Result<Scores> {
-        let video = means(self.clip, clips)?; // (B, D)
+        let video = clips.means(self.clip)?; // (B, D)
         let text = for_each_video(&self.regression.weights.tr(), video.size()[0]); // (B, K, D)
         Ok(Scores {
             logits: self.regression.logits(&video)?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clip_backbone::ClipModel;
 use prompts::Tokenize;
-use tch::{Kind, Tensor, nn};
+use tch::{Tensor, nn};
 
 use super::{HeadConfig, Scorer, Shots};
 use crate::scores::{for_each_video, unit};
@@ -114,7 +114,7 @@ impl VideoTextModel for Head {
         }
         let text = text_features(&self.clip, &*self.tokenizer, &self.config.templates, labels)?;
         let scale = self.clip.logit_scale().exp().double_value(&[]);
-        let shots = Shots::new(&video_features(&self.clip, clips)?, classes, &text, scale)?;
+        let shots = Shots::new(&clips.means(&self.clip)?, classes, &text, scale)?;
         let solve = || tch::no_grad(|| self.config.method.solve(&shots));
         let choice = parallel::whole(text.device(), solve)?;
         tracing::info!(
@@ -130,11 +130,6 @@ impl VideoTextModel for Head {
         });
         Ok(None)
     }
-}
-
-/// The mean of the frame features in double precision: `[B, D]`.
-fn video_features(clip: &ClipModel, clips: &Clips) -> Result<Tensor> {
-    Ok(clips.features(clip)?.mean_dim(1, false, Kind::Double))
 }
 
 struct Bound<'a> {
@@ -155,7 +150,7 @@ impl Classifier for Bound<'_> {
     }
 
     fn score(&self, clips: &Clips) -> Result<Scores> {
-        let video = video_features(self.clip, clips)?; // (B, D)
+        let video = clips.means(self.clip)?; // (B, D)
         let text = for_each_video(&self.text, video.size()[0]); // (B, K, D)
         Ok(Scores {
             logits: self.scorer.logits(&unit(&video)),
