@@ -12,21 +12,19 @@ use crate::{Error, Result};
 
 /// Frames of a part of a batch.
 const FRAMES: i64 = 4;
-/// Blocks after the patch tokens of [`FrameTokens::Moving`]. The last block's patches are read by
-/// nothing that the tower was trained for.
-const PATCHES_BEFORE_END: usize = 2;
 
-/// Keeps the states before one block.
-struct BeforeBlock {
-    block: usize,
-    /// `[N, 1 + patches, width]`
-    tokens: Option<Tensor>,
+/// Keeps tokens of the states before some blocks.
+struct Kept {
+    kind: FrameTokens,
+    blocks: std::ops::Range<usize>,
+    /// `[N, P, width]` each.
+    tokens: Vec<Tensor>,
 }
 
-impl BlockHook for BeforeBlock {
+impl BlockHook for Kept {
     fn before_block(&mut self, block: usize, tokens: Tensor) -> Tensor {
-        if block == self.block {
-            self.tokens = Some(tokens.shallow_clone());
+        if self.blocks.contains(&block) {
+            self.tokens.push(self.kind.of_state(&tokens));
         }
         tokens
     }
@@ -97,26 +95,33 @@ impl VisionTower {
     ///
     /// # Errors
     /// [`Error::Shape`] if `pixels` is not N frames of the tower's size.
-    pub fn encode(&self, pixels: &Tensor, tokens: FrameTokens) -> Result<EncodedFrames> {
-        if tokens == FrameTokens::Class {
+    pub fn encode(&self, pixels: &Tensor, kind: FrameTokens) -> Result<EncodedFrames> {
+        if kind == FrameTokens::Class {
             return Ok(EncodedFrames {
+                kind,
                 class: self.forward(pixels)?.to_kind(Kind::Float),
-                patches: None,
+                tokens: None,
             });
         }
         let whole = |pixels: &Tensor| -> Result<EncodedFrames> {
-            let mut states = BeforeBlock {
-                block: self.blocks.len().saturating_sub(PATCHES_BEFORE_END),
-                tokens: None,
+            let mut kept = Kept {
+                kind,
+                blocks: kind.read_before(self.blocks.len()),
+                tokens: Vec::new(),
             };
-            let class = self.forward_hooked(pixels, &mut states)?;
-            let patches = states.tokens.map(|tokens| {
-                let count = tokens.size().get(1).copied().unwrap_or(1);
-                self.project(&tokens.narrow(1, 1, count - 1))
-            });
+            let class = self.forward_hooked(pixels, &mut kept)?;
+            if kept.tokens.len() != kind.states() {
+                return Err(Error::Shape {
+                    op: "states of the image tower",
+                    expected: format!("a tower of at least {} blocks for {kind}", kind.states()),
+                    got: vec![self.blocks.len() as i64],
+                });
+            }
+            let tokens = self.project(&Tensor::f_cat(&kept.tokens, 1)?);
             Ok(EncodedFrames {
+                kind,
                 class: class.to_kind(Kind::Float),
-                patches: patches.map(|patches| patches.to_kind(Kind::Float)),
+                tokens: Some(tokens.to_kind(Kind::Float)),
             })
         };
         let frames = pixels.size().first().copied().unwrap_or(0);

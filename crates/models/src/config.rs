@@ -46,7 +46,7 @@ impl ModelConfig {
     /// The features of each frame that the model reads.
     pub fn tokens(&self) -> FrameTokens {
         match self {
-            Self::SeeingInFlowing(config) => config.tokens(),
+            Self::SeeingInFlowing(config) => config.tokens,
             _ => FrameTokens::Class,
         }
     }
@@ -110,6 +110,9 @@ impl std::fmt::Display for Preset {
 pub struct SifConfig {
     /// T, frames per clip.
     pub frames: i64,
+    /// The features of each frame that the motion block reads.
+    #[serde(default)]
+    pub tokens: FrameTokens,
     /// The motion modelling block; its motion stream is the ablation's switch "MMB".
     pub motion: MotionConfig,
     /// The prompts; `motion_aware` is the switch "MAP".
@@ -241,18 +244,17 @@ impl Ablation {
 impl SifConfig {
     /// A preset: T = 8, s = 4, H = 5.
     pub fn preset(preset: Preset) -> Self {
-        let (motion, adapter, communication, temperature) = match preset {
+        let (tokens, motion, adapter, communication, temperature) = match preset {
             Preset::Paper => (
+                FrameTokens::Class,
                 MotionConfig::paper(),
                 AdapterConfig::paper(),
                 McbConfig::paper(),
                 Temperature::Fixed { tau: 0.07 },
             ),
             Preset::Best => (
-                MotionConfig {
-                    moving_patches: true,
-                    ..MotionConfig::best()
-                },
+                FrameTokens::Moving,
+                MotionConfig::best(),
                 AdapterConfig::best(),
                 McbConfig::best(),
                 Temperature::Clip { learned: false },
@@ -260,6 +262,7 @@ impl SifConfig {
         };
         Self {
             frames: 8,
+            tokens,
             motion,
             prompts: PromptConfig {
                 motion_aware: true,
@@ -274,20 +277,14 @@ impl SifConfig {
         }
     }
 
-    /// The features of each frame that the motion block reads.
-    pub fn tokens(&self) -> FrameTokens {
-        match self.motion.moving_patches {
-            true => FrameTokens::Moving,
-            false => FrameTokens::Class,
-        }
-    }
-
     /// The same model without the blocks that `ablation` removes.
     ///
     /// Without a motion stream the classes attend to the frames alone.
     pub fn ablated(mut self, ablation: Ablation) -> Self {
         self.motion.motion_stream &= ablation.mmb;
-        self.motion.moving_patches &= ablation.mmb;
+        if !ablation.mmb {
+            self.tokens = FrameTokens::Class;
+        }
         self.motion.time_statistics &= ablation.mmb;
         self.prompts.motion_aware &= ablation.map;
         if !ablation.mcb {

@@ -159,8 +159,9 @@ pub mod actual {
             let map = linear(d, d, 1);
             cost.parameters += streams * map.parameters;
             cost.multiply_adds += streams * map.multiply_adds;
-            if motion.motion_stream && motion.moving_patches {
-                cost = cost + map;
+            let further = model.tokens.count() - 1;
+            if motion.motion_stream && further > 0 {
+                cost = cost + linear(further * d, d, 1);
             }
             if motion.motion_stream && motion.time_statistics {
                 cost = cost + linear(motion::TimeStatistics::COUNT * d, d, 1);

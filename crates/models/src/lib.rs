@@ -5,6 +5,7 @@ mod clips;
 mod config;
 pub mod cost;
 mod error;
+mod examples;
 mod failure;
 mod heads;
 mod kernel_logistic;
@@ -24,6 +25,7 @@ pub use config::{
     Ablation, ModelConfig, Preset, PromptConfig, SifConfig, Temperature, ZeroShotConfig,
 };
 pub use error::Error;
+pub use examples::Examples;
 pub use failure::{Failure, caught, silence_failures};
 pub use heads::{Head, HeadConfig, HeadMethod};
 pub use lanes::{Alone, Lane, Lanes, Mates};

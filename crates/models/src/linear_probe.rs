@@ -6,10 +6,10 @@ use clip_backbone::ClipModel;
 use tch::nn;
 
 use crate::scores::for_each_video;
-use crate::warm_start::{best_by_folds, folds};
+use crate::warm_start::best_by_folds;
 use crate::{
-    Classifier, Clips, Error, Evidence, Learning, LogisticRegression, Result, Scores, Targets,
-    TrainingLoss, VideoTextModel, WarmStart,
+    Classifier, Clips, Error, Evidence, Examples, Learning, LogisticRegression, Result, Scores,
+    Targets, TrainingLoss, VideoTextModel, WarmStart,
 };
 
 /// The strength of the probe's L2 penalty.
@@ -96,21 +96,20 @@ impl VideoTextModel for LinearProbe {
     }
 
     /// Fits the regression.
-    fn solve(
-        &self,
-        labels: &[String],
-        clips: &Clips,
-        classes: &[i64],
-        recordings: &[usize],
-    ) -> Result<Option<WarmStart>> {
-        let rows = clips.means(&self.clip)?; // (N, D)
+    fn solve(&self, labels: &[String], examples: &Examples<'_>) -> Result<Option<WarmStart>> {
+        examples.check()?;
+        let rows = examples.clips.means(&self.clip)?; // (N V, D)
+        let classes = examples.class_of_view();
         let folds = match self.penalty {
             Penalty::One => None,
-            Penalty::CrossValidated => folds(classes, recordings, labels.len()),
+            Penalty::CrossValidated => examples.folds(),
         };
         let regression = match folds {
-            Some(folds) => best_by_folds(&rows, classes, labels.len(), &folds)?,
-            None => LogisticRegression::fit(&rows, classes, labels.len(), None)?,
+            Some(folds) => best_by_folds(&rows, &classes, labels.len(), examples.views, &folds)?,
+            None => {
+                let first = examples.first_views(&rows)?;
+                LogisticRegression::fit(&first, examples.classes, labels.len(), None)?
+            }
         };
         *self.fitted.borrow_mut() = Some(Fitted {
             labels: labels.to_vec(),

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor, nn};
 
 use crate::action_clip::ActionClip;
 use crate::{
-    Clips, Error, Head, Lanes, LinearProbe, Mates, ModelConfig, Penalty, Result, Scores,
+    Clips, Error, Examples, Head, Lanes, LinearProbe, Mates, ModelConfig, Penalty, Result, Scores,
     SeeingInFlowing, Targets, TrainingLoss, WarmStart, ZeroShot,
 };
 
@@ -39,18 +39,12 @@ pub trait VideoTextModel: Send {
 
     /// Solves what can be solved over the training clips before the first update (all parameters if
     /// [`learning`](Self::learning) says so) and returns its choices: see [`WarmStart`].
-    /// `None` if there is nothing to choose, or too few clips. `recordings` tells by number from which
-    /// recording each clip was cut; clips of one are held out together.
+    /// `None` if there is nothing to choose, or too few clips. Clips of one recording are held out
+    /// together.
     ///
     /// # Errors
     /// If the clips or their classes do not fit.
-    fn solve(
-        &self,
-        _labels: &[String],
-        _clips: &Clips,
-        _classes: &[i64],
-        _recordings: &[usize],
-    ) -> Result<Option<WarmStart>> {
+    fn solve(&self, _labels: &[String], _examples: &Examples<'_>) -> Result<Option<WarmStart>> {
         Ok(None)
     }
 

@@ -15,8 +15,8 @@ use crate::scores::for_each_video;
 use crate::warm_start::States;
 use crate::zero_shot::sentence_features;
 use crate::{
-    Classifier, Clips, Error, Evidence, Lane, Lanes, Learned, Mates, Piece, Result, Scores,
-    SifConfig, Targets, Temperature, TrainingLoss, VideoTextModel, WarmStart,
+    Classifier, Clips, Error, Evidence, Examples, Lane, Lanes, Learned, Mates, Piece, Result,
+    Scores, SifConfig, Targets, Temperature, TrainingLoss, VideoTextModel, WarmStart,
 };
 
 /// Clips encoded at once in a warm start.
@@ -66,7 +66,11 @@ impl SeeingInFlowing {
     pub fn new(config: &SifConfig, clip: ClipModel, tokenizer: Arc<dyn Tokenize>) -> Result<Self> {
         config.check()?;
         let (joint, width) = (clip.config().joint_width, clip.config().text.width);
-        let motion = config.motion.check(config.frames, joint)?;
+        let further = config.tokens.count() - 1;
+        let motion = config
+            .motion
+            .check(config.frames, joint)?
+            .with_further_features(further)?;
         let communication = config.communication.check(joint)?;
         let trained = nn::VarStore::new(clip.text.device());
         let root = trained.root();
@@ -138,37 +142,27 @@ impl VideoTextModel for SeeingInFlowing {
         }))
     }
 
-    fn solve(
-        &self,
-        labels: &[String],
-        clips: &Clips,
-        classes: &[i64],
-        recordings: &[usize],
-    ) -> Result<Option<WarmStart>> {
+    fn solve(&self, labels: &[String], examples: &Examples<'_>) -> Result<Option<WarmStart>> {
+        examples.check()?;
         if !(self.config.motion.outer_residual && self.config.motion.zero_init) {
             return Ok(None);
         }
         let _guard = tch::no_grad_guard();
-        let frames = clips.frames(&self.clip, self.config.tokens())?; // (N, T, F)
-        let size = frames.size();
-        let known = classes.len() == recordings.len();
-        if size[0] != classes.len() as i64 || size[0] == 0 || !known {
-            return Err(Error::Shape {
-                op: "warm start",
-                expected: format!("{} clips, as classes and recordings", classes.len()),
-                got: size,
-            });
-        }
+        let Some(folds) = examples.folds() else {
+            return Ok(None);
+        };
+        let frames = examples.clips.frames(&self.clip, self.config.tokens)?; // (N V, T, F)
         let mut spatial = Vec::new();
         for part in frames.split(PART, 0) {
             let seen = self.motion.forward(&part, false)?;
             spatial.push(seen.spatial.mean_dim(1, false, Kind::Float));
         }
         let width = self.clip.config().joint_width;
-        let mean = |from: i64| {
+        let mean = |from: i64, width: i64| {
             let part = frames.f_narrow(2, from, width)?;
             Ok::<_, Error>(part.mean_dim(1, false, Kind::Float))
         };
+        let further = (self.config.tokens.count() - 1) * width;
         let own = &self.config.motion;
         let has_statistics = own.motion_stream && own.time_statistics;
         // A motion adapter initialised to zero gives every video the same texts.
@@ -179,10 +173,10 @@ impl VideoTextModel for SeeingInFlowing {
             Scale::Learned(log) => log.exp(),
         };
         let states = States {
-            video: mean(0)?,
+            video: mean(0, width)?,
             spatial: Tensor::f_cat(&spatial, 0)?,
-            moving: match own.motion_stream && own.moving_patches {
-                true => Some(mean(width)?),
+            further: match own.motion_stream && further > 0 {
+                true => Some(mean(width, further)?),
                 false => None,
             },
             time: match has_statistics {
@@ -192,18 +186,16 @@ impl VideoTextModel for SeeingInFlowing {
                 }
                 false => None,
             },
-            classes,
-            recordings,
+            classes: &examples.class_of_view(),
+            views: examples.views,
             text: scores.evidence.text.f_select(0, 0)?,
             scale: scale.double_value(&[]),
         };
-        let Some((chosen, residual)) = states.solve()? else {
-            return Ok(None);
-        };
+        let (chosen, residual) = states.solve(&folds)?;
         self.motion.start_residual(
             &residual.spatial,
             &residual.bias,
-            residual.moving.as_ref(),
+            residual.further.as_ref(),
             residual.time.as_ref(),
         )?;
         if let Scale::Learned(log) = &self.scale {
@@ -247,7 +239,7 @@ struct Forward<'a> {
 impl Bound<'_> {
     fn forward(&self, clips: &Clips, train: bool) -> Result<Forward<'_>> {
         let model = self.model;
-        let frames = clips.frames(&model.clip, model.config.tokens())?; // (B, T, F)
+        let frames = clips.frames(&model.clip, model.config.tokens)?; // (B, T, F)
         let motion = model.motion.forward(&frames, train)?;
         let mut prompt_residual = None;
         let (text, encoded) = match (&self.text, &motion.motion) {

@@ -1,8 +1,8 @@
 //! A data-dependent initialisation for few-shot training: the maps of the outer residual, solved
 //! instead of zero.
 //!
-//! V = mean(I) + Σ W_b s_b is linear in the maps W_b of the block's statistics s_b (of mean(S), of the
-//! moving patches, of the frames over time), so logistic regression on the statistics gives them:
+//! V = mean(I) + Σ W_b s_b is linear in the maps W_b of the block's statistics s_b (of mean(S), of further
+//! features such as the moving patches', of the frames over time), so logistic regression on the statistics gives them:
 //! its class scores, carried into the span of the class texts, are added to V by the residual. How strong the penalty is and
 //! how much each statistic counts is not chosen but averaged: each candidate counts by the likelihood of
 //! the clips while they are held out (Bayesian model averaging with stacked folds), at the
@@ -29,8 +29,8 @@ const PENALTIES: [f64; 5] = [1.0, 0.3, 0.1, 0.03, 0.005];
 const ORDERS: [[f64; 2]; 3] = [[0.0, 0.0], [0.25, 0.18], [0.5, 0.35]];
 /// Weights of the deviation over time.
 const SPREADS: [f64; 2] = [0.0, 0.25];
-/// Weights of the moving patches.
-const MOVING: [f64; 3] = [0.0, 0.75, 1.5];
+/// Weights of the further features.
+const FURTHER: [f64; 3] = [0.0, 0.75, 1.5];
 /// Factors of a candidate's scores in the comparison; the best counts.
 const TEMPERATURES: [f64; 7] = [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0];
 /// Candidate lengths of the residual, as multiples of the length of mean(I): from frozen CLIP
@@ -40,8 +40,6 @@ const LENGTHS: [f64; 10] = [0.0, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 1
 const WITHOUT_TEXTS: f64 = 18.0;
 /// Factors of 1 / τ in the comparison of lengths, powers of two from this one.
 const SUREST: [i32; 2] = [-7, 3];
-/// The most folds of the cross-validation.
-const FOLDS: usize = 4;
 /// Held-out clips that tell whether all is guessing.
 const TELLING: usize = 64;
 /// Weight of a candidate below which it is left out of the average.
@@ -66,8 +64,9 @@ pub struct WarmStart {
     pub residual_length: f64,
     /// λ, the geometric mean.
     pub penalty: f64,
-    /// Weight of the moving patches, relative to 1 for mean(S).
-    pub moving: f64,
+    /// Weight of the further features, such as those of the moving patches, relative to 1 for mean(S).
+    #[serde(alias = "moving")]
+    pub further: f64,
     /// Weight of the first cosine coefficient over time.
     pub drift: f64,
     /// Weight of the second.
@@ -88,26 +87,26 @@ pub(crate) struct Residual {
     pub spatial: Tensor,
     /// Its bias, `[D]`.
     pub bias: Tensor,
-    /// That of the moving patches, `[D, D]`.
-    pub moving: Option<Tensor>,
+    /// That of the further features, `[D, E D]`.
+    pub further: Option<Tensor>,
     /// Those of the statistics over time side by side, `[D, 3 D]`.
     pub time: Option<Tensor>,
 }
 
 /// The clips' features before training.
 pub(crate) struct States<'a> {
-    /// mean(I), `[N, D]`.
+    /// mean(I), `[N V, D]`.
     pub video: Tensor,
-    /// mean(S), `[N, D]`.
+    /// mean(S), `[N V, D]`.
     pub spatial: Tensor,
-    /// The mean of the moving patches, `[N, D]`, if they were kept.
-    pub moving: Option<Tensor>,
-    /// The statistics over time, `[N, 3, D]`, if there is a motion stream.
+    /// The means of the further features, `[N V, E D]`, if there are any.
+    pub further: Option<Tensor>,
+    /// The statistics over time, `[N V, 3, D]`, if there is a motion stream.
     pub time: Option<Tensor>,
-    /// The class of each clip.
+    /// The class of each view, N V.
     pub classes: &'a [i64],
-    /// The recording that each clip was cut from, by number.
-    pub recordings: &'a [usize],
+    /// V, views per clip.
+    pub views: usize,
     /// The class texts, `[K, D]`.
     pub text: Tensor,
     /// 1 / τ.
@@ -115,27 +114,23 @@ pub(crate) struct States<'a> {
 }
 
 impl States<'_> {
-    /// The residual by held-out clips; `None` if some class has a single clip, so that
-    /// none can be held out.
-    pub(crate) fn solve(&self) -> Result<Option<(WarmStart, Residual)>> {
-        let Some(folds) = folds(self.classes, self.recordings, self.count()) else {
-            return Ok(None);
-        };
-        let average = self.statistics()?.average(&folds)?;
-        let share = self.share(&average.held_out)?;
+    /// The residual by the views of each fold, which are held out once.
+    pub(crate) fn solve(&self, folds: &[Vec<i64>]) -> Result<(WarmStart, Residual)> {
+        let average = self.statistics()?.average(folds)?;
+        let share = self.share(&average.held_out, folds)?;
         let residual = self.residual(&average, share.factor)?;
         let WeightedMeans { penalty, weights } = average.means;
         let choice = WarmStart {
             residual_length: share.length,
             penalty,
-            moving: weights[1],
+            further: weights[1],
             drift: weights[2],
             bend: weights[3],
             spread: weights[4],
             sureness: share.sureness,
             held_out_loss: share.losses,
         };
-        Ok(Some((choice, residual)))
+        Ok((choice, residual))
     }
 
     /// K
@@ -147,27 +142,30 @@ impl States<'_> {
         let time = |at: i64| self.time.as_ref().map(|time| time.f_select(1, at));
         let rows = [
             Some(self.spatial.shallow_clone()),
-            self.moving.as_ref().map(Tensor::shallow_clone),
+            self.further.as_ref().map(Tensor::shallow_clone),
             time(0).transpose()?,
             time(1).transpose()?,
             time(2).transpose()?,
         ];
-        Statistics::new(rows, self.classes, self.count())
+        Statistics::new(rows, self.classes, self.count(), self.views)
     }
 
-    /// The share of the residual by the scores of held-out clips, `[N, K]`.
-    fn share(&self, held_out: &Tensor) -> Result<Share> {
+    /// The share of the residual by the scores of held-out views, `[N V, K]`.
+    fn share(&self, held_out: &Tensor, folds: &[Vec<i64>]) -> Result<Share> {
         let text = unit(&on_cpu(&self.text));
-        let video = on_cpu(&self.video);
-        let shift = held_out.f_matmul(&carry(&text)?.tr())?; // (N, D)
+        let held = Tensor::from_slice(&sorted(folds)); // (H V)
+        let video = on_cpu(&self.video).f_index_select(0, &held)?;
+        let shift = held_out
+            .f_index_select(0, &held)?
+            .f_matmul(&carry(&text)?.tr())?; // (H V, D)
         let [own, long] = [&video, &shift].map(mean_length);
-        let at = Tensor::from_slice(self.classes);
+        let at = Tensor::from_slice(self.classes).f_index_select(0, &held)?;
         // The best loss of each clip with this factor of the shift: losses, factor of 1 / τ.
         let judge = |factor: f64| -> Result<(Tensor, f64)> {
             let moved = &video + &shift * factor;
             let cosines = unit(&moved).f_matmul(&text.tr())? * self.scale;
             let multipliers = (SUREST[0]..=SUREST[1]).map(|power| f64::from(power).exp2());
-            best_temperature(&cosines, &at, multipliers)
+            best_temperature(&cosines, &at, self.views, multipliers)
         };
         let factors = LENGTHS.map(|length| if long > 0.0 { length * own / long } else { 0.0 });
         let judged = factors
@@ -206,7 +204,7 @@ impl States<'_> {
         let text = unit(&on_cpu(&self.text));
         let carry = carry(&text)? * factor; // (D, K)
         let map = |weights: &Tensor| carry.matmul(&weights.tr()).to_kind(Kind::Float);
-        let [spatial, moving, drift, bend, spread] = &average.maps;
+        let [spatial, further, drift, bend, spread] = &average.maps;
         let time = [drift, bend, spread].map(|part| part.as_ref().map(map));
         let Some(spatial) = spatial else {
             return Err(Error::Shape {
@@ -218,7 +216,7 @@ impl States<'_> {
         Ok(Residual {
             spatial: map(spatial),
             bias: carry.mv(&average.bias).to_kind(Kind::Float),
-            moving: moving.as_ref().map(map),
+            further: further.as_ref().map(map),
             time: match time {
                 [Some(a), Some(b), Some(c)] => Some(Tensor::f_cat(&[a, b, c], 1)?),
                 _ => None,
@@ -238,11 +236,13 @@ struct Share {
 
 /// The statistics of the clips, in double precision.
 pub(crate) struct Statistics<'a> {
-    /// `[N, D]` each.
+    /// `[N V, D]` each, or `[N V, E D]`.
     rows: [Option<Tensor>; STATISTICS],
     classes: &'a [i64],
     /// K
     count: usize,
+    /// V
+    views: usize,
 }
 
 /// The average of all candidates.
@@ -279,11 +279,13 @@ impl<'a> Statistics<'a> {
         rows: [Option<Tensor>; STATISTICS],
         classes: &'a [i64],
         count: usize,
+        views: usize,
     ) -> Result<Self> {
         Ok(Self {
             rows: rows.map(|rows| rows.as_ref().map(on_cpu)),
             classes,
             count,
+            views,
         })
     }
 
@@ -294,7 +296,7 @@ impl<'a> Statistics<'a> {
         let at = Tensor::from_slice(self.classes);
         let judged = losses_and_scores
             .iter()
-            .map(|scores| best_temperature(scores, &at, TEMPERATURES.into_iter()))
+            .map(|scores| best_temperature(scores, &at, self.views, TEMPERATURES.into_iter()))
             .collect::<Result<Vec<_>>>()?;
         let shares = by_likelihood(judged.iter().map(|(losses, _)| losses));
         let counted: Vec<(&[Candidate], Vec<f64>)> = {
@@ -352,7 +354,8 @@ impl<'a> Statistics<'a> {
         let at = Tensor::from_slice(self.classes);
         let mut best: Option<(f64, usize)> = None;
         for (candidate, scores) in self.held_out(&grid, folds)?.iter().enumerate() {
-            let reached = mean(&best_temperature(scores, &at, TEMPERATURES.into_iter())?.0);
+            let reached =
+                mean(&best_temperature(scores, &at, self.views, TEMPERATURES.into_iter())?.0);
             if best.is_none_or(|(least, _)| reached < least) {
                 best = Some((reached, candidate));
             }
@@ -388,10 +391,10 @@ impl<'a> Statistics<'a> {
             (true, true) => &[ORDERS[0], ORDERS[2]],
         };
         let mut grid = Vec::new();
-        for moving in some(1, &MOVING) {
+        for further in some(1, &FURTHER) {
             for [drift, bend] in orders {
                 for spread in some(4, &SPREADS) {
-                    let weights = [1.0, moving, *drift, *bend, spread];
+                    let weights = [1.0, further, *drift, *bend, spread];
                     grid.extend(PENALTIES.map(|penalty| Candidate { penalty, weights }));
                 }
             }
@@ -538,10 +541,10 @@ impl<'a> Statistics<'a> {
         let mut of_class = vec![0.0f64; self.count];
         classes.iter().for_each(|class| of_class[*class] += 1.0);
         let weights: Vec<f64> = classes.iter().map(|class| 1.0 / of_class[*class]).collect();
-        let mean = weights.iter().sum::<f64>() / weights.len() as f64;
+        let one = weights.iter().sum::<f64>() * self.views as f64 / weights.len() as f64;
         Ok(Problem {
             classes: classes.into(),
-            weights: weights.into_iter().map(|weight| weight / mean).collect(),
+            weights: weights.into_iter().map(|weight| weight / one).collect(),
             count: self.count,
         })
     }
@@ -552,10 +555,11 @@ pub(crate) fn best_by_folds(
     rows: &Tensor,
     classes: &[i64],
     count: usize,
+    views: usize,
     folds: &[Vec<i64>],
 ) -> Result<LogisticRegression> {
     let rows = [Some(rows.shallow_clone()), None, None, None, None];
-    let (weights, bias) = Statistics::new(rows, classes, count)?.best(folds)?;
+    let (weights, bias) = Statistics::new(rows, classes, count, views)?.best(folds)?;
     let weights = weights.ok_or_else(|| Error::Shape {
         op: "logistic regression",
         expected: "rows".into(),
@@ -666,11 +670,19 @@ fn numbers(x: &Tensor) -> Result<Vec<f64>> {
     Ok(Vec::try_from(x.contiguous().view(-1))?)
 }
 
-/// The cross-entropy of each clip, `[N]`, at the factor of `logits` with the smallest mean, and that
-/// factor.
+/// The positions that any of the folds holds out, in order.
+fn sorted(folds: &[Vec<i64>]) -> Vec<i64> {
+    let mut all = folds.concat();
+    all.sort_unstable();
+    all
+}
+
+/// The mean cross-entropy of each clip's views at the factor of `logits`, `[N V, K]`, with the smallest
+/// mean: `[N]`, and that factor.
 fn best_temperature(
     logits: &Tensor,
     classes: &Tensor,
+    views: usize,
     factors: impl Iterator<Item = f64>,
 ) -> Result<(Tensor, f64)> {
     let mut best: Option<(Tensor, f64, f64)> = None;
@@ -679,8 +691,9 @@ fn best_temperature(
         let log = (logits * factor).log_softmax(-1, Kind::Double);
         let losses = -log
             .f_gather(1, &own, false)?
-            .f_squeeze_dim(1)?
-            .clamp_max(MOST);
+            .clamp_max(MOST)
+            .f_view([-1, views as i64])?
+            .mean_dim(1, false, Kind::Double);
         let reached = mean(&losses);
         if best.as_ref().is_none_or(|(.., least)| reached < *least) {
             best = Some((losses, factor, reached));
@@ -731,47 +744,6 @@ fn mean_length(rows: &Tensor) -> f64 {
     mean(&rows.norm_scalaropt_dim(2, [-1], false))
 }
 
-/// Positions of the clips of each fold, every class in each; `None` if that is impossible. Clips of one recording are
-/// in one fold where a class has enough recordings.
-pub(crate) fn folds(classes: &[i64], recordings: &[usize], count: usize) -> Option<Vec<Vec<i64>>> {
-    let mut of_class: Vec<Vec<usize>> = vec![Vec::new(); count];
-    for (clip, class) in classes.iter().enumerate() {
-        of_class.get_mut(usize::try_from(*class).ok()?)?.push(clip);
-    }
-    of_class.retain(|clips| !clips.is_empty());
-    let parts = of_class.iter().map(Vec::len).min()?.min(FOLDS);
-    if parts < 2 {
-        return None;
-    }
-    let mut folds = vec![Vec::new(); parts];
-    for clips in of_class {
-        let mut own: Vec<(usize, Vec<usize>)> = Vec::new();
-        for clip in clips {
-            let recording = recordings.get(clip).copied().unwrap_or(clip);
-            match own.iter_mut().find(|(known, _)| *known == recording) {
-                Some((_, clips)) => clips.push(clip),
-                None => own.push((recording, vec![clip])),
-            }
-        }
-        if own.len() < parts {
-            own = own
-                .into_iter()
-                .flat_map(|(_, clips)| clips.into_iter().map(|clip| (clip, vec![clip])))
-                .collect();
-        }
-        // The largest first, each to the fold with the fewest clips of the class.
-        own.sort_by_key(|(_, clips)| std::cmp::Reverse(clips.len()));
-        let mut load = vec![0usize; parts];
-        for (_, clips) in own {
-            let least = (0..parts).min_by_key(|fold| load[*fold]).unwrap_or(0);
-            load[least] += clips.len();
-            folds[least].extend(clips.into_iter().map(|clip| clip as i64));
-        }
-    }
-    folds.iter_mut().for_each(|fold| fold.sort_unstable());
-    Some(folds)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -788,12 +760,7 @@ mod tests {
     }
 
     /// Clips that show their class in the frames, in the moving patches, or in neither.
-    fn states<'a>(
-        classes: &'a [i64],
-        recordings: &'a [usize],
-        in_frames: f64,
-        in_moving: f64,
-    ) -> States<'a> {
+    fn states(classes: &[i64], in_frames: f64, in_moving: f64) -> States<'_> {
         tch::manual_seed(4);
         let place = Tensor::from_slice(classes)
             .one_hot(WIDTH)
@@ -802,19 +769,26 @@ mod tests {
         States {
             video: spatial.shallow_clone(),
             spatial,
-            moving: Some(noise(classes.len()) + place * in_moving),
+            further: Some(noise(classes.len()) + place * in_moving),
             time: Some(noise(3 * classes.len()).view([-1, 3, WIDTH])),
             classes,
-            recordings,
+            views: 1,
             text: noise(CLASSES),
             scale: 100.0,
         }
     }
 
-    fn classes(shots: usize) -> (Vec<i64>, Vec<usize>) {
+    fn classes(shots: usize) -> Vec<i64> {
         let count = CLASSES * shots;
-        let classes = (0..count).map(|clip| (clip % CLASSES) as i64);
-        (classes.collect(), (0..count).collect())
+        (0..count).map(|clip| (clip % CLASSES) as i64).collect()
+    }
+
+    /// Folds of clips of a recording each.
+    fn folds(classes: &[i64]) -> Vec<Vec<i64>> {
+        let each: Vec<usize> = (0..classes.len()).collect();
+        let folds = crate::examples::folds(classes, &each).unwrap();
+        let rows = |fold: Vec<usize>| fold.into_iter().map(|clip| clip as i64).collect();
+        folds.into_iter().map(rows).collect()
     }
 
     /// Fraction of clips whose class has the largest cosine with mean(I) plus the residual.
@@ -823,8 +797,8 @@ mod tests {
         let mut video = &states.video + of(&states.spatial, &residual.spatial);
         video += &residual.bias;
         video += of(
-            states.moving.as_ref().unwrap(),
-            residual.moving.as_ref().unwrap(),
+            states.further.as_ref().unwrap(),
+            residual.further.as_ref().unwrap(),
         );
         let time = states.time.as_ref().unwrap().flatten(1, 2);
         video += of(&time, residual.time.as_ref().unwrap());
@@ -837,29 +811,29 @@ mod tests {
 
     #[test]
     fn what_the_frames_tell_is_solved() {
-        let (classes, recordings) = classes(8);
-        let states = states(&classes, &recordings, 4.0, 0.0);
-        let (chosen, residual) = states.solve().unwrap().unwrap();
+        let classes = classes(8);
+        let states = states(&classes, 4.0, 0.0);
+        let (chosen, residual) = states.solve(&folds(&classes)).unwrap();
         assert!(chosen.residual_length > 0.0);
         assert!(chosen.held_out_loss[0] < chosen.held_out_loss[1]);
-        assert!(chosen.moving < 0.6, "{chosen:?}");
+        assert!(chosen.further < 0.6, "{chosen:?}");
         assert_eq!(right(&states, &residual), 1.0);
     }
 
     #[test]
     fn what_moving_patches_alone_tell_is_taken_from_them() {
-        let (classes, recordings) = classes(8);
-        let states = states(&classes, &recordings, 0.0, 4.0);
-        let (chosen, residual) = states.solve().unwrap().unwrap();
-        assert!(chosen.moving > 0.9, "{chosen:?}");
+        let classes = classes(8);
+        let states = states(&classes, 0.0, 4.0);
+        let (chosen, residual) = states.solve(&folds(&classes)).unwrap();
+        assert!(chosen.further > 0.9, "{chosen:?}");
         assert_eq!(right(&states, &residual), 1.0);
     }
 
     #[test]
     fn where_all_is_guessing_nothing_is_added() {
-        let (classes, recordings) = classes(24);
-        let states = states(&classes, &recordings, 0.0, 0.0);
-        let (chosen, residual) = states.solve().unwrap().unwrap();
+        let classes = classes(24);
+        let states = states(&classes, 0.0, 0.0);
+        let (chosen, residual) = states.solve(&folds(&classes)).unwrap();
         assert_eq!(chosen.residual_length, 0.0, "{chosen:?}");
         let largest = |x: &Tensor| x.abs().max().double_value(&[]);
         assert_eq!(largest(&residual.spatial) + largest(&residual.bias), 0.0);
@@ -867,11 +841,11 @@ mod tests {
 
     #[test]
     fn what_the_texts_tell_is_left_to_them() {
-        let (classes, recordings) = classes(4);
-        let mut states = states(&classes, &recordings, 0.0, 0.0);
+        let classes = classes(4);
+        let mut states = states(&classes, 0.0, 0.0);
         let own = states.text.index_select(0, &Tensor::from_slice(&classes));
         states.video = own * 3.0 + noise(classes.len()) * 0.1;
-        let (chosen, residual) = states.solve().unwrap().unwrap();
+        let (chosen, residual) = states.solve(&folds(&classes)).unwrap();
         assert!(chosen.residual_length < 0.5, "{chosen:?}");
         assert_eq!(right(&states, &residual), 1.0);
     }
@@ -901,21 +875,20 @@ mod tests {
                         shown.index_select(0, &at) + random(&[classes.len() as i64, D])
                     };
                     let (own, tested) = (drawn(shots), drawn(TESTED / COUNT));
-                    let recordings: Vec<usize> = (0..own.len()).collect();
                     let (known, new) = (video(&own), video(&tested));
                     let states = States {
                         video: known.shallow_clone(),
                         spatial: known,
-                        moving: None,
+                        further: None,
                         time: None,
                         classes: &own,
-                        recordings: &recordings,
+                        views: 1,
                         text: text.shallow_clone(),
                         scale: 100.0,
                     };
-                    let folds = folds(&own, &recordings, COUNT).unwrap();
+                    let folds = folds(&own);
                     let average = states.statistics().unwrap().average(&folds).unwrap();
-                    let share = states.share(&average.held_out).unwrap();
+                    let share = states.share(&average.held_out, &folds).unwrap();
                     let residual = states.residual(&average, share.factor).unwrap();
                     let blended = &new + new.matmul(&residual.spatial.tr()) + &residual.bias;
                     let alone = new.to_kind(Kind::Double);
@@ -941,9 +914,9 @@ mod tests {
     /// The maps give the scores that the average promises, whatever the units of the features.
     #[test]
     fn one_linear_map_gives_the_average_of_all_candidates() {
-        let (classes, recordings) = classes(4);
-        let states = states(&classes, &recordings, 2.0, 1.0);
-        let folds = folds(&classes, &recordings, CLASSES).unwrap();
+        let classes = classes(4);
+        let states = states(&classes, 2.0, 1.0);
+        let folds = folds(&classes);
         let statistics = states.statistics().unwrap();
         let average = statistics.average(&folds).unwrap();
         let mut scores = average.held_out.zeros_like() + &average.bias;
@@ -953,7 +926,7 @@ mod tests {
         assert_eq!(scores.size(), [12, 3]);
         let mut scaled = states;
         scaled.spatial *= 7.0;
-        scaled.moving = scaled.moving.map(|moving| moving * 0.01 + 5.0);
+        scaled.further = scaled.further.map(|further| further * 0.01 + 5.0);
         let again = scaled.statistics().unwrap().average(&folds).unwrap();
         let off = (&again.held_out - &average.held_out).abs().max();
         assert!(off.double_value(&[]) < 1e-3, "{off:?}");
@@ -988,7 +961,7 @@ mod tests {
                     held.map(|(clip, _)| clip as i64).collect()
                 })
                 .collect();
-            let statistics = Statistics::new(rows, &own, classes).unwrap();
+            let statistics = Statistics::new(rows, &own, classes, 1).unwrap();
             let average = statistics.average(&folds).unwrap();
             // Objectives over all clips.
             let all: Vec<i64> = (0..own.len() as i64).collect();
@@ -1037,35 +1010,43 @@ mod tests {
         assert!(off.double_value(&[]) < 0.05, "{off:?}");
     }
 
+    /// The same clips twice over, as two views each, are the same problem.
     #[test]
-    fn a_single_clip_of_a_class_leaves_nothing_to_hold_out() {
-        let (mut classes, mut recordings) = classes(2);
-        assert_eq!(
-            folds(&classes, &recordings, CLASSES).unwrap(),
-            [vec![0, 1, 2], vec![3, 4, 5]]
-        );
-        classes.pop();
-        recordings.pop();
-        assert!(folds(&classes, &recordings, CLASSES).is_none());
-        assert!(
-            states(&classes, &recordings, 4.0, 0.0)
-                .solve()
-                .unwrap()
-                .is_none()
-        );
+    fn a_view_counts_as_its_part_of_a_clip() {
+        let classes = classes(8);
+        let once = states(&classes, 2.0, 1.0);
+        let (chosen, residual) = once.solve(&folds(&classes)).unwrap();
+        let twice = |rows: &Tensor| rows.repeat_interleave_self_int(2, 0, None);
+        let both: Vec<i64> = classes.iter().flat_map(|class| [*class; 2]).collect();
+        let views = States {
+            video: twice(&once.video),
+            spatial: twice(&once.spatial),
+            further: once.further.as_ref().map(twice),
+            time: once.time.as_ref().map(twice),
+            classes: &both,
+            views: 2,
+            text: once.text.shallow_clone(),
+            scale: once.scale,
+        };
+        let rows = |fold: Vec<i64>| fold.into_iter().flat_map(|clip| [2 * clip, 2 * clip + 1]);
+        let both = folds(&classes).into_iter().map(|fold| rows(fold).collect());
+        let (again, same) = views.solve(&both.collect::<Vec<_>>()).unwrap();
+        // The deviation of 48 rows is that of 24, but for Bessel's correction.
+        let off = (again.residual_length / chosen.residual_length - 1.0).abs();
+        assert!(off < 0.05, "{again:?}, expected {chosen:?}");
+        let gap = (same.spatial - &residual.spatial).norm() / residual.spatial.norm();
+        assert!(gap.double_value(&[]) < 0.05, "{gap:?}");
     }
 
+    /// A class with a single clip, which is never held out, takes part.
     #[test]
-    fn clips_of_one_recording_are_held_out_together() {
-        let classes = [0, 0, 0, 0, 1, 1, 1, 1];
-        // Class 0 has two recordings of two clips each, class 1 four clips of one.
-        let found = folds(&classes, &[7, 8, 7, 8, 1, 1, 1, 1], 2).unwrap();
-        assert_eq!(found.len(), 4);
-        let of = |clip: i64| found.iter().position(|fold| fold.contains(&clip)).unwrap();
-        // Fewer recordings than folds: each clip for itself.
-        assert_ne!(of(0), of(2));
-        let found = folds(&classes[..6], &[7, 8, 7, 8, 1, 2], 2).unwrap();
-        let of = |clip: i64| found.iter().position(|fold| fold.contains(&clip)).unwrap();
-        assert!(of(0) == of(2) && of(1) == of(3) && of(4) != of(5));
+    fn a_class_of_one_clip_is_solved_with_the_others() {
+        let mut classes = classes(6);
+        classes.retain(|class| *class != 2);
+        classes.push(2);
+        let states = states(&classes, 4.0, 0.0);
+        let (chosen, residual) = states.solve(&folds(&classes)).unwrap();
+        assert!(chosen.residual_length > 0.0, "{chosen:?}");
+        assert_eq!(right(&states, &residual), 1.0);
     }
 }

@@ -262,7 +262,7 @@ fn no_communication() {
 
 /// Without the statistics that the reference program lacks.
 fn of_the_paper(mut config: SifConfig) -> SifConfig {
-    config.motion.moving_patches = false;
+    config.tokens = clip_backbone::FrameTokens::Class;
     config.motion.time_statistics = false;
     config
 }

@@ -9,9 +9,9 @@ use clip_backbone::{ClipModel, Config};
 use mcb::SmaKeys;
 use models::action_clip::{ActionClipConfig, Head};
 use models::{
-    Ablation, Clips, Error, Learning, LinearProbe, ModelConfig, Parts, Penalty, Preset, Row,
-    SeeingInFlowing, SifConfig, Targets, Temperature, Template, TextEncoding, TextPath,
-    VideoTextModel, ZeroShot, ZeroShotConfig, build, cost,
+    Ablation, Clips, Error, Examples, Learning, LinearProbe, ModelConfig, Parts, Penalty, Preset,
+    Row, SeeingInFlowing, SifConfig, Targets, Temperature, Template, TextEncoding, TextPath,
+    VideoTextModel, WarmStart, ZeroShot, ZeroShotConfig, build, cost,
 };
 use support::{Table, stream, tiny_config};
 use tch::nn::OptimizerConfig;
@@ -38,12 +38,24 @@ fn model(config: &SifConfig, clip: &ClipModel) -> SeeingInFlowing {
     SeeingInFlowing::new(config, clip.shallow_clone(), Arc::new(Table::default())).unwrap()
 }
 
-/// Labels that give the same ids alone and inside a sentence.
-/// Every clip is a recording of its own.
-fn each(classes: &[i64]) -> Vec<usize> {
-    (0..classes.len()).collect()
+/// Solves `model` over clips of one view, each a recording of its own.
+fn solve(
+    model: &dyn VideoTextModel,
+    labels: &[String],
+    clips: &Clips,
+    classes: &[i64],
+) -> models::Result<Option<WarmStart>> {
+    let recordings: Vec<usize> = (0..classes.len()).collect();
+    let examples = Examples {
+        clips,
+        classes,
+        recordings: &recordings,
+        views: 1,
+    };
+    model.solve(labels, &examples)
 }
 
+/// Labels that give the same ids alone and inside a sentence.
 fn labels() -> Vec<String> {
     ["wave", "ride bike", "climb", "shake hand", "sit"]
         .map(String::from)
@@ -107,25 +119,17 @@ fn a_warm_start_knows_its_clips_and_still_scores_other_labels() {
             .double_value(&[])
     };
     assert!(right() < 0.5);
-    let chosen = best
-        .solve(&labels, &clips, &classes, &each(&classes))
-        .unwrap()
-        .unwrap();
+    let chosen = solve(&best, &labels, &clips, &classes).unwrap().unwrap();
     assert!(chosen.residual_length > 0.0, "{chosen:?}");
     assert_eq!(right(), 1.0);
     let others = ["juggle", "lunge"].map(String::from);
     let scores = best.bind(&others).unwrap().score(&clips).unwrap();
     assert_eq!(scores.logits.size(), [20, 2]);
 
-    let fewer = best.solve(&labels, &clips, &classes[1..], &each(&classes[1..]));
+    let fewer = solve(&best, &labels, &clips, &classes[1..]);
     assert!(matches!(fewer, Err(Error::Shape { .. })));
     let paper = model(&tiny(Preset::Paper), &clip);
-    assert!(
-        paper
-            .solve(&labels, &clips, &classes, &each(&classes))
-            .unwrap()
-            .is_none()
-    );
+    assert!(solve(&paper, &labels, &clips, &classes).unwrap().is_none());
 }
 
 #[test]
@@ -490,17 +494,8 @@ fn a_linear_probe_separates_classes_and_scores_only_those_it_was_fitted_to() {
         .to_kind(Kind::Float);
     let features = stream("clips", &[20, 8, 64], 0.3) + place.unsqueeze(1).repeat([1, 1, 2]) * 3.0;
     let clips = Clips::Features(features);
-    assert!(
-        probe
-            .solve(&labels, &clips, &classes[1..], &each(&classes))
-            .is_err()
-    );
-    assert!(
-        probe
-            .solve(&labels, &clips, &classes, &each(&classes))
-            .unwrap()
-            .is_none()
-    );
+    assert!(solve(&probe, &labels, &clips, &classes[1..]).is_err());
+    assert!(solve(&probe, &labels, &clips, &classes).unwrap().is_none());
     let classifier = probe.bind(&labels).unwrap();
     let probabilities = classifier.probabilities(&[clips]).unwrap();
     assert_eq!(probabilities.kind(), Kind::Double);
@@ -524,20 +519,11 @@ fn every_published_head_separates_classes_and_scores_only_those_it_was_fitted_to
         let head = build(&config, clip(&tiny_config()), tokenizer).unwrap();
         assert_eq!(head.learning(), Learning::Solved, "{}", row.name);
         assert!(head.bind(&labels).is_err(), "nothing is fitted yet");
-        assert!(
-            head.solve(&labels, &clips, &classes[1..], &each(&classes))
-                .is_err()
-        );
+        assert!(solve(&*head, &labels, &clips, &classes[1..]).is_err());
         let only: Vec<i64> = classes.iter().map(|class| class % 4).collect();
-        let error = head
-            .solve(&labels, &clips, &only, &each(&only))
-            .unwrap_err();
+        let error = solve(&*head, &labels, &clips, &only).unwrap_err();
         assert!(error.to_string().contains("\"sit\""), "{error}");
-        assert!(
-            head.solve(&labels, &clips, &classes, &each(&classes))
-                .unwrap()
-                .is_none()
-        );
+        assert!(solve(&*head, &labels, &clips, &classes).unwrap().is_none());
         let classifier = head.bind(&labels).unwrap();
         let probabilities = classifier
             .probabilities(std::slice::from_ref(&clips))

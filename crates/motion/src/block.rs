@@ -44,8 +44,8 @@ impl MotionModellingBlock {
         &self.config
     }
 
-    /// Sets initial values of the outer residual: W_s `[D, D]` with its bias `[D]`, W_p `[D, D]` of the
-    /// moving patches and W_t `[D, 3 D]` of the statistics over time.
+    /// Sets initial values of the outer residual: W_s `[D, D]` with its bias `[D]`, W_p `[D, E D]` of the
+    /// further features and W_t `[D, 3 D]` of the statistics over time.
     ///
     /// # Errors
     /// [`Error::Config`] if there is no such map; [`Error::Layers`] for tensors of another shape.
@@ -53,7 +53,7 @@ impl MotionModellingBlock {
         &self,
         spatial: &Tensor,
         bias: &Tensor,
-        moving: Option<&Tensor>,
+        further: Option<&Tensor>,
         time: Option<&Tensor>,
     ) -> Result<()> {
         let none = |field| move || invalid(field, "true for initial values of its map", false);
@@ -63,9 +63,11 @@ impl MotionModellingBlock {
         };
         let ws = self.spatial.output.as_ref();
         let ws = ws.ok_or_else(none("outer_residual"))?;
-        if let Some(moving) = moving {
-            let wp = map(|stream| &stream.moving).ok_or_else(none("moving_patches"))?;
-            wp.set(moving, None)?;
+        if let Some(further) = further {
+            let wp = map(|stream| &stream.further);
+            let expected = "further features, for initial values of their map";
+            let wp = wp.ok_or_else(|| invalid("frames", expected, "none"))?;
+            wp.set(further, None)?;
         }
         if let Some(time) = time {
             let wt = map(|stream| &stream.time).ok_or_else(none("time_statistics"))?;
@@ -76,8 +78,8 @@ impl MotionModellingBlock {
     }
 
     /// Frame features `[B, T, D]`, not normalised, to motion cues, spatial states and V. With
-    /// [`moving_patches`](crate::MotionConfig::moving_patches) each frame has theirs behind its own:
-    /// `[B, T, 2 D]`.
+    /// [further features](CheckedMotion::with_further_features) each frame has them after its own:
+    /// `[B, T, (1 + E) D]`.
     ///
     /// `train` enables dropout. The block computes in fp32 whatever the features' precision.
     ///
@@ -181,7 +183,7 @@ struct MotionStream {
     positions: Option<DifferencePositions>,
     output: Option<Linear>,
     /// W_p
-    moving: Option<Linear>,
+    further: Option<Linear>,
     statistics: TimeStatistics,
     /// W_t
     time: Option<Linear>,
@@ -215,18 +217,23 @@ impl MotionStream {
             positions,
             encoder: Encoder::new(&at, &config.motion_encoder())?,
             output: output(&(path / "wm"), config)?,
-            moving: map(config.config().moving_patches, "wp", 1)?,
+            further: map(
+                config.further_features() > 0,
+                "wp",
+                config.further_features(),
+            )?,
             statistics: TimeStatistics::new(config.frames()),
             time: map(config.config().time_statistics, "wt", TimeStatistics::COUNT)?,
         })
     }
 
-    /// Adds W_p of the mean of the moving patches and W_t of the statistics over time, of frames
-    /// `[B, T, D]` or `[B, T, 2 D]`.
+    /// Adds W_p of the means of the further features and W_t of the statistics over time, of frames
+    /// `[B, T, (1 + E) D]`.
     fn add_statistics(&self, mut seen: Tensor, frames: &Tensor) -> Tensor {
         let width = seen.size().last().copied().unwrap_or(0);
-        if let Some(moving) = &self.moving {
-            seen += moving.forward(&mean(&frames.narrow(2, width, width)));
+        if let Some(further) = &self.further {
+            let whole = frames.size().last().copied().unwrap_or(0);
+            seen += further.forward(&mean(&frames.narrow(2, width, whole - width)));
         }
         if let Some(time) = &self.time {
             let statistics = self.statistics.forward(&frames.narrow(2, 0, width)); // (B, 3, D)

@@ -40,10 +40,6 @@ pub struct MotionConfig {
     /// that S starts as the frames with their positions.
     #[serde(default)]
     pub spatial_identity: bool,
-    /// Whether each frame has a second feature, that of its moving patches, behind the first: the motion
-    /// stream adds W_p of its mean to the outer residual.
-    #[serde(default)]
-    pub moving_patches: bool,
     /// Whether the motion stream adds W_t of the frames' [`TimeStatistics`](crate::TimeStatistics) to the
     /// outer residual.
     #[serde(default)]
@@ -66,7 +62,6 @@ impl MotionConfig {
             outer_residual: false,
             zero_init: false,
             spatial_identity: false,
-            moving_patches: false,
             time_statistics: false,
         }
     }
@@ -113,13 +108,12 @@ impl MotionConfig {
             }
         }
         self.check_steps(frames)?;
-        for (field, on) in [
-            ("moving_patches", self.moving_patches),
-            ("time_statistics", self.time_statistics),
-        ] {
-            if on && !self.outer_residual {
-                return Err(invalid(field, "false without `outer_residual`", true));
-            }
+        if self.time_statistics && !self.outer_residual {
+            return Err(invalid(
+                "time_statistics",
+                "false without `outer_residual`",
+                true,
+            ));
         }
         if !(1..=64).contains(&self.layers) {
             return Err(invalid("layers", "1 to 64", self.layers));
@@ -135,6 +129,7 @@ impl MotionConfig {
             config: self.clone(),
             frames,
             width,
+            further: 0,
         })
     }
 }
@@ -145,9 +140,30 @@ pub struct CheckedMotion {
     config: MotionConfig,
     frames: i64,
     width: i64,
+    further: i64,
 }
 
 impl CheckedMotion {
+    /// The same for frames with `count` (E) further features of width D each, such as that of their
+    /// moving patches: the motion stream adds W_p of their means to the outer residual.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] if it is out of range, or there is no outer residual.
+    pub fn with_further_features(mut self, count: i64) -> Result<Self> {
+        if count > 0 && !self.config.outer_residual {
+            return Err(invalid(
+                "outer_residual",
+                "true for further features of each frame",
+                false,
+            ));
+        }
+        if !(0..=64).contains(&count) {
+            return Err(invalid("further features", "0 to 64", count));
+        }
+        self.further = count;
+        Ok(self)
+    }
+
     /// The configuration.
     pub fn config(&self) -> &MotionConfig {
         &self.config
@@ -158,12 +174,14 @@ impl CheckedMotion {
         self.frames
     }
 
-    /// Width of a frame: D, or 2 D with moving patches.
+    /// Width of a frame, (1 + E) D.
     pub fn frame_width(&self) -> i64 {
-        match self.config.moving_patches {
-            true => 2 * self.width,
-            false => self.width,
-        }
+        (1 + self.further) * self.width
+    }
+
+    /// E, further features of a frame.
+    pub fn further_features(&self) -> i64 {
+        self.further
     }
 
     /// D, width of a frame feature.

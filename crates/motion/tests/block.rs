@@ -102,9 +102,10 @@ fn the_spatial_stream_of_best_starts_as_the_frames_with_their_positions() {
 fn a_residual_takes_first_values_where_there_is_one() {
     let frames = Tensor::randn([3, 8, 32], FLOAT);
     let (weight, bias) = (Tensor::randn([16, 16], FLOAT), Tensor::randn([16], FLOAT));
-    let start = |config: MotionConfig, moving: Option<&Tensor>, time: Option<&Tensor>| {
+    let start = |config: MotionConfig, moving: Option<&Tensor>, time: Option<&Tensor>, further| {
         let store = nn::VarStore::new(Device::Cpu);
         let checked = small(config).check(8, 16).unwrap();
+        let checked = checked.with_further_features(further).unwrap();
         let block = MotionModellingBlock::new(&store.root(), &checked).unwrap();
         block.start_residual(&weight, &bias, moving, time)?;
         let width = checked.frame_width();
@@ -112,12 +113,8 @@ fn a_residual_takes_first_values_where_there_is_one() {
     };
     let mean = |x: &Tensor| x.mean_dim(1, false, Kind::Float);
     let (own, moving) = (frames.narrow(2, 0, 16), frames.narrow(2, 16, 16));
-    let best = MotionConfig {
-        moving_patches: true,
-        ..MotionConfig::best()
-    };
     let over_time = Tensor::randn([16, 48], FLOAT);
-    let out = start(best.clone(), Some(&weight), Some(&over_time)).unwrap();
+    let out = start(MotionConfig::best(), Some(&weight), Some(&over_time), 1).unwrap();
     let statistics = TimeStatistics::new(8).forward(&own).flatten(1, 2);
     let expected = mean(&own)
         + (mean(&out.spatial) + mean(&moving)).matmul(&weight.tr())
@@ -132,9 +129,9 @@ fn a_residual_takes_first_values_where_there_is_one() {
     for (config, moving, time, missing) in [
         (MotionConfig::paper(), None, None, "outer_residual"),
         (baseline, None, Some(&over_time), "time_statistics"),
-        (MotionConfig::best(), Some(&weight), None, "moving_patches"),
+        (MotionConfig::best(), Some(&weight), None, "frames"),
     ] {
-        let refused = start(config, moving, time);
+        let refused = start(config, moving, time, 0);
         let named =
             matches!(&refused, Err(motion::Error::Config { field, .. }) if *field == missing);
         assert!(named, "{missing}: {:?}", refused.err());

@@ -1,14 +1,10 @@
 //! Hyper-parameters by cross-validation over the training clips.
 
-use std::collections::BTreeMap;
-
 use tch::{Kind, Tensor};
 
 use super::{Method, Scorer, Shots};
 use crate::Result;
 
-/// The most folds.
-const FOLDS: usize = 4;
 /// Factors of the scores from 2^-6 to 2^8: settings are compared by how well they separate
 /// held-out clips, not by the scale of their scores.
 const TEMPERATURES: std::ops::RangeInclusive<i32> = -6..=8;
@@ -24,20 +20,17 @@ pub(super) struct Choice {
     pub held_out_loss: Option<f64>,
 }
 
-/// Fits the setting with the lowest cross-entropy on held-out clips to all of `shots`; the first
-/// of equal ones. A method with one setting is fitted as it is, and so is the first setting if
-/// every class has a single clip.
-pub(super) fn choose<M: Method>(shots: &Shots) -> Result<Choice> {
+/// Fits the setting with the lowest cross-entropy on the clips of each of the `folds`, held out, to all
+/// of `shots`; the first of equal ones. A method with one setting is fitted as it is, and so is the
+/// first setting without folds.
+pub(super) fn choose<M: Method>(shots: &Shots, folds: Option<&[Vec<usize>]>) -> Result<Choice> {
     let settings = M::settings();
-    let folds = match settings.len() {
-        1 => None,
-        _ => folds(&shots.classes),
-    };
+    let folds = folds.filter(|_| settings.len() > 1);
     let (mut setting, mut factor, mut loss) = (0, 1.0, None);
     if let Some(folds) = folds {
         let mut logits: Vec<Vec<Tensor>> = settings.iter().map(|_| Vec::new()).collect();
         let mut truth = Vec::new();
-        for held in &folds {
+        for held in folds {
             let held_out = shots.part(held);
             let rest = (0..shots.classes.len()).filter(|clip| !held.contains(clip));
             let trained = M::fit(&shots.part(&rest.collect::<Vec<_>>()), &settings)?;
@@ -79,38 +72,4 @@ fn cross_entropy(logits: &Tensor, truth: &Tensor) -> f64 {
     -log.gather(1, &truth.unsqueeze(1), false)
         .mean(Kind::Double)
         .double_value(&[])
-}
-
-/// The clips that each fold holds out: the n-th clip of a class in fold n modulo their number.
-/// The only clip of a class is never held out. `None` if every class has a single clip.
-fn folds(classes: &[i64]) -> Option<Vec<Vec<usize>>> {
-    let mut clips_of: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-    for (clip, class) in classes.iter().enumerate() {
-        clips_of.entry(*class).or_default().push(clip);
-    }
-    let most = clips_of.values().map(Vec::len).max()?;
-    if most < 2 {
-        return None;
-    }
-    let mut folds = vec![Vec::new(); most.min(FOLDS)];
-    for clips in clips_of.into_values().filter(|clips| clips.len() > 1) {
-        for (fold, clip) in (0..folds.len()).cycle().zip(clips) {
-            folds.get_mut(fold)?.push(clip);
-        }
-    }
-    Some(folds)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_clip_but_the_only_one_of_a_class_is_held_out_once() {
-        let classes = [0, 0, 1, 2, 2, 2, 2, 2, 0];
-        let folds = folds(&classes).unwrap_or_default();
-        assert_eq!(folds, [vec![0, 3, 7], vec![1, 4], vec![8, 5], vec![6]]);
-        assert_eq!(super::folds(&[0, 1, 2]), None);
-        assert_eq!(super::folds(&[]), None);
-    }
 }

@@ -28,6 +28,12 @@ fn shots(golden: &HashMap<String, Tensor>) -> Shots {
     Shots::new(&golden["features"], &classes, &golden["text"], SCALE).unwrap()
 }
 
+/// Folds of clips of a recording each.
+fn folds(shots: &Shots) -> Option<Vec<Vec<usize>>> {
+    let each: Vec<usize> = (0..shots.classes.len()).collect();
+    crate::examples::folds(&shots.classes, &each)
+}
+
 #[track_caller]
 fn close(what: &str, got: &Tensor, want: &Tensor) {
     assert_eq!(got.size(), want.size(), "{what}");
@@ -46,7 +52,7 @@ fn compare<M: Method>(name: &str) {
         let name = format!("{name}.setting.{number}");
         close(&name, &scorer.logits(&test), &golden[&name]);
     }
-    let choice = choose::<M>(&shots).unwrap();
+    let choice = choose::<M>(&shots, folds(&shots).as_deref()).unwrap();
     let index = golden[&format!("{name}.index")].int64_value(&[0]) as usize;
     let setting = format!("{:?}", M::settings()[index]);
     assert_eq!(choice.setting, setting, "{name}");
@@ -94,7 +100,7 @@ fn one_clip_of_each_class_is_enough_for_every_head() {
     let gda = &Gda::fit(&single, &[1.0]).unwrap()[0];
     close("gda", &gda.logits(&test), &golden["gda.single"]);
     for method in HeadMethod::ALL {
-        let choice = method.solve(&single).unwrap();
+        let choice = method.solve(&single, folds(&single).as_deref()).unwrap();
         assert_eq!(choice.held_out_loss, None, "{method:?}");
         // Which class wins is the texts' say too: Tip-Adapter starts with a cache worth 1 at most.
         let logits = choice.scorer.logits(&test);

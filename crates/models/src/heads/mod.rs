@@ -72,15 +72,15 @@ impl HeadMethod {
         Self::Proker,
     ];
 
-    /// The scorer fitted to `shots`, with hyper-parameters chosen on them.
-    fn solve(self, shots: &Shots) -> Result<Choice> {
+    /// The scorer fitted to `shots`, with hyper-parameters chosen by the clips of each fold.
+    fn solve(self, shots: &Shots, folds: Option<&[Vec<usize>]>) -> Result<Choice> {
         match self {
-            Self::LpPlusPlus => choose::<lp_plus_plus::LpPlusPlus>(shots),
-            Self::Gda => choose::<gda::Gda>(shots),
-            Self::TipAdapter => choose::<tip_adapter::TipAdapter>(shots),
-            Self::TipAdapterF => choose::<tip_adapter_f::TipAdapterF>(shots),
-            Self::Clap => choose::<clap::Clap>(shots),
-            Self::Proker => choose::<proker::Proker>(shots),
+            Self::LpPlusPlus => choose::<lp_plus_plus::LpPlusPlus>(shots, folds),
+            Self::Gda => choose::<gda::Gda>(shots, folds),
+            Self::TipAdapter => choose::<tip_adapter::TipAdapter>(shots, folds),
+            Self::TipAdapterF => choose::<tip_adapter_f::TipAdapterF>(shots, folds),
+            Self::Clap => choose::<clap::Clap>(shots, folds),
+            Self::Proker => choose::<proker::Proker>(shots, folds),
         }
     }
 }

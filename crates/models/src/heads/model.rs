@@ -8,10 +8,11 @@ use prompts::Tokenize;
 use tch::{Tensor, nn};
 
 use super::{HeadConfig, Scorer, Shots};
+use crate::examples::folds;
 use crate::scores::{for_each_video, unit};
 use crate::zero_shot::text_features;
 use crate::{
-    Classifier, Clips, Error, Evidence, Learning, Result, Scores, Targets, TrainingLoss,
+    Classifier, Clips, Error, Evidence, Examples, Learning, Result, Scores, Targets, TrainingLoss,
     VideoTextModel, WarmStart, label_text,
 };
 
@@ -93,17 +94,17 @@ impl VideoTextModel for Head {
         Learning::Solved
     }
 
-    /// Fits the head; its hyper-parameters are chosen on the clips, and logged.
+    /// Fits the head to the first view of each clip; its hyper-parameters are chosen on them, and logged.
     ///
     /// # Errors
     /// [`Error::NoClips`] for a label without clips.
-    fn solve(
-        &self,
-        labels: &[String],
-        clips: &Clips,
-        classes: &[i64],
-        _recordings: &[usize],
-    ) -> Result<Option<WarmStart>> {
+    fn solve(&self, labels: &[String], examples: &Examples<'_>) -> Result<Option<WarmStart>> {
+        examples.check()?;
+        let Examples {
+            classes,
+            recordings,
+            ..
+        } = *examples;
         let missing = (0i64..)
             .zip(labels)
             .find(|(class, _)| !classes.contains(class));
@@ -114,8 +115,10 @@ impl VideoTextModel for Head {
         }
         let text = text_features(&self.clip, &*self.tokenizer, &self.config.templates, labels)?;
         let scale = self.clip.logit_scale().exp().double_value(&[]);
-        let shots = Shots::new(&clips.means(&self.clip)?, classes, &text, scale)?;
-        let solve = || tch::no_grad(|| self.config.method.solve(&shots));
+        let means = examples.first_views(&examples.clips.means(&self.clip)?)?;
+        let shots = Shots::new(&means, classes, &text, scale)?;
+        let folds = folds(classes, recordings);
+        let solve = || tch::no_grad(|| self.config.method.solve(&shots, folds.as_deref()));
         let choice = parallel::whole(text.device(), solve)?;
         tracing::info!(
             method = ?self.config.method,

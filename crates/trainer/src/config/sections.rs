@@ -317,10 +317,11 @@ impl Model {
     pub(super) fn check(&self, data: &Data, protocol: &Protocol, train: &Train) -> Result<()> {
         let model = self.build(data.frames);
         self.located(model.check())?;
-        if model.tokens().count() > data.tokens.count() {
+        if ![FrameTokens::Class, data.tokens].contains(&model.tokens()) {
+            let read = model.tokens();
             return Err(value(
                 "data.tokens",
-                "moving, or `--set model.sif.motion.moving_patches=false`",
+                &format!("{read}, or `--set model.sif.tokens={}`", data.tokens),
                 data.tokens,
             ));
         }

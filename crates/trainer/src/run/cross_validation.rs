@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::result::Outcome;
-use super::training::{Training, numbered};
+use super::training::{Training, numbered, solve};
 use crate::calibration::{Bin, HeldOut, expected_error, reliability, threshold};
 use crate::config::Train;
 use crate::engine::{self, Task};
@@ -149,8 +149,8 @@ pub(super) struct Judgement {
 pub(super) struct Few {
     /// Their positions in the manifest.
     pub(super) positions: Vec<usize>,
-    /// `[N, T, D]`, the centre view.
-    pub(super) features: Tensor,
+    /// `[N, V, T, D]`, the first view the centre.
+    pub(super) views: Tensor,
     /// The class of each clip, an index into the trial's.
     pub(super) classes: Vec<i64>,
     pub(super) recordings: Vec<String>,
@@ -172,10 +172,11 @@ impl Few {
         Ok(ClassMeans::fit(&features, &classes)?)
     }
 
-    /// The features of some of the clips, and the class of each.
+    /// The features of the first view of some of the clips, and the class of each.
     pub(super) fn part(&self, clips: &[usize]) -> Result<(Tensor, Vec<i64>)> {
         let at: Vec<i64> = clips.iter().map(|clip| *clip as i64).collect();
-        let features = self.features.f_index_select(0, &Tensor::from_slice(&at))?;
+        let first = self.views.f_select(1, 0)?;
+        let features = first.f_index_select(0, &Tensor::from_slice(&at))?;
         let classes = clips
             .iter()
             .filter_map(|clip| self.classes.get(*clip).copied());
@@ -335,10 +336,11 @@ impl Training<'_> {
             return Ok(false);
         }
         let labels = self.session.labels(&self.trial.classes);
-        let (features, classes) = few.part(trained)?;
+        let (_, classes) = few.part(trained)?;
+        let at: Vec<i64> = trained.iter().map(|clip| *clip as i64).collect();
+        let views = few.views.f_index_select(0, &Tensor::from_slice(&at))?;
         let recordings = trained.iter().filter_map(|clip| few.recordings.get(*clip));
-        let recordings = numbered(recordings);
-        let choice = model.solve(&labels, &Clips::Features(features), &classes, &recordings)?;
+        let choice = solve(model, &labels, &views, &classes, &numbered(recordings))?;
         Ok(learning == Learning::Solved || choice.is_some())
     }
 
@@ -517,7 +519,7 @@ impl Training<'_> {
             calibration: Calibration {
                 temperature,
                 score: BelongingScore::ClassSimilarity,
-                classes: ClassMeans::fit(&few.features, &few.classes)?,
+                classes: ClassMeans::fit(&few.views.f_select(1, 0)?, &few.classes)?,
                 threshold,
                 wrongly_refused: rate,
             },

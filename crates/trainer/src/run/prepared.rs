@@ -62,6 +62,30 @@ impl Prepared {
         Ok(FeatureSet::gather(&rows.unwrap_or_else(Vec::new))?)
     }
 
+    /// All kept views of training clips, at most `most` of each: `[N, V, T, D]`.
+    pub(super) fn views(&self, clips: &[usize], most: usize) -> Result<tch::Tensor> {
+        let centre = self.centre(clips)?;
+        let Self::Kept { train, .. } = self else {
+            return Ok(centre.f_unsqueeze(1)?);
+        };
+        let views: Vec<(&FeatureSet, usize)> = train
+            .iter()
+            .flat_map(|set| (0..set.views()).map(move |view| (set, view)))
+            .take(most)
+            .collect();
+        if views.len() < 2 {
+            return Ok(centre.f_unsqueeze(1)?);
+        }
+        let of_clip = |&clip| views.iter().map(move |(set, view)| (*set, clip, *view));
+        let rows: Vec<_> = clips.iter().flat_map(of_clip).collect();
+        let size = [
+            &[clips.len() as i64, views.len() as i64],
+            &centre.size()[1..],
+        ]
+        .concat();
+        Ok(FeatureSet::gather(&rows)?.f_view(&size[..])?)
+    }
+
     /// The first view of clips that train or test: `[N, T, D]`.
     pub(super) fn centre_of(&self, clips: &[usize]) -> Result<tch::Tensor> {
         let Self::Kept { train, test } = self else {

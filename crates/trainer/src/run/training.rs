@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clips::Ended;
-use models::{Clips, Learning, ModelConfig, VideoTextModel, WarmStart};
+use models::{Clips, Examples, Learning, ModelConfig, VideoTextModel, WarmStart};
 use recogniser::State;
 use recogniser::checkpoint::TRAINED;
+use tch::Tensor;
 
 use super::cross_validation::{Few, Gain, Judgement};
 use super::prepared::Prepared;
@@ -22,7 +23,8 @@ use crate::runtime::{peak_memory, watch_memory};
 use crate::source::BatchSource;
 use crate::trial::{Trial, shown_classes, training_classes};
 
-/// Most training clips for a warm start: beyond, steps are many and it has little effect.
+/// Most training clips for a warm start: beyond, steps are many and it has little effect. So many views
+/// are used at most.
 const FEW: usize = 2048;
 
 /// The training of one trial of a session.
@@ -56,12 +58,7 @@ impl<'a> Training<'a> {
         folder: &Path,
         judged: Option<&Judgement>,
     ) -> Result<Ended<Trained>> {
-        let Self {
-            session,
-            trial,
-            clips: features,
-            ..
-        } = *self;
+        let Self { session, trial, .. } = *self;
         let model = session.first_model(config, trial.seed)?;
         let (mut checkpoint, mut cost, mut warm_start, mut gain) = (None, None, None, None);
         let learning = match trial.train.is_empty() {
@@ -75,9 +72,14 @@ impl<'a> Training<'a> {
             session.config.protocol.shuffle_labels,
         );
         if learning == Learning::Solved {
-            let centre = features.centre(&trial.train)?; // (N, T, D)
-            let recordings = self.recordings(&trial.train);
-            model.solve(&labels, &Clips::Features(centre), &classes, &recordings)?;
+            let views = self.views(&trial.train)?;
+            solve(
+                model.as_ref(),
+                &labels,
+                &views,
+                &classes,
+                &self.recordings(&trial.train),
+            )?;
         }
         if learning == Learning::Steps {
             let mut record = Record::of(self, config, labels.clone(), &classes)?;
@@ -173,9 +175,19 @@ impl<'a> Training<'a> {
             return Ok(None);
         }
         let (positions, classes) = self.each_once(classes);
-        let centre = features.centre(&positions)?; // (N, T, D)
-        let recordings = self.recordings(&positions);
-        Ok(model.solve(labels, &Clips::Features(centre), &classes, &recordings)?)
+        let views = self.views(&positions)?;
+        solve(
+            model,
+            labels,
+            &views,
+            &classes,
+            &self.recordings(&positions),
+        )
+    }
+
+    /// The kept views of training clips, as many as can be solved over: `[N, V, T, D]`.
+    fn views(&self, clips: &[usize]) -> Result<Tensor> {
+        self.clips.views(clips, (FEW / clips.len().max(1)).max(1))
     }
 
     /// The number of the recording of each clip.
@@ -206,7 +218,7 @@ impl<'a> Training<'a> {
         let all = data::recordings(&dataset.manifest);
         let recording = |clip: &usize| all.get(*clip).cloned().unwrap_or_default();
         Ok(Few {
-            features: self.clips.centre(&positions)?,
+            views: self.views(&positions)?,
             recordings: positions.iter().map(recording).collect(),
             ids: positions
                 .iter()
@@ -260,6 +272,25 @@ impl<'a> Training<'a> {
         let clips = features.kept(trial.train.clone(), classes)?;
         Ok(Box::new(clips.showing(shown)))
     }
+}
+
+/// Solves what `model` solves over views of clips, `[N, V, T, D]`.
+pub(super) fn solve(
+    model: &dyn VideoTextModel,
+    labels: &[String],
+    views: &Tensor,
+    classes: &[i64],
+    recordings: &[usize],
+) -> Result<Option<WarmStart>> {
+    let clips = Clips::Features(views.f_flatten(0, 1)?);
+    let views = views.size().get(1).map_or(1, |views| *views as usize);
+    let examples = Examples {
+        clips: &clips,
+        classes,
+        recordings,
+        views,
+    };
+    Ok(model.solve(labels, &examples)?)
 }
 
 /// Equal names by the same number.
