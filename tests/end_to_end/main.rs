@@ -4,6 +4,7 @@ mod action_clip;
 mod checkpoints;
 mod cross_validation;
 mod data_sets;
+mod embeddings;
 mod fit;
 mod logs;
 mod misfits;

@@ -15,6 +15,7 @@
 //! 2024).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -78,6 +79,9 @@ pub struct WarmStart {
     /// Mean cross-entropy of held-out clips with this start, and with no residual, each at
     /// its best temperature.
     pub held_out_loss: [f64; 2],
+    /// Candidates in the average, and how many there would have been of fewer clips and classes.
+    #[serde(default)]
+    pub candidates: [usize; 2],
 }
 
 /// A solved residual: added to V, linear in the block's statistics.
@@ -116,7 +120,8 @@ pub(crate) struct States<'a> {
 impl States<'_> {
     /// The residual by the views of each fold, which are held out once.
     pub(crate) fn solve(&self, folds: &[Vec<i64>]) -> Result<(WarmStart, Residual)> {
-        let average = self.statistics()?.average(folds)?;
+        let statistics = self.statistics()?;
+        let average = statistics.average(folds)?;
         let share = self.share(&average.held_out, folds)?;
         let residual = self.residual(&average, share.factor)?;
         let WeightedMeans { penalty, weights } = average.means;
@@ -129,6 +134,7 @@ impl States<'_> {
             spread: weights[4],
             sureness: share.sureness,
             held_out_loss: share.losses,
+            candidates: [statistics.is_coarse(), false].map(|coarse| statistics.grid(coarse).len()),
         };
         Ok((choice, residual))
     }
@@ -291,8 +297,10 @@ impl<'a> Statistics<'a> {
 
     /// The average over the grid by the clips of each fold, which is held out once.
     pub(crate) fn average(&self, folds: &[Vec<i64>]) -> Result<Average> {
-        let grid = self.grid();
+        let grid = self.grid(self.is_coarse());
+        let started = Instant::now();
         let losses_and_scores = self.held_out(&grid, folds)?;
+        let of_folds = started.elapsed();
         let at = Tensor::from_slice(self.classes);
         let judged = losses_and_scores
             .iter()
@@ -323,7 +331,13 @@ impl<'a> Statistics<'a> {
         {
             held_out += scores * *factor;
         }
+        let started = Instant::now();
         let (maps, bias) = self.whole(&counted)?;
+        tracing::debug!(
+            folds_seconds = of_folds.as_secs_f64(),
+            whole_seconds = started.elapsed().as_secs_f64(),
+            "solved start"
+        );
         let total: f64 = shares.iter().sum();
         let mean_of = |of: &dyn Fn(&Candidate) -> f64| {
             let sum: f64 = grid
@@ -350,7 +364,7 @@ impl<'a> Statistics<'a> {
     /// The scores of the best candidate alone by the clips of each fold: its map of mean(S), `[D, K]`,
     /// and its bias, `[K]`.
     fn best(&self, folds: &[Vec<i64>]) -> Result<(Option<Tensor>, Tensor)> {
-        let grid = self.grid();
+        let grid = self.grid(self.is_coarse());
         let at = Tensor::from_slice(self.classes);
         let mut best: Option<(f64, usize)> = None;
         for (candidate, scores) in self.held_out(&grid, folds)?.iter().enumerate() {
@@ -373,10 +387,14 @@ impl<'a> Statistics<'a> {
         Ok((spatial, bias))
     }
 
-    /// The candidates, the penalties of the same weights side by side, largest first.
-    fn grid(&self) -> Vec<Candidate> {
+    /// Whether there are too many clips and classes for all candidates.
+    fn is_coarse(&self) -> bool {
         let clips = self.classes.len();
-        let coarse = clips * clips * self.count > LARGE;
+        clips * clips * self.count > LARGE
+    }
+
+    /// The candidates, the penalties of the same weights side by side, largest first.
+    fn grid(&self, coarse: bool) -> Vec<Candidate> {
         let has = |at: usize| self.rows[at].is_some();
         let some = |at: usize, all: &[f64]| -> Vec<f64> {
             match (has(at), coarse) {
@@ -968,7 +986,7 @@ mod tests {
             let standard = statistics.standardised(&all).unwrap();
             let problem = statistics.problem(&all).unwrap();
             let objectives = Vec::<f64>::try_from(named("objectives")).unwrap();
-            let grid = statistics.grid();
+            let grid = statistics.grid(false);
             assert_eq!(grid.len(), objectives.len());
             for (one, expected) in grid.iter().zip(objectives) {
                 let parts = standard.iter().zip(one.weights);

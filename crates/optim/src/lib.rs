@@ -2,6 +2,7 @@
 
 mod error;
 mod optimizer;
+mod pull;
 mod schedule;
 
 pub use error::{Error, Result};

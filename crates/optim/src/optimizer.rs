@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use crate::pull::Pull;
 use crate::{Error, Result};
 
 /// The update rule.
@@ -111,6 +112,7 @@ pub struct Optimizer {
     method: Method,
     slots: Vec<Slot>,
     steps: u64,
+    pull: Option<Pull>,
 }
 
 impl Optimizer {
@@ -145,7 +147,25 @@ impl Optimizer {
             method,
             slots,
             steps: 0,
+            pull: None,
         }
+    }
+
+    /// The same with the penalty μ / 2 |θ − θ₀|² on the distance of the parameters θ from their present
+    /// values θ₀, for [`pull`](Self::pull); none for μ = 0.
+    #[must_use]
+    pub fn pulled(mut self, strength: f64) -> Self {
+        let tensors = self.slots.iter().map(|slot| &slot.parameter.tensor);
+        self.pull = (strength > 0.0).then(|| Pull::new(strength, tensors));
+        self
+    }
+
+    /// Adds the gradient of the penalty on the distance from the start, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] if a libtorch operation fails.
+    pub fn pull(&self) -> Result<()> {
+        self.pull.as_ref().map_or(Ok(()), Pull::add_gradients)
     }
 
     /// The number of updates so far.

@@ -71,7 +71,9 @@ where
         steps: length.steps(),
     };
     let store = store(task.folder, train.keep_checkpoints);
-    let mut optimizer = Optimizer::new(method(train), trainable(task.model, train.weight_decay));
+    // A resumed training is pulled to the same start: its checkpoint is not loaded yet.
+    let mut optimizer =
+        Optimizer::new(method(train), trainable(task.model, train.weight_decay)).pulled(train.pull);
     let mut average = (train.ema_decay > 0.0).then(|| in_full(parameters(task.model)));
     let mut done = 0;
     if let Some(loaded) = store.load::<State<R>>()? {
@@ -370,6 +372,7 @@ fn step(
     };
     let learned = classifier.learn_lanes(batch, &mates);
     let learned = learned.map_err(|error| mates.failure(error))?;
+    optimizer.pull()?;
     let predicted = &learned.predicted;
     let right = predicted
         .eq_tensor(&truth.to_device(predicted.device()))
@@ -758,6 +761,7 @@ mod tests {
             mixup_alpha: 0.3,
             ema_decay: 0.9,
             label_smoothing: 0.1,
+            pull: 0.01,
             ..Train::preset(Preset::Best)
         }
     }
@@ -812,6 +816,25 @@ mod tests {
         }
         assert_eq!(stops, 17, "18 steps: 3 per epoch, the last of 2 clips");
         assert_eq!(run(&stopped, &recipe(), false), straight);
+    }
+
+    #[test]
+    fn a_pull_keeps_the_parameters_near_their_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let away = |pull: f64| {
+            let model = Linear::new(3);
+            let before = in_full(parameters(&model));
+            let train = Train { pull, ..recipe() };
+            run_model(&model, &folder.path().join(pull.to_string()), &train, false);
+            let after = in_full(parameters(&model));
+            let square = |(name, tensor): (&String, &Tensor)| {
+                let step = tensor - &before[name];
+                step.square().sum(Kind::Double).double_value(&[])
+            };
+            after.iter().map(square).sum::<f64>().sqrt()
+        };
+        let (free, pulled) = (away(0.0), away(10.0));
+        assert!(pulled < 0.5 * free, "{pulled}, without a pull {free}");
     }
 
     #[test]

@@ -355,7 +355,7 @@ fn judged(
     if !session.quiet {
         eprintln!("cross-validating on {} clips", training.trial.train.len());
     }
-    let found = training.cross_validate(&training.few()?, model, folder)?;
+    let found = training.cross_validate(&training.few(model.tokens())?, model, folder)?;
     if let Ended::Done(Some(judged)) = &found {
         std::fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
         write_json(&path, judged)?;

@@ -68,6 +68,14 @@ pub(crate) fn summary(results: &[TrialResult]) -> String {
             );
         }
     }
+    if let Some([some, all]) = first.warm_start.map(|start| start.candidates)
+        && some < all
+    {
+        let _ = writeln!(
+            text,
+            "many clips and classes: the solved start is averaged over {some} of {all} candidates"
+        );
+    }
     if let Some(judged) = &first.cross_validation {
         text.push_str(&cross_validation(judged, first));
     } else if let [base, novel] = &first.tests[..] {

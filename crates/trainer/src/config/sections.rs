@@ -223,6 +223,9 @@ pub struct Train {
     pub warm_up_epochs: u64,
     /// The learning rate of a constant warm-up.
     pub warm_up_learning_rate: f64,
+    /// μ of the penalty μ / 2 |θ − θ₀|² on the distance of the trained parameters from their start, such as
+    /// a solved one; 0: off.
+    pub pull: f64,
     /// Gradient norms are clipped to this; 0: off.
     pub clip_norm: f64,
     /// Label smoothing: fraction of the target spread over all classes.
@@ -494,6 +497,7 @@ impl Train {
             label_smoothing: 0.0,
             mixup_alpha: 0.0,
             ema_decay: 0.0,
+            pull: 0.0,
             save_every: 500,
             keep_checkpoints: 2,
             start_from: None,
@@ -530,6 +534,7 @@ impl Train {
         within("train.clip_norm", self.clip_norm, 0.0, 1e6)?;
         within("train.label_smoothing", self.label_smoothing, 0.0, 0.99)?;
         within("train.mixup_alpha", self.mixup_alpha, 0.0, 100.0)?;
+        within("train.pull", self.pull, 0.0, 1e6)?;
         within("train.ema_decay", self.ema_decay, 0.0, 0.9999)?;
         at_least("train.batch_size", self.batch_size, 1)?;
         if !self.lanes.is_power_of_two() || self.lanes > 1024 {

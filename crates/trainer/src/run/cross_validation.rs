@@ -268,7 +268,7 @@ impl Training<'_> {
         if path.is_file() {
             return Ok(Ended::Done(read_json(&path)?));
         }
-        let few = self.few()?;
+        let few = self.few(config.tokens())?;
         let Some(folds) = few.folds(self.trial.seed) else {
             return Ok(Ended::Done(None));
         };

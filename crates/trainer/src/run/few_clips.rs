@@ -246,7 +246,8 @@ impl FewClips<'_> {
             place.unwrap_or(trial.classes.len())
         };
         Ok((
-            self.clips.centre_of(clips)?,
+            self.session
+                .read_by(&self.clips.centre_of(clips)?, self.model.tokens())?,
             clips.iter().map(class).collect(),
         ))
     }
@@ -266,7 +267,7 @@ impl FewClips<'_> {
 
     fn draw(&self, trial: &Trial) -> Result<Option<Draw>> {
         let training = self.training(trial);
-        let few = training.few()?;
+        let few = training.few(self.model.tokens())?;
         let scratch = self.session.config.data.cache.join("folds");
         let Ended::Done(Some(judged)) = training.cross_validate(&few, &self.model, &scratch)?
         else {
@@ -308,7 +309,7 @@ impl FewClips<'_> {
     /// Adds one choice of known classes.
     fn one_choice(&self, trial: &Trial, scores: &mut [Belonging]) -> Result<()> {
         let training = self.training(trial);
-        let few = training.few()?;
+        let few = training.few(self.model.tokens())?;
         let Some(folds) = few.folds(trial.seed) else {
             return Ok(());
         };
@@ -357,7 +358,7 @@ impl FewClips<'_> {
     /// Swaps the classes of two clips; how many of them are among the first clips named.
     fn swapped(&self, trial: &Trial) -> Result<usize> {
         let training = self.training(trial);
-        let mut few = training.few()?;
+        let mut few = training.few(self.model.tokens())?;
         let mut stream = Stream::new(trial.seed, &["planted mistakes"]);
         let count = few.classes.len();
         let one = stream.below(count);

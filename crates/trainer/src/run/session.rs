@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use clip_backbone::Checkpoint;
+use clip_backbone::{Checkpoint, FrameTokens};
 use clips::{
     Backbone, Ended, Extraction, Extractor, FeatureSet, Interrupt, Recipe, Work, file_identities,
 };
@@ -14,6 +14,7 @@ use indicatif::ProgressBar;
 use models::{ModelConfig, VideoTextModel};
 use random::{Purpose, StepStream};
 use recogniser::checkpoint::Loaded;
+use tch::Tensor;
 
 use super::Record;
 use crate::config::{Checked, ProtocolKind, System, Unsplit};
@@ -187,6 +188,12 @@ impl Session {
             Unsplit::CrossValidate => fit::strangers(&self.dataset),
             _ => None,
         }
+    }
+
+    /// Of kept features, `[…, F]`, those of each frame that `tokens` names.
+    pub(super) fn read_by(&self, features: &Tensor, tokens: FrameTokens) -> Result<Tensor> {
+        let width = tokens.count() * self.backbone.identity.joint_width;
+        Ok(features.f_narrow(-1, 0, width)?)
     }
 
     /// The recipe of test views.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use clip_backbone::FrameTokens;
 use clips::Ended;
 use models::{Clips, Examples, Learning, ModelConfig, VideoTextModel, WarmStart};
 use recogniser::State;
@@ -210,15 +211,15 @@ impl<'a> Training<'a> {
         known.into_iter().unzip()
     }
 
-    /// The clips for a cross-validation.
-    pub(super) fn few(&self) -> Result<Few> {
+    /// The clips for a cross-validation, with the features of each frame that `tokens` names.
+    pub(super) fn few(&self, tokens: FrameTokens) -> Result<Few> {
         let (dataset, trial) = (&self.session.dataset, self.trial);
         let classes = training_classes(trial, dataset, self.session.config.protocol.shuffle_labels);
         let (positions, classes) = self.each_once(&classes);
         let all = data::recordings(&dataset.manifest);
         let recording = |clip: &usize| all.get(*clip).cloned().unwrap_or_default();
         Ok(Few {
-            views: self.views(&positions)?,
+            views: self.session.read_by(&self.views(&positions)?, tokens)?,
             recordings: positions.iter().map(recording).collect(),
             ids: positions
                 .iter()
@@ -226,7 +227,10 @@ impl<'a> Training<'a> {
                 .collect(),
             strangers: match trial.strangers.is_empty() {
                 true => None,
-                false => Some(self.clips.centre(&trial.strangers)?),
+                false => {
+                    let strangers = self.clips.centre(&trial.strangers)?;
+                    Some(self.session.read_by(&strangers, tokens)?)
+                }
             },
             positions,
             classes,
