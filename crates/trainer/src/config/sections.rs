@@ -118,13 +118,14 @@ pub struct Data {
     pub cache_precision: Storage,
     /// T, frames per video.
     pub frames: usize,
-    /// The features of each frame: `class`, that of the class token, or `moving`, also that of the patches
-    /// that move.
+    /// The features that are kept of each frame: `class`, that of the class token, and with it those of
+    /// the patches that move (`moving`), of all patches (`patches`), of each quarter (`regions`), of
+    /// earlier class tokens (`layers`), or the patches' covariance (`second_order`).
     pub tokens: FrameTokens,
     /// Cached features, or the videos themselves.
     pub source: Source,
     /// Cached training views per video: the first is the test view, the others have random
-    /// frames and `augment`.
+    /// frames and `augment`. A solved start has all of them as rows.
     pub train_views: usize,
     /// The augmentation of training views.
     pub augment: Augment,
