@@ -1,4 +1,5 @@
-//! Tells the binary which commit it was built from; checkpoints and results say so.
+//! Tells the binary which commit it was built from, which checkpoints and results say too, and for
+//! which target.
 
 use std::process::Command;
 
@@ -16,4 +17,6 @@ fn main() {
     }
     let revision = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into());
     println!("cargo::rustc-env=TRAINER_REVISION={revision}");
+    let target = std::env::var("TARGET").unwrap_or_else(|_| "unknown".into());
+    println!("cargo::rustc-env=TRAINER_TARGET={target}");
 }
