@@ -81,7 +81,7 @@ pub(super) fn committed() -> PathBuf {
     let installed = disk::data_path("demo/backbone");
     match installed.is_dir() {
         true => installed,
-        false => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/demo/backbone"),
+        false => Path::new(env!("TRAINER_SOURCE")).join("datasets/demo/backbone"),
     }
 }
 
