@@ -67,21 +67,39 @@ pub(super) fn linked(root: &Path, programs: &[&str], target: &str) -> Result<Vec
     let text = output(command.args(["--filter-platform", target]))?;
     let metadata: Metadata =
         serde_json::from_str(&text).map_err(|e| Error::invalid("cargo metadata", e))?;
-    let nodes: BTreeMap<&str, &Node> =
-        metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
-    let own = metadata.packages.iter().filter(|one| programs.contains(&one.name.as_str()));
+    let nodes: BTreeMap<&str, &Node> = metadata
+        .resolve
+        .nodes
+        .iter()
+        .map(|node| (node.id.as_str(), node))
+        .collect();
+    let own = metadata
+        .packages
+        .iter()
+        .filter(|one| programs.contains(&one.name.as_str()));
     let mut waiting: Vec<&str> = own.map(|one| one.id.as_str()).collect();
     let mut linked = BTreeSet::new();
     while let Some(id) = waiting.pop() {
         if linked.insert(id)
             && let Some(node) = nodes.get(id)
         {
-            let is_linked = |one: &&Dependency| one.dep_kinds.iter().any(|kind| kind.kind.is_none());
-            waiting.extend(node.deps.iter().filter(is_linked).map(|one| one.pkg.as_str()));
+            let is_linked =
+                |one: &&Dependency| one.dep_kinds.iter().any(|kind| kind.kind.is_none());
+            waiting.extend(
+                node.deps
+                    .iter()
+                    .filter(is_linked)
+                    .map(|one| one.pkg.as_str()),
+            );
         }
     }
     let is_of_others = |one: &&Crate| linked.contains(one.id.as_str()) && one.source.is_some();
-    let mut all: Vec<Crate> = metadata.packages.iter().filter(is_of_others).cloned().collect();
+    let mut all: Vec<Crate> = metadata
+        .packages
+        .iter()
+        .filter(is_of_others)
+        .cloned()
+        .collect();
     all.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
     Ok(all)
 }

@@ -19,7 +19,7 @@ pub(super) struct Requirements {
 
 /// A version of the GNU C library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) struct Glibc(u32, u32);
+pub(crate) struct Glibc(u32, u32);
 
 impl Glibc {
     /// That of Debian 12, which releases are made for.
@@ -102,7 +102,10 @@ mod tests {
     fn this_program_needs_the_c_library() {
         let own = Requirements::of(&std::env::current_exe().unwrap());
         let own = own.unwrap().unwrap();
-        assert!(own.libraries.iter().any(|name| name == "libc.so.6"), "{own:?}");
+        assert!(
+            own.libraries.iter().any(|name| name == "libc.so.6"),
+            "{own:?}"
+        );
         assert!(own.glibc > Glibc::default());
         let manifest = testkit::workspace_root().join("Cargo.toml");
         assert_eq!(Requirements::of(&manifest).unwrap(), None);

@@ -43,6 +43,16 @@ struct List {
     parts: BTreeMap<String, Vec<String>>,
 }
 
+impl List {
+    /// The source packages, as apt names them.
+    fn packages(&self) -> Vec<String> {
+        let packages = self.sources.iter();
+        packages
+            .map(|(name, version)| format!("{name}={version}"))
+            .collect()
+    }
+}
+
 /// A finished build: `include`, `lib`, `licences`, and `configure`.
 #[derive(Debug)]
 pub(super) struct Ffmpeg {
@@ -66,30 +76,49 @@ fn configuration(list: &List) -> Vec<String> {
     fixed.chain(parts).collect()
 }
 
+/// The list, FFmpeg's options by it, and the record of a build with them.
+fn plan() -> Result<(List, Vec<String>, String)> {
+    let list: List =
+        toml::from_str(LIST).map_err(|e| Error::invalid("packaging/ffmpeg.toml", e))?;
+    let options = configuration(&list);
+    let record = format!(
+        "{}\n./configure {}\n",
+        list.packages().join("\n"),
+        options.join(" ")
+    );
+    Ok((list, options, record))
+}
+
+/// The build in `work`, if it is the list's.
+pub(super) fn built(work: &Path) -> Result<Option<Ffmpeg>> {
+    let (list, _, record) = plan()?;
+    let folder = work.join("ffmpeg");
+    let made = fs::read_to_string(folder.join("configure"));
+    Ok(made.is_ok_and(|made| made == record).then_some(Ffmpeg {
+        folder,
+        sources: list.sources,
+    }))
+}
+
 /// The build in `work`, made unless it is there. A change of the list makes it anew.
 ///
 /// # Errors
 /// A program is missing; Debian has other versions than the list; the build fails.
 pub(super) fn ensure(work: &Path) -> Result<Ffmpeg> {
-    let list: List =
-        toml::from_str(LIST).map_err(|e| Error::invalid("packaging/ffmpeg.toml", e))?;
-    let options = configuration(&list);
-    let sources: Vec<String> = list.sources.iter().map(|(n, v)| format!("{n}={v}")).collect();
-    let stamp = format!("{}\n./configure {}\n", sources.join("\n"), options.join(" "));
-    let ffmpeg = Ffmpeg {
-        folder: work.join("ffmpeg"),
-        sources: list.sources,
-    };
-    let record = ffmpeg.folder.join("configure");
-    if fs::read_to_string(&record).is_ok_and(|made| made == stamp) {
+    if let Some(ffmpeg) = built(work)? {
         return Ok(ffmpeg);
     }
+    let (list, options, record) = plan()?;
     expect_programs()?;
     let build = work.join("ffmpeg-build");
     eprintln!("fetching and building FFmpeg in {}", build.display());
     empty_folder(&build)?;
-    fetch(&build, &sources)?;
+    fetch(&build, &list.packages())?;
     make(&build, &options)?;
+    let ffmpeg = Ffmpeg {
+        folder: work.join("ffmpeg"),
+        sources: list.sources,
+    };
     empty_folder(&ffmpeg.folder)?;
     copy(&build.join("out/include"), &ffmpeg.folder.join("include"))?;
     copy(&build.join("out/lib"), &ffmpeg.folder.join("lib"))?;
@@ -102,7 +131,7 @@ pub(super) fn ensure(work: &Path) -> Result<Ffmpeg> {
             fs::copy(source.join(file), &to).map_err(Error::io("cannot copy to", &to))?;
         }
     }
-    write_whole(&record, stamp.as_bytes())?;
+    write_whole(&ffmpeg.folder.join("configure"), record.as_bytes())?;
     Ok(ffmpeg)
 }
 
@@ -138,7 +167,9 @@ fn fetch(build: &Path, packages: &[String]) -> Result<()> {
     ];
     let get = |words: &[&str]| {
         let mut command = Command::new("apt-get");
-        command.current_dir(build).args(["-q", "-o", "APT::Sandbox::User="]);
+        command
+            .current_dir(build)
+            .args(["-q", "-o", "APT::Sandbox::User="]);
         for (key, place) in &places {
             command.arg("-o").arg(format!("{key}={}", place.display()));
         }
@@ -149,7 +180,10 @@ fn fetch(build: &Path, packages: &[String]) -> Result<()> {
     words.extend(packages.iter().map(String::as_str));
     get(&words).map(drop).map_err(|error| {
         Error::invalid(
-            format!("the sources of FFmpeg in packaging/ffmpeg.toml ({})", packages.join(", ")),
+            format!(
+                "the sources of FFmpeg in packaging/ffmpeg.toml ({})",
+                packages.join(", ")
+            ),
             format!("{error}; if Debian has replaced a version, put the new one into the file"),
         )
     })
@@ -174,15 +208,32 @@ fn make(build: &Path, options: &[String]) -> Result<()> {
     let zlib = source(build, "zlib")?;
     let mut configure = Command::new("./configure");
     configure.current_dir(&zlib).env("CFLAGS", "-O3 -fPIC");
-    output(configure.arg("--static").arg(format!("--prefix={}", prefix.display())))?;
-    output(Command::new("make").current_dir(&zlib).args([&jobs, "install"]))?;
+    output(
+        configure
+            .arg("--static")
+            .arg(format!("--prefix={}", prefix.display())),
+    )?;
+    output(
+        Command::new("make")
+            .current_dir(&zlib)
+            .args([&jobs, "install"]),
+    )?;
 
     let mut meson = Command::new("meson");
-    meson.args(["setup", "dav1d", "--buildtype=release", "--default-library=static"]);
-    meson.args(["--libdir=lib", "-Denable_tools=false", "-Denable_tests=false"]);
+    meson.args(["setup", "dav1d"]).arg(source(build, "dav1d")?);
+    meson.args(["--buildtype=release", "--default-library=static"]);
+    meson.args([
+        "--libdir=lib",
+        "-Denable_tools=false",
+        "-Denable_tests=false",
+    ]);
     meson.arg(format!("--prefix={}", prefix.display()));
-    output(meson.arg(source(build, "dav1d")?).current_dir(build))?;
-    output(Command::new("ninja").current_dir(build).args(["-C", "dav1d", "install"]))?;
+    output(meson.current_dir(build))?;
+    output(
+        Command::new("ninja")
+            .current_dir(build)
+            .args(["-C", "dav1d", "install"]),
+    )?;
 
     let own = build.join("own");
     make_folder(&own)?;
@@ -192,7 +243,9 @@ fn make(build: &Path, options: &[String]) -> Result<()> {
     output(configure.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")))?;
     output(Command::new("make").current_dir(&own).arg(&jobs))?;
     let mut install = Command::new("make");
-    install.arg("install").arg(format!("DESTDIR={}", build.join("out").display()));
+    install
+        .arg("install")
+        .arg(format!("DESTDIR={}", build.join("out").display()));
     output(install.current_dir(&own)).map(drop)
 }
 
@@ -209,7 +262,13 @@ mod tests {
     #[test]
     fn the_configuration_has_no_gpl_part_and_opens_nothing() {
         let options = configuration(&toml::from_str(LIST).unwrap());
-        for off in ["everything", "network", "protocols", "avdevice", "autodetect"] {
+        for off in [
+            "everything",
+            "network",
+            "protocols",
+            "avdevice",
+            "autodetect",
+        ] {
             assert!(options.contains(&format!("--disable-{off}")), "{off}");
         }
         for word in ["gpl", "nonfree", "version3", "protocol=", "indev"] {
@@ -218,7 +277,9 @@ mod tests {
         }
         let has = |kind: &str, name: &str| {
             let prefix = format!("--enable-{kind}=");
-            let names = options.iter().find_map(|option| option.strip_prefix(&prefix));
+            let names = options
+                .iter()
+                .find_map(|option| option.strip_prefix(&prefix));
             names.unwrap().split(',').any(|one| one == name)
         };
         assert!(has("decoder", "h264") && has("decoder", "libdav1d") && !has("decoder", "av1"));

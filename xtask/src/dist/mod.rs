@@ -1,5 +1,6 @@
 //! `cargo xtask dist`: a release that stands on its own. `docs/release.md` describes it.
 
+pub mod check;
 mod crates;
 mod elf;
 mod ffmpeg;
@@ -12,10 +13,11 @@ mod tree;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use self::elf::Glibc;
+use self::elf::{Glibc, Requirements};
 use self::ffmpeg::Ffmpeg;
+use self::root::Root;
 use self::sbom::Part;
-use self::tree::{DOCS, Tree};
+use self::tree::{DOCS, LIBRARIES, Tree};
 use crate::progress::bytes;
 use crate::setup::libtorch::Libtorch;
 use crate::setup::linking;
@@ -43,8 +45,8 @@ pub(crate) struct Archive {
     pub(crate) path: PathBuf,
     pub(crate) size: u64,
     pub(crate) glibc: Glibc,
-    /// The unpacked folder.
-    pub(crate) tree: Tree,
+    /// The folder that was packed.
+    folder: PathBuf,
 }
 
 /// Builds the release and writes its archive.
@@ -54,7 +56,11 @@ pub(crate) struct Archive {
 /// a newer C library; the archive is too large.
 pub fn run(options: &Options) -> Result<()> {
     let archive = make(options)?;
-    eprintln!("{}, for {TARGET} with glibc {} or newer", bytes(archive.size), archive.glibc);
+    eprintln!(
+        "{}, for {TARGET} with glibc {} or newer",
+        bytes(archive.size),
+        archive.glibc
+    );
     workspace::print(&archive.path.display().to_string());
     Ok(())
 }
@@ -67,7 +73,10 @@ pub(crate) fn make(options: &Options) -> Result<Archive> {
     let libtorch = libtorch_of(&root)?;
     let ffmpeg = ffmpeg::ensure(&work)?;
     let programs = build(&root, &work.join("build"), &libtorch, &ffmpeg)?;
-    let name = format!("seeing-in-flowing-{}-x86_64-linux", env!("CARGO_PKG_VERSION"));
+    let name = format!(
+        "seeing-in-flowing-{}-x86_64-linux",
+        env!("CARGO_PKG_VERSION")
+    );
     let tree = Tree::new(work.join(&name))?;
     tree.add_programs(&programs.join("trainer-front"), &programs.join("trainer"))?;
     let glibc = tree.add_libraries(&libraries(&libtorch, &ffmpeg))?;
@@ -81,12 +90,65 @@ pub(crate) fn make(options: &Options) -> Result<Archive> {
     let path = folder.join(format!("{name}.tar.zst"));
     eprintln!("packing {}", path.display());
     pack::pack(&tree.folder, time_of_commit(&root)?, &path)?;
-    let size = std::fs::metadata(&path).map_err(Error::io("cannot read", &path))?.len();
+    let size = std::fs::metadata(&path)
+        .map_err(Error::io("cannot read", &path))?
+        .len();
     if size > LARGEST {
         let reason = format!("{}, more than {}", bytes(size), bytes(LARGEST));
         return Err(Error::invalid(path.display(), reason));
     }
-    Ok(Archive { path, size, glibc, tree })
+    Ok(Archive {
+        path,
+        size,
+        glibc,
+        folder: tree.folder,
+    })
+}
+
+/// Makes the folder of a release with the development build, and runs its programs in an empty root.
+/// Returns the reason where this machine cannot.
+///
+/// # Errors
+/// Something is missing in the folder, or a program fails.
+pub(crate) fn try_development(root: &Path) -> Result<Option<&'static str>> {
+    let work = workspace::target(root).join("dist");
+    let (Ok(()), Some(ffmpeg)) = (expect_supported(), ffmpeg::built(&work)?) else {
+        return Ok(Some(
+            "no FFmpeg for releases here; `cargo xtask dist` builds it",
+        ));
+    };
+    if !Root::is_possible() {
+        return Ok(Some("this user may not make namespaces"));
+    }
+    let libtorch = libtorch_of(root)?;
+    let mut build = cargo(root);
+    build
+        .arg("build")
+        .args(PROGRAMS.iter().flat_map(|name| ["--package", *name]));
+    output(&mut build)?;
+    let programs = workspace::target(root).join("debug");
+    let engine = programs.join("trainer");
+    let needs = Requirements::of(&engine)?.map_or_else(Vec::new, |needs| needs.libraries);
+    let is_ffmpeg = |name: &&String| name.starts_with("libav") || name.starts_with("libsw");
+    if !needs
+        .iter()
+        .filter(is_ffmpeg)
+        .all(|name| ffmpeg.folder.join("lib").join(name).exists())
+    {
+        return Ok(Some(
+            "the workspace is linked with an FFmpeg of another version",
+        ));
+    }
+    let tree = Tree::new(work.join("development"))?;
+    tree.add_programs(&programs.join("trainer-front"), &engine)?;
+    tree.add_libraries(&libraries(&libtorch, &ffmpeg))?;
+    tree.add_data(root, &ffmpeg)?;
+    tree.add_command_line()?;
+    tree.add_answers(Some(&tree.folder.join(LIBRARIES)))?;
+    tree.add_sums()?;
+    Root::of_folder(&tree.folder)?.try_commands()?;
+    std::fs::remove_dir_all(&tree.folder).map_err(Error::io("cannot remove", &tree.folder))?;
+    Ok(None)
 }
 
 /// # Errors
@@ -104,8 +166,8 @@ fn expect_supported() -> Result<()> {
 
 /// The libtorch for the CPU that the workspace is linked with.
 fn libtorch_of(root: &Path) -> Result<Libtorch> {
-    let written = linking::read(root)
-        .ok_or_else(|| Error::machine("libtorch", "run cargo xtask setup"))?;
+    let written =
+        linking::read(root).ok_or_else(|| Error::machine("libtorch", "run cargo xtask setup"))?;
     let libtorch = Libtorch::at(&written.libtorch)?;
     match libtorch.cuda {
         false => Ok(libtorch),
@@ -130,12 +192,17 @@ fn libraries(libtorch: &Libtorch, ffmpeg: &Ffmpeg) -> Vec<PathBuf> {
 fn build(root: &Path, target: &Path, libtorch: &Libtorch, ffmpeg: &Ffmpeg) -> Result<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
-    let mut places = vec![(root, "/seeing-in-flowing"), (libtorch.folder.as_path(), "/libtorch")];
+    let mut places = vec![
+        (root, "/seeing-in-flowing"),
+        (libtorch.folder.as_path(), "/libtorch"),
+    ];
     if let Some(home) = &home {
         places.push((home, "/cargo"));
     }
     let map = |flag: &str| {
-        let flags = places.iter().map(|(from, to)| format!("{flag}={}={to}", from.display()));
+        let flags = places
+            .iter()
+            .map(|(from, to)| format!("{flag}={}={to}", from.display()));
         flags.collect::<Vec<_>>()
     };
     let mut flags = map("--remap-path-prefix");
@@ -173,7 +240,10 @@ fn add_notices(root: &Path, tree: &Tree, ffmpeg: &Ffmpeg) -> Result<()> {
     notices::of_gcc(&licences.join("gcc"))?;
     let terms = ffmpeg.folder.join("licences");
     for file in pack::files(&terms)? {
-        tree.copy(&terms.join(&file), &format!("{DOCS}/licences/{}", file.display()))?;
+        tree.copy(
+            &terms.join(&file),
+            &format!("{DOCS}/licences/{}", file.display()),
+        )?;
     }
     let bill = sbom::cyclone_dx(env!("CARGO_PKG_VERSION"), &crates, &parts(ffmpeg));
     let text = serde_json::to_string_pretty(&bill).map_err(|e| Error::invalid("the bill", e))?;
@@ -222,5 +292,7 @@ fn parts(ffmpeg: &Ffmpeg) -> Vec<Part> {
 fn time_of_commit(root: &Path) -> Result<u64> {
     let mut git = Command::new("git");
     let text = output(git.args(["log", "-1", "--format=%ct"]).current_dir(root))?;
-    text.trim().parse().map_err(|e| Error::invalid("the time of the commit", e))
+    text.trim()
+        .parse()
+        .map_err(|e| Error::invalid("the time of the commit", e))
 }

@@ -18,7 +18,15 @@ pub(super) const GCC: [&str; 2] = ["libstdc++6", "libgcc-s1"];
 /// Whether a file's name is that of a licence or notice.
 fn is_notice(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let starts = ["licen", "copying", "notice", "unlicense", "copyright", "eula", "thirdparty"];
+    let starts = [
+        "licen",
+        "copying",
+        "notice",
+        "unlicense",
+        "copyright",
+        "eula",
+        "thirdparty",
+    ];
     starts.iter().any(|start| name.starts_with(start))
 }
 
@@ -45,7 +53,12 @@ pub(super) fn of_crates(crates: &[Crate], to: &Path) -> Result<()> {
     let mut texts: Vec<(String, Vec<String>)> = texts.into_iter().collect();
     texts.sort_by(|a, b| (&a.1, &a.0).cmp(&(&b.1, &b.0)));
     for (text, names) in texts {
-        let _ = write!(list, "\n{}\n{}\n\n{text}\n", "-".repeat(72), names.join(", "));
+        let _ = write!(
+            list,
+            "\n{}\n{}\n\n{text}\n",
+            "-".repeat(72),
+            names.join(", ")
+        );
     }
     write_whole(to, list.as_bytes()).map(drop)
 }
@@ -93,5 +106,7 @@ pub(super) fn of_gcc(to: &Path) -> Result<()> {
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
     make_folder(to.parent().unwrap_or(to))?;
-    fs::copy(from, to).map_err(Error::io("cannot copy", from)).map(drop)
+    fs::copy(from, to)
+        .map_err(Error::io("cannot copy", from))
+        .map(drop)
 }

@@ -38,7 +38,9 @@ pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 pub(super) fn pack(folder: &Path, time: u64, archive: &Path) -> Result<()> {
     let out = File::create(archive).map_err(Error::io("cannot pack", archive))?;
     let mut zstd = Command::new("zstd");
-    zstd.args(["-q", "-T0", "--long=27", LEVEL]).stdin(Stdio::piped()).stdout(out);
+    zstd.args(["-q", "-T0", "--long=27", LEVEL])
+        .stdin(Stdio::piped())
+        .stdout(out);
     let mut child = zstd.spawn().map_err(|e| Error::program(&zstd, e))?;
     let stdin = child.stdin.take().map(BufWriter::new);
     let mut tar = Builder::new(stdin.ok_or_else(|| Error::program(&zstd, "it has no input"))?);
@@ -46,7 +48,9 @@ pub(super) fn pack(folder: &Path, time: u64, archive: &Path) -> Result<()> {
     for file in files(folder)? {
         let path = folder.join(&file);
         let content = File::open(&path).map_err(Error::io("cannot pack", &path))?;
-        let metadata = content.metadata().map_err(Error::io("cannot pack", &path))?;
+        let metadata = content
+            .metadata()
+            .map_err(Error::io("cannot pack", &path))?;
         let mut header = Header::new_ustar();
         header.set_metadata_in_mode(&metadata, HeaderMode::Deterministic);
         header.set_entry_type(EntryType::Regular);
@@ -92,7 +96,10 @@ mod tests {
         output(unpack.current_dir(place.path())).unwrap();
         let found = files(&folder).unwrap();
         assert_eq!(found, [Path::new("bin/program"), Path::new("share/words")]);
-        assert_eq!(fs::metadata(program).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(
+            fs::metadata(program).unwrap().permissions().mode() & 0o777,
+            0o755
+        );
         fs::read(archive).unwrap()
     }
 

@@ -21,7 +21,11 @@ pub(super) fn cyclone_dx(version: &str, crates: &[Crate], parts: &[Part]) -> Val
     let crates = crates.iter().map(|one| {
         let purl = format!("pkg:cargo/{}@{}", one.name, one.version);
         // Older manifests have a slash for OR.
-        let licence = one.license.as_deref().unwrap_or("NOASSERTION").replace('/', " OR ");
+        let licence = one
+            .license
+            .as_deref()
+            .unwrap_or("NOASSERTION")
+            .replace('/', " OR ");
         component(&one.name, &one.version, &licence, &purl)
     });
     let parts = parts

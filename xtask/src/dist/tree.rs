@@ -50,7 +50,7 @@ pub(super) const C_LIBRARY: [&str; 6] = [
 
 /// The folder of a release under construction.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     pub(super) folder: PathBuf,
 }
 
@@ -109,8 +109,9 @@ impl Tree {
             glibc = glibc.max(needs.glibc);
             for library in needs.libraries {
                 if seen.insert(library.clone()) {
-                    let from = find(&library, folders)
-                        .ok_or_else(|| Error::invalid(path.display(), format!("needs {library}, which is nowhere")))?;
+                    let from = find(&library, folders).ok_or_else(|| {
+                        Error::invalid(path.display(), format!("needs {library}, which is nowhere"))
+                    })?;
                     let to = self.copy(&from, &format!("{LIBRARIES}/{library}"))?;
                     output(Command::new("strip").arg("--strip-unneeded").arg(&to))?;
                     waiting.push(to);
@@ -129,7 +130,10 @@ impl Tree {
         for file in files(&datasets)? {
             self.copy(&datasets.join(&file), &format!("{DATA}/{}", file.display()))?;
         }
-        self.copy(&ffmpeg.folder.join("configure"), &format!("{DATA}/ffmpeg-configure"))?;
+        self.copy(
+            &ffmpeg.folder.join("configure"),
+            &format!("{DATA}/ffmpeg-configure"),
+        )?;
         for file in ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"] {
             self.copy(&root.join(file), &format!("{DOCS}/{file}"))?;
         }
@@ -187,6 +191,9 @@ impl Tree {
 /// The file of a library: in one of `folders`, or where the system's linker finds it.
 fn find(library: &str, folders: &[PathBuf]) -> Option<PathBuf> {
     let system = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu"].map(PathBuf::from);
-    let mut all = folders.iter().chain(&system).map(|folder| folder.join(library));
+    let mut all = folders
+        .iter()
+        .chain(&system)
+        .map(|folder| folder.join(library));
     all.find(|path| path.is_file())
 }
