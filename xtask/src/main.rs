@@ -40,7 +40,7 @@ enum Command {
     /// Build a release that stands on its own: an archive for x86_64 Linux, in 20 minutes
     Dist(dist::Options),
     /// Build a release and check it: decoding, an empty root, licences, sizes, start-up times
-    ReleaseCheck,
+    ReleaseCheck(dist::check::Options),
     /// Build a folder with the check of a GPU, to be run on another machine
     GpuCheck(gpu_check::Options),
     /// Download a CLIP checkpoint to the Hugging Face cache, resumable and verified
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options).map(|()| SUCCESS),
         Command::Faults => check::faults().map(|ok| if ok { SUCCESS } else { FAILURE }),
         Command::Dist(options) => dist::run(&options).map(|()| SUCCESS),
-        Command::ReleaseCheck => dist::check::run().map(|()| SUCCESS),
+        Command::ReleaseCheck(options) => dist::check::run(&options).map(|()| SUCCESS),
         Command::GpuCheck(options) => gpu_check::run(&options).map(|()| SUCCESS),
         Command::DownloadClip(options) => download_clip::run(&options).map(|()| SUCCESS),
         Command::Prepare(command) => command.run(&Tools::of_user()).map(|manifest| {

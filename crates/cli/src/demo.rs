@@ -14,8 +14,8 @@ pub struct Arguments {
     /// Folder of the videos [default: seeing-in-flowing/demo in the user's cache].
     #[arg(long, value_name = "DIR")]
     pub videos: Option<PathBuf>,
-    /// Folder of the backbone, made by `trainer pretrain` [default: datasets/demo/backbone in
-    /// the workspace].
+    /// Folder of the backbone, made by `trainer pretrain` [default: the one that comes with the
+    /// program].
     #[arg(long, value_name = "DIR")]
     pub backbone: Option<PathBuf>,
     /// Folder for results and the report.

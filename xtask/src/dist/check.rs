@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::pack::files;
 use super::root::Root;
 use super::tree::{DATA, DOCS, ENGINE, FRONT, LIBRARIES};
-use super::{Archive, Options, TARGET, ffmpeg};
+use super::{Archive, TARGET, ffmpeg};
 use crate::places::write_whole;
 use crate::progress::bytes;
 use crate::workspace::{self, cargo, output, output_of};
@@ -28,13 +28,27 @@ const QUICK: f64 = 50.0;
 /// Starts of which the median is taken.
 const STARTS: usize = 21;
 
+/// Options of the check.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Only make the folder with the development build and try it, as `cargo xtask test` does
+    #[arg(long)]
+    pub development: bool,
+}
+
 /// Makes a release, checks it, and writes the tables.
 ///
 /// # Errors
 /// It cannot be made, or a check fails.
-pub fn run() -> Result<()> {
+pub fn run(options: &Options) -> Result<()> {
     let root = workspace::root();
-    let archive = super::make(&Options { out: None })?;
+    if options.development {
+        return match super::try_development(&root)? {
+            None => Ok(()),
+            Some(reason) => Err(Error::machine("the development build", reason)),
+        };
+    }
+    let archive = super::make(&super::Options { out: None })?;
     let mut table = format!(
         "`{}`: {} packed, for {TARGET} with glibc {} or newer.\n\n",
         archive.path.file_name().unwrap_or_default().display(),

@@ -1,5 +1,5 @@
-//! An empty root: a folder with an unpacked release and the C library, and nothing else, in which
-//! programs run without a network, as the user nobody.
+//! An empty root: a folder with an unpacked release, the C library and the kernel's own files, and
+//! nothing else, in which programs run as the user nobody and write to one folder.
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -8,56 +8,39 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::tree::{C_LIBRARY, DATA, FRONT};
+use super::tree::{C_LIBRARY, DATA, FRONT, LIBRARIES};
 use crate::places::make_folder;
+use crate::setup::libtorch::VERSION;
 use crate::workspace::output;
 use crate::{Error, Result};
 
 /// The place of the release in the root.
 const PREFIX: &str = "/opt/seeing-in-flowing";
 /// The one folder that programs may write to.
-const HOME: &str = "/home";
+const HOME: &str = "/data";
+/// Folders that are empty, or filled by the kernel.
+const EMPTY: [&str; 6] = [PREFIX, HOME, "/dev", "/proc", "/run/secrets", "/tmp"];
 
-/// Makes the first argument the root, read-only but for `/data`, and runs the others in it.
-const MOUNTS: &str = r#"
+/// Makes the first argument the root, read-only but for [`HOME`], and runs the others in it. The second
+/// one has options for `unshare`.
+const ENTER: &str = r#"
 set -e
 root=$1
-shift
+user=$2
+shift 2
 mount --bind "$root" "$root"
-mount -t tmpfs -o mode=0777 data "$root/data"
-mount --bind /dev "$root/dev"
+mount --bind "$root/data" "$root/data"
+mount --rbind /dev "$root/dev"
 mount -o remount,bind,ro "$root"
-cd "$root"
-exec unshare --root="$root" --wd=/data --mount-proc --setuid=65534 --setgid=65534 "$@"
+exec unshare --root="$root" --wd=/data --mount-proc $user "$@"
 "#;
 
-/// The answer of a server about its health.
-fn health(address: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(
-        stream,
-        "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
-/// What its programs see alone.
-const NAMESPACES: [&str; 6] = [
-    "--mount",
-    "--pid",
-    "--net",
-    "--ipc",
-    "--fork",
-    "--mount-proc",
-];
-
-/// Root makes namespaces and becomes nobody in them; others are root in one of their own.
-fn user_options() -> &'static [&'static str] {
+/// Options of `unshare` for the namespaces, and in them: root becomes nobody there, others are root in
+/// a namespace of their own.
+fn user() -> (&'static [&'static str], &'static str) {
     match rustix::process::geteuid().is_root() {
-        true => &["--setuid=65534", "--setgid=65534"],
-        false => &["--map-root-user"],
+        true => (&[], "--setuid=65534 --setgid=65534"),
+        false => (&["--map-root-user"], ""),
     }
 }
 
@@ -73,8 +56,10 @@ impl Root {
     /// Whether this user may make the namespaces of a root.
     pub(super) fn is_possible() -> bool {
         let mut command = Command::new("unshare");
-        command.args(user_options());
-        output(command.args(NAMESPACES).arg("true")).is_ok()
+        command
+            .args(user().0)
+            .args(["--mount", "--pid", "--net", "--fork"]);
+        output(command.args(["mount", "--rbind", "/dev", "/dev"])).is_ok()
     }
 
     /// The root of `archive`.
@@ -96,7 +81,7 @@ impl Root {
         let mut copy = Command::new("cp");
         copy.args(["-a", "--reflink=auto", "-T"]).arg(folder);
         output(copy.arg(root.inside(PREFIX)))?;
-        let libraries = format!("{PREFIX}/{}", super::tree::LIBRARIES);
+        let libraries = format!("{PREFIX}/{LIBRARIES}");
         root.variables.push(("LD_LIBRARY_PATH", libraries));
         Ok(root)
     }
@@ -110,15 +95,6 @@ impl Root {
             folder,
             variables: vec![("HOME", HOME.into()), ("OMP_NUM_THREADS", "1".into())],
         };
-        for place in [PREFIX, HOME, "/proc", "/lib64", "/lib/x86_64-linux-gnu"] {
-            make_folder(&root.inside(place))?;
-        }
-        // A temporary folder is its owner's; nobody enters this one, and writes in one place.
-        for (place, mode) in [("/", 0o755), (HOME, 0o777)] {
-            let path = root.inside(place);
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode))
-                .map_err(Error::io("cannot open to all", &path))?;
-        }
         for library in C_LIBRARY {
             let folder = match library.starts_with("ld-") {
                 true => "/lib64",
@@ -126,7 +102,17 @@ impl Root {
             };
             let from = Path::new(folder).join(library);
             let to = root.inside(folder).join(library);
+            make_folder(&root.inside(folder))?;
             fs::copy(&from, &to).map_err(Error::io("cannot copy", &from))?;
+        }
+        for place in EMPTY {
+            make_folder(&root.inside(place))?;
+        }
+        // A temporary folder is its owner's; nobody enters this one, and writes in one place.
+        for (place, mode) in [("/", 0o755), (HOME, 0o777)] {
+            let path = root.inside(place);
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+                .map_err(Error::io("cannot open to all", &path))?;
         }
         Ok(root)
     }
@@ -136,27 +122,37 @@ impl Root {
         self.folder.path().join(path.trim_start_matches('/'))
     }
 
-    /// `trainer` with the words of `line`, in which `DATA` is the folder of the release's data.
-    fn command(&self, line: &str) -> Command {
-        let data = format!("{PREFIX}/{DATA}");
-        let words = line.split(' ').map(|word| word.replace("DATA", &data));
+    /// A program of the root with its words, with this machine's network or with none.
+    fn command(&self, network: bool, words: impl IntoIterator<Item = String>) -> Command {
+        let (outer, inner) = user();
         let mut command = Command::new("unshare");
         command.env_clear().envs(self.variables.iter().cloned());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.args(user_options()).args(NAMESPACES);
-        command.arg(format!("--root={}", self.folder.path().display()));
-        command.arg(format!("--wd={HOME}"));
-        command.arg(format!("{PREFIX}/{FRONT}")).args(words);
+        command
+            .args(outer)
+            .args(["--mount", "--pid", "--ipc", "--fork", "--kill-child"]);
+        if !network {
+            command.arg("--net");
+        }
+        command
+            .args(["sh", "-c", ENTER, "sh"])
+            .arg(self.folder.path())
+            .arg(inner);
+        command.args(words);
         command
     }
 
-    /// Runs a line and returns its stdout.
+    /// Runs `trainer` with the words of a line, in which `DATA` is the folder of the release's data, and
+    /// returns its stdout.
     ///
     /// # Errors
     /// It fails, or namespaces are not allowed here.
     fn run(&self, line: &str) -> Result<String> {
         eprintln!("in an empty root: trainer {line}");
-        output(&mut self.command(line))
+        let data = format!("{PREFIX}/{DATA}");
+        let words = line.split(' ').map(|word| word.replace("DATA", &data));
+        let program = format!("{PREFIX}/{FRONT}");
+        output(&mut self.command(false, std::iter::once(program).chain(words)))
     }
 
     /// Checks the files against their sums.
@@ -175,19 +171,22 @@ impl Root {
     /// # Errors
     /// One of them fails, or does not print what it should.
     pub(super) fn try_commands(&self) -> Result<()> {
+        let version = format!("libtorch {VERSION}");
         for (line, expected) in [
-            ("--version", "libtorch 2.13.0"),
+            ("--version", &*version),
             ("predict --help", "Usage: trainer predict"),
             (
                 "demo --shots 2 --test-clips 1 --steps 2 --seeds 1 --videos videos --out demo",
                 "report: demo/report.html",
             ),
             (
-                "predict videos/test/growing/000.avi --labels-file DATA/demo/labels.txt --checkpoint DATA/demo/backbone --device cpu --json",
+                "predict videos/test/growing/000.avi --labels-file DATA/demo/labels.txt \
+                 --checkpoint DATA/demo/backbone --device cpu --json",
                 "\"predictions\"",
             ),
             (
-                "fit videos/train --weights DATA/demo/backbone --out run --set train.min_steps=2 --quiet",
+                "fit videos/train --weights DATA/demo/backbone --out run \
+                 --set train.min_steps=2 --quiet",
                 "checkpoint: run/seed-0",
             ),
             (
@@ -204,8 +203,7 @@ impl Root {
         Ok(())
     }
 
-    /// Runs what `packaging/Containerfile` runs, in a file system that is read-only but for `/data`,
-    /// and asks it for its health. Needs root: mounts are made.
+    /// Runs what `packaging/Containerfile` runs, and asks it for its health.
     ///
     /// # Errors
     /// It does not start, or does not answer.
@@ -219,45 +217,20 @@ impl Root {
         };
         // A free port of this machine, whose network it shares here.
         let address = |word: String| word.replace("0.0.0.0:8080", "127.0.0.1:0");
-        let command = [words("ENTRYPOINT ")?, words("CMD ")?]
-            .concat()
-            .into_iter()
-            .map(address);
-        for place in ["/data", "/dev", "/run/secrets", "/tmp"] {
-            make_folder(&self.inside(place))?;
-        }
+        let words = [words("ENTRYPOINT ")?, words("CMD ")?].concat().into_iter();
         let token = self.inside("/run/secrets/token");
         fs::write(&token, "a-token-of-the-release-check\n")
             .map_err(Error::io("cannot write", &token))?;
-        let mut unshare = Command::new("unshare");
-        unshare.args([
-            "--mount",
-            "--pid",
-            "--ipc",
-            "--fork",
-            "--kill-child",
-            "sh",
-            "-c",
-            MOUNTS,
-            "sh",
-        ]);
-        unshare.arg(self.folder.path()).args(command);
-        unshare
-            .env_clear()
-            .env("HOME", "/data")
-            .env("OMP_NUM_THREADS", "1");
-        unshare.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        eprintln!("in a read-only root, the container's command");
+        let mut server = self.command(true, words.map(address));
+        eprintln!("in an empty root: the container's command");
         let failed = |reason: String| Error::invalid("the container's command", reason);
-        let mut child = unshare
+        let mut child = server
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|e| Error::program(&unshare, e))?;
-        let stderr = child.stderr.take().map(BufReader::new);
-        let mut lines = stderr
-            .into_iter()
-            .flat_map(|stderr| stderr.lines().map_while(|line| line.ok()));
+            .map_err(|e| Error::program(&server, e))?;
+        let stderr = child.stderr.take().map(BufReader::new).into_iter();
+        let mut lines = stderr.flat_map(|stderr| stderr.lines().map_while(io::Result::ok));
         let mut said = String::new();
         let address = lines.find_map(|line| {
             let address = line.strip_prefix("serving at http://");
@@ -277,4 +250,16 @@ impl Root {
             other => Err(failed(other)),
         }
     }
+}
+
+/// The answer of a server about its health.
+fn health(address: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(
+        stream,
+        "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

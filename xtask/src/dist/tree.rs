@@ -39,13 +39,14 @@ pub(super) const DATA: &str = "share/seeing-in-flowing";
 pub(super) const DOCS: &str = "share/doc/seeing-in-flowing";
 
 /// The libraries of glibc, which every Linux with it has.
-pub(super) const C_LIBRARY: [&str; 6] = [
+pub(super) const C_LIBRARY: [&str; 7] = [
     "ld-linux-x86-64.so.2",
     "libc.so.6",
     "libdl.so.2",
     "libm.so.6",
     "libpthread.so.0",
     "librt.so.1",
+    "libutil.so.1",
 ];
 
 /// The folder of a release under construction.
