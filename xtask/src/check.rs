@@ -12,7 +12,7 @@ use console::strip_ansi_codes;
 
 use crate::setup::linking;
 use crate::workspace::{self, cargo, output_of};
-use crate::{Result, hygiene, layering, needs, setup};
+use crate::{Result, dist, hygiene, layering, needs, setup};
 
 /// Numbers of tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ const OUTSIDE: &str = "tests/outside";
 /// A step and its name.
 type Step = (&'static str, fn(&Path) -> Outcome);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("fmt", fmt),
     ("layering", layering),
     ("hygiene", hygiene),
@@ -68,6 +68,7 @@ const STEPS: [Step; 9] = [
     ("doc tests", doc_tests),
     ("outside", outside),
     ("rustdoc", rustdoc),
+    ("release", release),
 ];
 
 /// Runs all steps and returns whether they succeeded.
@@ -286,6 +287,15 @@ fn rustdoc(root: &Path) -> Outcome {
     // This replaces the run-time search path of libtorch, which is not needed without linking.
     command.env("RUSTDOCFLAGS", format!("{flags} -D warnings"));
     run_step(&mut command, "warnings are errors")
+}
+
+/// The folder of a release with the development build, in an empty root.
+fn release(root: &Path) -> Outcome {
+    match dist::try_development(root) {
+        Ok(None) => Outcome::Passed,
+        Ok(Some(reason)) => Outcome::Skipped(reason),
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
 }
 
 /// Runs `command`; `fix` describes a failure.

@@ -28,19 +28,20 @@ const EDGES: &str = "
     mcb: layers
     prompts: clip-backbone layers parallel
     models: clip-backbone layers mcb motion parallel prompts
+    cli: data
     clips: clip-backbone data disk parallel pixels random video
     recogniser: clip-backbone clips data disk models pixels video
     demo: clip-backbone clips data disk optim random video
     serve: clip-backbone clips data disk pixels recogniser video
-    trainer: clip-backbone clips data demo disk dist mcb models motion optim parallel pixels prompts \
+    trainer: cli clip-backbone clips data demo disk dist mcb models motion optim parallel pixels prompts \
         random recogniser serve video
     gpu-check: clip-backbone disk mcb models motion optim prompts testkit
-    xtask: data disk hub
+    xtask: cli data disk hub
 ";
 
 /// The crates that do not depend on libtorch.
-const PLAIN: [&str; 8] = [
-    "random", "disk", "hub", "pixels", "video", "data", "xtask", TESTKIT,
+const PLAIN: [&str; 9] = [
+    "random", "disk", "hub", "pixels", "video", "data", "cli", "xtask", TESTKIT,
 ];
 
 /// The crates with their allowed dependencies.

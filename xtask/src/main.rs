@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Error;
 use clap::{Parser, Subcommand};
 use xtask::prepare::{self, Tools};
-use xtask::{bench, check, demo, doctor, download_clip, gpu_check, setup, workspace};
+use xtask::{bench, check, demo, dist, doctor, download_clip, gpu_check, setup, workspace};
 
 /// Development tasks: set-up, diagnosis, checks, data sets, benchmarks.
 #[derive(Debug, Parser)]
@@ -37,6 +37,10 @@ enum Command {
     Bench(bench::Options),
     /// Strike the ranks of a training with 60 faults, and resume after each: 20 minutes, as root
     Faults,
+    /// Build a release that stands on its own: an archive for x86_64 Linux, in 20 minutes
+    Dist(dist::Options),
+    /// Build a release and check it: decoding, an empty root, licences, sizes, start-up times
+    ReleaseCheck(dist::check::Options),
     /// Build a folder with the check of a GPU, to be run on another machine
     GpuCheck(gpu_check::Options),
     /// Download a CLIP checkpoint to the Hugging Face cache, resumable and verified
@@ -62,6 +66,8 @@ fn main() -> ExitCode {
         Command::Test => check::run().map(|ok| if ok { SUCCESS } else { FAILURE }),
         Command::Bench(options) => bench::run(&options).map(|()| SUCCESS),
         Command::Faults => check::faults().map(|ok| if ok { SUCCESS } else { FAILURE }),
+        Command::Dist(options) => dist::run(&options).map(|()| SUCCESS),
+        Command::ReleaseCheck(options) => dist::check::run(&options).map(|()| SUCCESS),
         Command::GpuCheck(options) => gpu_check::run(&options).map(|()| SUCCESS),
         Command::DownloadClip(options) => download_clip::run(&options).map(|()| SUCCESS),
         Command::Prepare(command) => command.run(&Tools::of_user()).map(|manifest| {

@@ -76,16 +76,9 @@ impl Tokenizer {
         tables.build(&file, context)
     }
 
-    /// OpenAI's vocabulary for all checkpoints of this user: in `$XDG_DATA_HOME`, or else
-    /// `~/.local/share`, below `seeing-in-flowing`.
+    /// OpenAI's vocabulary for all checkpoints without their own: [`disk::data_path`].
     pub fn default_path() -> PathBuf {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        variable("XDG_DATA_HOME")
-            .map(PathBuf::from)
-            .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".local/share")))
-            .unwrap_or_default()
-            .join("seeing-in-flowing")
-            .join(OPENAI_VOCABULARY)
+        disk::data_path(OPENAI_VOCABULARY)
     }
 
     /// The vocabulary file in a folder.

@@ -13,6 +13,10 @@ pub enum Error {
     #[error(transparent)]
     Disk(#[from] disk::Error),
 
+    /// Text that is not a duration.
+    #[error("expected a positive time with a unit, such as 2s, 500ms or 1.5m; got {0:?}")]
+    Span(String),
+
     /// A line of a list says something that cannot be used.
     #[error("{}, line {line}: {what}", path.display())]
     Line {

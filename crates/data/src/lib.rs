@@ -9,6 +9,7 @@ mod names;
 mod recordings;
 pub mod sampler;
 mod skip_list;
+mod span;
 pub mod splits;
 mod views;
 
@@ -20,5 +21,9 @@ pub use names::{counted, named};
 pub use recordings::recordings;
 pub use sampler::Sampling;
 pub use skip_list::SkipList;
+pub use span::Span;
 pub use splits::Split;
 pub use views::Views;
+
+/// The paper's hand-crafted prompt C, which initialises the learned prompts; `{}` is the class.
+pub const DEFAULT_TEMPLATE: &str = "a common human action of {}.";

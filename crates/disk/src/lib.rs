@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod data_path;
 mod disk;
 mod error;
 #[cfg(any(test, feature = "faults"))]
@@ -8,6 +9,7 @@ mod hash;
 mod map;
 mod write;
 
+pub use data_path::data_path;
 pub use disk::{Disk, RealDisk};
 pub use error::Error;
 pub use hash::{hex, sha256};

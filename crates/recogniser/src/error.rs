@@ -92,8 +92,8 @@ pub enum Error {
         reason: String,
     },
     /// Text that is not a duration.
-    #[error("expected a positive time with a unit, such as 2s, 500ms or 1.5m; got {0:?}")]
-    NoSpan(String),
+    #[error(transparent)]
+    NoSpan(data::Error),
     /// A file that cannot be read or written.
     #[error(transparent)]
     Disk(#[from] disk::Error),

@@ -27,13 +27,9 @@ pub use run_folder::{
 pub use sliding::{FrameFeatures, Sliding, StreamWindow};
 pub use templates::templates;
 pub use timeline::{Cut, Moment, StreamAnswer, Timeline};
-pub use windows::{Part, Span, WindowEvent, decode_windows};
+pub use windows::{Part, WindowEvent, decode_windows};
+
+pub use data::{DEFAULT_TEMPLATE, Span};
 
 /// The `tch` version of the public interface.
 pub use tch;
-
-/// The backbone used in the paper.
-pub const DEFAULT_CHECKPOINT: &str = "openai/clip-vit-base-patch16";
-
-/// The paper's hand-crafted prompt C, which initialises the learned prompts.
-pub const DEFAULT_TEMPLATE: &str = "a common human action of {}.";

@@ -8,8 +8,8 @@ use clips::VideoFiles;
 use serde::Serialize;
 
 use crate::answer::{Shown, bar, clip_text, microseconds, none, printable, refusal};
-use crate::windows::{Part, Span, WindowEvent, windows};
-use crate::{Answer, Belonging, Error, Ready, Result, Scored, UsedFrame};
+use crate::windows::{Part, WindowEvent, windows};
+use crate::{Answer, Belonging, Error, Ready, Result, Scored, Span, UsedFrame};
 
 /// The windows of a long video and their sampling.
 #[derive(Debug, Clone, Copy)]

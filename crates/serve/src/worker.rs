@@ -92,7 +92,8 @@ fn decode(socket: &UnixStream, job: &Job, file: &File) -> io::Result<()> {
                 }
             };
             let decoded = (|| {
-                let (window, stride) = (window.parse()?, stride.parse()?);
+                let span = |text: &str| text.parse().map_err(recogniser::Error::NoSpan);
+                let (window, stride) = (span(window)?, span(stride)?);
                 let mut video = open()?;
                 Ok::<_, recogniser::Error>(decode_windows(
                     &mut video, *frames, window, stride, geometry, &mut emit,

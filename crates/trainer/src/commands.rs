@@ -2,7 +2,6 @@
 
 mod check_videos;
 mod config;
-mod dash;
 mod demo;
 mod earlier;
 mod eval;
@@ -25,47 +24,10 @@ mod train;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, Subcommand};
+use clap::Parser as _;
+use cli::{Arguments, Command};
 use clips::Interrupt;
-pub(crate) use dash::file_like_option;
 pub(crate) use remedy::remedy;
-
-/// Recognise human actions in video with CLIP. Without a command: the built-in experiment.
-#[derive(Debug, Parser)]
-#[command(name = "trainer", version, max_term_width = 100)]
-pub(crate) struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-
-    /// More messages on stderr; repeat for diagnostics. RUST_LOG has precedence.
-    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
-    verbose: u8,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    Demo(demo::Arguments),
-    Predict(predict::Arguments),
-    Train(train::Arguments),
-    Config(config::Arguments),
-    Eval(eval::Arguments),
-    Extract(extract::Arguments),
-    ExportEmbeddings(export_embeddings::Arguments),
-    CheckVideos(check_videos::Arguments),
-    Info(info::Arguments),
-    Report(report::Arguments),
-    Reproduce(reproduce::Arguments),
-    Fit(fit::Arguments),
-    AddClass(fit::AddClass),
-    Pretrain(pretrain::Arguments),
-    Serve(serve::Arguments),
-    /// One of the processes in which `serve` decodes videos.
-    #[command(hide = true)]
-    DecodeWorker,
-    /// The process in which `serve` trains.
-    #[command(hide = true)]
-    TrainWorker(fit::Arguments),
-}
 
 /// Runs the given command.
 pub(crate) fn run(arguments: Arguments) -> Result<u8> {
@@ -118,4 +80,35 @@ fn install_interrupt() -> Result<Interrupt> {
 fn stopped() -> u8 {
     eprintln!("stopped; the same command resumes");
     exit::INTERRUPTED
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    /// The command line knows no library that needs libtorch or FFmpeg, and so states their defaults.
+    #[test]
+    fn the_defaults_of_the_command_line_are_those_of_the_libraries() {
+        let parsed = |words: &str| Arguments::parse_from(words.split(' ')).command;
+        let Some(Command::Predict(predict)) = parsed("trainer predict a.mp4") else {
+            unreachable!("another command");
+        };
+        let limits = trainer::config::VideoLimits::from(predict.limits);
+        assert_eq!(limits, trainer::config::VideoLimits::default());
+        let Some(Command::Pretrain(pretrain)) = parsed("trainer pretrain --out a") else {
+            unreachable!("another command");
+        };
+        let options = ::demo::pretrain::Options::default();
+        assert_eq!(
+            (pretrain.seed, pretrain.steps, pretrain.batch, pretrain.rate),
+            (options.seed, options.steps, options.batch, options.rate)
+        );
+        for name in ["auto", "fp32", "bf16", "fp16"] {
+            let words = ["trainer", "predict", "a.mp4", "--precision", name];
+            assert!(Arguments::try_parse_from(words).is_ok());
+            assert!(name.parse::<clips::PrecisionChoice>().is_ok());
+        }
+    }
 }

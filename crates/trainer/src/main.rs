@@ -2,17 +2,16 @@
 
 mod commands;
 mod messages;
+mod version;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::FromArgMatches as _;
+use cli::Arguments;
 
 fn main() {
     trainer::runtime::keep_freed_memory();
-    if let Some(message) = commands::file_like_option(std::env::args_os()) {
-        eprintln!("error: {message}");
-        trainer::runtime::leave(commands::exit::USAGE);
-    }
-    let matches = commands::Arguments::command().get_matches();
-    let arguments = commands::Arguments::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let matches = cli::parse(&arguments, version::text);
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     messages::install(&matches);
     models::silence_failures();
     let outcome = models::caught(|| commands::run(arguments));

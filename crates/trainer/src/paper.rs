@@ -17,56 +17,8 @@ use crate::config::{Change, Checked, Config, ProtocolKind, System};
 use crate::{Error, Result};
 use lines::{Line, Model, Way};
 
+pub use cli::{Reported, Table};
 pub use published::Published;
-
-/// A table or figure of a paper.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Table {
-    /// Hand-crafted prompts, and learned ones of 3, 4 and 5 vectors.
-    Table1,
-    /// The words that learned prompts are initialised from.
-    Table2,
-    /// 5 shots per class on Kinetics-400.
-    Table4,
-    /// Few-shot HMDB-51 and UCF-101.
-    Table5,
-    /// Kinetics-400 to HMDB-51 and UCF-101 without training there.
-    Table6,
-    /// HMDB-51 to UCF-101 and back.
-    Table7,
-    /// Closed-set.
-    Table8,
-    /// Ablations: blocks, frames, prompt length, temporal step.
-    Fig3,
-    /// The published rows of ActionCLIP; on another data set each of its heads and Seeing in
-    /// Flowing.
-    #[value(name = "actionclip")]
-    ActionClip,
-    /// ActionCLIP from Kinetics-400 to HMDB-51 and UCF-101 without training there.
-    #[value(name = "actionclip-zero-shot")]
-    ActionClipZeroShot,
-    /// Not of the paper: published few-shot heads (LP++, GDA, Tip-Adapter, CLAP, ProKeR) beside the
-    /// probes, on the same frozen features.
-    Heads,
-    /// Not of a paper: the estimates of `fit` from 5 and 8 clips of each class (cross-validation,
-    /// calibration, strangers, planted mistakes) against the test recordings, by preset best.
-    FewClips,
-}
-
-/// The data sets with published numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Reported {
-    /// HMDB-51.
-    Hmdb51,
-    /// UCF-101.
-    Ucf101,
-    /// Kinetics-400.
-    Kinetics400,
-    /// Charades.
-    Charades,
-    /// Any other, without published numbers.
-    Other,
-}
 
 /// The two protocols for testing on another data set than the training set. Their deviations
 /// differ much: lists have all classes, halves easy or hard ones.
@@ -202,7 +154,7 @@ impl Cell {
         };
         let apply = |config: &mut Config| {
             self.apply(config);
-            if let (None, Some(layout)) = (file, self.trained_on().layout()) {
+            if let (None, Some(layout)) = (file, layout(self.trained_on())) {
                 config.data.layout = layout;
             }
         };
@@ -257,11 +209,9 @@ impl Cell {
     }
 }
 
-impl Reported {
-    /// Its layout in the registry of data sets.
-    fn layout(self) -> Option<&'static Format> {
-        Format::named(self.to_possible_value()?.get_name()).ok()
-    }
+/// The layout of a data set with published numbers in the registry of data sets.
+fn layout(dataset: Reported) -> Option<&'static Format> {
+    Format::named(dataset.to_possible_value()?.get_name()).ok()
 }
 
 /// Letters and digits in lower case, the rest as single hyphens.

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write as _};
 
+use cli::DeviceChoice;
+
 /// Keeps freed blocks of memory instead of returning them to the system.
 ///
 /// glibc maps every block above 32 MiB anew and unmaps it when freed, so that each large
@@ -77,68 +79,31 @@ mod glibc {
     }
 }
 
-/// A device as named by a user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceChoice {
-    /// The first GPU if there is one, else the CPU.
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// One GPU.
-    Cuda(usize),
-}
-
-/// A device that is not available.
+/// A GPU that does not exist, or that libtorch cannot see.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DeviceError {
-    /// Not a device's name.
-    #[error("device {0:?}: expected auto, cpu, cuda or cuda:N")]
-    Unknown(String),
-    /// The GPU does not exist, or libtorch cannot see it.
-    #[error(
-        "cuda:{index}: libtorch sees {devices} GPUs; `cargo xtask doctor` says why, \
-         `cargo xtask setup --cuda` fetches a libtorch with CUDA"
-    )]
-    NoGpu {
-        /// The requested GPU.
-        index: usize,
-        /// The number of GPUs.
-        devices: i64,
-    },
+#[error(
+    "cuda:{index}: libtorch sees {devices} GPUs; `cargo xtask doctor` says why, \
+     `cargo xtask setup --cuda` fetches a libtorch with CUDA"
+)]
+pub struct NoGpu {
+    /// The requested GPU.
+    index: usize,
+    /// The number of GPUs.
+    devices: i64,
 }
 
-impl std::str::FromStr for DeviceChoice {
-    type Err = DeviceError;
-
-    fn from_str(text: &str) -> Result<Self, DeviceError> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => text
-                .strip_prefix("cuda:")
-                .and_then(|index| index.parse().ok())
-                .map(Self::Cuda)
-                .ok_or_else(|| DeviceError::Unknown(text.into())),
-        }
-    }
-}
-
-impl DeviceChoice {
-    /// The device, or an error: a GPU named explicitly is never replaced by the CPU.
-    ///
-    /// # Errors
-    /// [`DeviceError::NoGpu`] if the GPU does not exist.
-    pub fn resolve(self) -> Result<tch::Device, DeviceError> {
-        let devices = tch::Cuda::device_count();
-        match self {
-            Self::Cpu => Ok(tch::Device::Cpu),
-            Self::Auto if devices > 0 => Ok(tch::Device::Cuda(0)),
-            Self::Auto => Ok(tch::Device::Cpu),
-            Self::Cuda(index) if (index as i64) < devices => Ok(tch::Device::Cuda(index)),
-            Self::Cuda(index) => Err(DeviceError::NoGpu { index, devices }),
-        }
+/// The device of a choice: a GPU named explicitly is never replaced by the CPU.
+///
+/// # Errors
+/// [`NoGpu`] if the GPU does not exist.
+pub fn resolve(choice: DeviceChoice) -> Result<tch::Device, NoGpu> {
+    let devices = tch::Cuda::device_count();
+    match choice {
+        DeviceChoice::Cpu => Ok(tch::Device::Cpu),
+        DeviceChoice::Auto if devices > 0 => Ok(tch::Device::Cuda(0)),
+        DeviceChoice::Auto => Ok(tch::Device::Cpu),
+        DeviceChoice::Cuda(index) if (index as i64) < devices => Ok(tch::Device::Cuda(index)),
+        DeviceChoice::Cuda(index) => Err(NoGpu { index, devices }),
     }
 }
 

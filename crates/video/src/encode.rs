@@ -4,6 +4,7 @@
 //! it, and it codes each frame by itself at a fixed quantiser. Equal frames therefore stay
 //! equal wherever they are in a clip, and a clip played backwards has the same frames.
 
+use std::fs::File;
 use std::path::Path;
 
 use ffmpeg_next::codec::{self, encoder};
@@ -38,11 +39,10 @@ pub fn write_clip(path: &Path, frames: &[Frame], rate: u32) -> Result<(), Error>
     }
     let size = check(path, frames)?;
     let temporary = disk::temporary_for(path, ".avi")?;
-    if temporary.path().to_str().is_none() {
-        return Err(refused(path, "FFmpeg takes only paths that are UTF-8"));
-    }
-    // FFmpeg writes through a handle of its own.
-    encode(temporary.path(), frames, size, rate)
+    let file = temporary
+        .reopen()
+        .map_err(disk::Error::of("cannot write", path))?;
+    encode(file, frames, size, rate)
         .map_err(|error| refused(path, &format!("cannot be encoded: {error}")))?;
     Ok(disk::persist(temporary, path)?)
 }
@@ -99,15 +99,17 @@ fn refused(path: &Path, what: &str) -> Error {
     }
 }
 
+/// FFmpeg writes through our handle: a build of it may have no way to files.
 fn encode(
-    path: &Path,
+    file: File,
     frames: &[Frame],
     size: Size,
     rate: u32,
 ) -> std::result::Result<(), ffmpeg_next::Error> {
     ffmpeg_next::init()?;
     let tick = Rational(1, rate as i32);
-    let mut file = format::output_as(path, "avi")?;
+    let io = format::context::StreamIo::from_write_seek(file)?;
+    let mut file = format::output_to_stream(io, None, Some("avi"))?;
     let codec = encoder::find(codec::Id::MJPEG).ok_or(ffmpeg_next::Error::EncoderNotFound)?;
     let mut video = codec::Context::new_with_codec(codec).encoder().video()?;
     video.set_width(size.width as u32);

@@ -96,3 +96,23 @@ pub const FORMATS: &[&str] = &[
     "wtv",
     "yuv4mpegpipe",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_has_every_container() {
+        let list = include_str!("../../../packaging/ffmpeg.toml");
+        for name in FORMATS {
+            // FFmpeg's name of the demuxer of several.
+            let demuxer = match *name {
+                "3gp" | "mp4" => "mov",
+                "mpeg" => "mpegps",
+                "webm" => "matroska",
+                other => other,
+            };
+            assert!(list.contains(&format!("\"{demuxer}\"")), "{name}");
+        }
+    }
+}

@@ -6,7 +6,7 @@ pub(crate) mod libtorch;
 pub(crate) mod linking;
 pub(crate) mod system;
 pub(crate) mod vocabulary;
-mod wheels;
+pub(crate) mod wheels;
 
 use std::path::{Path, PathBuf};
 

@@ -263,7 +263,7 @@ pub(crate) fn labels(list: &str) -> Outcome<Labels> {
 
 pub(crate) fn span(text: &str) -> Outcome<Span> {
     text.parse()
-        .map_err(|error: recogniser::Error| Problem::unprocessable(error.to_string()))
+        .map_err(|error: data::Error| Problem::unprocessable(error.to_string()))
 }
 
 /// Refuses fields that nothing has asked for.

@@ -1,34 +1,14 @@
 //! `trainer check-videos`: decode every video once, before training.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
-use clap::Args;
+use cli::check_videos::Arguments;
 use clips::Ended;
 use clips::check_videos::{Progress, check_videos};
 use data::{Dataset, counted, named};
 use trainer::config;
 
 use super::exit;
-use super::settings::Settings;
-
-/// Decode every video of a data set completely and list the bad ones.
-///
-/// A video is bad if it is missing, empty, undecodable or truncated (fewer than three quarters of
-/// the frames in its header can be decoded). One with fewer frames than data.frames is named and
-/// used: its frames repeat, in training as well. The list is for data.skip_list; in a prepared folder it is skip.txt, which is used automatically, and
-/// the frame counts are added to the manifest. Checked videos are recorded beside the list, so
-/// the same command resumes where it stopped. The keys data.limits.max_pixels, max_damaged,
-/// max_packets and max_memory bound what a video may cost, here as in training.
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    #[command(flatten)]
-    settings: Settings,
-
-    /// The list [default: skip.txt, in the prepared folder or the working directory].
-    #[arg(long, short, value_name = "FILE")]
-    out: Option<PathBuf>,
-}
+use super::settings::Configured as _;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let config = arguments.settings.resolve()?;

@@ -3,25 +3,11 @@
 use std::io::Write as _;
 
 use anyhow::Result;
-use clap::Args;
+use cli::config::Arguments;
 use trainer::paper::Cell;
 
 use super::exit;
-use super::settings::Settings;
-
-/// Print the papers' rows with their published numbers, or a configuration.
-///
-/// Without arguments: the name of every row with the paper's top-1 in per cent (mAP on
-/// Charades); `other` is any data set without published numbers. With a row, a file or keys: the
-/// resulting configuration, as TOML with every key.
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    /// A row, as for --row.
-    name: Option<String>,
-
-    #[command(flatten)]
-    settings: Settings,
-}
+use super::settings::Configured as _;
 
 pub(crate) fn run(mut arguments: Arguments) -> Result<u8> {
     let settings = &mut arguments.settings;

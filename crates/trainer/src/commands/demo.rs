@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use cli::demo::Arguments;
 use clips::Ended;
 use demo::video_set::{self, Made, Recipe};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,49 +12,6 @@ use trainer::experiment::{self, Experiment};
 use trainer::report::FinishedRun;
 
 use super::{exit, report};
-
-/// Run the built-in experiment: ten motions that single frames cannot distinguish.
-///
-/// Draws and encodes its videos, trains every row of the ablation on 2, 4, 8 and 16 clips per
-/// class, and prints a table and the path of an HTML report. Needs no download. The same command
-/// resumes where it stopped.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
-    /// Folder of the videos [default: seeing-in-flowing/demo in the user's cache].
-    #[arg(long, value_name = "DIR")]
-    videos: Option<PathBuf>,
-    /// Folder of the backbone, made by `trainer pretrain` [default: datasets/demo/backbone in
-    /// the workspace].
-    #[arg(long, value_name = "DIR")]
-    backbone: Option<PathBuf>,
-    /// Folder for results and the report.
-    #[arg(long, short, value_name = "DIR", default_value = "runs/demo")]
-    out: PathBuf,
-    /// Seed of the scenes.
-    #[arg(long, default_value_t = 0)]
-    scenes: u64,
-    /// Training clips per class, one column each.
-    #[arg(long, value_delimiter = ',', default_values_t = [2, 4, 8, 16])]
-    shots: Vec<usize>,
-    /// Test clips per class.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=999))]
-    test_clips: u16,
-    /// Draws of training clips to average over.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    seeds: u64,
-    /// Updates per training.
-    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u64).range(1..))]
-    steps: u64,
-    /// Learning rate of preset paper (SGD).
-    #[arg(long, default_value_t = 0.02)]
-    paper_rate: f64,
-    /// Learning rate of preset best (AdamW).
-    #[arg(long, default_value_t = 0.001)]
-    best_rate: f64,
-    /// libtorch threads.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: u16,
-}
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let started = Instant::now();
@@ -118,9 +76,13 @@ the same frames. Chance is 10 %. Models that ignore the order of frames (CLIP,
 the probe, Baseline and Baseline + MCB in paper) give both the same answer and
 cannot exceed 50 %. k: training clips per class.";
 
-/// The backbone in the workspace this was built from.
+/// The backbone of this installation, or that in the workspace this was built from.
 pub(super) fn committed() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/demo/backbone")
+    let installed = disk::data_path("demo/backbone");
+    match installed.is_dir() {
+        true => installed,
+        false => Path::new(env!("TRAINER_SOURCE")).join("datasets/demo/backbone"),
+    }
 }
 
 fn make_videos(options: &Experiment) -> Result<()> {

@@ -3,32 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
+use cli::eval::Arguments;
 use clips::Ended;
 use trainer::config::{Config, Unsplit};
 use trainer::run::{self, Record, Session};
 
 use super::exit;
-use super::settings::Settings;
+use super::settings::Configured as _;
 use super::summary::summary;
-
-/// Test trained checkpoints, on their own data or on another data set with its own labels.
-///
-/// The configuration is the checkpoint's, changed by --set and the named options:
-/// --set protocol.views=4x3 tests twelve views, and --root with --lists and --dataset, or with
-/// --test-list and --class-names, tests other videos.
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    /// A run's folder, or that of one of its seeds.
-    run: PathBuf,
-
-    #[command(flatten)]
-    settings: Settings,
-
-    /// Folder for results; by default RUN/eval.
-    #[arg(long, short, value_name = "DIR")]
-    out: Option<PathBuf>,
-}
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.settings.file().is_some() || arguments.settings.row.is_some() {

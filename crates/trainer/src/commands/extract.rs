@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use clap::Args;
+use cli::extract::Arguments;
 use clips::feature_cache::ShareOfWork;
 use clips::{Ended, Work};
 use dist::Share;
@@ -11,22 +11,7 @@ use trainer::run::{self, Session};
 use trainer::trial::trials;
 
 use super::exit;
-use super::settings::Settings;
-
-/// Compute and cache the frame features that a configuration's training and tests need.
-///
-/// Training does this itself; this command can split the work over several processes. Cached
-/// features are not computed again.
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    #[command(flatten)]
-    settings: Settings,
-
-    /// This process's part of the work: i/n, i from 0; auto in a Slurm array or under a launcher that
-    /// sets RANK and WORLD_SIZE; auto/n in one of n tasks of Slurm, a Kubernetes Indexed Job or HyperQueue.
-    #[arg(long, value_name = "I/N", default_value = "0/1")]
-    shard: String,
-}
+use super::settings::Configured as _;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let variables: BTreeMap<String, String> = std::env::vars().collect();

@@ -1,16 +1,12 @@
 //! `trainer info`: parameters and operations, as the paper counts them and actual.
 
 use anyhow::Result;
-use clap::Args;
+use cli::info::Arguments;
 use clip_backbone::Config;
 use models::cost::{DatasetShape, actual, paper_counter};
 use models::{Ablation, Preset, SifConfig};
 
 use super::exit;
-
-/// Print parameters and operations of each preset on each data set of the paper.
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {}
 
 /// CLIP's operations in the paper's Table 3, in G.
 const PAPER_CLIP: [&str; 3] = ["459.470", "555.366", "1135.759"];

@@ -6,131 +6,28 @@ use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
+use cli::predict::{Arguments, DEFAULT_CHECKPOINT};
 use clip_backbone::Checkpoint;
 use clips::{Chosen, Precision, PrecisionChoice, VideoFiles};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pixels::Geometry;
-use recogniser::{Answer, Cut, DecodedVideo, Labels, Ready, Recogniser, Shown, Span, decode_ahead};
+use recogniser::{Answer, Cut, DecodedVideo, Labels, Ready, Recogniser, Shown, decode_ahead};
 use trainer::config::VideoLimits;
 use trainer::runtime;
 use trainer::threads::{threads, use_threads};
 
 use super::exit;
 
-/// Recognise the action in each video, among given labels.
-///
-/// Prints a table on a terminal, tab-separated lines (video, rank, score, label) into a pipe, or
-/// one JSON object per video with --json. With --window each window of a video is answered; the
-/// lines are then video, start, end, rank, score, label. Exit codes: 0 every video answered,
-/// 1 some not, 2 wrong arguments, 3 none answered.
-///
-/// Formats: what FFmpeg reads and holds its pictures itself, such as MP4, MOV, 3GP, MKV, WebM, AVI,
-/// MPEG (.mpg, .vob, .ts, .mts, .m2ts), OGV, FLV, WMV, MXF, GIF, APNG, Y4M, IVF, and bare H.264,
-/// HEVC or AV1. The content decides, not the ending of the name; so it does in the folders of fit and
-/// check-videos. Playlists, scripts, image sequences and addresses are refused.
-///
-/// Stream: of several videos in a file the film, which moves and lasts, not a still or slides; a
-/// note says which, and --stream chooses another.
-///
-/// Pictures are shown as a player shows them: upright, mirrored if need be, and in their shape
-/// where pixels are not square. HDR is not tone-mapped.
-///
-/// Times are seconds from the first picture shown, whatever the file's header says. A picture lasts
-/// until the next one, the last one as long as the file says, or as the one before. A window is a
-/// stretch of time; its pictures are those shown in it for at least half of its length or of
-/// theirs. No window reaches beyond the end of the last picture.
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    /// Video files; - is a video stream on standard input, answered window by window as it comes, of
-    /// 2s each unless --window says otherwise.
-    #[arg(required = true, value_name = "VIDEO")]
-    videos: Vec<PathBuf>,
-
-    /// The classes, separated by commas; one with a comma in double quotes: '"walk, slowly",run'.
-    #[arg(long, value_name = "A,B,C")]
-    labels: Option<String>,
-
-    /// A file with one class per line, or a table of numbers and names: CSV or JSON.
-    #[arg(long, value_name = "FILE", conflicts_with = "labels")]
-    labels_file: Option<PathBuf>,
-
-    /// A trained run's folder, with its own labels and number of frames; or a CLIP checkpoint: a
-    /// folder, a file, or a hub id.
-    #[arg(long, value_name = "PATH_OR_ID", default_value = recogniser::DEFAULT_CHECKPOINT)]
-    checkpoint: String,
-
-    /// The architecture of weights without a configuration: ViT-B-32, ViT-B-16, ViT-L-14,
-    /// ViT-L-14-336, each also with -gelu, or the path of the model's config.json.
-    #[arg(long, value_name = "NAME")]
-    architecture: Option<String>,
-
-    /// A trained run's backbone, if it was moved after training.
-    #[arg(long, value_name = "PATH_OR_ID")]
-    backbone: Option<PathBuf>,
-
-    /// A hand-crafted prompt with {} for the class, or a file with one per line; several are
-    /// averaged.
-    #[arg(long, value_name = "TEXT", default_value = recogniser::DEFAULT_TEMPLATE)]
-    templates: Vec<String>,
-
-    /// Answer for each window of this length, such as 2s, 500ms or 1.5m: a timeline. The first
-    /// begins with the first picture, the last ends with the last one; a shorter video is one
-    /// window.
-    #[arg(long, value_name = "TIME")]
-    window: Option<Span>,
-
-    /// Time from the start of a window to that of the next; by default the window's length.
-    #[arg(long, value_name = "TIME", requires = "window")]
-    stride: Option<Span>,
-
-    /// Frames per video or window, evenly spaced by their number; by default 8, or the number a run was trained
-    /// on.
-    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    frames: Option<u16>,
-
-    /// Number of classes to print; by default 5 per video, 1 per window.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    top: Option<u16>,
-
-    /// One JSON object per video, one per line.
-    #[arg(long)]
-    json: bool,
-
-    /// auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto")]
-    device: runtime::DeviceChoice,
-
-    /// The backbone's precision: fp32, bf16, fp16, or auto, that of the run, or else the fastest one
-    /// whose features are close to those in fp32.
-    #[arg(long, default_value = "auto")]
-    precision: PrecisionChoice,
-
-    /// Threads for decoding and computing [default: OMP_NUM_THREADS, or the processors this process may use].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-
-    /// Index of the video stream among all streams of the files, from 0.
-    #[arg(long, value_name = "N")]
-    stream: Option<usize>,
-
-    #[command(flatten, next_help_heading = "Limits on each video")]
-    limits: VideoLimits,
+/// Whether standard input is asked for.
+fn is_stream(arguments: &Arguments) -> bool {
+    let mut videos = arguments.videos.iter();
+    videos.any(|video| video.as_os_str() == stream::NAME)
 }
 
-impl Arguments {
-    /// Whether standard input is asked for.
-    fn is_stream(&self) -> bool {
-        self.videos
-            .iter()
-            .any(|video| video.as_os_str() == stream::NAME)
-    }
-
-    fn files(&self) -> VideoFiles {
-        VideoFiles {
-            limits: (&self.limits).into(),
-            stream: self.stream,
-        }
+fn files(arguments: &Arguments) -> VideoFiles {
+    VideoFiles {
+        limits: (&VideoLimits::from(arguments.limits.clone())).into(),
+        stream: arguments.stream,
     }
 }
 
@@ -158,18 +55,19 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         };
         eprintln!("note: every video is \"{only}\", the one label{advice}");
     }
-    if arguments.is_stream() && arguments.videos.len() > 1 {
+    if is_stream(&arguments) && arguments.videos.len() > 1 {
         eprintln!("error: - is a stream on standard input, and cannot be given with other videos");
         return Ok(exit::USAGE);
     }
-    if arguments.is_stream() && arguments.stream.is_some() {
+    if is_stream(&arguments) && arguments.stream.is_some() {
         eprintln!("error: --stream needs a file; of a stream on standard input the film is read");
         return Ok(exit::USAGE);
     }
     let checkpoint = &arguments.checkpoint;
+    let precision: PrecisionChoice = arguments.precision.parse()?;
     let architecture = arguments.architecture.as_deref();
-    let device = arguments.device.resolve()?;
-    if arguments.precision.fixed() == Some(Precision::Fp16) && device == tch::Device::Cpu {
+    let device = runtime::resolve(arguments.device)?;
+    if precision.fixed() == Some(Precision::Fp16) && device == tch::Device::Cpu {
         eprintln!(
             "error: --precision fp16 needs a GPU; on a CPU use --precision fp32 or --precision bf16"
         );
@@ -177,7 +75,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     }
     if let Some(folder) = recogniser::find(Path::new(checkpoint)) {
         let backbone = arguments.backbone.as_deref();
-        let precision = arguments.precision.fixed();
+        let precision = precision.fixed();
         let run = Recogniser::of_run(&folder, backbone, architecture, precision, device)
             .map_err(|error| unusable("run", checkpoint, error.into()))?;
         let frames = arguments.frames.map_or(run.frames(), usize::from);
@@ -195,7 +93,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     let Some(labels) = labels else {
         let advice = "give --labels, --labels-file or a trained run";
         match Path::new(checkpoint).exists() {
-            _ if checkpoint == recogniser::DEFAULT_CHECKPOINT => {
+            _ if checkpoint == DEFAULT_CHECKPOINT => {
                 eprintln!("error: no labels: {advice}");
             }
             true => eprintln!("error: no labels: {checkpoint} is not a trained run; {advice}"),
@@ -210,7 +108,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     let opened = Checkpoint::open_as(checkpoint, architecture).map_err(|e| unusable(e.into()))?;
     let frames = usize::from(arguments.frames.unwrap_or(8));
     let asked = Asked::start(&arguments, opened.preprocess().geometry, frames)?;
-    let precision = match arguments.precision {
+    let precision = match precision {
         PrecisionChoice::Fixed(precision) => precision,
         PrecisionChoice::Auto => {
             let chosen = Chosen::of(&opened, device).map_err(|e| unusable(e.into()))?;
@@ -240,7 +138,7 @@ enum Asked<C> {
     /// Whole videos, decoded ahead.
     Whole(C),
     /// Windows of them.
-    Windows(Span),
+    Windows(data::Span),
 }
 
 impl Asked<()> {
@@ -252,9 +150,9 @@ impl Asked<()> {
     ) -> Result<Asked<impl Iterator<Item = Decoded>>> {
         Ok(match arguments.window {
             Some(window) => Asked::Windows(window),
-            None if arguments.is_stream() => Asked::Windows("2s".parse()?),
+            None if is_stream(&arguments) => Asked::Windows("2s".parse()?),
             None => {
-                let (videos, files) = (arguments.videos.clone(), arguments.files());
+                let (videos, files) = (arguments.videos.clone(), files(arguments));
                 Asked::Whole(decode_ahead(videos, &files, frames, geometry)?)
             }
         })
@@ -294,8 +192,8 @@ fn answer_all(
         frames,
         top: top(1),
     };
-    let files = arguments.files();
-    if arguments.is_stream() {
+    let files = files(arguments);
+    if is_stream(&arguments) {
         let mut printer = Printer::new(arguments);
         let streamed = stream::answer(model, &files.limits, &cut, |answer| printer.answer(answer));
         return Ok(match streamed {

@@ -1,38 +1,13 @@
 //! `trainer pretrain`: makes the demo's backbone.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
+use cli::pretrain::Arguments;
 use clips::Ended;
 use demo::pretrain::{Options, pretrain};
 use demo::quality;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::exit;
-
-/// Pre-train the demo's small CLIP on captioned stills (minutes on a CPU).
-#[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
-    /// Folder for the checkpoint, in Hugging Face's layout.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    /// Seed of the first weights and of the stills.
-    #[arg(long, default_value_t = Options::default().seed)]
-    seed: u64,
-    /// Updates.
-    #[arg(long, default_value_t = Options::default().steps)]
-    steps: u64,
-    /// Pictures per batch.
-    #[arg(long, default_value_t = Options::default().batch)]
-    batch: usize,
-    /// Highest learning rate.
-    #[arg(long, default_value_t = Options::default().rate)]
-    rate: f64,
-    /// libtorch threads; pictures are drawn on another one. Their number affects rounding, and so
-    /// the weights.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=256))]
-    threads: i32,
-}
 
 /// Seed of the stills for measuring the result.
 const MEASURED: u64 = 1_000;

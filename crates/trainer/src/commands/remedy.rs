@@ -26,13 +26,10 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
     match error.chain().find_map(of_backbone)? {
         clip_backbone::Error::Hub(
             hub::Error::Offline { id, .. } | hub::Error::Fetch { id, .. },
-        ) => {
-            let command = format!("cargo xtask download-clip {id}");
-            Some(format!(
-                "there is no folder {id} here; if it is a hub id, run `{command}` with a network \
-                 connection"
-            ))
-        }
+        ) => Some(format!(
+            "there is no folder {id} here; if it is a hub id, run `cargo xtask download-clip {id}` \
+                 in a clone of the project, or `hf download {id}`, with a network connection"
+        )),
         clip_backbone::Error::NoArchitecture {
             like: Some(name), ..
         } => Some(format!(
@@ -43,9 +40,10 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
             "add --architecture with the path of the model's config.json or open_clip_config.json"
                 .into(),
         ),
-        clip_backbone::Error::NoTokenizer { .. } => {
-            Some("run `cargo xtask setup`, which fetches OpenAI's vocabulary".into())
-        }
+        clip_backbone::Error::NoTokenizer { .. } => Some(
+            "run `cargo xtask setup` in a clone of the project, which fetches OpenAI's vocabulary"
+                .into(),
+        ),
         _ => None,
     }
 }

@@ -4,26 +4,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use clap::Args;
+use cli::report::Arguments;
 use trainer::config::Config;
 use trainer::report::{FilmStrips, FinishedRun, html_below};
 
 use super::exit;
-
-/// Write finished runs as one self-contained HTML page.
-///
-/// Accuracy, curves, confusion matrix, classes, the most confident correct and wrong predictions
-/// as film strips, and the configuration. It opens without a network.
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    /// Folders of finished runs.
-    #[arg(required = true, value_name = "RUN")]
-    runs: Vec<PathBuf>,
-
-    /// The page; by default report.html in the first run's folder.
-    #[arg(long, short, value_name = "FILE")]
-    out: Option<PathBuf>,
-}
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let runs = arguments

@@ -3,68 +3,22 @@
 mod heads_table;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
-use clap::builder::PossibleValuesParser;
+use cli::reproduce::Arguments;
 use clips::{Ended, Interrupt};
-use data::formats::Format;
 use dist::Share;
 use models::{Parts, Preset};
 use trainer::config::{Checked, Config, System};
 use trainer::metrics::Spread;
-use trainer::paper::{Cell, Published, Reported, Table, Transfer, cells};
+use trainer::paper::{Cell, Published, Table, Transfer, cells};
 use trainer::run::{self, FewClips, Record, Session, TrialResult};
 
 use self::heads_table::HeadsTable;
 use super::eval::seeds;
 use super::exit;
-use super::settings::{Settings, setting};
-
-/// Run the grid of one table of the paper, and print its numbers beside the paper's.
-///
-/// Closed-set cells are means over the official splits, few-shot ones over draws of split 1.
-/// Finished cells are not run again: the same command resumes where it stopped. --set changes
-/// keys of every cell, such as protocol.seeds=[0,1,2] or protocol.split=1.
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    /// The table or figure.
-    #[arg(value_enum)]
-    table: Table,
-
-    #[command(flatten)]
-    settings: Settings,
-
-    /// The test data set, whose published numbers are printed.
-    #[arg(long, value_enum, default_value_t = Reported::Other)]
-    paper: Reported,
-
-    /// paper, best, or both.
-    #[arg(long, default_value = "paper", value_parser = ["paper", "best", "both"])]
-    preset: String,
-
-    /// Tables 6 and 7: the folder of test videos.
-    #[arg(long, value_name = "DIR")]
-    test_root: Option<PathBuf>,
-
-    /// Tables 6 and 7: its lists.
-    #[arg(long, value_name = "DIR")]
-    test_lists: Option<PathBuf>,
-
-    /// Tables 6 and 7: its data set or layout.
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Format::names()))]
-    test_dataset: Option<String>,
-
-    /// Run and print a part of the cells: i/n, i from 0, auto or auto/n, as `extract --shard`. All parts
-    /// together, with one --out, are the table, which the same command without --share prints.
-    #[arg(long, value_name = "I/N")]
-    share: Option<String>,
-
-    /// Folder for the cells' runs.
-    #[arg(long, short, value_name = "DIR", default_value = "runs/reproduce")]
-    out: PathBuf,
-}
+use super::settings::{Configured as _, setting};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.settings.row.is_some() {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::Result;
-use clap::Args;
+use cli::train::Arguments;
 use clips::{Ended, Interrupt};
 use dist::Group;
 use trainer::run::{self, Session};
@@ -12,31 +12,8 @@ use trainer::run::{self, Session};
 use super::earlier::{in_precision_of, note_earlier};
 use super::exit;
 use super::group;
-use super::settings::Settings;
+use super::settings::Configured as _;
 use super::summary::summary;
-
-/// Train and test every seed of a configuration.
-///
-/// Features that are not cached are computed first. The same command resumes where it stopped;
-/// finished seeds are not repeated, and a folder with a run on other inputs is refused. Ctrl-C stops after a checkpoint, a second one immediately.
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    #[command(flatten)]
-    settings: Settings,
-
-    /// The run's folder; by default runs/NAME.
-    #[arg(long, short, value_name = "DIR")]
-    out: Option<PathBuf>,
-
-    /// Train anew; an earlier run in the folder becomes DIR.1.
-    #[arg(long)]
-    again: bool,
-
-    /// Train with the processes that Open MPI, MPICH or Slurm has started. Those of torchrun, and all that
-    /// have RANK and WORLD_SIZE, train together without it.
-    #[arg(long)]
-    distributed: bool,
-}
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let interrupt = super::install_interrupt()?;

@@ -1,0 +1,239 @@
+//! `cargo xtask release-check`: makes a release and tries it as its users would. Its tables are in
+//! `docs/release.md`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::pack::files;
+use super::root::Root;
+use super::tree::{DATA, DOCS, ENGINE, FRONT, LIBRARIES};
+use super::{Archive, TARGET, ffmpeg};
+use crate::places::write_whole;
+use crate::progress::bytes;
+use crate::workspace::{self, cargo, output, output_of};
+use crate::{Error, Result};
+
+/// The page with the tables, and the lines around them.
+const PAGE: &str = "docs/release.md";
+const MARKS: [&str; 2] = [
+    "<!-- cargo xtask release-check: begin -->",
+    "<!-- cargo xtask release-check: end -->",
+];
+
+/// The longest time of an answer without the engine, in milliseconds.
+const QUICK: f64 = 50.0;
+/// Starts of which the median is taken.
+const STARTS: usize = 21;
+
+/// Options of the check.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Only make the folder with the development build and try it, as `cargo xtask test` does
+    #[arg(long)]
+    pub development: bool,
+}
+
+/// Makes a release, checks it, and writes the tables.
+///
+/// # Errors
+/// It cannot be made, or a check fails.
+pub fn run(options: &Options) -> Result<()> {
+    let root = workspace::root();
+    if options.development {
+        return match super::try_development(&root)? {
+            None => Ok(()),
+            Some(reason) => Err(Error::machine("the development build", reason)),
+        };
+    }
+    let archive = super::make(&super::Options { out: None })?;
+    let mut table = format!(
+        "`{}`: {} packed, for {TARGET} with glibc {} or newer.\n\n",
+        archive.path.file_name().unwrap_or_default().display(),
+        bytes(archive.size),
+        archive.glibc,
+    );
+    check_terms(&root, &archive)?;
+    decode_with_its_ffmpeg(&root)?;
+    let empty = Root::of_archive(&archive.path)?;
+    empty.check_sums()?;
+    empty.try_commands()?;
+    empty.try_container(&root)?;
+    table += &sizes(&archive)?;
+    table += &starts(&archive)?;
+    let page = root.join(PAGE);
+    let text = fs::read_to_string(&page).map_err(Error::io("cannot read", &page))?;
+    let text = between_marks(&text, &table)
+        .ok_or_else(|| Error::invalid(PAGE, format!("lacks the line {}", MARKS[0])))?;
+    write_whole(&page, text.as_bytes())?;
+    workspace::print(&table);
+    Ok(())
+}
+
+fn between_marks(page: &str, table: &str) -> Option<String> {
+    let (before, rest) = page.split_once(MARKS[0])?;
+    let (_, after) = rest.split_once(MARKS[1])?;
+    Some(format!(
+        "{before}{}\n\n{}\n\n{}{after}",
+        MARKS[0],
+        table.trim(),
+        MARKS[1]
+    ))
+}
+
+/// Licences: of the crates by cargo-deny, of FFmpeg by its configuration, of libtorch by its notices.
+fn check_terms(root: &Path, archive: &Archive) -> Result<()> {
+    if output_of("cargo-deny", &["--version"]).is_none() {
+        return Err(Error::machine(
+            "cargo-deny",
+            "run cargo install --locked cargo-deny",
+        ));
+    }
+    output(cargo(root).args(["deny", "--offline", "check", "licenses"]))?;
+    let avcodec = archive.folder.join(LIBRARIES).join("libavcodec.so.59");
+    let content = fs::read(&avcodec).map_err(Error::io("cannot read", &avcodec))?;
+    let says = |text: &str| {
+        content
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+    };
+    if !says("LGPL version 2.1 or later") || says("--enable-gpl") {
+        return Err(Error::invalid(
+            avcodec.display(),
+            "not configured for the LGPL",
+        ));
+    }
+    for file in [
+        "torch/LICENSE",
+        "torch/NOTICE",
+        "ffmpeg/COPYING.LGPLv2.1",
+        "dav1d/COPYING",
+        "zlib/debian-copyright",
+        "gcc/libstdc++6",
+        "crates.txt",
+    ] {
+        let path = archive.folder.join(DOCS).join("licences").join(file);
+        let size = fs::metadata(&path)
+            .map_err(Error::io("no licence at", &path))?
+            .len();
+        if size < 500 {
+            return Err(Error::invalid(path.display(), "shorter than a licence"));
+        }
+    }
+    Ok(())
+}
+
+/// Runs the tests of exact decoding, built with the system's FFmpeg, with that of the release.
+fn decode_with_its_ffmpeg(root: &Path) -> Result<()> {
+    let work = workspace::target(root).join("dist");
+    let ffmpeg = ffmpeg::ensure(&work)?;
+    let mut tests = cargo(root);
+    tests
+        .args([
+            "test",
+            "--package",
+            "video",
+            "--test",
+            "decode",
+            "--",
+            "--include-ignored",
+        ])
+        .env("LD_LIBRARY_PATH", ffmpeg.folder.join("lib"));
+    let status = tests.status().map_err(|e| Error::program(&tests, e))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(Error::program(&tests, status)),
+    }
+}
+
+/// The sizes of the parts, unpacked.
+fn sizes(archive: &Archive) -> Result<String> {
+    let mut rows = Vec::new();
+    let mut all = 0;
+    let parts = [
+        ("front (`bin/trainer`)", FRONT),
+        ("engine", ENGINE),
+        ("FFmpeg", "lib/seeing-in-flowing/lib{av,sw}"),
+        ("libtorch and its libraries", "lib/seeing-in-flowing"),
+        ("vocabulary, demo, templates", DATA),
+        ("everything else", ""),
+    ];
+    let mut sizes = vec![0; parts.len()];
+    for file in files(&archive.folder)? {
+        let path = archive.folder.join(&file);
+        let size = fs::metadata(&path)
+            .map_err(Error::io("cannot read", &path))?
+            .len();
+        let name = file.to_string_lossy();
+        let is_ffmpeg = name.contains("/libav") || name.contains("/libsw");
+        let at = parts
+            .iter()
+            .position(|(_, start)| match start.contains('{') {
+                true => is_ffmpeg,
+                false => name.starts_with(start),
+            });
+        if let Some(sum) = at.and_then(|at| sizes.get_mut(at)) {
+            *sum += size;
+        }
+        all += size;
+    }
+    for ((name, _), size) in parts.iter().zip(sizes) {
+        rows.push(format!("| {name} | {} |", bytes(size)));
+    }
+    rows.push(format!("| all, unpacked | {} |", bytes(all)));
+    Ok(format!(
+        "| part | size |\n|---|---:|\n{}\n\n",
+        rows.join("\n")
+    ))
+}
+
+/// Milliseconds of the start of several commands, as medians.
+fn starts(archive: &Archive) -> Result<String> {
+    let mut text = String::from("| command | median start |\n|---|---:|\n");
+    let front = archive.folder.join(FRONT);
+    let engine = archive.folder.join(ENGINE);
+    for (program, name, words, quick) in [
+        (&front, "trainer", "--help", true),
+        (&front, "trainer", "predict --help", true),
+        (&front, "trainer", "--version", true),
+        (&front, "trainer", "predict", true),
+        (&engine, "the engine itself", "--help", false),
+    ] {
+        let mut times = Vec::new();
+        for _ in 0..STARTS {
+            let mut command = Command::new(program);
+            command
+                .args(words.split(' '))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            let started = Instant::now();
+            command.status().map_err(|e| Error::program(&command, e))?;
+            times.push(1e3 * started.elapsed().as_secs_f64());
+        }
+        times.sort_by(f64::total_cmp);
+        let median = times.get(STARTS / 2).copied().unwrap_or_default();
+        if quick && median > QUICK {
+            let reason = format!("{median:.0} ms, more than {QUICK:.0}");
+            return Err(Error::invalid(format!("{name} {words}"), reason));
+        }
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| `{name} {words}` | {median:.1} ms |");
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_page_has_a_place_for_the_tables() {
+        let page = fs::read_to_string(testkit::workspace_root().join(PAGE)).unwrap();
+        let written = between_marks(&page, "a table").unwrap();
+        assert!(written.contains("a table"));
+        assert_eq!(between_marks(&written, "a table").unwrap(), written);
+    }
+}
