@@ -104,22 +104,16 @@ impl Server {
         self.child.id()
     }
 
-    /// The ids of the decoding processes.
+    /// The ids of the decoding processes, which other processes of the server have forked.
     pub(crate) fn decoders(&self) -> Vec<u32> {
-        self.children("decode-worker")
+        let parents = self.children("decode-worker");
+        let forked = |id| children(id, "decode-worker");
+        parents.into_iter().flat_map(forked).collect()
     }
 
     /// The ids of its processes with this command.
     pub(crate) fn children(&self, command: &str) -> Vec<u32> {
-        let processes = std::fs::read_dir("/proc").unwrap().flatten();
-        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let ours = |id: &u32| {
-            let read = |name: &str| std::fs::read_to_string(format!("/proc/{id}/{name}"));
-            let parent = format!("PPid:\t{}\n", self.id());
-            read("status").is_ok_and(|status| status.contains(&parent))
-                && read("cmdline").is_ok_and(|line| line.contains(command))
-        };
-        ids.filter(ours).collect()
+        children(self.id(), command)
     }
 
     /// Stops it as Ctrl-C does; its exit code and what it said.
@@ -140,6 +134,19 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The ids of the processes of `parent` with this command.
+fn children(parent: u32, command: &str) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parent = format!("PPid:\t{parent}\n");
+    let ours = |id: &u32| {
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/{id}/{name}"));
+        read("status").is_ok_and(|status| status.contains(&parent))
+            && read("cmdline").is_ok_and(|line| line.contains(command))
+    };
+    ids.filter(ours).collect()
 }
 
 pub(crate) struct Response {
