@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,8 +20,13 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(place: &Place, more: &[&str]) -> Self {
+        Self::serving(&place.backbone(), place, more)
+    }
+
+    /// The same with another checkpoint.
+    pub(crate) fn serving(checkpoint: &Path, place: &Place, more: &[&str]) -> Self {
         let mut command = trainer(&["serve", "--listen", "127.0.0.1:0", "--checkpoint"]);
-        command.arg(place.backbone()).args(more);
+        command.arg(checkpoint).args(more);
         command.arg("--runs").arg(place.path("runs"));
         command.env("OMP_NUM_THREADS", "1").stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();

@@ -268,7 +268,8 @@ impl FewClips<'_> {
         let training = self.training(trial);
         let few = training.few()?;
         let scratch = self.session.config.data.cache.join("folds");
-        let Ended::Done(Some(judged)) = training.cross_validate(&few, &self.model, &scratch)?
+        let Ended::Done(Some(judged)) =
+            training.cross_validate(&few, &self.model, &scratch, &|_, _| ())?
         else {
             return Ok(None);
         };
@@ -313,7 +314,8 @@ impl FewClips<'_> {
             return Ok(());
         };
         let scratch = self.session.config.data.cache.join("folds");
-        let Ended::Done((seen, _)) = training.every_fold(&few, &self.model, &folds, &scratch)?
+        let Ended::Done((seen, _)) =
+            training.every_fold(&few, &self.model, &folds, &scratch, &|_, _| ())?
         else {
             return Ok(());
         };
@@ -368,7 +370,8 @@ impl FewClips<'_> {
         let other = others.get(stream.below(others.len())).copied().unwrap_or(0);
         few.classes.swap(one, other);
         let scratch = self.session.config.data.cache.join("folds");
-        let Ended::Done(Some(judged)) = training.cross_validate(&few, &self.model, &scratch)?
+        let Ended::Done(Some(judged)) =
+            training.cross_validate(&few, &self.model, &scratch, &|_, _| ())?
         else {
             return Ok(0);
         };
