@@ -142,6 +142,69 @@ fn clips_of_one_recording_are_held_out_together() {
 }
 
 #[test]
+fn folders_inside_class_folders_are_recordings() {
+    let place = Place::new();
+    for (class, name) in CLASSES.iter().take(2).enumerate() {
+        for number in 0..6 {
+            let clip = format!("videos/{name}/day {}/{number}.avi", number / 2);
+            draw(&place.path(&clip), class, number);
+        }
+    }
+    let mut fit = trainer(&["fit"]);
+    fit.arg(place.path("videos"));
+    fit.arg("--weights").arg(place.backbone());
+    fit.arg("--out").arg(place.path("run"));
+    set(&mut fit, &QUICK);
+    set(&mut fit, &FEW_FRAMES);
+    let said = text(&run(fit));
+    for words in [
+        "each such folder is a recording",
+        "cross-validating on 12 clips",
+        "fold 3 of 3",
+        "3 folds, 12 clips of 3 recordings",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
+fn eval_gives_the_probabilities_of_predict() {
+    let place = Place::new();
+    place.folder("videos", &[5, 5]);
+    succeed(fit(&place, "run", &[]));
+    for class in [0, 1] {
+        let path = format!("more/{}/{class}.avi", CLASSES[class]);
+        draw(&place.path(&path), class, 9);
+    }
+    // One that shows neither.
+    draw(&place.path("more/Archery/odd.avi"), 3, 1);
+    let mut eval = trainer(&["eval", "-q"]);
+    eval.arg(place.path("run"))
+        .arg("--root")
+        .arg(place.path("more"));
+    let said = succeed(eval);
+    let found = json(&place.path("run/eval/seed-0/result.json"));
+    let clips = found["tests"][0]["clips"].as_array().unwrap().clone();
+    assert_eq!(clips.len(), 3);
+    let mut none = 0;
+    for clip in clips {
+        let path = place.path("more").join(clip["id"].as_str().unwrap());
+        let answer = predict(&place, &path, &[]);
+        for key in ["belonging", "threshold"] {
+            let off = clip[key].as_f64().unwrap() - answer[key].as_f64().unwrap();
+            assert!(off.abs() < 1e-5, "{key}: {clip} {answer}");
+        }
+        assert_eq!(clip["known"], answer["known"]);
+        none += usize::from(answer["known"] == false);
+        let [best, given] = [&clip["top"][0][1], &answer["predictions"][0]["score"]]
+            .map(|score| score.as_f64().unwrap());
+        assert!((best - given).abs() < 1e-5, "{clip} {answer}");
+    }
+    assert!(none > 0, "{said}");
+    assert!(said.contains(&format!("threshold: {none} of 3")), "{said}");
+}
+
+#[test]
 fn a_folder_none_is_no_class_and_moves_the_threshold() {
     let place = Place::new();
     place.folder("videos", &[5, 5]);

@@ -21,6 +21,14 @@ use crate::support::{CLASSES, Place, frames, succeed, trainer};
 
 const LABELS: &str = "red square,blue circle,yellow star";
 
+/// What `cargo xtask test` has put into its cache.
+fn cached(path: &str) -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    cache.unwrap().join("seeing-in-flowing").join(path)
+}
+
 /// Videos of different lengths and shapes.
 fn videos(place: &Place) -> Vec<PathBuf> {
     let sizes = [(0, 8), (1, 3), (2, 1), (3, 30)];

@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::archive::rar;
-use crate::setup::browser;
+use crate::places::Places;
+use crate::setup::{browser, openapi_client};
 use crate::workspace::{output_of, shared};
 
 /// A requirement of tests.
@@ -41,8 +42,8 @@ const NEEDS: [Need; 8] = [
     },
     Need {
         module: "needs_openapi_client",
-        unmet: "the program openapi-python-client is not installed",
-        is_met: |_| output_of("openapi-python-client", &["--version"]).is_some(),
+        unmet: "openapi-python-client could not be installed",
+        is_met: |_| Places::of_user().is_ok_and(|places| openapi_client::is_present(&places)),
     },
     Need {
         module: "needs_chromium",

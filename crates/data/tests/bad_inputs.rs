@@ -237,6 +237,17 @@ fn folders() {
         &["walk", "without a video"],
     );
     refused_folder(
+        &[("root/run/train/a.avi", ""), ("root/walk/test/b.avi", "")],
+        &["run/train", "expected <part>/<class>/<clip>"],
+    );
+    refused_folder(
+        &[
+            ("root/videos/run/a.avi", ""),
+            ("root/videos/walk/b.avi", ""),
+        ],
+        &["videos", "expected <class>/<clip>", "'run', 'walk'"],
+    );
+    refused_folder(
         &[("root/Jump/a.avi", ""), ("root/jump/b.avi", "")],
         &["'Jump' and 'jump' are two spellings of one class"],
     );

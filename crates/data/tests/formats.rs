@@ -181,6 +181,29 @@ fn class_folders_with_and_without_parts() {
         assert!(notes.contains(said), "{said}: {notes}");
     }
 
+    let recordings = place(&[
+        ("a/monday/1.avi", ""),
+        ("a/monday/2.avi", ""),
+        ("a/3.avi", ""),
+        ("a/empty/notes.txt", "x"),
+        ("b/tuesday/4.avi", ""),
+        ("b/tuesday/deeper/5.avi", ""),
+    ]);
+    let found = class_folders("own", recordings.path(), ReadOptions::default()).unwrap();
+    assert_eq!(
+        data::recordings(&found.manifest),
+        ["a/3.avi", "monday/", "monday/", "b/tuesday/4.avi"],
+        "a class of a single recording has one for each clip"
+    );
+    let notes = found.notes.join("\n");
+    for said in [
+        "3 clips in folders inside class folders: each such folder is a recording",
+        "without a video): 'a/empty'",
+        "inside a recording's folder): 'b/tuesday/deeper'",
+    ] {
+        assert!(notes.contains(said), "{said}: {notes}");
+    }
+
     let parts = place(&[
         ("train/a/1.avi", ""),
         ("val/a/1.avi", ""),

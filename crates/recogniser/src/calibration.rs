@@ -1,6 +1,8 @@
 //! What held-out clips tell about a run's answers: how sure it may be, and which clips belong to
 //! none of its classes.
 
+use clip_backbone::{ClipModel, FrameTokens};
+use models::{Classifier, Clips};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -33,7 +35,7 @@ pub enum BelongingScore {
 }
 
 /// Whether a clip belongs to one of the classes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Belonging {
     /// Whether it does: the score is not below the threshold.
     pub known: bool,
@@ -55,12 +57,43 @@ impl Calibration {
     /// # Errors
     /// The width is not that of the run.
     pub fn belonging(&self, features: &Tensor) -> Result<Vec<Belonging>> {
-        let of = |score| Belonging {
+        let scores = self.classes.scores(features)?;
+        Ok(scores
+            .into_iter()
+            .map(|score| self.of_score(score))
+            .collect())
+    }
+
+    /// Whether a clip with this score of belonging belongs to a class.
+    #[must_use]
+    pub fn of_score(&self, score: f64) -> Belonging {
+        Belonging {
             known: score >= self.threshold,
             score,
             threshold: self.threshold,
-        };
-        Ok(self.classes.scores(features)?.into_iter().map(of).collect())
+        }
+    }
+
+    /// The calibrated probabilities of some clips, `[B, K]`, and whether each belongs to a class.
+    /// `classifier` is the run's, with its own classes, `tower` the frozen image tower, of which the run
+    /// reads `tokens`.
+    ///
+    /// # Errors
+    /// The clips do not fit the model, or a score is not finite.
+    pub fn judge(
+        &self,
+        classifier: &dyn Classifier,
+        clips: &Clips,
+        tower: &ClipModel,
+        tokens: FrameTokens,
+    ) -> Result<(Tensor, Vec<Belonging>)> {
+        tch::no_grad(|| {
+            let features = clips.frames(tower, tokens)?; // (B, T, F)
+            let belonging = self.belonging(&features)?;
+            let scores = classifier.score(&Clips::Features(features))?;
+            let _ = scores.finite_probabilities()?;
+            Ok((self.probabilities(&scores.logits), belonging))
+        })
     }
 }
 

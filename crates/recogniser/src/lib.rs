@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod answer;
+mod backbones;
 mod calibration;
 pub mod checkpoint;
 mod decode;
@@ -16,11 +17,12 @@ mod timeline;
 mod windows;
 
 pub use answer::{Answer, NONE, Scored, Shown, UsedFrame, printable};
+pub use backbones::Backbones;
 pub use calibration::{Belonging, BelongingScore, Calibration, ClassMeans};
 pub use decode::{DecodedVideo, decode_ahead, decode_clip};
 pub use error::{Error, Result};
 pub use labels::Labels;
-pub use recogniser::{Judged, Ready, Recogniser};
+pub use recogniser::{Judged, Ready, Recogniser, same_classes};
 pub use run_folder::{
     Card, State, expect_not_run, find, load_parameters, newest, parameters, store,
 };

@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use clip_backbone::{Checkpoint, ClipModel, EncodedFrames, FrameTokens, Preprocess, Usage};
-use clips::{Backbone, ClipPixels, Precision, VideoFiles, to_tensor};
+use clip_backbone::{
+    Checkpoint, ClipModel, EncodedFrames, FrameTokens, Preprocess, Tokenizer, Usage,
+};
+use clips::{Backbone, ClipPixels, Identity, Precision, VideoFiles, to_tensor};
 use data::ClassName;
 use models::{Classifier, Clips, ModelConfig, Template, VideoTextModel, ZeroShotConfig};
 use serde::Deserialize;
@@ -14,13 +16,15 @@ use tch::{Device, Kind, Tensor};
 use crate::checkpoint::TRAINED;
 use crate::run_folder::{Card, NO_CHECKPOINT, load_parameters, newest, unfinished};
 use crate::timeline::{Cut, Timeline, timeline};
-use crate::{Answer, Belonging, Calibration, Error, Labels, Result, UsedFrame};
+use crate::{Answer, Backbones, Belonging, Calibration, Error, Labels, Result, UsedFrame};
 
 /// A model that recognises the action in a video.
 pub struct Recogniser {
     model: Box<dyn VideoTextModel>,
     /// The towers, if they are frozen: then the features of frames do not depend on the model.
     frozen: Option<ClipModel>,
+    /// The backbone, where it was opened as one.
+    backbone: Option<Identity>,
     preprocess: Preprocess,
     device: Device,
     frames: usize,
@@ -54,19 +58,70 @@ impl Recogniser {
         precision: Precision,
     ) -> Result<Self> {
         let clip = checkpoint.load(Usage::Frozen, device, precision.kind())?;
-        let config = ModelConfig::Clip(ZeroShotConfig { templates });
         let words = Arc::new(checkpoint.tokenizer()?);
+        let notes = checkpoint.notes();
+        Self::untrained(
+            clip,
+            words,
+            checkpoint.preprocess(),
+            notes,
+            templates,
+            frames,
+            device,
+        )
+    }
+
+    /// As [`zero_shot`](Self::zero_shot), with the towers of a backbone that others use, too.
+    ///
+    /// # Errors
+    /// Any error of loading the weights.
+    pub fn zero_shot_on(
+        backbone: &Backbone,
+        templates: Vec<Template>,
+        frames: usize,
+    ) -> Result<Self> {
+        let Backbone {
+            words, preprocess, ..
+        } = backbone;
+        let (clip, device) = (backbone.clip(Usage::Frozen)?, backbone.device());
+        let notes = backbone.notes();
+        let made = Self::untrained(
+            clip,
+            words.clone(),
+            preprocess,
+            notes,
+            templates,
+            frames,
+            device,
+        )?;
+        Ok(Self {
+            backbone: Some(backbone.identity.clone()),
+            ..made
+        })
+    }
+
+    fn untrained(
+        clip: ClipModel,
+        words: Arc<Tokenizer>,
+        preprocess: &Preprocess,
+        notes: &[String],
+        templates: Vec<Template>,
+        frames: usize,
+        device: Device,
+    ) -> Result<Self> {
+        let config = ModelConfig::Clip(ZeroShotConfig { templates });
         Ok(Self {
             frozen: Some(clip.shallow_clone()),
             model: models::build(&config, clip, words)?,
-            preprocess: checkpoint.preprocess().clone(),
+            backbone: None,
+            preprocess: preprocess.clone(),
             device,
             frames,
             tokens: FrameTokens::Class,
             labels: Vec::new(),
             names: Vec::new(),
             calibration: None,
-            notes: checkpoint.notes().to_vec(),
+            notes: notes.to_vec(),
         })
     }
 
@@ -85,6 +140,23 @@ impl Recogniser {
         precision: Option<Precision>,
         device: Device,
     ) -> Result<Self> {
+        let mut own = Backbones::default();
+        Self::of_run_sharing(&mut own, folder, backbone, architecture, precision, device)
+    }
+
+    /// As [`of_run`](Self::of_run), with the towers that another recogniser on the same backbone uses, if
+    /// there is one.
+    ///
+    /// # Errors
+    /// Same as [`of_run`](Self::of_run).
+    pub fn of_run_sharing(
+        backbones: &mut Backbones,
+        folder: &Path,
+        backbone: Option<&Path>,
+        architecture: Option<&str>,
+        precision: Option<Precision>,
+        device: Device,
+    ) -> Result<Self> {
         let refuse = |path: &Path, reason: String| Error::Checkpoint {
             path: path.into(),
             reason,
@@ -97,7 +169,7 @@ impl Recogniser {
         let place = backbone.unwrap_or(&card.backbone.place);
         let precision = precision.unwrap_or(card.backbone.precision.on(device));
         let architecture = architecture.or(card.backbone.architecture.as_deref());
-        let backbone = Backbone::open(place, architecture, precision, device)?;
+        let backbone = backbones.open(place, architecture, precision, device)?;
         if backbone.identity.sha256 != card.backbone.sha256 {
             return Err(refuse(
                 &loaded.path,
@@ -117,7 +189,7 @@ impl Recogniser {
             Some(calibration) => Some((calibration, backbone.clip(Usage::Frozen)?)),
             None => None,
         };
-        let model = models::build(&card.model, clip, backbone.words)?;
+        let model = models::build(&card.model, clip, backbone.words.clone())?;
         let trained = loaded.groups.get(TRAINED);
         let trained =
             trained.ok_or_else(|| refuse(&loaded.path, "holds no trained parameters".into()))?;
@@ -125,7 +197,8 @@ impl Recogniser {
         Ok(Self {
             model,
             frozen,
-            preprocess: backbone.preprocess,
+            backbone: Some(backbone.identity.clone()),
+            preprocess: backbone.preprocess.clone(),
             device,
             frames: card.frames,
             tokens: card.model.tokens(),
@@ -137,6 +210,12 @@ impl Recogniser {
             calibration,
             notes,
         })
+    }
+
+    /// Its backbone, unless it is a checkpoint of its own.
+    #[must_use]
+    pub fn backbone(&self) -> Option<&Identity> {
+        self.backbone.as_ref()
     }
 
     /// Its preprocessing.
@@ -213,11 +292,7 @@ impl Recogniser {
         let classifier = self.model.bind(&prompted)?;
         let mut notes = self.notes.clone();
         notes.extend_from_slice(classifier.notes());
-        let own: HashSet<String> = names
-            .iter()
-            .map(|name| ClassName::new(name).key())
-            .collect();
-        let calibrated = trained.len() == own.len() && trained.keys().all(|key| own.contains(key));
+        let calibrated = same_classes(names, &self.names);
         if self.calibration.is_some() && !calibrated {
             notes.push(
                 "these are not the classes of the run: its calibration does not apply, and no video \
@@ -289,13 +364,12 @@ impl Ready<'_> {
         };
         let (row, belonging) = match self.calibration {
             None => (self.classifier.probabilities(&[clips])?, None),
-            Some((calibration, tower)) => tch::no_grad(|| -> Result<_> {
-                let features = clips.frames(tower, self.recogniser.tokens)?; // (1, T, F)
-                let belonging = calibration.belonging(&features)?.first().copied();
-                let scores = self.classifier.score(&Clips::Features(features))?;
-                let _ = scores.finite_probabilities()?;
-                Ok((calibration.probabilities(&scores.logits), belonging))
-            })?,
+            Some((calibration, tower)) => {
+                let tokens = self.recogniser.tokens;
+                let classifier = self.classifier.as_ref();
+                let (row, belonging) = calibration.judge(classifier, &clips, tower, tokens)?;
+                (row, belonging.first().copied())
+            }
         };
         let row = row.squeeze_dim(0).to_kind(Kind::Double);
         Ok(Judged {
@@ -364,6 +438,18 @@ pub struct Judged {
     pub probabilities: Vec<f64>,
     /// Whether the clip belongs to one of the classes, if the run tells.
     pub belonging: Option<Belonging>,
+}
+
+/// Whether both name the same classes, in any order.
+#[must_use]
+pub fn same_classes(some: &[String], others: &[String]) -> bool {
+    let keys = |names: &[String]| -> HashSet<String> {
+        names
+            .iter()
+            .map(|name| ClassName::new(name).key())
+            .collect()
+    };
+    keys(some) == keys(others)
 }
 
 /// Names the video that the model has no answer for.

@@ -1,11 +1,14 @@
 //! The decoding processes, seen from the server: started, given one file at a time, killed at the
 //! deadline, replaced.
+//!
+//! Each is forked from a process of the attendant's own, the parent. After some files another is forked;
+//! after a failure the parent is replaced, too, since what it forks has its layout of the memory.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -140,9 +143,12 @@ impl Attendant {
         }
     }
 
-    /// Gives files to the process until it is replaced; `false` if no more will come.
+    /// Gives files to the process until it has failed; `false` if no more will come.
     fn feed(&self, mut process: Process) -> bool {
-        for _ in 0..limits::FILES {
+        for file in 1.. {
+            if file % limits::FILES == 0 && process.fork(&self.metrics).is_err() {
+                return true;
+            }
             let Ok(order) = self.waiting.recv() else {
                 return false;
             };
@@ -155,7 +161,11 @@ impl Attendant {
             match ended {
                 Ok(()) => {}
                 // Nobody waits for the rest.
-                Err(Failed::Unwanted) => return true,
+                Err(Failed::Unwanted) => {
+                    if process.fork(&self.metrics).is_err() {
+                        return true;
+                    }
+                }
                 Err(Failed::Late) => {
                     self.metrics.killed.fetch_add(1, Relaxed);
                     let seconds = limits::DECODING.as_secs();
@@ -167,7 +177,7 @@ impl Attendant {
                 }
                 Err(Failed::Broken) => {
                     self.metrics.crashed.fetch_add(1, Relaxed);
-                    let reason = match process.end() {
+                    let reason = match process.fork(&self.metrics).ok().flatten() {
                         Some(libc::SIGXCPU) => format!(
                             "decoding it takes more than {} s of processor time",
                             limits::PROCESSOR
@@ -200,16 +210,18 @@ enum Failed {
     Broken,
 }
 
-/// A decoding process; killed when dropped.
+/// A decoding process and its parent; killed when dropped.
 struct Process {
-    child: Child,
+    parent: Child,
+    /// To the parent.
+    control: UnixStream,
     socket: UnixStream,
 }
 
 impl Process {
     /// Starts one, and waits until it is confined.
     fn start(metrics: &Metrics) -> io::Result<Self> {
-        let (socket, theirs) = UnixStream::pair()?;
+        let (control, theirs) = UnixStream::pair()?;
         let mut command = Command::new(myself()?);
         command
             .arg(DECODE_WORKER)
@@ -223,20 +235,38 @@ impl Process {
         if let Some(path) = std::env::var_os("LD_LIBRARY_PATH") {
             command.env("LD_LIBRARY_PATH", path);
         }
-        let child = command.spawn()?;
+        let parent = command.spawn()?;
         // The sockets' other ends would keep them open.
         drop(command);
-        let process = Self { child, socket };
-        let deadline = Instant::now() + START;
-        match wire::receive::<Reply>(&process.socket, 0, Some(deadline))? {
+        let mut process = Self {
+            parent,
+            socket: control.try_clone()?,
+            control,
+        };
+        process.fork(metrics)?;
+        Ok(process)
+    }
+
+    /// Ends the decoding process and waits until another is confined; the signal that had ended it, if
+    /// one had.
+    fn fork(&mut self, metrics: &Metrics) -> io::Result<Option<i32>> {
+        let failed = || io::Error::other("it ended before it was ready");
+        let deadline = Some(Instant::now() + START);
+        let (socket, theirs) = UnixStream::pair()?;
+        wire::send_file(&self.control, &(), &theirs)?;
+        drop(theirs);
+        let ended = wire::receive::<Option<i32>>(&self.control, 0, deadline)?;
+        let (ended, ..) = ended.ok_or_else(failed)?;
+        match wire::receive::<Reply>(&socket, 0, deadline)? {
             Some((Reply::Ready { landlock, seccomp }, ..)) => {
                 metrics.confined(landlock, seccomp);
                 if landlock != Kept::Fully || !seccomp {
                     tracing::debug!(?landlock, seccomp, "confined in part");
                 }
-                Ok(process)
+                self.socket = socket;
+                Ok(ended)
             }
-            _ => Err(io::Error::other("it ended before it was ready")),
+            _ => Err(failed()),
         }
     }
 
@@ -268,18 +298,12 @@ impl Process {
             sent.map_err(|_| Failed::Unwanted)?;
         }
     }
-
-    /// The signal that ended it, if one did.
-    fn end(&mut self) -> Option<i32> {
-        let _ = self.child.kill();
-        self.child.wait().ok()?.signal()
-    }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.parent.kill();
+        let _ = self.parent.wait();
     }
 }
 

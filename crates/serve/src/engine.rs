@@ -7,19 +7,22 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, RwLock};
 use std::thread;
+use std::time::Duration;
 
 use clip_backbone::Checkpoint;
 use clips::{Chosen, ClipPixels};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use lru::LruCache;
 use pixels::Geometry;
-use recogniser::{Answer, DEFAULT_TEMPLATE, FrameFeatures, Labels, Ready, Recogniser, UsedFrame};
+use recogniser::{
+    Answer, Backbones, DEFAULT_TEMPLATE, FrameFeatures, Labels, Ready, Recogniser, UsedFrame,
+};
 use tch::{Device, Tensor};
 use tokio::sync::oneshot;
 
 use crate::decoders::Place;
 use crate::metrics::Metrics;
-use crate::{Error, Result};
+use crate::{Error, Result, limits};
 
 /// Clips of one batch.
 const TOGETHER: usize = 16;
@@ -102,6 +105,8 @@ enum Change {
 pub(crate) struct Engine {
     asks: Sender<Ask>,
     cards: Arc<RwLock<Vec<Card>>>,
+    /// Time for an answer.
+    deadline: Duration,
 }
 
 impl Engine {
@@ -119,11 +124,12 @@ impl Engine {
         let engine = Self {
             asks,
             cards: cards.clone(),
+            deadline: limits::MODEL,
         };
         let metrics = metrics.clone();
         let (loaded, told) = oneshot::channel();
         let work = move || {
-            let mut models = BTreeMap::new();
+            let mut models = Models::default();
             for origin in &origins {
                 if let Err(error) = add(&mut models, &cards, origin, device) {
                     let _ = loaded.send(Err(error));
@@ -153,9 +159,10 @@ impl Engine {
     /// Answers a clip.
     ///
     /// # Errors
-    /// The labels or the clip do not fit the model.
+    /// The labels or the clip do not fit the model, or it takes too long.
     pub(crate) async fn answer(&self, question: Question) -> Result<Answered> {
-        self.ask(|reply| Ask::Answer(question, reply)).await
+        self.soon(self.ask(|reply| Ask::Answer(question, reply)))
+            .await
     }
 
     /// Answers a window of a stream.
@@ -163,7 +170,8 @@ impl Engine {
     /// # Errors
     /// As [`answer`](Self::answer).
     pub(crate) async fn window(&self, question: StreamQuestion) -> Result<Answered> {
-        self.ask(|reply| Ask::Window(question, reply)).await
+        self.soon(self.ask(|reply| Ask::Window(question, reply)))
+            .await
     }
 
     /// Releases a stream's features.
@@ -186,6 +194,14 @@ impl Engine {
         let _ = self.asks.send(Ask::Change(Change::Remove(id.to_owned())));
     }
 
+    /// The answer, if it comes before the deadline; what is computed later is dropped.
+    async fn soon(&self, answer: impl Future<Output = Result<Answered>>) -> Result<Answered> {
+        let late = |_| Err(Error::Late(self.deadline));
+        tokio::time::timeout(self.deadline, answer)
+            .await
+            .unwrap_or_else(late)
+    }
+
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<Result<T>>) -> Ask) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.asks.send(ask(reply)).map_err(|_| Error::Stopped)?;
@@ -200,7 +216,12 @@ fn retain(cards: &RwLock<Vec<Card>>, keep: impl Fn(&Card) -> bool) {
     }
 }
 
-type Models = BTreeMap<String, Recogniser>;
+/// The models, and the backbones that they share.
+#[derive(Default)]
+struct Models {
+    by_id: BTreeMap<String, Recogniser>,
+    backbones: Backbones,
+}
 
 /// Answers until nobody can ask any more. Encoded labels borrow from the models, so that a change
 /// of the models begins anew without them, and so does a failure of libtorch, a panic, which costs
@@ -221,10 +242,12 @@ fn serve(
                     let _ = reply.send(add(&mut models, cards, &origin, device));
                 }
                 Change::Remove(id) => {
-                    models.remove(&id);
+                    models.by_id.remove(&id);
                     retain(cards, |card| card.id != id);
                 }
             }
+            let Models { by_id, backbones } = &mut models;
+            backbones.keep(|used| by_id.values().any(|model| model.backbone() == Some(used)));
             Some(())
         };
         match catch_unwind(AssertUnwindSafe(work)) {
@@ -244,7 +267,7 @@ fn add(
     origin: &Origin,
     device: Device,
 ) -> Result<()> {
-    let model = open(&origin.place, device)?;
+    let model = open(&origin.place, device, &mut models.backbones)?;
     let card = Card {
         id: origin.id.clone(),
         name: origin.name.clone(),
@@ -254,7 +277,7 @@ fn add(
         place: origin.place.clone(),
         streams: model.is_frozen(),
     };
-    models.insert(origin.id.clone(), model);
+    models.by_id.insert(origin.id.clone(), model);
     if let Ok(mut cards) = cards.write() {
         // The first answers those who name none.
         match cards.iter_mut().find(|other| other.id == card.id) {
@@ -266,10 +289,12 @@ fn add(
 }
 
 /// A run, or a checkpoint without training.
-fn open(place: &str, device: Device) -> Result<Recogniser> {
+fn open(place: &str, device: Device, backbones: &mut Backbones) -> Result<Recogniser> {
     let path = Path::new(place);
     if let Some(folder) = recogniser::find(path) {
-        return Ok(Recogniser::of_run(&folder, None, None, None, device)?);
+        return Ok(Recogniser::of_run_sharing(
+            backbones, &folder, None, None, None, device,
+        )?);
     }
     recogniser::expect_not_run(path)?;
     let checkpoint = Checkpoint::open(place).map_err(recogniser::Error::from)?;
@@ -277,13 +302,8 @@ fn open(place: &str, device: Device) -> Result<Recogniser> {
     let Chosen { precision, reason } =
         Chosen::of(&checkpoint, device).map_err(recogniser::Error::from)?;
     tracing::info!("{place}: {reason}");
-    Ok(Recogniser::zero_shot(
-        &checkpoint,
-        templates,
-        FRAMES,
-        device,
-        precision,
-    )?)
+    let backbone = backbones.of(checkpoint, path, precision, device)?;
+    Ok(Recogniser::zero_shot_on(backbone, templates, FRAMES)?)
 }
 
 /// A model with labels, and these.
@@ -323,7 +343,7 @@ fn answer_until_change(
             }
         }
         for ((model, _), asked) in clips {
-            match models.get(&model) {
+            match models.by_id.get(&model) {
                 Some(model) => answer_together(model, asked, &mut ready, metrics),
                 None => {
                     for (_, reply) in asked {
@@ -377,7 +397,7 @@ fn answer_window<'m>(
         frames,
     } = asked;
     let unknown = || Error::NoModel(question.model.clone());
-    let model = models.get(&question.model).ok_or_else(unknown)?;
+    let model = models.by_id.get(&question.model).ok_or_else(unknown)?;
     let (indices, times): (Vec<usize>, Vec<f64>) =
         frames.iter().map(|frame| (frame.index, frame.time)).unzip();
     let encoded = streams.entry(stream).or_default();
@@ -417,4 +437,52 @@ fn answer_one<'m>(
         answer,
         notes: ready.notes().to_vec(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_takes_too_long_is_not_waited_for_and_later_ones_are_given() {
+        let (asks, queue) = unbounded();
+        let engine = Engine {
+            asks,
+            cards: Arc::default(),
+            deadline: Duration::from_millis(20),
+        };
+        let question = || Question {
+            model: "slow".into(),
+            labels: None,
+            top: 1,
+            video: "clip".into(),
+            clip: ClipPixels {
+                frames: 0,
+                size: 0,
+                rgb: Vec::new(),
+                indices: Vec::new(),
+                times: Vec::new(),
+                frame_count: 0,
+            },
+            _place: None,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let late = runtime.block_on(engine.answer(question()));
+        assert!(matches!(late, Err(Error::Late(_))), "{late:?}");
+        assert!(matches!(queue.recv().unwrap(), Ask::Answer(_, reply) if reply.is_closed()));
+        let models = thread::spawn(move || {
+            let Ask::Answer(_, reply) = queue.recv().unwrap() else {
+                return;
+            };
+            let _ = reply.send(Err(Error::NoModel("slow".into())));
+        });
+        let answer = runtime.block_on(engine.answer(question()));
+        assert!(matches!(answer, Err(Error::NoModel(_))), "{answer:?}");
+        models.join().unwrap();
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -57,6 +58,9 @@ pub enum Error {
     /// An answer could not be computed: libtorch failed, usually for lack of memory.
     #[error("an answer could not be computed")]
     Failed,
+    /// The model takes too long.
+    #[error("the model takes more than {} s", .0.as_secs_f64())]
+    Late(Duration),
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopped,

@@ -41,6 +41,8 @@ pub(crate) const FRAME_BYTES: usize = 8 << 20;
 pub(crate) const STREAM_IDLE: Duration = Duration::from_secs(60);
 /// Time for decoding a file, after which the process that does it is killed.
 pub(crate) const DECODING: Duration = Duration::from_secs(15);
+/// Time for the model's answer to a clip or a window, from when it is asked.
+pub(crate) const MODEL: Duration = Duration::from_secs(60);
 /// Processor time for decoding a file, in seconds.
 pub(crate) const PROCESSOR: u64 = 10;
 /// Files that one process decodes before a new one takes its place.

@@ -123,6 +123,7 @@ impl From<Error> for Problem {
                 Self::not_found(error.to_string()).help("GET /v1/models lists the models")
             }
             Error::Stopped => Self::busy(error.to_string()),
+            Error::Late(_) => Self::busy(error.to_string()).limit("time"),
             Error::Recogniser(recogniser::Error::NoLabels { .. }) => {
                 Self::unprocessable("the model has no labels of its own")
                     .help("give them as labels=archery,push ups")

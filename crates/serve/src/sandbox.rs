@@ -1,9 +1,13 @@
 //! Rights that a process gives up before it sees a stranger's file.
 
 use std::io;
+use std::os::fd::FromRawFd as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, kill_process, setrlimit, waitpid,
+};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::wire::Kept;
@@ -19,6 +23,43 @@ pub(crate) fn close_inherited() {
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn close_inherited() {}
+
+/// Standard input, a socket; it is closed with it.
+#[allow(unsafe_code)]
+pub(crate) fn input() -> UnixStream {
+    // SAFETY: called once, in a process that does not read its standard input otherwise.
+    unsafe { UnixStream::from_raw_fd(0) }
+}
+
+/// Forks this process: the new one's id, or `None` in the new one.
+#[allow(unsafe_code)]
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: the process has a single thread, so that no lock is held by one that the new process lacks.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        id => Ok(Pid::from_raw(id)),
+    }
+}
+
+/// Kills a forked process; the signal that has ended it, if one did before.
+pub(crate) fn end(child: Pid) -> io::Result<Option<i32>> {
+    let _ = kill_process(child, Signal::KILL);
+    let ended = waitpid(Some(child), WaitOptions::empty())?;
+    Ok(ended.and_then(|(_, status)| status.terminating_signal()))
+}
+
+/// Lets this process be killed when the one that forked it ends.
+#[cfg(target_os = "linux")]
+pub(crate) fn end_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(
+        Signal::KILL,
+    ))?)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn end_with_parent() -> io::Result<()> {
+    Ok(())
+}
 
 /// Bounds the memory and the files of a decoding process.
 pub(crate) fn bound_decoding(memory: u64) -> io::Result<()> {
@@ -244,10 +285,9 @@ mod tests {
     use std::fs::{self, File};
     use std::io::{Read as _, Seek as _, Write as _};
     use std::net::{TcpListener, UdpSocket};
-    use std::os::unix::net::UnixStream;
     use std::process::Command;
 
-    use rustix::process::{Pid, getpid, getppid, test_kill_process};
+    use rustix::process::{getpid, getppid, test_kill_process};
 
     use super::*;
 

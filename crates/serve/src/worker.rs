@@ -1,9 +1,9 @@
-//! The decoding process: the one place where a stranger's video is opened.
+//! The decoding process: the one place where a stranger's video is opened. It is forked from a process
+//! that has loaded all libraries and never sees a video, so that a new one is ready within milliseconds.
 
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -17,22 +17,41 @@ use crate::{limits, sandbox, wire};
 /// The name that a file has in errors.
 const NAME: &str = "upload";
 
-/// Decodes the files that arrive on standard input, a socket, until it is closed. Everything that
-/// decoding does not need is given up before.
+/// Forks a decoding process for each socket that arrives on standard input, a socket itself, until it is
+/// closed; the one before is ended first, and the answer is the signal that ended it, if one did.
 ///
 /// # Errors
 /// Standard input is not such a socket, a limit cannot be set, or the server sends nonsense.
 pub fn decode_worker() -> io::Result<()> {
     sandbox::close_inherited();
-    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let server = sandbox::input();
+    let mut last = None;
+    while let Some(((), _, socket)) = wire::receive::<()>(&server, 0, None)? {
+        let socket = UnixStream::from(socket.ok_or(io::ErrorKind::InvalidData)?);
+        let ended = last.map(sandbox::end).transpose()?.flatten();
+        let Some(child) = sandbox::fork()? else {
+            // A decoding process has no way to it.
+            drop(server);
+            return decode_files(&socket);
+        };
+        last = Some(child);
+        wire::send(&server, &ended, &[])?;
+    }
+    Ok(())
+}
+
+/// Decodes the files that arrive until the socket is closed. Everything that decoding does not need is
+/// given up before.
+fn decode_files(socket: &UnixStream) -> io::Result<()> {
+    sandbox::end_with_parent()?;
     sandbox::bound_decoding(limits::MEMORY)?;
     let landlock = sandbox::leave_paths(&[], &[]);
     let seccomp = sandbox::leave_decoding_calls();
-    wire::send(&socket, &Reply::Ready { landlock, seccomp }, &[])?;
-    while let Some((job, _, file)) = wire::receive::<Job>(&socket, 0, None)? {
+    wire::send(socket, &Reply::Ready { landlock, seccomp }, &[])?;
+    while let Some((job, _, file)) = wire::receive::<Job>(socket, 0, None)? {
         let file = File::from(file.ok_or(io::ErrorKind::InvalidData)?);
         sandbox::bound_processor(limits::PROCESSOR)?;
-        decode(&socket, &job, &file)?;
+        decode(socket, &job, &file)?;
     }
     Ok(())
 }

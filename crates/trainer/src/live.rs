@@ -9,12 +9,12 @@ use clips::{
 };
 use data::{Manifest, Sampling};
 use dist::Group;
-use models::{Classifier, Clips};
+use models::Clips;
 use pixels::Augment;
-use tch::{Device, Kind};
+use tch::Device;
 use video::Limits;
 
-use crate::evaluate::{Scored, Tested};
+use crate::evaluate::{Judge, Tested};
 use crate::log::progress_bar;
 use crate::ranks::dealt;
 use crate::source::{BatchSource, Drawn};
@@ -202,7 +202,7 @@ impl LiveScorer<'_> {
     /// [`Error::Mismatch`] if no clip can be decoded, and any error of the model.
     pub fn score(
         &self,
-        classifier: &dyn Classifier,
+        judge: &Judge<'_>,
         clips: &[usize],
         labels: &[usize],
     ) -> Result<Ended<Tested>> {
@@ -232,21 +232,21 @@ impl LiveScorer<'_> {
                     return Ok(None);
                 }
             }
-            let probabilities = match decoded.is_empty() {
+            let rows = match decoded.is_empty() {
                 true => Vec::new(),
-                false => self.probabilities(classifier, &decoded)?,
+                false => judge.rows(&self.views(&decoded)?)?,
             };
             bar.inc((clips.len() * self.group.size()) as u64);
-            let bits = probabilities.into_iter().map(f32::to_bits);
+            let bits = rows.into_iter().map(f32::to_bits);
             Ok(Some((bits.collect::<Vec<u32>>(), skipped)))
         })?;
         bar.finish_and_clear();
         let Some(scored) = scored else {
             return Ok(Ended::Stopped);
         };
-        let (mut probabilities, mut skipped) = (Vec::new(), BTreeMap::new());
+        let (mut rows, mut skipped) = (Vec::new(), BTreeMap::new());
         for (bits, of_window) in scored {
-            probabilities.extend(bits.into_iter().map(f32::from_bits));
+            rows.extend(bits.into_iter().map(f32::from_bits));
             skipped.extend(of_window);
         }
         let decoded = |clip: &usize| !skipped.contains_key(clip);
@@ -261,33 +261,22 @@ impl LiveScorer<'_> {
         }
         let of_decoded = clips.iter().zip(labels).filter(|(clip, _)| decoded(clip));
         Ok(Ended::Done(Tested {
-            scored: Scored {
-                probabilities,
-                labels: of_decoded.map(|(_, label)| *label).collect(),
-                classes: classifier.labels().len(),
-            },
+            scored: judge.scored(&rows, of_decoded.map(|(_, label)| *label).collect()),
             clips: scored,
             skipped,
         }))
     }
 
-    /// The mean over the views of each clip, row-major.
-    fn probabilities(
-        &self,
-        classifier: &dyn Classifier,
-        clips: &[Vec<ClipPixels>],
-    ) -> Result<Vec<f32>> {
+    /// Each view of all clips.
+    fn views(&self, clips: &[Vec<ClipPixels>]) -> Result<Vec<Clips>> {
         let views = clips.first().map_or(0, Vec::len);
-        let looks = (0..views)
+        (0..views)
             .map(|view| {
                 let of_view = clips.iter().filter_map(|views| views.get(view));
                 let frames = to_tensor(of_view, self.preprocess, self.device)?;
                 Ok(Clips::Pixels(frames))
             })
-            .collect::<Result<Vec<_>>>()?;
-        let scores = classifier.probabilities(&looks)?;
-        let scores = scores.to_kind(Kind::Float).to_device(Device::Cpu);
-        Ok(Vec::try_from(scores.contiguous().view(-1))?)
+            .collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! One configured run: its trials trained and tested, each in a folder of its own.
 
+mod contradiction;
 mod cross_validation;
 mod embeddings;
 mod few_clips;
@@ -283,7 +284,9 @@ fn evaluate_or_read(
         }
         clips.leave_out_undecodable(trial);
         let started = Instant::now();
-        let Ended::Done(scored) = score_all(session, model.as_ref(), trial, &clips)? else {
+        let Ended::Done(scored) =
+            score_all(session, model.as_ref(), Some(&record.card), trial, &clips)?
+        else {
             return Ok(Ended::Stopped);
         };
         let skipped = clips.skipped();
@@ -315,7 +318,8 @@ fn run_trial(training: &Training<'_>, folder: &Path) -> Result<Ended<TrialResult
     let Ended::Done(trained) = training.train(&model, folder, judged.as_ref())? else {
         return Ok(Ended::Stopped);
     };
-    let Ended::Done(scored) = score_all(session, trained.model.as_ref(), &trial, clips)? else {
+    let Ended::Done(scored) = score_all(session, trained.model.as_ref(), None, &trial, clips)?
+    else {
         return Ok(Ended::Stopped);
     };
     let skipped = clips.skipped();
@@ -355,7 +359,12 @@ fn judged(
     if !session.quiet {
         eprintln!("cross-validating on {} clips", training.trial.train.len());
     }
-    let found = training.cross_validate(&training.few(model.tokens())?, model, folder)?;
+    let watch = |fold: usize, folds: usize| {
+        if !session.quiet {
+            eprintln!("fold {fold} of {folds}");
+        }
+    };
+    let found = training.cross_validate(&training.few(model.tokens())?, model, folder, &watch)?;
     if let Ended::Done(Some(judged)) = &found {
         std::fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
         write_json(&path, judged)?;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,8 +20,13 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(place: &Place, more: &[&str]) -> Self {
+        Self::serving(&place.backbone(), place, more)
+    }
+
+    /// The same with another checkpoint.
+    pub(crate) fn serving(checkpoint: &Path, place: &Place, more: &[&str]) -> Self {
         let mut command = trainer(&["serve", "--listen", "127.0.0.1:0", "--checkpoint"]);
-        command.arg(place.backbone()).args(more);
+        command.arg(checkpoint).args(more);
         command.arg("--runs").arg(place.path("runs"));
         command.env("OMP_NUM_THREADS", "1").stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -104,22 +110,16 @@ impl Server {
         self.child.id()
     }
 
-    /// The ids of the decoding processes.
+    /// The ids of the decoding processes, which other processes of the server have forked.
     pub(crate) fn decoders(&self) -> Vec<u32> {
-        self.children("decode-worker")
+        let parents = self.children("decode-worker");
+        let forked = |id| children(id, "decode-worker");
+        parents.into_iter().flat_map(forked).collect()
     }
 
     /// The ids of its processes with this command.
     pub(crate) fn children(&self, command: &str) -> Vec<u32> {
-        let processes = std::fs::read_dir("/proc").unwrap().flatten();
-        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let ours = |id: &u32| {
-            let read = |name: &str| std::fs::read_to_string(format!("/proc/{id}/{name}"));
-            let parent = format!("PPid:\t{}\n", self.id());
-            read("status").is_ok_and(|status| status.contains(&parent))
-                && read("cmdline").is_ok_and(|line| line.contains(command))
-        };
-        ids.filter(ours).collect()
+        children(self.id(), command)
     }
 
     /// Stops it as Ctrl-C does; its exit code and what it said.
@@ -140,6 +140,19 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The ids of the processes of `parent` with this command.
+fn children(parent: u32, command: &str) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parent = format!("PPid:\t{parent}\n");
+    let ours = |id: &u32| {
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/{id}/{name}"));
+        read("status").is_ok_and(|status| status.contains(&parent))
+            && read("cmdline").is_ok_and(|line| line.contains(command))
+    };
+    ids.filter(ours).collect()
 }
 
 pub(crate) struct Response {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use self::browser::{Browser, ENTER, RIGHT};
+use super::cached;
 use super::client::Server;
 use super::runs::unpack;
 use crate::support::{Place, draw, frames, succeed, trainer};
@@ -19,13 +20,8 @@ use crate::support::{Place, draw, frames, succeed, trainer};
 const WIDTHS: [u32; 3] = [390, 820, 1600];
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
-/// axe-core, where `cargo xtask setup` puts it.
 fn axe() -> String {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let path = cache.unwrap().join("seeing-in-flowing/axe-core/axe.min.js");
-    std::fs::read_to_string(path).unwrap()
+    std::fs::read_to_string(cached("axe-core/axe.min.js")).unwrap()
 }
 
 fn open(server: &Server, place: &Place) -> Browser {
@@ -99,9 +95,9 @@ fn videos_and_the_camera_are_recognised() {
     choose(&browser, "#recognise-files", &[short, other]);
     browser.wait("document.querySelectorAll('.answer').length === 2");
     assert!(browser.text("#answers").contains("Waiting for the actions"));
+    browser.copy("moving right\n\"up, and away\"\r\n growing;");
     browser.click("#label-input");
-    browser.press("moving right,\"up, and away\",growing");
-    browser.press(ENTER);
+    browser.chord('v');
     browser.click("#ask-again");
     browser.wait("document.querySelectorAll('.answer .bars').length === 2");
     // In the order of their names.
@@ -221,6 +217,15 @@ fn a_run_is_taught_used_and_taken_elsewhere_by_keyboard_alone() {
     browser.tab_to("Class");
     browser.tab_to("Class");
     name_class("down", &down);
+    // A clip of it is recorded straight into the class.
+    browser.use_by_key("Record");
+    browser.wait("document.querySelector('#camera .primary:enabled')");
+    browser.script("document.querySelector('#clip-length').value = '2'");
+    browser.press(ENTER);
+    browser
+        .wait("document.querySelector('#camera [role=status]').textContent === '1 clip recorded.'");
+    browser.use_by_key("Done");
+    assert!(browser.text("#teach").contains("7 clips"));
     browser.use_by_key("Train again");
     browser.wait("document.querySelectorAll('#teach .outcome tbody tr').length === 3");
 
@@ -244,8 +249,22 @@ fn a_run_is_taught_used_and_taken_elsewhere_by_keyboard_alone() {
     }
     browser.use_by_key("Download JSON");
     let served: Value = serde_json::from_slice(&browser.downloaded("answers.json")).unwrap();
+    // A whole clip of something else.
+    let odd = place.path("odd.webm");
+    film::draw(&browser, &[(odd.clone(), vec![(3, 0, 8)])]);
+    browser.tab_to("Choose videos");
+    browser.choose_files(&[odd]);
+    browser.wait("document.querySelector('.answer:nth-child(2) .bars')");
+    let said = browser.text(".answer:nth-child(2)");
+    assert!(
+        said.contains("None of these") && said.contains("none of them"),
+        "{said}"
+    );
     browser.use_by_key("Runs");
     browser.wait("document.querySelector('#runs .badge.ready')");
+    browser.use_by_key("Report of my actions");
+    let report = browser.other_tab("h2");
+    assert!(report.contains("Clips that others contradict"), "{report}");
     browser.use_by_key("Download my actions");
     unpack(
         &browser.downloaded("my-actions.zip"),

@@ -1,10 +1,9 @@
 //! A client that a public generator makes of /openapi.json.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::client::Server;
-use super::{LABELS, videos};
+use super::{LABELS, cached, videos};
 use crate::support::{Place, run, succeed};
 
 /// Asks with the client, and checks the types of the answers.
@@ -63,13 +62,15 @@ fn a_generated_client_works() {
     // The one kind of content that it does not know by itself.
     let config = "content_type_overrides:\n  application/zip: application/octet-stream\n";
     std::fs::write(place.path("config.yaml"), config).unwrap();
-    let mut generate = Command::new("openapi-python-client");
+    let environment = cached("openapi-client/environment/bin");
+    let mut generate = Command::new(environment.join("openapi-python-client"));
     generate.args(["generate", "--meta", "none", "--fail-on-warning"]);
     generate.arg("--path").arg(place.path("openapi.json"));
     generate.arg("--config").arg(place.path("config.yaml"));
     generate.arg("--output-path").arg(place.path("client"));
     succeed(generate);
-    let mut python = Command::new(python());
+    // The client needs what the generator needs.
+    let mut python = Command::new(environment.join("python"));
     python.args(["-c", PROGRAM, &format!("http://{}", server.address)]);
     python
         .arg(&videos(&place)[0])
@@ -77,16 +78,4 @@ fn a_generated_client_works() {
         .current_dir(place.path(""));
     let output = run(python);
     assert!(output.status.success(), "{}", crate::support::text(&output));
-}
-
-/// The interpreter that the generator runs in: the client needs what it needs.
-fn python() -> PathBuf {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let program = std::env::split_paths(&paths)
-        .map(|folder| folder.join("openapi-python-client"))
-        .find(|path| path.is_file())
-        .unwrap();
-    let text = std::fs::read_to_string(program).unwrap();
-    let line = text.lines().next().unwrap();
-    Path::new(line.trim_start_matches("#!")).to_owned()
 }

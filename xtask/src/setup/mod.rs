@@ -4,6 +4,7 @@ pub(crate) mod browser;
 mod install;
 pub(crate) mod libtorch;
 pub(crate) mod linking;
+pub(crate) mod openapi_client;
 pub(crate) mod system;
 pub(crate) mod vocabulary;
 pub(crate) mod wheels;
@@ -93,8 +94,12 @@ pub fn ensure() -> Result<()> {
 /// As [`ensure`].
 pub(crate) fn ensure_for_tests() -> Result<()> {
     ensure()?;
-    if let Err(e) = browser::ensure(&Places::of_user()?) {
+    let places = Places::of_user()?;
+    if let Err(e) = browser::ensure(&places) {
         eprintln!("warning: the page's tests are skipped: {e}");
+    }
+    if let Err(e) = openapi_client::ensure(&places) {
+        eprintln!("warning: the test with a generated client is skipped: {e}");
     }
     Ok(())
 }

@@ -44,7 +44,8 @@ const LEFTOVERS: [&str; 19] = [
     "~snapshot",
 ];
 
-/// Reads `root/<class>/<clip>`, or `root/<part>/<class>/<clip>`, where the parts are `train` or
+/// Reads `root/<class>/<clip>`, where clips may also lie in `root/<class>/<recording>`, or the same below
+/// `root/<part>`, where the parts are `train` or
 /// `training`, `val`, `valid` or `validation`, `test` or `testing`, in any case: they give a split
 /// named "folders", or, if all three are there, the splits "test" and "val". Classes are in order
 /// of their names.
@@ -54,8 +55,8 @@ const LEFTOVERS: [&str; 19] = [
 ///
 /// # Errors
 /// No class folder, a class folder without a video (unless missing clips are allowed),
-/// names that are not UTF-8, links out of `root`, clips beside the class folders, and folders
-/// beside the parts.
+/// names that are not UTF-8, links out of `root`, clips beside the class folders, folders beside the
+/// parts, parts inside a class folder, and a single class folder that holds only folders.
 pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result<Found> {
     let real_root = fs::canonicalize(root).map_err(Error::io("cannot open the folder", root))?;
     let mut folders = Folders {
@@ -64,6 +65,7 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
         follow_links: options.follow_links,
         not_videos: Vec::new(),
         leftovers: Vec::new(),
+        recorded: 0,
     };
     let top = folders.list(Path::new(""))?;
     let parents = folders.parents(&top)?;
@@ -83,7 +85,14 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
         for class in &listed.folders {
             let folder = parent.join(class);
             let inside = folders.list(&folder)?;
-            if inside.videos.is_empty() && options.missing == Missing::Refuse {
+            // A single folder that holds only folders is one around the class folders.
+            let wraps = inside.videos.is_empty() && listed.folders.len() == 1 && part.is_none();
+            let recordings = match wraps {
+                true => Vec::new(),
+                false => folders.recordings(&folder, &inside.folders)?,
+            };
+            let none = inside.videos.is_empty() && recordings.is_empty();
+            if none && options.missing == Missing::Refuse {
                 return Err(Error::Content {
                     path: root.join(&folder),
                     what: match inside.folders.as_slice() {
@@ -99,14 +108,9 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
                     },
                 });
             }
-            for deeper in inside.folders {
-                let path = path_id(&folder.join(deeper));
-                folders
-                    .not_videos
-                    .push((path, "folder inside a class folder"));
-            }
-            for video in inside.videos {
-                clips.push((class.clone(), folder.join(video), part));
+            let videos = inside.videos.iter().map(|video| folder.join(video));
+            for path in videos.chain(recordings) {
+                clips.push((class.clone(), path, part));
             }
             classes.push(class.clone());
         }
@@ -123,6 +127,12 @@ pub fn class_folders(dataset: &str, root: &Path, options: ReadOptions) -> Result
         return Err(folders.no_video(&classes));
     }
     let mut notes = vec![counted(classes.len(), "class folder")];
+    if folders.recorded > 0 {
+        let clips = counted(folders.recorded, "clip");
+        notes.push(format!(
+            "{clips} in folders inside class folders: each such folder is a recording"
+        ));
+    }
     notes.extend(folders.ignored());
 
     let mut collector = Collector::new(dataset, root, root, options);
@@ -151,6 +161,8 @@ struct Folders<'a> {
     not_videos: Vec<(String, &'static str)>,
     /// Ignored: hidden, or left by an operating system.
     leftovers: Vec<String>,
+    /// Clips in folders of recordings.
+    recorded: usize,
 }
 
 struct Listing {
@@ -218,6 +230,32 @@ impl Folders<'_> {
             }
         }
         Ok(vec![(PathBuf::new(), None)])
+    }
+
+    /// The videos in the folders `names` inside a class folder, each of which is a recording.
+    fn recordings(&mut self, class: &Path, names: &[String]) -> Result<Vec<PathBuf>> {
+        let mut clips = Vec::new();
+        for name in names {
+            let folder = class.join(name);
+            let inside = self.list(&folder)?;
+            if inside.videos.is_empty() {
+                let reason = "folder inside a class folder, without a video";
+                self.not_videos.push((path_id(&folder), reason));
+            } else if Part::named(name).is_some() {
+                return Err(Error::Content {
+                    path: self.root.join(&folder),
+                    what: "is a part inside a class folder; expected <part>/<class>/<clip>".into(),
+                });
+            }
+            for deeper in inside.folders {
+                let path = path_id(&folder.join(deeper));
+                self.not_videos
+                    .push((path, "folder inside a recording's folder"));
+            }
+            clips.extend(inside.videos.iter().map(|video| folder.join(video)));
+        }
+        self.recorded += clips.len();
+        Ok(clips)
     }
 
     fn list(&mut self, folder: &Path) -> Result<Listing> {

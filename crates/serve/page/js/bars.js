@@ -20,7 +20,7 @@ export function bars(answer) {
   if (unknown) {
     const none = row('best none', 'None of these', answer.belonging, answer.belonging.toFixed(2));
     const mark = element('span', { class: 'mark' });
-    mark.style.left = `${100 * answer.threshold}%`;
+    mark.style.left = `${100 * Math.min(1, Math.max(0, answer.threshold))}%`;
     none.querySelector('.track').append(mark);
     rows.unshift(none);
   }

@@ -54,6 +54,19 @@ pub(crate) fn summary(results: &[TrialResult]) -> String {
             },
             class.mean
         );
+        let clips = results.iter().filter_map(|result| result.tests.get(place));
+        let belonging = clips.flat_map(|test| &test.clips);
+        let known: Vec<bool> = belonging
+            .filter_map(|clip| Some(clip.belonging?.known))
+            .collect();
+        let none = known.iter().filter(|known| !**known).count();
+        if !known.is_empty() {
+            let all = known.len();
+            let _ = writeln!(
+                text,
+                "  none of the classes by the run's threshold: {none} of {all}"
+            );
+        }
         let means: Vec<f64> = results
             .iter()
             .filter_map(|result| result.tests.get(place)?.mean_average_precision)

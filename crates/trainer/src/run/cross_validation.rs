@@ -15,6 +15,7 @@ use recogniser::{BelongingScore, Calibration, ClassMeans};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use super::contradiction::{Contradiction, contradictions};
 use super::result::Outcome;
 use super::training::{Training, numbered, solve};
 use crate::calibration::{Bin, HeldOut, expected_error, reliability, threshold};
@@ -94,16 +95,16 @@ impl Gain {
     }
 }
 
-/// A clip whose own class is not the most probable one while it is held out.
+/// A clip that the clips of other recordings contradict.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Suspect {
     /// The clip's id.
     pub id: String,
     /// Its class, by name.
     pub class: String,
-    /// The probability of its class.
+    /// The probability of its class while it is held out.
     pub probability: f64,
-    /// The most probable class.
+    /// The class that they say it shows.
     pub other: String,
 }
 
@@ -234,17 +235,19 @@ impl Seen {
 
 impl Training<'_> {
     /// Judges the training of `config` by folds; `None` if no class has two recordings. What it
-    /// writes on the way lies in `folder` and is removed.
+    /// writes on the way lies in `folder` and is removed. `watch` is called with the folds begun and in all.
     pub(super) fn cross_validate(
         &self,
         few: &Few,
         config: &ModelConfig,
         folder: &Path,
+        watch: &dyn Fn(usize, usize),
     ) -> Result<Ended<Option<Judgement>>> {
         let Some(folds) = few.folds(self.trial.seed) else {
             return Ok(Ended::Done(None));
         };
-        let Ended::Done((seen, steps)) = self.every_fold(few, config, &folds, folder)? else {
+        let Ended::Done((seen, steps)) = self.every_fold(few, config, &folds, folder, watch)?
+        else {
             return Ok(Ended::Stopped);
         };
         let found = self.judgement(few, config, &folds, &seen, steps)?;
@@ -272,7 +275,8 @@ impl Training<'_> {
         let Some(folds) = few.folds(self.trial.seed) else {
             return Ok(Ended::Done(None));
         };
-        let Ended::Done((seen, steps)) = self.every_fold(&few, config, &folds, &own)? else {
+        let Ended::Done((seen, steps)) = self.every_fold(&few, config, &folds, &own, &|_, _| ())?
+        else {
             return Ok(Ended::Stopped);
         };
         let found = (seen.solved && steps > 0).then(|| gain(&seen.start, &seen.stepped, steps));
@@ -292,10 +296,12 @@ impl Training<'_> {
         config: &ModelConfig,
         folds: &Folds,
         folder: &Path,
+        watch: &dyn Fn(usize, usize),
     ) -> Result<Ended<(Seen, u64)>> {
         let count = folds.held().len();
         let (mut seen, mut steps) = (Seen::none(true), 0);
         for (fold, held) in folds.held().iter().enumerate() {
+            watch(fold + 1, count);
             let trained = folds.without(&[fold], few.classes.len());
             let model = self.session.first_model(config, self.trial.seed)?;
             let (features, _) = few.part(held)?;
@@ -513,7 +519,7 @@ impl Training<'_> {
                         strangers.iter().filter(|score| **score < threshold).count(),
                     ]
                 }),
-                suspects: suspects(&outcome, &probabilities),
+                suspects: suspects(few, &seen.clips, &outcome, &probabilities)?,
             },
             outcome,
             calibration: Calibration {
@@ -602,6 +608,7 @@ fn outcome(
         probabilities: probabilities.iter().flatten().map(|x| *x as f32).collect(),
         labels: classes.to_vec(),
         classes: labels.len(),
+        belonging: Vec::new(),
     };
     let ids = clips.iter().filter_map(|clip| few.ids.get(*clip));
     Ok(Outcome {
@@ -613,30 +620,40 @@ fn outcome(
     })
 }
 
-/// The clips whose own class is not the most probable one, that with the least probable class first;
-/// a few of each class.
-fn suspects(outcome: &Outcome, probabilities: &[Vec<f64>]) -> Vec<Suspect> {
+/// The clips that clips of other recordings contradict, most contradicted first; a few of each class.
+fn suspects(
+    few: &Few,
+    clips: &[usize],
+    outcome: &Outcome,
+    probabilities: &[Vec<f64>],
+) -> Result<Vec<Suspect>> {
+    let count = outcome.labels.len();
+    let found = contradictions(&few.features, &few.classes, count, &few.recordings)?;
     let name = |class: usize| outcome.labels.get(class).cloned().unwrap_or_default();
-    let mut all: Vec<Suspect> = outcome
-        .clips
+    let mut all: Vec<(f64, Suspect)> = clips
         .iter()
-        .zip(probabilities)
-        .filter_map(|(clip, row)| {
-            let (other, _) = clip.top.first()?;
-            (*other != clip.label).then(|| Suspect {
-                id: clip.id.clone(),
-                class: name(clip.label),
-                probability: row.get(clip.label).copied().unwrap_or(0.0),
-                other: name(*other),
+        .zip(outcome.clips.iter().zip(probabilities))
+        .filter_map(|(clip, (scored, row))| {
+            let Contradiction { other, strength } = *found.get(*clip)?;
+            (strength > 0.0).then(|| {
+                let suspect = Suspect {
+                    id: scored.id.clone(),
+                    class: name(scored.label),
+                    probability: row.get(scored.label).copied().unwrap_or(0.0),
+                    other: name(other),
+                };
+                (strength, suspect)
             })
         })
         .collect();
-    all.sort_by(|a, b| a.probability.total_cmp(&b.probability));
+    all.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     let mut named: BTreeMap<String, usize> = BTreeMap::new();
-    all.retain(|suspect| {
-        let count = named.entry(suspect.class.clone()).or_default();
-        *count += 1;
-        *count <= SUSPECTS
-    });
-    all
+    let suspects = all.into_iter().map(|(_, suspect)| suspect);
+    Ok(suspects
+        .filter(|suspect| {
+            let count = named.entry(suspect.class.clone()).or_default();
+            *count += 1;
+            *count <= SUSPECTS
+        })
+        .collect())
 }

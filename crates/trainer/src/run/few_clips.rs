@@ -269,7 +269,8 @@ impl FewClips<'_> {
         let training = self.training(trial);
         let few = training.few(self.model.tokens())?;
         let scratch = self.session.config.data.cache.join("folds");
-        let Ended::Done(Some(judged)) = training.cross_validate(&few, &self.model, &scratch)?
+        let Ended::Done(Some(judged)) =
+            training.cross_validate(&few, &self.model, &scratch, &|_, _| ())?
         else {
             return Ok(None);
         };
@@ -314,7 +315,8 @@ impl FewClips<'_> {
             return Ok(());
         };
         let scratch = self.session.config.data.cache.join("folds");
-        let Ended::Done((seen, _)) = training.every_fold(&few, &self.model, &folds, &scratch)?
+        let Ended::Done((seen, _)) =
+            training.every_fold(&few, &self.model, &folds, &scratch, &|_, _| ())?
         else {
             return Ok(());
         };
@@ -369,7 +371,8 @@ impl FewClips<'_> {
         let other = others.get(stream.below(others.len())).copied().unwrap_or(0);
         few.classes.swap(one, other);
         let scratch = self.session.config.data.cache.join("folds");
-        let Ended::Done(Some(judged)) = training.cross_validate(&few, &self.model, &scratch)?
+        let Ended::Done(Some(judged)) =
+            training.cross_validate(&few, &self.model, &scratch, &|_, _| ())?
         else {
             return Ok(0);
         };

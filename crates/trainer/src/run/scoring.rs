@@ -3,26 +3,29 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use clip_backbone::Usage;
 use clips::Ended;
 use models::VideoTextModel;
+use recogniser::{Card, same_classes};
 
 use super::Session;
 use super::prepared::Prepared;
 use crate::Result;
-use crate::evaluate::{Scored, Tested};
+use crate::evaluate::{Judge, Scored, Tested};
 use crate::live::LiveScorer;
 use crate::trial::{Test, Trial};
 
-/// Scores the clips of every test with `model`.
+/// Scores the clips of every test with `model`, that of a finished run's `card` or one in training.
 pub(super) fn score_all(
     session: &Session,
     model: &dyn VideoTextModel,
+    card: Option<&Card>,
     trial: &Trial,
     features: &Prepared,
 ) -> Result<Ended<Vec<Tested>>> {
     let mut all = Vec::with_capacity(trial.tests.len());
     for test in &trial.tests {
-        match score(session, model, test, features)? {
+        match score(session, model, card, test, features)? {
             Ended::Done(tested) => all.push(tested),
             Ended::Stopped => return Ok(Ended::Stopped),
         }
@@ -33,11 +36,25 @@ pub(super) fn score_all(
 fn score(
     session: &Session,
     model: &dyn VideoTextModel,
+    card: Option<&Card>,
     test: &Test,
     features: &Prepared,
 ) -> Result<Ended<Tested>> {
     let labels = session.labels(&test.classes);
     let classifier = model.bind(&labels)?;
+    let names = session.names(&test.classes);
+    let card = card.filter(|card| same_classes(&names, &card.names));
+    let calibration = match card.and_then(|card| Some((card, card.calibration.as_ref()?))) {
+        Some((card, calibration)) => {
+            let tower = session.backbone.clip(Usage::Frozen)?;
+            Some((calibration, tower, card.model.tokens()))
+        }
+        None => None,
+    };
+    let judge = Judge {
+        classifier: classifier.as_ref(),
+        calibration,
+    };
     let truth = truth(session, test);
     let Prepared::Kept { test: kept, .. } = features else {
         let scorer = LiveScorer {
@@ -50,11 +67,11 @@ fn score(
             quiet: session.quiet,
             group: session.group.as_ref(),
         };
-        return scorer.score(classifier.as_ref(), &test.clips, &truth);
+        return scorer.score(&judge, &test.clips, &truth);
     };
     let group = session.group.as_ref();
     Ok(Ended::Done(Tested {
-        scored: Scored::new(classifier.as_ref(), kept, &test.clips, truth, group)?,
+        scored: Scored::new(&judge, kept, &test.clips, truth, group)?,
         clips: test.clips.clone(),
         skipped: BTreeMap::new(),
     }))

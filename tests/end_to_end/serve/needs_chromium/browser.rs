@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 pub(crate) const TAB: &str = "\u{E004}";
 pub(crate) const ENTER: &str = "\u{E007}";
 pub(crate) const RIGHT: &str = "\u{E014}";
+const CONTROL: char = '\u{E009}';
 /// The key under which WebDriver names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Time for anything on the page.
@@ -195,6 +196,50 @@ impl Browser {
             .collect();
         let keyboard = json!({"type": "key", "id": "keyboard", "actions": strokes});
         self.post("/actions", &json!({"actions": [keyboard]}));
+    }
+
+    /// Presses a key while control is held.
+    pub(crate) fn chord(&self, key: char) {
+        let strokes = [
+            ("keyDown", CONTROL),
+            ("keyDown", key),
+            ("keyUp", key),
+            ("keyUp", CONTROL),
+        ];
+        let strokes = strokes.map(|(kind, key)| json!({"type": kind, "value": key.to_string()}));
+        let keyboard = json!({"type": "key", "id": "keyboard", "actions": strokes});
+        self.post("/actions", &json!({"actions": [keyboard]}));
+    }
+
+    /// Puts a text on the clipboard, as from another program.
+    pub(crate) fn copy(&self, text: &str) {
+        self.script(&format!(
+            "const place = document.createElement('textarea'); place.id = 'copied'; \
+             place.value = {text:?}; document.body.append(place); place.select()"
+        ));
+        self.chord('c');
+        self.script("document.querySelector('#copied').remove()");
+    }
+
+    /// The text of a tab that was opened, once it has such an element; the tab is closed.
+    pub(crate) fn other_tab(&self, css: &str) -> String {
+        let own = self.ask("GET", "/window", &Value::Null);
+        let began = Instant::now();
+        let other = loop {
+            let all = self.ask("GET", "/window/handles", &Value::Null);
+            let other = all.as_array().unwrap().iter().find(|one| **one != own);
+            if let Some(other) = other {
+                break other.clone();
+            }
+            assert!(began.elapsed() < PATIENCE, "no other tab");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        self.post("/window", &json!({"handle": other}));
+        self.wait(&format!("document.querySelector({css:?})"));
+        let text = self.text("body");
+        self.ask("DELETE", "/window", &Value::Null);
+        self.post("/window", &json!({"handle": own}));
+        text
     }
 
     /// The name that a screen reader reads for the element that has the focus.
