@@ -12,7 +12,7 @@ use console::strip_ansi_codes;
 
 use crate::setup::linking;
 use crate::workspace::{self, cargo, output_of};
-use crate::{Result, hygiene, layering, needs, setup};
+use crate::{Result, docs, hygiene, layering, needs, setup};
 
 /// Numbers of tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,11 +58,12 @@ const OUTSIDE: &str = "tests/outside";
 /// A step and its name.
 type Step = (&'static str, fn(&Path) -> Outcome);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("fmt", fmt),
     ("layering", layering),
     ("hygiene", hygiene),
     ("licences", licences),
+    ("pages", pages),
     ("clippy", clippy),
     ("tests", tests),
     ("doc tests", doc_tests),
@@ -176,6 +177,14 @@ fn hygiene(root: &Path) -> Outcome {
         return Outcome::Skipped("not a git checkout");
     }
     report(hygiene::findings(root), "findings")
+}
+
+/// Links, quoted messages and marks in the documentation.
+fn pages(root: &Path) -> Outcome {
+    if !root.join(".git").exists() {
+        return Outcome::Skipped("not a git checkout");
+    }
+    report(docs::findings(root), "findings")
 }
 
 fn report(found: Result<Vec<String>>, what: &str) -> Outcome {

@@ -67,6 +67,13 @@ struct Dependency {
     kind: Option<String>,
 }
 
+impl Metadata {
+    /// The names of the crates.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.packages.iter().map(|package| package.name.as_str())
+    }
+}
+
 /// Reads the packages of the workspace, without the network.
 ///
 /// # Errors

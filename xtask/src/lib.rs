@@ -8,6 +8,7 @@ mod archive;
 pub mod bench;
 pub mod check;
 pub mod demo;
+pub mod docs;
 pub mod doctor;
 pub mod download_clip;
 mod error;
