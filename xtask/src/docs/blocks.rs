@@ -58,7 +58,7 @@ fn marked(pages: &[Page]) -> impl Iterator<Item = (&Page, &Block, Mark<'_>)> {
 /// turn in a copy of the workspace of their own, as a user without any files and without the hub.
 pub(super) fn run(root: &Path, pages: &[Page], trainer: &Path) -> Result<Vec<String>> {
     let scratch =
-        tempfile::tempdir().map_err(Error::io("cannot create a folder in", Path::new("/tmp")))?;
+        tempfile::tempdir().map_err(Error::io("cannot create a folder in", &std::env::temp_dir()))?;
     let programs = trainer
         .parent()
         .unwrap_or(trainer)

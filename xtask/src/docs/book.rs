@@ -73,7 +73,9 @@ pub(super) fn build(root: &Path, pages: &[Page], mdbook: &Path, trainer: &Path) 
     let source = work.join("src");
     empty_folder(&work)?;
     make_folder(&source)?;
-    copy(&root.join("docs/book.toml"), &work.join("book.toml"))?;
+    for file in ["book.toml", "book.css"] {
+        copy(&root.join("docs").join(file), &work.join(file))?;
+    }
     let chapters = chapters(pages);
     let mut summary = String::new();
     for page in pages {
@@ -144,7 +146,7 @@ fn commands(name: &str, program: &Path, source: &Path) -> Result<String> {
     let folder = format!("commands/{}", name.replace(' ', "-"));
     let all = help(&[])?;
     let mut lines = format!("- [{name}]({folder}/index.md)\n");
-    let page = |title: &str, help: &str| format!("# {title}\n\n```text\n{help}```\n");
+    let page = |title: &str, help: &str| format!("# {title}\n\n```help\n{help}```\n");
     write(&source.join(&folder).join("index.md"), &page(name, &all))?;
     for command in names(&all) {
         let title = format!("{name} {command}");
