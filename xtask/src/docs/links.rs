@@ -123,8 +123,9 @@ mod tests {
     fn links_that_lead_nowhere_are_found() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("docs")).unwrap();
-        fs::write(folder.path().join("docs/b.md"), "").unwrap();
-        fs::write(folder.path().join("file"), "").unwrap();
+        for file in ["docs/a.md", "docs/b.md", "file"] {
+            fs::write(folder.path().join(file), "").unwrap();
+        }
         let text = "# One\n[1](b.md) [2](b.md#two) [3](../file) [4](#one) <http://127.0.0.1:80/>\n\
                     [5](c.md) [6](b.md#one) [7](../file#x) [8](#two) [9](../../x) [10](ftp://a.b) \
                     [11](https://)";
