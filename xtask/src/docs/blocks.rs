@@ -8,7 +8,7 @@ use super::page::{Block, Page};
 use crate::places::make_folder;
 use crate::{Error, Result, gpu_check};
 
-/// What is done with a block.
+/// The mark of a block.
 #[derive(Debug, PartialEq)]
 enum Mark<'a> {
     Run,
