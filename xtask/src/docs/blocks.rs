@@ -8,6 +8,9 @@ use super::page::{Block, Page};
 use crate::places::make_folder;
 use crate::{Error, Result, gpu_check};
 
+/// A program that a block leaves in the background ends with it, also after a failure.
+const END_JOBS: &str = "trap 'kill $(jobs -p) 2> /dev/null || true' EXIT";
+
 /// The mark of a block.
 #[derive(Debug, PartialEq)]
 enum Mark<'a> {
@@ -57,14 +60,11 @@ fn marked(pages: &[Page]) -> impl Iterator<Item = (&Page, &Block, Mark<'_>)> {
 /// Runs the blocks with `trainer` on the path and returns the failures. The blocks of a page run in
 /// turn in a copy of the workspace of their own, as a user without any files and without the hub.
 pub(super) fn run(root: &Path, pages: &[Page], trainer: &Path) -> Result<Vec<String>> {
-    let scratch =
-        tempfile::tempdir().map_err(Error::io("cannot create a folder in", &std::env::temp_dir()))?;
-    let programs = trainer
-        .parent()
-        .unwrap_or(trainer)
-        .as_os_str()
-        .to_os_string();
-    let mut path = programs;
+    let scratch = tempfile::tempdir().map_err(Error::io(
+        "cannot create a folder in",
+        &std::env::temp_dir(),
+    ))?;
+    let mut path = trainer.parent().unwrap_or(trainer).as_os_str().to_owned();
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());
     let mut failures = Vec::new();
@@ -81,7 +81,8 @@ pub(super) fn run(root: &Path, pages: &[Page], trainer: &Path) -> Result<Vec<Str
             let place = format!("{}:{}", page.path, block.line);
             let mut shell = Command::new("bash");
             shell
-                .args(["-euo", "pipefail", "-c", &block.text])
+                .args(["-euo", "pipefail", "-c"])
+                .arg(format!("{END_JOBS}\n{}", block.text))
                 .current_dir(&copy)
                 .env("PATH", &path)
                 .env("HOME", &home)
@@ -132,11 +133,17 @@ mod tests {
             .current_dir(folder.path())
             .status();
         assert!(git.unwrap().success());
-        let text = "```sh\necho one > kept\n```\n```sh\ncat kept; false; echo two\n```\n";
+        let text =
+            "```sh\necho one > kept\n```\n```sh\nsleep 60 &\ncat kept; false; echo two\n```\n";
         let pages = [Page::parse("a.md", text.into())];
+        let started = Instant::now();
         let failures = run(folder.path(), &pages, Path::new("/trainer")).unwrap();
+        assert!(started.elapsed() < std::time::Duration::from_secs(30));
         assert_eq!(failures.len(), 1);
-        assert!(failures[0].starts_with("a.md:4: "), "{failures:?}");
+        assert!(
+            failures[0].starts_with("a.md:4: exit status: 1"),
+            "{failures:?}"
+        );
         assert!(
             failures[0].contains("one") && !failures[0].ends_with("two\n"),
             "{failures:?}"

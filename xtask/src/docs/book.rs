@@ -172,9 +172,11 @@ fn names(help: &str) -> impl Iterator<Item = &str> {
 fn api(root: &Path) -> Result<String> {
     let mut text =
         "# API\n\nThe crates of the workspace, as `cargo doc` describes them.\n\n".to_string();
-    for crate_name in layering::metadata(root)?.names() {
-        let folder = crate_name.replace('-', "_");
-        text.push_str(&format!("- [{crate_name}]({API}/{folder}/index.html)\n"));
+    for (name, description) in layering::metadata(root)?.crates() {
+        let folder = name.replace('-', "_");
+        text.push_str(&format!(
+            "- [{name}]({API}/{folder}/index.html): {description}\n"
+        ));
     }
     Ok(text)
 }
