@@ -12,7 +12,7 @@ use console::strip_ansi_codes;
 
 use crate::setup::linking;
 use crate::workspace::{self, cargo, output_of};
-use crate::{Result, dist, hygiene, layering, needs, setup};
+use crate::{Result, dist, docs, hygiene, layering, needs, setup};
 
 /// Numbers of tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,6 +63,7 @@ const STEPS: [Step; 10] = [
     ("layering", layering),
     ("hygiene", hygiene),
     ("licences", licences),
+    ("pages", pages),
     ("clippy", clippy),
     ("tests", tests),
     ("doc tests", doc_tests),
@@ -177,6 +178,14 @@ fn hygiene(root: &Path) -> Outcome {
         return Outcome::Skipped("not a git checkout");
     }
     report(hygiene::findings(root), "findings")
+}
+
+/// Links, quoted messages and marks in the documentation.
+fn pages(root: &Path) -> Outcome {
+    if !root.join(".git").exists() {
+        return Outcome::Skipped("not a git checkout");
+    }
+    report(docs::findings(root), "findings")
 }
 
 fn report(found: Result<Vec<String>>, what: &str) -> Outcome {

@@ -93,7 +93,7 @@ fn pair(libtorch: &Libtorch) -> Result<(&'static str, &'static str)> {
 }
 
 /// Copies the files that git tracks or would track.
-fn copy_workspace(root: &Path, copy: &Path) -> Result<()> {
+pub(crate) fn copy_workspace(root: &Path, copy: &Path) -> Result<()> {
     empty_folder(copy)?;
     let mut git = Command::new("git");
     git.args([

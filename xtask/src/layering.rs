@@ -1,6 +1,6 @@
 //! The allowed dependencies between crates, as in `docs/ARCHITECTURE.md`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -59,6 +59,7 @@ pub struct Metadata {
 #[derive(Debug, Deserialize)]
 struct Package {
     name: String,
+    description: Option<String>,
     dependencies: Vec<Dependency>,
 }
 
@@ -66,6 +67,18 @@ struct Package {
 struct Dependency {
     name: String,
     kind: Option<String>,
+}
+
+impl Metadata {
+    /// The names of the crates, in order, and their descriptions.
+    pub(crate) fn crates(&self) -> BTreeMap<&str, &str> {
+        let packages = self.packages.iter();
+        let described = packages.map(|package| {
+            let description = package.description.as_deref().unwrap_or_default();
+            (package.name.as_str(), description)
+        });
+        described.collect()
+    }
 }
 
 /// Reads the packages of the workspace, without the network.

@@ -9,6 +9,7 @@ pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod dist;
+pub mod docs;
 pub mod doctor;
 pub mod download_clip;
 mod error;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use anyhow::Error;
 use clap::{Parser, Subcommand};
 use xtask::prepare::{self, Tools};
-use xtask::{bench, check, demo, dist, doctor, download_clip, gpu_check, setup, workspace};
+use xtask::{
+    bench, check, demo, dist, docs, doctor, download_clip, gpu_check, setup, workspace,
+};
 
 /// Development tasks: set-up, diagnosis, checks, data sets, benchmarks.
 #[derive(Debug, Parser)]
@@ -31,8 +33,10 @@ enum Command {
     Demo(demo::Options),
     /// Check the installation and suggest fixes
     Doctor(doctor::Options),
-    /// Run all checks: fmt, layering, hygiene, licences, clippy, tests, docs
+    /// Run all checks: fmt, layering, hygiene, licences, pages, clippy, tests, docs
     Test,
+    /// Check the documentation, build it as a book, and run its shell blocks
+    Docs,
     /// Run the benchmarks and write their tables as Markdown
     Bench(bench::Options),
     /// Strike the ranks of a training with 60 faults, and resume after each: 20 minutes, as root
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
             doctor::run(&options).map(|ok| if ok { SUCCESS } else { MISSING })
         }
         Command::Test => check::run().map(|ok| if ok { SUCCESS } else { FAILURE }),
+        Command::Docs => docs::run().map(|ok| if ok { SUCCESS } else { FAILURE }),
         Command::Bench(options) => bench::run(&options).map(|()| SUCCESS),
         Command::Faults => check::faults().map(|ok| if ok { SUCCESS } else { FAILURE }),
         Command::Dist(options) => dist::run(&options).map(|()| SUCCESS),

@@ -272,7 +272,11 @@ mod tests {
     fn the_documents_name_rows_that_exist() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let mut count = 0;
-        for file in ["README.md", "docs/reproduction.md"] {
+        for file in [
+            "README.md",
+            "docs/reproduction.md",
+            "docs/tutorial-tables.md",
+        ] {
             let text = std::fs::read_to_string(root.join(file)).unwrap();
             for after in text.split("--row ").skip(1) {
                 let name = after.split_whitespace().next().unwrap();

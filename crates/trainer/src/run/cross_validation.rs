@@ -628,7 +628,7 @@ fn suspects(
     probabilities: &[Vec<f64>],
 ) -> Result<Vec<Suspect>> {
     let count = outcome.labels.len();
-    let found = contradictions(&few.features, &few.classes, count, &few.recordings)?;
+    let found = contradictions(&few.views.f_select(1, 0)?, &few.classes, count, &few.recordings)?;
     let name = |class: usize| outcome.labels.get(class).cloned().unwrap_or_default();
     let mut all: Vec<(f64, Suspect)> = clips
         .iter()
