@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tch::{Device, Tensor};
 
-use crate::c10d::{self, Gloo, Said, Store};
+use crate::c10d::{self, Backend, Said, Store};
 use crate::group::{Traffic, size_in_bytes};
 use crate::watch::{Patience, Watch};
 use crate::{Error, Group, Limits, Rendezvous, Result, Signals, World};
@@ -19,7 +19,11 @@ pub(crate) struct Members {
     rank: usize,
     size: usize,
     names: Vec<String>,
-    gloo: Gloo,
+    gloo: Backend,
+    #[cfg(feature = "nccl")]
+    nccl: std::cell::OnceCell<Backend>,
+    #[cfg(feature = "nccl")]
+    patience: Duration,
     store: Store,
     served: bool,
     watch: Watch,
@@ -129,7 +133,7 @@ impl Members {
         );
         let hosts: Vec<String> = members.into_iter().map(|(host, _)| host).collect();
         let address = rendezvous.address(&hosts);
-        let made = Gloo::new(&store, &address, rank, size, millis(limits.join));
+        let made = Backend::gloo(&store, &address, rank, size, millis(limits.join));
         let gloo = made.and_then(|gloo| {
             gloo.patience(millis(limits.exchange))?;
             Ok(gloo)
@@ -144,6 +148,10 @@ impl Members {
             size,
             names,
             gloo,
+            #[cfg(feature = "nccl")]
+            nccl: std::cell::OnceCell::new(),
+            #[cfg(feature = "nccl")]
+            patience: limits.exchange,
             store,
             served,
             watch,
@@ -152,20 +160,36 @@ impl Members {
         })
     }
 
+    /// The engine for tensors of a device, and the device on which it exchanges them.
+    fn backend(&self, device: Device) -> Result<(&Backend, Device)> {
+        #[cfg(feature = "nccl")]
+        if let Device::Cuda(_) = device {
+            if let Some(nccl) = self.nccl.get() {
+                return Ok((nccl, device));
+            }
+            let made = Backend::nccl(&self.store, self.rank, self.size, millis(self.patience))
+                .map_err(|reason| self.watch.explain("connecting the GPUs", reason))?;
+            return Ok((self.nccl.get_or_init(|| made), device));
+        }
+        let _ = device;
+        Ok((&self.gloo, Device::Cpu))
+    }
+
     fn exchange(
         &self,
         op: &'static str,
         own: &Tensor,
         out: Vec<i64>,
         sent: u64,
-        run: impl Fn(&Gloo, &Tensor, &Tensor) -> Said<()>,
+        run: impl Fn(&Backend, &Tensor, &Tensor) -> Said<()>,
     ) -> Result<Tensor> {
         let _guard = tch::no_grad_guard();
         let began = Instant::now();
         let there = own.device();
-        let own = own.detach().to_device(Device::Cpu).contiguous();
-        let out = Tensor::f_zeros(&out, (own.kind(), Device::Cpu))?;
-        run(&self.gloo, &out, &own).map_err(|reason| self.watch.explain(op, reason))?;
+        let (backend, place) = self.backend(there)?;
+        let own = own.detach().to_device(place).contiguous();
+        let out = Tensor::f_zeros(&out, (own.kind(), place))?;
+        run(backend, &out, &own).map_err(|reason| self.watch.explain(op, reason))?;
         let mut traffic = self.traffic.borrow_mut();
         traffic.bytes += sent;
         traffic.seconds += began.elapsed().as_secs_f64();
@@ -287,7 +311,7 @@ impl Group for Members {
         // The engine wants the members' rows end to end.
         let flat = own.f_reshape([-1])?;
         let room = vec![flat.numel() as i64 * self.size as i64];
-        let all = self.exchange("gathering", &flat, room, sent, Gloo::all_gather)?;
+        let all = self.exchange("gathering", &flat, room, sent, Backend::all_gather)?;
         Ok(all.f_view(size.as_slice())?)
     }
 
@@ -299,16 +323,16 @@ impl Group for Members {
             rows,
             rows.size(),
             sent,
-            Gloo::all_to_all,
+            Backend::all_to_all,
         )
     }
 
     fn sum(&self, own: &Tensor) -> Result<Tensor> {
         let size = self.size as u64;
         let sent = size_in_bytes(own) * 2 * (size - 1) / size;
-        self.exchange("adding up", own, own.size(), sent, |gloo, out, own| {
+        self.exchange("adding up", own, own.size(), sent, |backend, out, own| {
             tch::no_grad(|| out.shallow_clone().copy_(own));
-            gloo.all_reduce(out)
+            backend.all_reduce(out)
         })
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 mod install;
+pub(crate) mod launcher;
 pub(crate) mod libtorch;
 pub(crate) mod linking;
 pub(crate) mod system;
@@ -93,8 +94,12 @@ pub fn ensure() -> Result<()> {
 /// As [`ensure`].
 pub(crate) fn ensure_for_tests() -> Result<()> {
     ensure()?;
-    if let Err(e) = browser::ensure(&Places::of_user()?) {
+    let places = Places::of_user()?;
+    if let Err(e) = browser::ensure(&places) {
         eprintln!("warning: the page's tests are skipped: {e}");
+    }
+    if let Err(e) = launcher::ensure(&places, &Registry::of_user()) {
+        eprintln!("warning: the test with mpiexec is skipped: {e}");
     }
     Ok(())
 }
