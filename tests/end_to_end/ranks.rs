@@ -224,15 +224,13 @@ fn first_step(run: &Path) -> [f64; 2] {
 #[test]
 fn a_step_on_two_ranks_is_that_of_one_process_without_lanes() {
     let place = place();
-    // Each lane has dropout of its own.
+    // Each lane has dropout of its own, which the head of the other tests has, too.
     let exact = ["model.sif.motion.dropout=0", "backbone.precision=fp32"];
+    let head = ["train.epochs=1", "model.action_clip.head=transformer"];
     let seeing_in_flowing = [&SEEING_IN_FLOWING[..], &exact, &["train.min_steps=1"]].concat();
     for (name, keys) in [
         ("flowing", &seeing_in_flowing[..]),
-        (
-            "action-clip",
-            &[&ACTION_CLIP[..], &["train.epochs=1"]].concat(),
-        ),
+        ("action-clip", &[&ACTION_CLIP[..], &head].concat()),
     ] {
         let (one, two) = (format!("{name}-1"), format!("{name}-2"));
         trained(&place, &one, 1, &[keys, &["train.lanes=1"]].concat());
@@ -251,6 +249,8 @@ fn steps_are_judged_once_for_all_ranks() {
     let keys: Vec<&str> = SEEING_IN_FLOWING
         .into_iter()
         .filter(|key| *key != "train.judge_steps=false")
+        // A fold makes a few of them.
+        .chain(["train.min_steps=30"])
         .collect();
     let judged = |out: &str| json(&place.path(out).join("seed-0/result.json"))["gain"].clone();
     for size in [1, 2] {

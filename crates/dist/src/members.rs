@@ -247,6 +247,9 @@ impl Arrival<'_> {
             if let Some(reason) = self.store.get("refused").map_err(lost)? {
                 return Err(Error::World(reason));
             }
+            if let Some(missing) = self.store.get("absent").map_err(lost)? {
+                return Err(self.absent(missing));
+            }
             let size = self.store.get("size").map_err(lost)?;
             if let Some(size) = size.filter(|size| *size != self.size.to_string()) {
                 return self.refuse(format!(
@@ -273,21 +276,32 @@ impl Arrival<'_> {
         }
         let missing = (0..self.size).filter(|rank| !there.contains_key(rank));
         let missing: Vec<String> = missing.map(|rank| format!("rank {rank}")).collect();
-        Err(Error::Absent {
-            missing: missing.join(", "),
+        let missing = missing.join(", ");
+        self.tell("absent", &missing);
+        Err(self.absent(missing))
+    }
+
+    fn absent(&self, missing: String) -> Error {
+        Error::Absent {
+            missing,
             size: self.size,
             seconds: self.limit.as_secs(),
             place: self.place.clone(),
-        })
+        }
     }
 
     /// Refuses the group, for every member.
     fn refuse<T>(&self, reason: String) -> Result<T> {
-        if self.store.set("refused", &reason).is_ok() {
+        self.tell("refused", &reason);
+        Err(Error::World(reason))
+    }
+
+    /// Tells the others why the group ends.
+    fn tell(&self, key: &str, reason: &str) {
+        if self.store.set(key, reason).is_ok() {
             // Time for the others to read it from a store that ends with this process.
             std::thread::sleep(LOOK * 25);
         }
-        Err(Error::World(reason))
     }
 }
 

@@ -292,13 +292,15 @@ impl Training {
         let count = (batch * group.size()) as i64;
         let features = Tensor::randn([count, 8, width], (Kind::Float, Device::Cpu));
         let config = ModelConfig::SeeingInFlowing(config);
+        // Short steps are timed together.
+        let steps = if encoder == "tiny" { 4 } else { 1 };
         Self::new(
             group,
             &config,
             clip,
             classes,
             batch,
-            4,
+            steps,
             Clips::Features(features),
         )
     }
