@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Place, last, set, text, trainer, wait_for};
+use crate::support::{Place, checkpoint, json, last, set, text, trainer, wait_for};
 
 /// Five training clips and two test clips of three classes, one of each broken.
-fn place() -> Place {
+pub(crate) fn place() -> Place {
     let place = Place::new();
     place.folder("videos/train", &[5, 5, 5]);
     place.folder("videos/val", &[3, 3, 3]);
@@ -21,7 +21,7 @@ fn place() -> Place {
 }
 
 /// Dropout, mixing, averaging and smoothing on: all that draws or remembers.
-const SEEING_IN_FLOWING: [&str; 11] = [
+pub(crate) const SEEING_IN_FLOWING: [&str; 11] = [
     "model.preset=best",
     "model.sif.motion.max_step=1",
     "model.sif.motion.ffn_dim=64",
@@ -36,7 +36,7 @@ const SEEING_IN_FLOWING: [&str; 11] = [
 ];
 
 /// Pieces and recomputation; the image tower alone is trained, beside the head.
-const ACTION_CLIP: [&str; 7] = [
+pub(crate) const ACTION_CLIP: [&str; 7] = [
     "model.system=action-clip",
     "model.action_clip.head=transformer_cls",
     "model.action_clip.visual_prompt=in_network",
@@ -47,7 +47,7 @@ const ACTION_CLIP: [&str; 7] = [
 ];
 
 /// `trainer train` on two frames a clip, into `out`. The last batch has fewer clips than ranks.
-fn train(place: &Place, out: &str, keys: &[&str]) -> Command {
+pub(crate) fn train(place: &Place, out: &str, keys: &[&str]) -> Command {
     let mut command = trainer(&["train"]);
     command.arg("--root").arg(place.path("videos"));
     command.arg("--weights").arg(place.backbone());
@@ -71,20 +71,23 @@ fn train(place: &Place, out: &str, keys: &[&str]) -> Command {
 }
 
 /// The processes of a group, which find each other by a file.
-struct Ranks {
-    all: Vec<Child>,
+pub(crate) struct Ranks {
+    pub(crate) all: Vec<Child>,
     /// Where they find each other, until they end.
     _place: tempfile::TempDir,
 }
 
 impl Ranks {
-    fn start(size: usize, command: impl Fn(usize) -> Command) -> Self {
+    pub(crate) fn start(size: usize, command: impl Fn(usize) -> Command) -> Self {
         let place = tempfile::tempdir().unwrap();
         let rank = |rank: usize| {
             let mut command = command(rank);
             if size > 1 {
-                let place = format!("file://{}", place.path().join("here").display());
-                command.env("DIST_RENDEZVOUS", place);
+                // Unless they find each other by a port.
+                if !command.get_envs().any(|(name, _)| name == "MASTER_PORT") {
+                    let place = format!("file://{}", place.path().join("here").display());
+                    command.env("DIST_RENDEZVOUS", place);
+                }
                 command.env("RANK", rank.to_string());
                 command.env("WORLD_SIZE", size.to_string());
             }
@@ -98,13 +101,13 @@ impl Ranks {
     }
 
     /// Sends a signal to one.
-    fn signal(&self, rank: usize, signal: &str) {
+    pub(crate) fn signal(&self, rank: usize, signal: &str) {
         let id = self.all[rank].id().to_string();
         let sent = Command::new("kill").args([signal, &id]).status();
         assert!(sent.unwrap().success());
     }
 
-    fn ended(self) -> Vec<Output> {
+    pub(crate) fn ended(self) -> Vec<Output> {
         self.all
             .into_iter()
             .map(|child| child.wait_with_output().unwrap())
@@ -113,7 +116,7 @@ impl Ranks {
 }
 
 /// Trains on so many ranks to the end.
-fn trained(place: &Place, out: &str, size: usize, keys: &[&str]) {
+pub(crate) fn trained(place: &Place, out: &str, size: usize, keys: &[&str]) {
     for (rank, output) in Ranks::start(size, |_| train(place, out, keys))
         .ended()
         .iter()
@@ -125,7 +128,9 @@ fn trained(place: &Place, out: &str, size: usize, keys: &[&str]) {
 }
 
 /// The checkpoint's manifest, the log and all scores.
-fn result(run: &Path) -> (String, String, Vec<Vec<u8>>) {
+pub(crate) type Outcome = (String, String, Vec<Vec<u8>>);
+
+pub(crate) fn result(run: &Path) -> Outcome {
     let (manifest, log) = last(run);
     let files = fs::read_dir(run.join("seed-0"))
         .unwrap()
@@ -209,8 +214,63 @@ fn a_run_that_loses_ranks_ends_as_one_that_was_left_alone() {
     assert!(result(&place.path("lost")) == straight);
 }
 
+/// The loss and the gradient norm of the first step.
+fn first_step(run: &Path) -> [f64; 2] {
+    let (_, log) = last(run);
+    let step: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    ["loss", "gradient_norm"].map(|name| step[name].as_f64().unwrap())
+}
+
+#[test]
+fn a_step_on_two_ranks_is_that_of_one_process_without_lanes() {
+    let place = place();
+    // Each lane has dropout of its own, which the head of the other tests has, too.
+    let exact = ["model.sif.motion.dropout=0", "backbone.precision=fp32"];
+    let head = ["train.epochs=1", "model.action_clip.head=transformer"];
+    let seeing_in_flowing = [&SEEING_IN_FLOWING[..], &exact, &["train.min_steps=1"]].concat();
+    for (name, keys) in [
+        ("flowing", &seeing_in_flowing[..]),
+        ("action-clip", &[&ACTION_CLIP[..], &head].concat()),
+    ] {
+        let (one, two) = (format!("{name}-1"), format!("{name}-2"));
+        trained(&place, &one, 1, &[keys, &["train.lanes=1"]].concat());
+        trained(&place, &two, 2, keys);
+        let [one, two] = [one, two].map(|run| first_step(&place.path(&run)));
+        for (one, two) in one.iter().zip(two) {
+            let differs = (one - two).abs() / one.abs();
+            assert!(differs < 1e-6, "{name}: {one} and {two}: {differs:e}");
+        }
+    }
+}
+
+#[test]
+fn steps_are_judged_once_for_all_ranks() {
+    let place = place();
+    let keys: Vec<&str> = SEEING_IN_FLOWING
+        .into_iter()
+        .filter(|key| *key != "train.judge_steps=false")
+        // A fold makes a few of them.
+        .chain(["train.min_steps=30"])
+        .collect();
+    let judged = |out: &str| json(&place.path(out).join("seed-0/result.json"))["gain"].clone();
+    for size in [1, 2] {
+        trained(&place, &format!("on-{size}"), size, &keys);
+    }
+    assert!(judged("on-1")["steps"].is_number(), "{}", judged("on-1"));
+    assert_eq!(judged("on-2"), judged("on-1"));
+    let results = ["on-1", "on-2"].map(|out| {
+        let run = place.path(out);
+        let log = fs::read_to_string(run.join("seed-0/log.jsonl"));
+        (
+            fs::read(checkpoint(&run).join("manifest.json")).unwrap(),
+            log.unwrap_or_default(),
+        )
+    });
+    assert!(results[0] == results[1]);
+}
+
 /// What every rank says as it refuses.
-fn refused(size: usize, command: impl Fn(usize) -> Command) -> Vec<String> {
+pub(crate) fn refused(size: usize, command: impl Fn(usize) -> Command) -> Vec<String> {
     let refuse = |output: Output| {
         let said = text(&output);
         assert_eq!(output.status.code(), Some(3), "{said}");
@@ -246,6 +306,16 @@ fn ranks_that_do_not_fit_together_say_so() {
     let said = refused(2, |_| train(&["train.lanes=1"]));
     let words = "--set train.lanes=1`: expected a power of two that 2 ranks share evenly";
     assert!(said.iter().all(|error| error.contains(words)), "{said:?}");
+    // Folders that are not shared.
+    let said = refused(2, |rank| {
+        self::train(&place, &format!("own-{rank}"), &SEEING_IN_FLOWING)
+    });
+    for error in said {
+        assert!(
+            error.contains("rank 1 (host") && error.contains("own-"),
+            "{error}"
+        );
+    }
     // An error on one rank ends both.
     let said = refused(2, |rank| match rank {
         0 => train(&[]),
@@ -256,325 +326,4 @@ fn ranks_that_do_not_fit_together_say_so() {
         "{said:?}"
     );
     assert!(said[0].starts_with("rank 1 (host "), "{said:?}");
-}
-
-/// `cargo xtask faults`.
-mod needs_minutes {
-    use super::*;
-
-    /// When a fault strikes.
-    #[derive(Debug, Clone, Copy)]
-    enum Moment {
-        Start,
-        Step,
-        Save,
-        Test,
-    }
-
-    const STEPS: usize = 24;
-
-    /// Seconds until the survivors are gone.
-    const OF_A_DEATH: u64 = 10;
-    /// With the tests' limit of silence of 3 seconds instead of 30.
-    const OF_SILENCE: u64 = 13;
-
-    fn keys() -> Vec<String> {
-        let steps = format!("train.min_steps={STEPS}");
-        let more = [
-            steps.as_str(),
-            "train.save_every=1",
-            "train.keep_checkpoints=2",
-        ];
-        [&SEEING_IN_FLOWING[..], &more]
-            .concat()
-            .into_iter()
-            .map(String::from)
-            .collect()
-    }
-
-    fn command(place: &Place, out: &str) -> Command {
-        let keys = keys();
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let mut command = train(place, out, &keys);
-        command.env("DIST_JOIN_SECONDS", "5");
-        command
-    }
-
-    fn lines(run: &Path) -> usize {
-        let log = fs::read_to_string(run.join("seed-0/log.jsonl"));
-        log.map_or(0, |text| text.lines().count())
-    }
-
-    fn is_saving(run: &Path) -> bool {
-        let mut entries = fs::read_dir(run.join("seed-0/checkpoints"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        entries.any(|entry| entry.file_name().to_string_lossy().ends_with(".tmp"))
-    }
-
-    /// Strikes one rank; what the others say, and how long they take.
-    fn strike(
-        place: &Place,
-        out: &str,
-        size: usize,
-        victim: usize,
-        signal: &str,
-        moment: Moment,
-    ) -> bool {
-        let run = place.path(out);
-        let mut ranks = Ranks::start(size, |_| command(place, out));
-        let there = || match moment {
-            Moment::Start => true,
-            Moment::Step => lines(&run) >= 3,
-            Moment::Save => is_saving(&run),
-            Moment::Test => lines(&run) >= STEPS,
-        };
-        let began = Instant::now();
-        while !there() && began.elapsed() < Duration::from_secs(60) {
-            if ranks.all[0].try_wait().unwrap().is_some() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        if matches!(moment, Moment::Start) {
-            std::thread::sleep(Duration::from_millis(150));
-        }
-        let ended = ranks
-            .all
-            .iter_mut()
-            .any(|rank| rank.try_wait().unwrap().is_some());
-        if !ended {
-            ranks.signal(victim, signal);
-        }
-        let began = Instant::now();
-        let mut gone = ranks.all.remove(victim);
-        let others = ranks.ended();
-        let seconds = began.elapsed().as_secs();
-        let _ = gone.kill();
-        gone.wait().unwrap();
-        // It was over before it could be struck.
-        if others.iter().all(|output| output.status.success()) {
-            return false;
-        }
-        let limit = match (signal, moment) {
-            // Ranks that have not come are waited for.
-            (_, Moment::Start) => 13 + OF_A_DEATH,
-            ("-KILL", _) => OF_A_DEATH,
-            _ => OF_SILENCE,
-        };
-        for output in &others {
-            let said = text(output);
-            let code = output.status.code();
-            assert!(code == Some(75) || code == Some(3), "{code:?} {said}");
-            let error = said.lines().find_map(|line| line.strip_prefix("error: "));
-            let error = error.unwrap_or_else(|| panic!("no error in {said}"));
-            assert!(
-                error.contains(&format!("rank {victim}")),
-                "{size} {victim} {signal} {moment:?}: {error}"
-            );
-        }
-        assert!(
-            seconds <= limit,
-            "{size} {victim} {signal} {moment:?}: {seconds} s"
-        );
-        true
-    }
-
-    #[test]
-    #[ignore = "minutes; run by cargo xtask faults"]
-    fn of_every_rank_at_every_moment() {
-        let place = place();
-        let straight = straight(&place);
-        let (mut struck, mut number) = (0, 0);
-        for size in [2, 4] {
-            for victim in 0..size {
-                for signal in ["-KILL", "-STOP"] {
-                    for moment in [Moment::Start, Moment::Step, Moment::Save, Moment::Test] {
-                        let out = format!("fault-{number}");
-                        number += 1;
-                        let hit = strike(&place, &out, size, victim, signal, moment);
-                        struck += usize::from(hit);
-                        // Resumed on another number of ranks.
-                        let size = [1, 2, 4][number % 3];
-                        goes_on(&place, &out, size, &straight);
-                        eprintln!(
-                            "fault {number}: {size} ranks go on, {}",
-                            if hit { "struck" } else { "too late" }
-                        );
-                    }
-                }
-            }
-        }
-        eprintln!("{struck} of {number} faults struck");
-        assert!(struck * 10 >= number * 8, "{struck} of {number}");
-    }
-
-    #[test]
-    #[ignore = "minutes; run by cargo xtask faults"]
-    fn of_a_stop_asked_for_on_one_rank() {
-        let place = place();
-        let straight = straight(&place);
-        for size in [2, 4] {
-            for asked in 0..size {
-                let run = place.path("asked");
-                let mut ranks = Ranks::start(size, |_| command(&place, "asked"));
-                wait_for(&mut ranks.all[asked], || lines(&run) >= 3);
-                ranks.signal(asked, "-TERM");
-                for output in ranks.ended() {
-                    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
-                }
-                assert!(lines(&run) < STEPS);
-                goes_on(&place, "asked", [1, 4, 2][asked % 3], &straight);
-            }
-        }
-    }
-
-    /// Runs what prepares the machine.
-    fn system(line: &str) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let done = Command::new(words[0]).args(&words[1..]).output().unwrap();
-        assert!(done.status.success(), "{line} (as root): {}", text(&done));
-    }
-
-    /// Undoes it at the end, however that comes.
-    struct Undo(Vec<String>);
-
-    impl Drop for Undo {
-        fn drop(&mut self) {
-            for line in &self.0 {
-                let words: Vec<&str> = line.split_whitespace().collect();
-                // It may be undone already.
-                let _ = Command::new(words[0]).args(&words[1..]).output();
-            }
-        }
-    }
-
-    #[test]
-    #[ignore = "minutes, as root; run by cargo xtask faults"]
-    fn of_a_full_disk_on_the_rank_that_writes() {
-        let place = place();
-        let straight = straight(&place);
-        for size in [2, 4] {
-            let out = place.path("full");
-            fs::create_dir(&out).unwrap();
-            let _undo = Undo(vec![format!("umount {}", out.display())]);
-            system(&format!(
-                "mount -t tmpfs -o size=1m tmpfs {}",
-                out.display()
-            ));
-            let outputs = Ranks::start(size, |_| command(&place, "full/run")).ended();
-            for output in &outputs {
-                let said = text(output);
-                assert_eq!(output.status.code(), Some(3), "{said}");
-                assert!(said.contains("No space left on device"), "{said}");
-            }
-            assert!(text(&outputs[1]).contains("error: rank 0 (host "));
-            system(&format!(
-                "mount -o remount,size=100m tmpfs {}",
-                out.display()
-            ));
-            goes_on(&place, "full/run", 6 - size, &straight);
-            drop(_undo);
-            fs::remove_dir(&out).unwrap();
-        }
-    }
-
-    #[test]
-    #[ignore = "minutes, as root; run by cargo xtask faults"]
-    fn of_the_link_between_two_machines() {
-        let place = place();
-        let straight = straight(&place);
-        let _undo = Undo(vec![
-            "ip netns del ranks-0".into(),
-            "ip netns del ranks-1".into(),
-        ]);
-        system("ip netns add ranks-0");
-        system("ip netns add ranks-1");
-        system("ip link add ranks0 netns ranks-0 type veth peer name ranks1 netns ranks-1");
-        for rank in 0..2 {
-            let inside = format!("ip -n ranks-{rank}");
-            system(&format!(
-                "{inside} addr add 10.77.0.{}/24 dev ranks{rank}",
-                rank + 1
-            ));
-            system(&format!("{inside} link set ranks{rank} up"));
-            system(&format!("{inside} link set lo up"));
-        }
-        let start = |out: &str, port: u16| -> Vec<Child> {
-            let start = |rank: usize| {
-                let own = command(&place, out);
-                let mut inside = Command::new("ip");
-                inside.args(["netns", "exec", &format!("ranks-{rank}")]);
-                inside.arg(own.get_program()).args(own.get_args());
-                inside.envs([("DIST_SILENCE_SECONDS", "3"), ("MASTER_ADDR", "10.77.0.1")]);
-                inside.envs([("RANK", rank.to_string()), ("WORLD_SIZE", "2".into())]);
-                inside.env("MASTER_PORT", port.to_string());
-                inside
-                    .stdout(Stdio::piped())
-                    .stderr(Stdio::piped())
-                    .spawn()
-                    .unwrap()
-            };
-            (0..2).map(start).collect()
-        };
-        let ended = |all: Vec<Child>| -> Vec<Output> {
-            all.into_iter()
-                .map(|child| child.wait_with_output().unwrap())
-                .collect()
-        };
-        for rank in 0..2 {
-            let link = format!("ip -n ranks-{rank} link set ranks{rank}");
-            let mut all = start("cut", 29_700 + rank as u16);
-            wait_for(&mut all[0], || lines(&place.path("cut")) >= 3);
-            system(&format!("{link} down"));
-            let began = Instant::now();
-            for (rank, output) in ended(all).iter().enumerate() {
-                let said = text(output);
-                assert_eq!(output.status.code(), Some(75), "{said}");
-                assert!(
-                    said.contains(&format!("error: lost rank {} (host ", 1 - rank)),
-                    "{said}"
-                );
-            }
-            assert!(
-                began.elapsed().as_secs() <= OF_SILENCE,
-                "{:?}",
-                began.elapsed()
-            );
-            system(&format!("{link} up"));
-            goes_on(&place, "cut", 4, &straight);
-        }
-        // A slow link changes nothing but the time.
-        for (number, speed) in ["1gbit", "20mbit"].iter().enumerate() {
-            for rank in 0..2 {
-                system(&format!(
-                    "ip netns exec ranks-{rank} tc qdisc replace dev ranks{rank} root tbf rate {speed} \
-                     burst 256kb latency 50ms"
-                ));
-            }
-            for output in ended(start("slow", 29_710 + number as u16)) {
-                assert!(output.status.success(), "{}", text(&output));
-            }
-            assert!(result(&place.path("slow")) == straight, "{speed}");
-            fs::remove_dir_all(place.path("slow")).unwrap();
-        }
-    }
-
-    fn straight(place: &Place) -> (String, String, Vec<Vec<u8>>) {
-        let output = Ranks::start(1, |_| command(place, "straight"))
-            .ended()
-            .remove(0);
-        assert!(output.status.success(), "{}", text(&output));
-        result(&place.path("straight"))
-    }
-
-    /// Resumes on so many ranks, and removes the run.
-    fn goes_on(place: &Place, out: &str, size: usize, straight: &(String, String, Vec<Vec<u8>>)) {
-        for output in Ranks::start(size, |_| command(place, out)).ended() {
-            assert!(output.status.success(), "{}", text(&output));
-        }
-        assert!(result(&place.path(out)) == *straight, "{out}");
-        fs::remove_dir_all(place.path(out)).unwrap();
-    }
 }

@@ -109,7 +109,7 @@ pub fn faults() -> Result<bool> {
     setup::ensure()?;
     let root = workspace::root();
     let line = "test -p trainer --test end_to_end -- --ignored --nocapture --test-threads 1 \
-                ranks::needs_minutes::";
+                faults::needs_minutes::";
     let outcome = run_step(
         &mut cargo_line(&root, line),
         "a fault was not noticed, or not resumed from",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::rar;
 use crate::places::Places;
-use crate::setup::{browser, openapi_client};
+use crate::setup::{browser, launcher, openapi_client};
 use crate::workspace::{output_of, shared};
 
 /// A requirement of tests.
@@ -19,7 +19,7 @@ pub struct Need {
     is_met: fn(root: &Path) -> bool,
 }
 
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 10] = [
     Need {
         module: "needs_shared",
         unmet: "no reference data at SIF_SHARED or ../shared",
@@ -49,6 +49,21 @@ const NEEDS: [Need; 8] = [
         module: "needs_chromium",
         unmet: "chromium, chromium-driver or axe-core is not installed",
         is_met: |_| browser::is_present(),
+    },
+    Need {
+        module: "needs_mpiexec",
+        unmet: "MPICH's mpiexec is not installed",
+        is_met: |_| launcher::is_present(),
+    },
+    Need {
+        module: "needs_torchrun",
+        unmet: "SIF_PYTHON names no Python with torch",
+        is_met: |_| {
+            let python = std::env::var_os("SIF_PYTHON");
+            python.is_some_and(|python| {
+                output_of(python, &["-c", "import torch.distributed.run"]).is_some()
+            })
+        },
     },
     Need {
         module: "needs_minutes",

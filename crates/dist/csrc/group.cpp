@@ -8,6 +8,9 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#ifdef USE_C10D_NCCL
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+#endif
 
 #include <cstdint>
 #include <cstring>
@@ -20,6 +23,9 @@ using std::chrono::milliseconds;
 // longer fit: read the new ProcessGroupGloo.hpp.
 #if defined(__x86_64__) && defined(__GLIBCXX__)
 static_assert(sizeof(ProcessGroupGloo) == 488, "ProcessGroupGloo has another layout");
+#ifdef USE_C10D_NCCL
+static_assert(sizeof(c10d::ProcessGroupNCCL) == 0x480, "ProcessGroupNCCL has another layout");
+#endif
 #endif
 
 // libtorch's threshold for messages on stderr.
@@ -51,7 +57,7 @@ struct Store {
 };
 
 struct Group {
-  c10::intrusive_ptr<ProcessGroupGloo> group;
+  c10::intrusive_ptr<c10d::Backend> group;
 };
 
 extern "C" {
@@ -121,6 +127,19 @@ int dist_gloo(Store* store, const char* address, int rank, int size, int64_t lim
     *out = new Group{c10::make_intrusive<ProcessGroupGloo>(store->store, rank, size, options)};
   });
 }
+
+#ifdef USE_C10D_NCCL
+// Its communicator is made by the first exchange, on the GPU of the tensors. An exchange is queued on
+// the GPU; what reads its result there waits for it.
+int dist_nccl(Store* store, int rank, int size, int64_t limit, Group** out) {
+  return guarded([&] {
+    auto options = c10d::ProcessGroupNCCL::Options::create();
+    options->timeout = milliseconds(limit);
+    auto keys = c10::make_intrusive<c10d::PrefixStore>("nccl", store->store);
+    *out = new Group{c10::make_intrusive<c10d::ProcessGroupNCCL>(keys, rank, size, options)};
+  });
+}
+#endif
 
 int dist_patience(Group* group, int64_t limit) {
   return guarded([&] { group->group->setTimeout(milliseconds(limit)); });

@@ -52,6 +52,14 @@ unsafe extern "C" {
         limit: i64,
         out: *mut *mut RawGroup,
     ) -> c_int;
+    #[cfg(feature = "nccl")]
+    fn dist_nccl(
+        store: *mut RawStore,
+        rank: c_int,
+        size: c_int,
+        limit: i64,
+        out: *mut *mut RawGroup,
+    ) -> c_int;
     fn dist_patience(group: *mut RawGroup, limit: i64) -> c_int;
     fn dist_all_gather(group: *mut RawGroup, out: *mut C_tensor, own: *mut C_tensor) -> c_int;
     fn dist_all_to_all(group: *mut RawGroup, out: *mut C_tensor, own: *mut C_tensor) -> c_int;
@@ -200,19 +208,23 @@ impl Drop for Store {
     }
 }
 
-/// c10d's group of processes over TCP.
+/// c10d's group of processes.
 #[derive(Debug)]
-pub(crate) struct Gloo(NonNull<RawGroup>);
+pub(crate) struct Backend(NonNull<RawGroup>);
 
-impl Gloo {
-    pub(crate) fn new(
+fn narrow(number: usize) -> c_int {
+    c_int::try_from(number).unwrap_or(c_int::MAX)
+}
+
+impl Backend {
+    /// Over TCP, for tensors on the CPU.
+    pub(crate) fn gloo(
         store: &Store,
         address: &str,
         rank: usize,
         size: usize,
         limit: i64,
     ) -> Said<Self> {
-        let narrow = |number: usize| c_int::try_from(number).unwrap_or(c_int::MAX);
         let (address, mut group) = (c_string(address), std::ptr::null_mut());
         // SAFETY: the group keeps the store alive by a count of its own; the call sets `group` if
         // it returns 0.
@@ -231,15 +243,35 @@ impl Gloo {
             .ok_or_else(|| "no group".into())
     }
 
+    /// Between GPUs.
+    #[cfg(feature = "nccl")]
+    pub(crate) fn nccl(store: &Store, rank: usize, size: usize, limit: i64) -> Said<Self> {
+        let mut group = std::ptr::null_mut();
+        // SAFETY: as above.
+        checked(unsafe {
+            dist_nccl(
+                store.0.as_ptr(),
+                narrow(rank),
+                narrow(size),
+                limit,
+                &mut group,
+            )
+        })?;
+        NonNull::new(group)
+            .map(Self)
+            .ok_or_else(|| "no group".into())
+    }
+
     pub(crate) fn patience(&self, limit: i64) -> Said<()> {
         // SAFETY: the group is valid.
         checked(unsafe { dist_patience(self.0.as_ptr(), limit) })
     }
 
-    /// `own` of all members into `out`; both contiguous on the CPU.
+    /// `own` of all members into `out`; both contiguous, on the CPU for Gloo.
     pub(crate) fn all_gather(&self, out: &Tensor, own: &Tensor) -> Said<()> {
         // SAFETY: C_tensor is at::Tensor; the engine writes into the tensor's memory, and both outlive the
-        // call, which returns when the exchange has ended.
+        // call, which returns when the exchange has ended, or is queued on the GPU, whose allocator
+        // keeps the memory until then.
         checked(unsafe {
             dist_all_gather(
                 self.0.as_ptr(),
@@ -266,7 +298,7 @@ impl Gloo {
     }
 }
 
-impl Drop for Gloo {
+impl Drop for Backend {
     fn drop(&mut self) {
         // SAFETY: made by the other side, dropped once.
         unsafe { dist_drop_group(self.0.as_ptr()) }

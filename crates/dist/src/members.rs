@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tch::{Device, Tensor};
 
-use crate::c10d::{self, Gloo, Said, Store};
+use crate::c10d::{self, Backend, Said, Store};
 use crate::group::{Traffic, size_in_bytes};
 use crate::watch::{Patience, Watch};
 use crate::{Error, Group, Limits, Rendezvous, Result, Signals, World};
@@ -19,7 +19,11 @@ pub(crate) struct Members {
     rank: usize,
     size: usize,
     names: Vec<String>,
-    gloo: Gloo,
+    gloo: Backend,
+    #[cfg(feature = "nccl")]
+    nccl: std::cell::OnceCell<Backend>,
+    #[cfg(feature = "nccl")]
+    patience: Duration,
     store: Store,
     served: bool,
     watch: Watch,
@@ -129,7 +133,7 @@ impl Members {
         );
         let hosts: Vec<String> = members.into_iter().map(|(host, _)| host).collect();
         let address = rendezvous.address(&hosts);
-        let made = Gloo::new(&store, &address, rank, size, millis(limits.join));
+        let made = Backend::gloo(&store, &address, rank, size, millis(limits.join));
         let gloo = made.and_then(|gloo| {
             gloo.patience(millis(limits.exchange))?;
             Ok(gloo)
@@ -144,6 +148,10 @@ impl Members {
             size,
             names,
             gloo,
+            #[cfg(feature = "nccl")]
+            nccl: std::cell::OnceCell::new(),
+            #[cfg(feature = "nccl")]
+            patience: limits.exchange,
             store,
             served,
             watch,
@@ -152,20 +160,36 @@ impl Members {
         })
     }
 
+    /// The engine for tensors of a device, and the device on which it exchanges them.
+    fn backend(&self, device: Device) -> Result<(&Backend, Device)> {
+        #[cfg(feature = "nccl")]
+        if let Device::Cuda(_) = device {
+            if let Some(nccl) = self.nccl.get() {
+                return Ok((nccl, device));
+            }
+            let made = Backend::nccl(&self.store, self.rank, self.size, millis(self.patience))
+                .map_err(|reason| self.watch.explain("connecting the GPUs", reason))?;
+            return Ok((self.nccl.get_or_init(|| made), device));
+        }
+        let _ = device;
+        Ok((&self.gloo, Device::Cpu))
+    }
+
     fn exchange(
         &self,
         op: &'static str,
         own: &Tensor,
         out: Vec<i64>,
         sent: u64,
-        run: impl Fn(&Gloo, &Tensor, &Tensor) -> Said<()>,
+        run: impl Fn(&Backend, &Tensor, &Tensor) -> Said<()>,
     ) -> Result<Tensor> {
         let _guard = tch::no_grad_guard();
         let began = Instant::now();
         let there = own.device();
-        let own = own.detach().to_device(Device::Cpu).contiguous();
-        let out = Tensor::f_zeros(&out, (own.kind(), Device::Cpu))?;
-        run(&self.gloo, &out, &own).map_err(|reason| self.watch.explain(op, reason))?;
+        let (backend, place) = self.backend(there)?;
+        let own = own.detach().to_device(place).contiguous();
+        let out = Tensor::f_zeros(&out, (own.kind(), place))?;
+        run(backend, &out, &own).map_err(|reason| self.watch.explain(op, reason))?;
         let mut traffic = self.traffic.borrow_mut();
         traffic.bytes += sent;
         traffic.seconds += began.elapsed().as_secs_f64();
@@ -223,6 +247,9 @@ impl Arrival<'_> {
             if let Some(reason) = self.store.get("refused").map_err(lost)? {
                 return Err(Error::World(reason));
             }
+            if let Some(missing) = self.store.get("absent").map_err(lost)? {
+                return Err(self.absent(missing));
+            }
             let size = self.store.get("size").map_err(lost)?;
             if let Some(size) = size.filter(|size| *size != self.size.to_string()) {
                 return self.refuse(format!(
@@ -249,21 +276,32 @@ impl Arrival<'_> {
         }
         let missing = (0..self.size).filter(|rank| !there.contains_key(rank));
         let missing: Vec<String> = missing.map(|rank| format!("rank {rank}")).collect();
-        Err(Error::Absent {
-            missing: missing.join(", "),
+        let missing = missing.join(", ");
+        self.tell("absent", &missing);
+        Err(self.absent(missing))
+    }
+
+    fn absent(&self, missing: String) -> Error {
+        Error::Absent {
+            missing,
             size: self.size,
             seconds: self.limit.as_secs(),
             place: self.place.clone(),
-        })
+        }
     }
 
     /// Refuses the group, for every member.
     fn refuse<T>(&self, reason: String) -> Result<T> {
-        if self.store.set("refused", &reason).is_ok() {
+        self.tell("refused", &reason);
+        Err(Error::World(reason))
+    }
+
+    /// Tells the others why the group ends.
+    fn tell(&self, key: &str, reason: &str) {
+        if self.store.set(key, reason).is_ok() {
             // Time for the others to read it from a store that ends with this process.
             std::thread::sleep(LOOK * 25);
         }
-        Err(Error::World(reason))
     }
 }
 
@@ -287,7 +325,7 @@ impl Group for Members {
         // The engine wants the members' rows end to end.
         let flat = own.f_reshape([-1])?;
         let room = vec![flat.numel() as i64 * self.size as i64];
-        let all = self.exchange("gathering", &flat, room, sent, Gloo::all_gather)?;
+        let all = self.exchange("gathering", &flat, room, sent, Backend::all_gather)?;
         Ok(all.f_view(size.as_slice())?)
     }
 
@@ -299,16 +337,16 @@ impl Group for Members {
             rows,
             rows.size(),
             sent,
-            Gloo::all_to_all,
+            Backend::all_to_all,
         )
     }
 
     fn sum(&self, own: &Tensor) -> Result<Tensor> {
         let size = self.size as u64;
         let sent = size_in_bytes(own) * 2 * (size - 1) / size;
-        self.exchange("adding up", own, own.size(), sent, |gloo, out, own| {
+        self.exchange("adding up", own, own.size(), sent, |backend, out, own| {
             tch::no_grad(|| out.shallow_clone().copy_(own));
-            gloo.all_reduce(out)
+            backend.all_reduce(out)
         })
     }
 

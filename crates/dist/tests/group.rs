@@ -279,6 +279,13 @@ fn a_wrong_group_is_refused_by_every_member() {
     let output = outputs(vec![start("wait", 1, 2, &place)]).remove(0);
     let error = line(&output, "ended: ");
     assert!(error.contains("rank 0 has not come"), "{error}");
+    // All that are there name it, whoever's patience ends first.
+    let first = start("wait", 0, 3, &place);
+    std::thread::sleep(Duration::from_secs(1));
+    for output in outputs(vec![first, start("wait", 2, 3, &place)]) {
+        let error = line(&output, "ended: ");
+        assert!(error.starts_with("rank 1 of 3 did not come"), "{error}");
+    }
     // Other numbers of ranks.
     let place = tcp();
     let members = vec![start("agree", 0, 2, &place), start("agree", 1, 3, &place)];

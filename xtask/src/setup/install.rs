@@ -51,7 +51,10 @@ pub(super) fn installed(managed: Managed, places: &Places) -> Option<Libtorch> {
     }
     if let Ok(text) = fs::read_to_string(root.join(STAMP)) {
         let stamp: Stamp = serde_json::from_str(&text).ok()?;
-        if stamp.version != VERSION || !is_intact(&root, &stamp.libraries) {
+        // Earlier set-ups left the headers of CUDA out.
+        let wheels = (managed.kind, managed.source) == (Kind::Cuda, Source::Registry);
+        let lacks_headers = wheels && !root.join("nvidia/nccl/include/nccl.h").is_file();
+        if stamp.version != VERSION || lacks_headers || !is_intact(&root, &stamp.libraries) {
             return None;
         }
     }
@@ -82,7 +85,12 @@ pub(super) fn install(managed: Managed, places: &Places, registry: &Registry) ->
             from_zip(managed.kind, OFFICIAL, &client, &downloads, unpacked.path())?
         }
     };
-    files.retain(|file| !file.path.starts_with("torch/include"));
+    files.retain(|file| {
+        !file
+            .path
+            .components()
+            .any(|part| part.as_os_str() == "include")
+    });
     let stamp = Stamp {
         version: VERSION.into(),
         managed,
@@ -191,6 +199,10 @@ fn is_needed(name: &str, kind: Kind) -> bool {
     } else if let Some(rest) = name.strip_prefix("nvidia/") {
         let mut parts = rest.split('/');
         let (_, folder, library) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
+        if folder == Some("include") {
+            // The feature `nccl` is compiled with them.
+            return kind == Kind::Cuda;
+        }
         let needed = kind == Kind::Cuda
             || library.starts_with("libcudart.so")
             || library.starts_with("libcupti.so");
@@ -271,6 +283,8 @@ mod tests {
             "torch/lib/libtorch_nvshmem.so",
             "nvidia/cu13/lib/libnvperf_host.so",
             "nvidia/cudnn/lib/libcudnn.so.9",
+            "nvidia/cu13/include/cuda.h",
+            "nvidia/cu13/include/cccl/cuda/std/version",
         ];
         let never = [
             "torch/__init__.py",
@@ -279,7 +293,6 @@ mod tests {
             "torch/lib/libshm/core.h",
             "torch/lib/libtorch_global_deps.so",
             "torch/bin/protoc",
-            "nvidia/cu13/include/cuda.h",
             "nvidia/cu13/lib/libcudart_static.a",
             "nvidia/cu13/lib/deep/libx.so",
         ];

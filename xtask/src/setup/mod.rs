@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 mod install;
+pub(crate) mod launcher;
 pub(crate) mod libtorch;
 pub(crate) mod linking;
 pub(crate) mod openapi_client;
@@ -100,6 +101,9 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     }
     if let Err(e) = openapi_client::ensure(&places) {
         eprintln!("warning: the test with a generated client is skipped: {e}");
+    }
+    if let Err(e) = launcher::ensure(&places, &Registry::of_user()) {
+        eprintln!("warning: the test with mpiexec is skipped: {e}");
     }
     Ok(())
 }

@@ -36,6 +36,15 @@ pub(crate) fn open_clip() -> Wheel {
     }
 }
 
+/// The wheel that contains MPICH's launcher, where there is one.
+pub(crate) fn mpich() -> Option<Wheel> {
+    cfg!(all(target_os = "linux", target_arch = "x86_64")).then(|| Wheel {
+        file: "mpich-5.0.2-py3-none-manylinux_2_28_x86_64.whl".into(),
+        sha256: "8fed465ebff269ea2ebac179a25de02671ddf8df476e0f115be089015015cfd4".into(),
+        bytes: 13_282_595,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -26,6 +26,7 @@ use crate::folds::Folds;
 use crate::json::{read_json, write_json};
 use crate::log::read_steps;
 use crate::metrics::{Spread, interval_of_folds};
+use crate::ranks;
 use crate::trial::balanced;
 use crate::{Error, Result};
 
@@ -255,19 +256,35 @@ impl Training<'_> {
     }
 
     /// What the steps of `config` bring after its solved start, on clips that are held out; `None` if too
-    /// few can be, or the steps are too long to be judged. What it writes lies in `folder`.
+    /// few can be, or the steps are too long to be judged. What it writes lies in `folder`. Rank 0
+    /// judges, for all.
     pub(super) fn judge_steps(
         &self,
         config: &ModelConfig,
         folder: &Path,
     ) -> Result<Ended<Option<Gain>>> {
-        let path = folder.join(GAIN);
-        let rank = self.session.group.rank();
-        // Each rank judges for itself, and finds the same.
-        let own = match rank {
-            0 => folder.to_path_buf(),
-            _ => folder.join(format!("rank-{rank}")),
+        let group = self.session.group.as_ref();
+        let own = match group.rank() {
+            0 => match self.judge_steps_alone(config, folder)? {
+                Ended::Done(found) => (false, found),
+                Ended::Stopped => (true, None),
+            },
+            _ => (false, None),
         };
+        // The others wait, however long it takes.
+        group.meet()?;
+        match ranks::gather(group, &own)?.first() {
+            Some((false, found)) => Ok(Ended::Done(*found)),
+            _ => Ok(Ended::Stopped),
+        }
+    }
+
+    fn judge_steps_alone(
+        &self,
+        config: &ModelConfig,
+        folder: &Path,
+    ) -> Result<Ended<Option<Gain>>> {
+        let path = folder.join(GAIN);
         if path.is_file() {
             return Ok(Ended::Done(read_json(&path)?));
         }
@@ -275,17 +292,15 @@ impl Training<'_> {
         let Some(folds) = few.folds(self.trial.seed) else {
             return Ok(Ended::Done(None));
         };
-        let Ended::Done((seen, steps)) = self.every_fold(&few, config, &folds, &own, &|_, _| ())?
+        let nobody = |_, _| ();
+        let Ended::Done((seen, steps)) =
+            self.every_fold(&few, config, &folds, folder, &nobody)?
         else {
             return Ok(Ended::Stopped);
         };
         let found = (seen.solved && steps > 0).then(|| gain(&seen.start, &seen.stepped, steps));
-        if rank == 0 {
-            std::fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
-            write_json(&path, &found)?;
-        } else if own.exists() {
-            std::fs::remove_dir_all(&own).map_err(Error::file("cannot remove", &own))?;
-        }
+        std::fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
+        write_json(&path, &found)?;
         Ok(Ended::Done(found))
     }
 

@@ -99,7 +99,11 @@ impl<'a> Training<'a> {
             let start_is_best = gain.is_some_and(|gain| !gain.is_real())
                 || judged.is_some_and(|judged| !judged.cross_validation.trained);
             if start_is_best {
-                self.save_start(model.as_ref(), record, folder)?;
+                if session.group.rank() == 0 {
+                    self.save_start(model.as_ref(), record, folder)?;
+                }
+                // The others read the checkpoint's hash.
+                session.group.meet()?;
                 let checkpoint = recogniser::newest::<Record>(folder)?.map(|loaded| loaded.hash);
                 return Ok(Ended::Done(Trained {
                     model,
