@@ -5,9 +5,7 @@ use std::process::ExitCode;
 use anyhow::Error;
 use clap::{Parser, Subcommand};
 use xtask::prepare::{self, Tools};
-use xtask::{
-    bench, check, demo, dist, docs, doctor, download_clip, gpu_check, setup, workspace,
-};
+use xtask::{bench, check, demo, dist, docs, doctor, download_clip, gpu_check, setup, workspace};
 
 /// Development tasks: set-up, diagnosis, checks, data sets, benchmarks.
 #[derive(Debug, Parser)]

@@ -65,7 +65,7 @@ rows! {
     // constant    key             name in tables       MMB, MAP, MCB                      K400    HMDB-51, k = 2, 4, 8, 16  UCF-101
     CLIP:          "clip",         "CLIP, frozen",      Parts::Clip,                       [],     [],                       [];
     PROBE:         "probe",        "probe on the mean", Parts::Probe,                      [],     [],                       [];
-    PROBE_CV:      "probe-cv",     "probe, penalty by CV", Parts::ValidatedProbe,           [],     [],                       [];
+    PROBE_CV:      "probe-cv",     "probe, CV penalty", Parts::ValidatedProbe,              [],     [],                       [];
     BASELINE:      "baseline",     "Baseline",          Parts::Blocks(Ablation::BASELINE), [54.8], [35.7, 39.0, 42.1, 55.8], [64.0, 73.3, 78.2, 80.6];
     BASELINE_MCB:  "baseline-mcb", "Baseline + MCB",    blocks(false, false, true),        [58.4], [49.4, 53.8, 57.4, 59.4], [72.3, 77.0, 81.1, 84.4];
     MMB:           "mmb",          "MMB",               blocks(true, false, false),        [57.9], [53.1, 55.4, 58.4, 60.4], [77.0, 77.7, 81.5, 83.9];

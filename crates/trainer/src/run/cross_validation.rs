@@ -293,8 +293,7 @@ impl Training<'_> {
             return Ok(Ended::Done(None));
         };
         let nobody = |_, _| ();
-        let Ended::Done((seen, steps)) =
-            self.every_fold(&few, config, &folds, folder, &nobody)?
+        let Ended::Done((seen, steps)) = self.every_fold(&few, config, &folds, folder, &nobody)?
         else {
             return Ok(Ended::Stopped);
         };
@@ -643,7 +642,12 @@ fn suspects(
     probabilities: &[Vec<f64>],
 ) -> Result<Vec<Suspect>> {
     let count = outcome.labels.len();
-    let found = contradictions(&few.views.f_select(1, 0)?, &few.classes, count, &few.recordings)?;
+    let found = contradictions(
+        &few.views.f_select(1, 0)?,
+        &few.classes,
+        count,
+        &few.recordings,
+    )?;
     let name = |class: usize| outcome.labels.get(class).cloned().unwrap_or_default();
     let mut all: Vec<(f64, Suspect)> = clips
         .iter()
