@@ -109,7 +109,7 @@ fn check_terms(root: &Path, archive: &Archive) -> Result<String> {
     }
     for file in [
         "torch/LICENSE",
-        "torch/NOTICE",
+        "torch/third_party/kineto/LICENSE",
         "ffmpeg/COPYING.LGPLv2.1",
         "dav1d/COPYING",
         "zlib/debian-copyright",
