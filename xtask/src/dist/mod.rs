@@ -18,6 +18,7 @@ use self::ffmpeg::Ffmpeg;
 use self::root::Root;
 use self::sbom::Part;
 use self::tree::{DOCS, LIBRARIES, Tree};
+use crate::places::{Places, make_folder};
 use crate::progress::bytes;
 use crate::setup::libtorch::Libtorch;
 use crate::setup::linking;
@@ -72,7 +73,7 @@ pub(crate) fn make(options: &Options) -> Result<Archive> {
     let work = workspace::target(&root).join("dist");
     let libtorch = libtorch_of(&root)?;
     let ffmpeg = ffmpeg::ensure(&work)?;
-    let programs = build(&root, &work.join("build"), &libtorch, &ffmpeg)?;
+    let programs = build(&root, &work.join("build"), &ffmpeg)?;
     let name = format!(
         "seeing-in-flowing-{}-x86_64-linux",
         env!("CARGO_PKG_VERSION")
@@ -86,7 +87,7 @@ pub(crate) fn make(options: &Options) -> Result<Archive> {
     add_notices(&root, &tree, &ffmpeg)?;
     tree.add_sums()?;
     let folder = options.out.as_ref().unwrap_or(&work);
-    crate::places::make_folder(folder)?;
+    make_folder(folder)?;
     let path = folder.join(format!("{name}.tar.zst"));
     eprintln!("packing {}", path.display());
     pack::pack(&tree.folder, time_of_commit(&root)?, &path)?;
@@ -189,28 +190,28 @@ fn libraries(libtorch: &Libtorch, ffmpeg: &Ffmpeg) -> Vec<PathBuf> {
 }
 
 /// Builds both programs, without a path of this machine in them. Returns the folder they are in.
-fn build(root: &Path, target: &Path, libtorch: &Libtorch, ffmpeg: &Ffmpeg) -> Result<PathBuf> {
+fn build(root: &Path, target: &Path, ffmpeg: &Ffmpeg) -> Result<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
-    let mut places = vec![
-        (root, "/seeing-in-flowing"),
-        (libtorch.folder.as_path(), "/libtorch"),
+    let own = [
+        (Some(root), "/seeing-in-flowing"),
+        (home.as_deref(), "/cargo"),
     ];
-    if let Some(home) = &home {
-        places.push((home, "/cargo"));
-    }
-    let map = |flag: &str| {
-        let flags = places
-            .iter()
-            .map(|(from, to)| format!("{flag}={}={to}", from.display()));
-        flags.collect::<Vec<_>>()
+    let map = |flag: &str, from: Option<&Path>, to: &str| {
+        from.map(|from| format!("{flag}={}={to}", from.display()))
     };
-    let mut flags = map("--remap-path-prefix");
+    let rust = own
+        .iter()
+        .filter_map(|(from, to)| map("--remap-path-prefix", *from, to));
+    let mut flags: Vec<String> = rust.collect();
     // Ahead of LD_LIBRARY_PATH, which may lead to another libtorch.
     flags.push(
         "-Clink-arg=-Wl,--disable-new-dtags,-rpath,$ORIGIN/../../lib/seeing-in-flowing".into(),
     );
-    let c_flags = map("-ffile-prefix-map").join(" ");
+    let headers = Places::of_user()?.cache;
+    let c = [(Some(&*headers), "/libtorch")].into_iter().chain(own);
+    let c = c.filter_map(|(from, to)| map("-ffile-prefix-map", from, to));
+    let c_flags = c.collect::<Vec<_>>().join(" ");
     let mut command = cargo(root);
     command.args(["build", "--release", "--locked"]);
     command.args(PROGRAMS.iter().flat_map(|name| ["--package", *name]));
@@ -233,7 +234,7 @@ fn build(root: &Path, target: &Path, libtorch: &Libtorch, ffmpeg: &Ffmpeg) -> Re
 /// Adds licences and notices, and the bill of materials.
 fn add_notices(root: &Path, tree: &Tree, ffmpeg: &Ffmpeg) -> Result<()> {
     let licences = tree.folder.join(DOCS).join("licences");
-    crate::places::make_folder(&licences)?;
+    make_folder(&licences)?;
     let crates = crates::linked(root, &PROGRAMS, TARGET)?;
     notices::of_crates(&crates, &licences.join("crates.txt"))?;
     notices::of_libtorch(&licences)?;

@@ -155,7 +155,11 @@ fn disguises_are_seen_through() {
         ("svg.mp4", svg.as_bytes()),
     ];
     for (name, bytes) in refused {
-        assert_error!(outcome(&file(folder, name, bytes)), Refused { .. });
+        // A small FFmpeg does not know their formats.
+        assert_error!(
+            outcome(&file(folder, name, bytes)),
+            Refused { .. } | NotAVideo { .. }
+        );
     }
     let zip = b"PK\x03\x04\x14\0\0\0\0\0\0\0!\0\0\0\0\0\x05\0\0\0\x05\0\0\0\x05\0\0\0a.txthello";
     let mut random = Random(1);

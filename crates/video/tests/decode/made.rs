@@ -6,6 +6,8 @@ use ffmpeg_next::codec::encoder;
 use ffmpeg_next::format::{self, Pixel};
 use ffmpeg_next::{Dictionary, Error, Packet, Rational, codec, frame};
 
+use crate::support::kept;
+
 /// How a video is made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Made {
@@ -22,6 +24,10 @@ pub(crate) struct Made {
 
 /// Makes it in `folder`; `false` where this FFmpeg has no such encoder.
 pub(crate) fn make(folder: &Path, made: &Made) -> Result<bool, Error> {
+    kept(&folder.join(made.name), made, || encode(folder, made))
+}
+
+fn encode(folder: &Path, made: &Made) -> Result<bool, Error> {
     ffmpeg_next::init()?;
     let Some(codec) = encoder::find_by_name(made.encoder) else {
         return Ok(false);

@@ -7,6 +7,7 @@ use ffmpeg_next::format::{self, Pixel};
 use ffmpeg_next::{Dictionary, Error, Packet, Rational, codec};
 
 use crate::made::picture;
+use crate::support::kept;
 
 /// One of the streams of a file.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub(crate) struct Film {
 /// Writes several films into one file.
 pub(crate) fn mux(folder: &Path, name: &str, films: &[Film]) -> PathBuf {
     let path = folder.join(name);
-    write(&path, films).unwrap();
+    kept(&path, films, || write(&path, films).map(|()| true)).unwrap();
     path
 }
 

@@ -1,5 +1,7 @@
 //! What leads to none of the frames wanted is not decoded, and the frames are the same.
 
+use ffmpeg_next::format::{context::StreamIo, input_from_stream};
+
 use crate::made::{Made, make};
 use crate::support::{check, open};
 
@@ -106,7 +108,8 @@ fn avi_says_what_ffmpeg_reads_of_it() {
         };
         assert!(make(folder.path(), &made).unwrap());
         let path = folder.path().join(name);
-        let mut file = ffmpeg_next::format::input(&path).unwrap();
+        let bytes = StreamIo::from_read_seek(std::fs::File::open(&path).unwrap()).unwrap();
+        let mut file = input_from_stream(bytes, None, None).unwrap();
         let stream = file.streams().next().unwrap();
         let (frames, rate) = (stream.frames(), stream.avg_frame_rate());
         let pictures = file.packets().count();

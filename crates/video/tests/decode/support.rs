@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    fmt::Debug,
     hash::{DefaultHasher, Hash, Hasher},
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -49,6 +50,48 @@ pub(crate) fn open(path: &Path) -> Result<Video, Error> {
     Video::open(path, &Limits::default())
 }
 
+/// The variable that names a folder for videos and their frames, so that another FFmpeg, which may not
+/// encode, can be compared with this one.
+const KEPT: &str = "SIF_KEPT_VIDEOS";
+
+/// The place of what is described by `what` in the folder for kept things.
+fn place(what: &impl Hash, ending: &str) -> Option<PathBuf> {
+    let folder = PathBuf::from(std::env::var_os(KEPT)?);
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    Some(folder.join(format!("{:016x}.{ending}", hasher.finish())))
+}
+
+/// Takes the video `path` from an earlier run, or makes and keeps it. Whether it was made.
+pub(crate) fn kept<E>(
+    path: &Path,
+    what: &(impl Debug + ?Sized),
+    make: impl FnOnce() -> Result<bool, E>,
+) -> Result<bool, E> {
+    let place = place(&format!("{what:?}{:?}", path.file_name()), "video");
+    if let Some(place) = place.as_ref().filter(|place| place.is_file()) {
+        std::fs::copy(place, path).unwrap();
+        return Ok(true);
+    }
+    let made = make()?;
+    if let Some(place) = place.filter(|_| made) {
+        std::fs::copy(path, place).unwrap();
+    }
+    Ok(made)
+}
+
+/// Checks that an earlier run has decoded the same frames of `path`, or keeps them.
+fn check_kept(path: &Path, prints: &[Print]) {
+    let Some(place) = place(&std::fs::read(path).unwrap(), "frames") else {
+        return;
+    };
+    let text = format!("{prints:?}");
+    match std::fs::read_to_string(&place) {
+        Ok(earlier) => assert!(earlier == text, "{path:?}: other frames than in {place:?}"),
+        Err(_) => std::fs::write(&place, text).unwrap(),
+    }
+}
+
 /// The plain sequential decode.
 pub(crate) fn sequential(path: &Path) -> Result<Vec<Print>, Error> {
     let mut prints = Vec::new();
@@ -64,6 +107,7 @@ pub(crate) fn sequential(path: &Path) -> Result<Vec<Print>, Error> {
 /// `cases` sets of random indices. What is counted.
 pub(crate) fn check(path: &Path, cases: u32) -> FrameCount {
     let expected = sequential(path).unwrap_or_else(|error| panic!("{error}"));
+    check_kept(path, &expected);
     let all = expected.len();
     let mut video = open(path).unwrap();
     let count = video.count_frames().unwrap();
