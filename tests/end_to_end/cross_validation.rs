@@ -192,13 +192,14 @@ fn eval_gives_the_probabilities_of_predict() {
         let answer = predict(&place, &path, &[]);
         for key in ["belonging", "threshold"] {
             let off = clip[key].as_f64().unwrap() - answer[key].as_f64().unwrap();
-            assert!(off.abs() < 1e-5, "{key}: {clip} {answer}");
+            // Kept features are rounded to half precision.
+            assert!(off.abs() < 1e-3, "{key}: {clip} {answer}");
         }
         assert_eq!(clip["known"], answer["known"]);
         none += usize::from(answer["known"] == false);
         let [best, given] = [&clip["top"][0][1], &answer["predictions"][0]["score"]]
             .map(|score| score.as_f64().unwrap());
-        assert!((best - given).abs() < 1e-5, "{clip} {answer}");
+        assert!((best - given).abs() < 1e-3, "{clip} {answer}");
     }
     assert!(none > 0, "{said}");
     assert!(said.contains(&format!("threshold: {none} of 3")), "{said}");

@@ -145,8 +145,8 @@ impl Attendant {
 
     /// Gives files to the process until it has failed; `false` if no more will come.
     fn feed(&self, mut process: Process) -> bool {
-        for file in 1.. {
-            if file % limits::FILES == 0 && process.fork(&self.metrics).is_err() {
+        for file in 1_usize.. {
+            if file.is_multiple_of(limits::FILES) && process.fork(&self.metrics).is_err() {
                 return true;
             }
             let Ok(order) = self.waiting.recv() else {

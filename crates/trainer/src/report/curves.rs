@@ -133,16 +133,18 @@ fn draw_reliability(svg: &mut String, judged: &CrossValidation) -> std::result::
         .map_err(text)?;
     let diagonal = LineSeries::new([(0.0, 0.0), (1.0, 1.0)], GREY.mix(0.6));
     chart.draw_series(diagonal).map_err(text)?;
+    // Also distinct to those who do not distinguish red and green.
     let series = [
-        ("without temperature", &judged.before),
-        ("calibrated", &judged.after),
+        ("without temperature", &judged.before, RGBColor(213, 94, 0)),
+        ("calibrated", &judged.after, RGBColor(0, 114, 178)),
     ];
-    for (index, (name, bins)) in series.into_iter().enumerate() {
-        let colour = Palette99::pick(index).mix(0.8);
+    for (name, bins, colour) in series {
         let circle = |bin: &Bin| {
             let radius = (2.0 + 3.0 * (bin.clips as f64).sqrt()).min(20.0) as i32;
             Circle::new((bin.certainty, bin.correct), radius, colour.stroke_width(2))
         };
+        let centre = |bin: &Bin| Circle::new((bin.certainty, bin.correct), 2, colour.filled());
+        chart.draw_series(bins.iter().map(centre)).map_err(text)?;
         if !bins.is_empty() {
             let drawn = chart.draw_series(bins.iter().map(circle)).map_err(text)?;
             drawn

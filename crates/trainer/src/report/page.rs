@@ -80,7 +80,7 @@ fn section(page: &mut String, run: &FinishedRun, strips: Option<&FilmStrips>) ->
     );
     figures(page, run);
     if let Some(judged) = &result.cross_validation {
-        honest(page, judged)?;
+        cross_validated(page, judged)?;
     }
     if run.trials.iter().any(|trial| !trial.steps.is_empty()) {
         page.push_str("<h2>Training</h2>");
@@ -163,17 +163,17 @@ fn figures(page: &mut String, run: &FinishedRun) {
 }
 
 /// The first trial's cross-validation.
-fn honest(page: &mut String, judged: &CrossValidation) -> Result<()> {
+fn cross_validated(page: &mut String, judged: &CrossValidation) -> Result<()> {
     let [low, high] = judged.interval.map(|share| 100.0 * share);
     let _ = write!(
         page,
         "<p>On new recordings, 95 % interval {low:.1} to {high:.1} %: {} folds held out {} clips of {} \
-         recordings. The run is trained on all {} clips. {}.</p>",
+         recordings. The run is trained on all {} clips.</p><p>{}.</p>",
         judged.folds,
         judged.clips,
         judged.recordings,
         judged.all_clips,
-        escape(&judged.on_training()),
+        escape(&judged.on_training()).replacen("training", "Training", 1),
     );
     let (before, after) = judged.calibration_error();
     let after_said = after.map_or_else(
@@ -184,7 +184,8 @@ fn honest(page: &mut String, judged: &CrossValidation) -> Result<()> {
         page,
         "<h2>Calibration</h2><figure>{}</figure><p>Expected calibration error {:.1} % without a \
          temperature; with one (here {:.3}), on clips that neither the model nor the temperature saw: \
-         {after_said}. The nearer to the diagonal, the better.</p>",
+         {after_said}. A circle is the clips of similar probability, the larger the more; the nearer its \
+         centre is to the diagonal, the better.</p>",
         reliability(judged)?,
         100.0 * before,
         judged.temperature,

@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 use crate::Result;
 
 /// The penalty, where the mean squared length of a clip's row is 1.
-const PENALTY: f64 = 3.0;
+const PENALTY: f64 = 2.0;
 /// Standard deviation below which a feature counts as constant.
 const STILL: f64 = 1e-12;
 
