@@ -35,7 +35,7 @@ enum Command {
     Test,
     /// Run the benchmarks and write their tables as Markdown
     Bench(bench::Options),
-    /// Strike the ranks of a training with 60 faults, and resume after each: 20 minutes, as root
+    /// Strike the ranks of a training with 84 faults, and resume after each: 25 minutes, as root
     Faults,
     /// Build a folder with the check of a GPU, to be run on another machine
     GpuCheck(gpu_check::Options),
