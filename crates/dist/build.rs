@@ -17,7 +17,9 @@ fn compile() {
     let headers = libraries.with_file_name("include");
     let mut build = cc::Build::new();
     #[cfg(feature = "nccl")]
-    with_nccl(&mut build, &libraries);
+    if !with_nccl(&mut build, &libraries) {
+        return;
+    }
     build
         .cpp(true)
         .std("c++17")
@@ -32,9 +34,9 @@ fn compile() {
     println!("cargo:rustc-cfg=c10d");
 }
 
-/// Adds NCCL, which is in the CUDA half of libtorch.
+/// Adds NCCL, which is in the CUDA half of libtorch; whether libtorch has that.
 #[cfg(feature = "nccl")]
-fn with_nccl(build: &mut cc::Build, libraries: &std::path::Path) {
+fn with_nccl(build: &mut cc::Build, libraries: &std::path::Path) -> bool {
     use std::path::{Path, PathBuf};
 
     if !libraries.join("libtorch_cuda.so").is_file() {
@@ -43,6 +45,7 @@ fn with_nccl(build: &mut cc::Build, libraries: &std::path::Path) {
             "cargo::error=the feature `nccl` needs a libtorch with CUDA, and {place} has no \
              libtorch_cuda.so; run `cargo xtask setup --cuda`"
         );
+        return false;
     }
     // The folders of NVIDIA's wheels beside torch, and a toolkit of the system.
     let wheels = libraries.join("../../nvidia");
@@ -59,4 +62,5 @@ fn with_nccl(build: &mut cc::Build, libraries: &std::path::Path) {
     }
     build.define("USE_C10D_NCCL", None).define("USE_CUDA", None);
     println!("cargo:rustc-link-lib=torch_cuda");
+    true
 }

@@ -82,11 +82,12 @@ fn replace_features(cache: &Path, value: f32) -> Vec<(PathBuf, Vec<u8>)> {
 /// A loss that is not finite on one rank ends all, naming it; with the old features the run goes on.
 fn not_finite(size: usize) {
     let place = place();
-    // Mixed clips and averages would spread it.
+    // A start solved over all clips, and mixed clips, would spread it.
     let keys = [
         &SEEING_IN_FLOWING[..],
         &[
             "train.mixup_alpha=0",
+            "train.warm_start=false",
             "data.cache_precision=f32",
             "model.sif.motion.moving_patches=false",
         ],
@@ -95,11 +96,14 @@ fn not_finite(size: usize) {
     let straight = straight(&place, "straight", &keys);
     let before = replace_features(&place.path("features"), 3e38);
     let said = refused(size, |_| command(&place, "broken", &keys));
-    let words = "is not finite on rank ";
-    assert!(said.iter().all(|error| error.contains(words)), "{said:?}");
-    let named = said[0].split(words).nth(1).unwrap();
-    assert!(said.iter().all(|error| error.contains(named)), "{said:?}");
-    assert!(!named.contains(" and "), "{said:?}");
+    let named = |error: &String| {
+        let (before, after) = error.split_once(" on rank ").unwrap();
+        assert!(before.contains("NaN") || before.contains("inf"), "{error}");
+        after.split_once(')').unwrap().0.to_owned()
+    };
+    let names: Vec<String> = said.iter().map(named).collect();
+    assert!(names.iter().all(|name| *name == names[0]), "{said:?}");
+    assert!(!said[0].contains(" and rank "), "{said:?}");
     for (path, bytes) in before {
         fs::write(path, bytes).unwrap();
     }
@@ -564,7 +568,8 @@ mod needs_minutes {
             command.arg("--root").arg(place.path("videos"));
             command.arg("--weights").arg(&backbone);
             set(&mut command, &SEEING_IN_FLOWING[..1]);
-            set(&mut command, &["model.sif.motion.moving_patches=false"]);
+            let one_token = ["data.tokens=class", "model.sif.motion.moving_patches=false"];
+            set(&mut command, &one_token);
             set(
                 &mut command,
                 &[
@@ -641,6 +646,5 @@ mod needs_minutes {
             most[1]
         );
         assert!(most.iter().all(|most| *most < 1.5), "{most:?}");
-        assert!(start < 20.0, "{start}");
     }
 }

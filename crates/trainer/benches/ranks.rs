@@ -221,6 +221,8 @@ enum Work {
 impl Work {
     fn new(group: Box<dyn Group>, words: &[&str]) -> Self {
         let number = |word: &str| word.parse::<usize>().unwrap();
+        // Both ranks begin with the same parameters and clips.
+        tch::manual_seed(1);
         match words {
             [sum @ ("order" | "engine"), numbers] => Self::Sum {
                 group,
@@ -290,7 +292,8 @@ impl Training {
         let mut config = SifConfig::preset(Preset::Best);
         (config.motion.heads, config.communication.heads) = (width / 64, width / 64);
         let count = (batch * group.size()) as i64;
-        let features = Tensor::randn([count, 8, width], (Kind::Float, Device::Cpu));
+        // The class token, and the moving patches.
+        let features = Tensor::randn([count, 8, 2 * width], (Kind::Float, Device::Cpu));
         let config = ModelConfig::SeeingInFlowing(config);
         // Short steps are timed together.
         let steps = if encoder == "tiny" { 4 } else { 1 };
@@ -345,7 +348,6 @@ impl Training {
         steps: u64,
         clips: Clips,
     ) -> Self {
-        tch::manual_seed(1);
         let model = models::build(config, clip, Arc::new(Words)).unwrap();
         let size = group.size();
         // The time of a step is that between two batches.

@@ -59,11 +59,13 @@ impl Record {
             files,
             ..
         } = session;
+        // Looks at every clip.
+        let several = dataset.is_multi_label();
         let mut hash = Sha256::new();
         for (position, class) in trial.train.iter().zip(classes) {
             let file = files.get(*position).map_or("", String::as_str);
             hash.update(format!("{}\t{class}\t{file}\n", dataset.id(*position)));
-            if dataset.is_multi_label() {
+            if several {
                 hash.update(format!("{:?}\n", dataset.classes(*position)));
             }
         }
