@@ -494,7 +494,7 @@ mod tests {
             let timing = shown(&starts, end - starts.last().unwrap());
             // As many as there are, so that all frames of a window are seen.
             let sampling = Sampling::Segments { frames: 80 };
-            let span = |tenths: u16| span(&format!("{}ms", 100 * tenths));
+            let span = |tenths: u32| span(&format!("{}ms", 100 * tenths));
             let windows = plan(&timing, span(window), span(stride), sampling).unwrap();
             prop_assert_eq!(windows[0].start, 0.0);
             let last = windows.last().unwrap();

@@ -150,7 +150,7 @@ impl Asked<()> {
     ) -> Result<Asked<impl Iterator<Item = Decoded>>> {
         Ok(match arguments.window {
             Some(window) => Asked::Windows(window),
-            None if is_stream(&arguments) => Asked::Windows("2s".parse()?),
+            None if is_stream(arguments) => Asked::Windows("2s".parse()?),
             None => {
                 let (videos, files) = (arguments.videos.clone(), files(arguments));
                 Asked::Whole(decode_ahead(videos, &files, frames, geometry)?)
@@ -193,7 +193,7 @@ fn answer_all(
         top: top(1),
     };
     let files = files(arguments);
-    if is_stream(&arguments) {
+    if is_stream(arguments) {
         let mut printer = Printer::new(arguments);
         let streamed = stream::answer(model, &files.limits, &cut, |answer| printer.answer(answer));
         return Ok(match streamed {
