@@ -9,8 +9,8 @@ use tar::{Builder, EntryType, Header, HeaderMode};
 
 use crate::{Error, Result};
 
-/// zstd's level: the highest one that a machine of 2 GiB unpacks, and packs in a minute.
-const LEVEL: &str = "-15";
+/// zstd's level: the highest one for which packing takes half a minute.
+const LEVEL: &str = "-12";
 
 /// The files below `folder`, relative to it, in the order of their names.
 pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
