@@ -9,6 +9,7 @@ mod pack;
 mod root;
 mod sbom;
 mod tree;
+pub mod wheel;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
