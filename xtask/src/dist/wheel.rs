@@ -8,7 +8,7 @@ use std::process::Command;
 use super::elf::Glibc;
 use super::tree::{ENGINE, Tree};
 use super::{ffmpeg, libraries, libtorch_of};
-use crate::places::{copy_tree, empty_folder, make_folder};
+use crate::places::{empty_folder, make_folder};
 use crate::progress::bytes;
 use crate::registry::python;
 use crate::workspace::{self, cargo, output, output_of};
@@ -30,6 +30,9 @@ pub struct Options {
     /// With the development build
     #[arg(long)]
     pub development: bool,
+    /// Install it in an environment of its own, with torch, and run its tests and mypy there
+    #[arg(long)]
+    pub test: bool,
 }
 
 /// Builds the programs and writes the wheel.
@@ -45,7 +48,33 @@ pub fn run(options: &Options) -> Result<()> {
         setup::libtorch::VERSION
     );
     workspace::print(&path.display().to_string());
-    Ok(())
+    match options.test {
+        true => test(&path),
+        false => Ok(()),
+    }
+}
+
+/// Installs the `wheel` as a user does, and runs the package's tests and mypy.
+fn test(wheel: &Path) -> Result<()> {
+    let environment = wheel.with_file_name("wheel-environment");
+    let venv = ["-m", "venv", "--clear"];
+    output(Command::new(python()).args(venv).arg(&environment))?;
+    let own = environment.join("bin/python");
+    let mut pip = Command::new(&own);
+    pip.args(["-m", "pip", "install", "--quiet", "pytest", "mypy"]);
+    output(pip.arg(wheel))?;
+    for module in ["mypy", "pytest"] {
+        let mut check = Command::new(&own);
+        check
+            .args(["-m", module])
+            .current_dir(workspace::root().join(SOURCE))
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        let status = check.status().map_err(|e| Error::program(&check, e))?;
+        if !status.success() {
+            return Err(Error::program(&check, status));
+        }
+    }
+    fs::remove_dir_all(&environment).map_err(Error::io("cannot remove", &environment))
 }
 
 fn make(options: &Options) -> Result<(PathBuf, Glibc)> {
@@ -65,22 +94,26 @@ fn make(options: &Options) -> Result<(PathBuf, Glibc)> {
         }
         false => super::build(&root, &work.join("build"), &libtorch, &ffmpeg)?,
     };
-    let stage = work.join("wheel");
-    empty_folder(&stage)?;
-    copy_tree(&root.join(SOURCE), &stage)?;
-    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
-        copy(&root.join(licence), &stage.join(licence))?;
+    let stage = Tree::new(work.join("wheel"))?;
+    let mut git = Command::new("git");
+    let sources = output(git.args(["ls-files", "-z"]).current_dir(root.join(SOURCE)))?;
+    for file in sources.split_terminator('\0') {
+        stage.copy(&root.join(SOURCE).join(file), file)?;
     }
-    let tree = Tree::new(stage.join(NATIVE))?;
+    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        stage.copy(&root.join(licence), licence)?;
+    }
+    let tree = Tree::new(stage.folder.join(NATIVE))?;
     tree.add_programs(&programs.join("trainer-front"), &programs.join("trainer"))?;
     let [own, torch @ ..] = &libraries(&libtorch, &ffmpeg)[..] else {
         return Err(Error::invalid("the folders of libraries", "none"));
     };
     let glibc = tree.add_libraries_beside(std::slice::from_ref(own), torch)?;
     tree.add_data(&root, &ffmpeg)?;
-    super::add_notices(&root, &tree, &ffmpeg)?;
+    super::add_notices(&root, &tree, &ffmpeg, false)?;
     find_torch(&tree, options.development)?;
-    let wheel = pack(&root, &stage, glibc, options.out.as_ref().unwrap_or(&work))?;
+    let out = options.out.as_ref().unwrap_or(&work);
+    let wheel = pack(&root, &stage.folder, glibc, out)?;
     Ok((wheel, glibc))
 }
 
@@ -89,13 +122,9 @@ fn expect_programs() -> Result<()> {
     if output_of("patchelf", &["--version"]).is_none() {
         return Err(Error::machine("patchelf", "run apt-get install patchelf"));
     }
-    let pip = ["-c", "import pip, setuptools.command.bdist_wheel"];
-    match output_of(python(), &pip) {
+    match output_of(python(), &["-m", "pip", "--version"]) {
         Some(_) => Ok(()),
-        None => Err(Error::machine(
-            python(),
-            "run `python3 -m pip install --upgrade pip setuptools`, in an environment of your own",
-        )),
+        None => Err(Error::machine("pip", "run apt-get install python3-pip")),
     }
 }
 
@@ -115,8 +144,9 @@ fn find_torch(tree: &Tree, development: bool) -> Result<()> {
 fn pack(root: &Path, stage: &Path, glibc: Glibc, out: &Path) -> Result<PathBuf> {
     let platform = format!("manylinux_{}_x86_64", glibc.to_string().replace('.', "_"));
     let made = stage.join("dist");
+    empty_folder(&made)?;
     let mut pip = Command::new(python());
-    pip.args(["-m", "pip", "wheel", "--no-deps", "--no-build-isolation"])
+    pip.args(["-m", "pip", "wheel", "--quiet", "--no-deps"])
         .arg(format!("--config-settings=--build-option=--plat-name={platform}"))
         .arg("--wheel-dir")
         .arg(&made)
@@ -129,14 +159,8 @@ fn pack(root: &Path, stage: &Path, glibc: Glibc, out: &Path) -> Result<PathBuf> 
     let wheel = wheel.ok_or_else(|| Error::program(&pip, "it has made no wheel"))?;
     make_folder(out)?;
     let to = out.join(wheel.file_name().unwrap_or_default());
-    copy(&wheel, &to)?;
+    fs::copy(&wheel, &to).map_err(Error::io("cannot copy", &wheel))?;
     Ok(to)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to)
-        .map(drop)
-        .map_err(Error::io("cannot copy", from))
 }
 
 #[cfg(test)]

@@ -67,12 +67,14 @@ def features(
     checkpoint: PathLike,
     frames: int = 8,
     tokens: str = "class",
+    precision: str = "fp32",
     **options: Any,
 ) -> npt.NDArray[np.float32]:
     """Frame features of videos: (N, frames, F), not normalised.
 
     F is the joint width D of the CLIP at `checkpoint`, which may be a folder of `sif export`, times the
-    number of `tokens` of each frame ("class", or those of a model). `options` are those of `sif
+    number of `tokens` of each frame ("class", or those of a model). It computes in `precision`, which "auto"
+    leaves to the program. `options` are those of `sif
     export-embeddings`.
 
     Raises:
@@ -87,6 +89,7 @@ def features(
             "data.frames": frames,
             "data.tokens": tokens,
             "model.sif.tokens": "class",
+            "backbone.precision": precision,
             "data.cache": json.dumps(str(Path(place, "cache"))),
             "data.cache_precision": "f32",
             "data.follow_links": "true",

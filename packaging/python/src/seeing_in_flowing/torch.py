@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 Config = Mapping[str, Any]
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
@@ -40,7 +40,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False) ->
 
 
 class Attention(nn.Module):
-    """Multi-head attention from queries to tokens."""
+    """Multi-head attention from queries to tokens. A layer is one, by the names of its parameters."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -50,13 +50,11 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
         nn.init.xavier_uniform_(self.in_proj_weight)
 
-    def attention(self, queries: Tensor, tokens: Tensor) -> Tensor:
+    def attend(self, queries: Tensor, tokens: Tensor) -> Tensor:
         (wq, wk, wv), (bq, bk, bv) = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         q, k, v = F.linear(queries, wq, bq), F.linear(tokens, wk, bk), F.linear(tokens, wv, bv)
         projected: Tensor = self.out_proj(attend(q, k, v, self.heads))
         return projected
-
-    forward = attention
 
 
 class Layer(Attention):
@@ -69,20 +67,18 @@ class Layer(Attention):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.activation, self.pre = ACTIVATIONS[config["activation"]], config["norm"] == "pre"
 
-    def layer(self, x: Tensor) -> Tensor:
-        def feed_forward(x: Tensor) -> Tensor:
-            out: Tensor = self.linear2(self.activation(self.linear1(x)))
-            return out
-
+    def encode(self, x: Tensor) -> Tensor:
         if self.pre:
             normed = self.norm1(x)
-            x = x + self.attention(normed, normed)
-            return x + feed_forward(self.norm2(x))
-        x = self.norm1(x + self.attention(x, x))
-        after: Tensor = self.norm2(x + feed_forward(x))
+            x = x + self.attend(normed, normed)
+            return x + self._feed_forward(self.norm2(x))
+        x = self.norm1(x + self.attend(x, x))
+        after: Tensor = self.norm2(x + self._feed_forward(x))
         return after
 
-    forward = layer
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.linear2(self.activation(self.linear1(x)))
+        return out
 
 
 class Stream(Layer):
@@ -92,14 +88,15 @@ class Stream(Layer):
         super().__init__(width, config)
         if config["positions"]:
             for name, count in positions.items():
-                setattr(self, name, nn.Parameter(0.02 * torch.randn(count, width)))
+                self.register_parameter(name, nn.Parameter(0.02 * torch.randn(count, width)))
         more = {str(at): Layer(width, config) for at in range(1, config["layers"])}
         self.layers = nn.ModuleDict(more)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.layer(x)
+        x = self.encode(x)
         for layer in self.layers.values():
-            x = layer(x)
+            assert isinstance(layer, Layer)
+            x = layer.encode(x)
         return x
 
 
@@ -146,6 +143,7 @@ class SeeingInFlowing(nn.Module):
     """Motion modelling, motion-aware prompts, communication, with each of their ablations."""
 
     prompts: Tensor
+    logit_scale: Tensor
 
     def __init__(
         self, config: Config, text: TextTower, tokenizer: Tokenizer, logit_scale: Tensor
@@ -156,6 +154,7 @@ class SeeingInFlowing(nn.Module):
             raise ValueError(f"this module is Seeing in Flowing; the run is {config['system']}")
         self.config, self.text, self.tokenizer = config, text, tokenizer
         self.labels: list[str] = []
+        self.names: list[str] = []
         self.calibration: float = 1.0
         motion, prompts = config["motion"], config["prompts"]
         width, text_width = text.get_buffer("text_projection/weight").shape
@@ -204,6 +203,7 @@ class SeeingInFlowing(nn.Module):
         model = cls(card["model"], text, tokenizer, weights["logit_scale"])
         model.load_state_dict(load_file(folder / "trained.safetensors"))
         model.labels = card["labels"]
+        model.names = card.get("names") or model.labels
         model.calibration = (card.get("calibration") or {"temperature": 1.0})["temperature"]
         return model.eval()
 
@@ -224,8 +224,8 @@ class SeeingInFlowing(nn.Module):
         """V (B, D), Eq. 6; the spatial states (B, T, D), and those of motion (B, L, D), Eq. 5."""
         width, config = self.text.get_buffer("text_projection/weight").shape[0], self.config["motion"]
         frames, further = frames.split([width, frames.shape[-1] - width], -1)
-        positions = self.ts.positions if config["positions"] else 0.0
-        spatial = self.ts(frames + positions)
+        positions = self.ts.get_parameter("positions") if config["positions"] else 0.0
+        spatial: Tensor = self.ts(frames + positions)
         residual = config["outer_residual"]
         video = self.ws(spatial.mean(1)) if residual else spatial.mean(1)
         if residual:
@@ -237,7 +237,8 @@ class SeeingInFlowing(nn.Module):
         if config["positions"]:
             pairs = [(start, d - 1) for d in steps for start in range(count - d)]
             starts, gaps = torch.tensor(pairs, device=frames.device).unbind(1)
-            differences = differences + self.tm.start_positions[starts] + self.tm.gap_positions[gaps]
+            differences = differences + self.tm.get_parameter("start_positions")[starts]
+            differences = differences + self.tm.get_parameter("gap_positions")[gaps]
         motion: Tensor = self.tm(differences)
         video = video + (self.wm(motion.mean(1)) if residual else motion.mean(1))
         if hasattr(self, "wp"):
@@ -271,12 +272,14 @@ class SeeingInFlowing(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """V' (B, D) and T' (B, K, D): the text attends to tokens of the video, V to the text."""
         config, vector = self.config["communication"], video.unsqueeze(1)
-        tokens = {"vector": [vector], "frames": [spatial]}.get(config["sma_kv"], [spatial, motion])
         if config["attention"] == "off":
             return video, text
-        keys = torch.cat([part for part in tokens if part is not None], 1)
+        keys = vector if config["sma_kv"] == "vector" else spatial
+        if config["sma_kv"] == "frames_and_motion" and motion is not None:
+            keys = torch.cat([spatial, motion], 1)
         if config["attention"] == "projected":
-            return video + self.saa(vector, text).squeeze(1), text + self.sma(text, keys)
+            heard, seen = self.sma.attend(text, keys), self.saa.attend(vector, text)
+            return video + seen.squeeze(1), text + heard
         return video + attend(vector, text, text, 1).squeeze(1), text + attend(text, keys, keys, 1)
 
     def _ids(self, text: str) -> list[int]:
