@@ -144,7 +144,8 @@ impl Tokenizer {
         let [start, end] = ["<|startoftext|>", "<|endoftext|>"];
         let mut model = self.model.clone();
         let cleaning = vec![NFC.into(), spaces.into(), Lowercase.into()];
-        model.with_normalizer(Some(Normalizers::new(cleaning)));
+        let cleaning = Some(Normalizers::new(cleaning));
+        model.with_normalizer(cleaning).map_err(failed)?;
         let special = [start, end].map(|word| AddedToken::from(word, true));
         model.add_special_tokens(special).map_err(failed)?;
         let id = |word: &str| (word.to_owned(), model.token_to_id(word).unwrap_or_default());

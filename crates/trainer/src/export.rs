@@ -30,7 +30,7 @@ pub fn export(
 ) -> Result<Vec<String>> {
     expect_empty(out)?;
     let loaded = newest::<Record>(folder)?.ok_or_else(|| Error::Checkpoint {
-        path: folder.display().to_string(),
+        path: folder.into(),
         reason: "no checkpoint was written yet".into(),
     })?;
     let card = &loaded.state.card;

@@ -90,7 +90,7 @@ def test_another_torch_is_named_before_anything_is_loaded(sif: Sif, tmp_path: Pa
 
 
 def test_no_torch_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_program.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(Error, match="needs torch 2.13, and none is installed"):
         list(predict(["clip.mp4"], ["wave"]))
 

@@ -105,10 +105,9 @@ fn make(options: &Options) -> Result<(PathBuf, Glibc)> {
     }
     let tree = Tree::new(stage.folder.join(NATIVE))?;
     tree.add_programs(&programs.join("trainer-front"), &programs.join("trainer"))?;
-    let [own, torch @ ..] = &libraries(&libtorch, &ffmpeg)[..] else {
-        return Err(Error::invalid("the folders of libraries", "none"));
-    };
-    let glibc = tree.add_libraries_beside(std::slice::from_ref(own), torch)?;
+    let folders = libraries(&libtorch, &ffmpeg);
+    let (own, torch) = folders.split_at(1);
+    let glibc = tree.add_libraries_beside(own, torch)?;
     tree.add_data(&root, &ffmpeg)?;
     super::add_notices(&root, &tree, &ffmpeg, false)?;
     find_torch(&tree, options.development)?;

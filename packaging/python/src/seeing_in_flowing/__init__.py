@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Iterable, Iterator, NamedTuple, Sequence, Union
+from typing import Any, Generator, Iterable, Iterator, NamedTuple, Sequence, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,7 @@ def predict(
     labels: Iterable[str] | None = None,
     checkpoint: PathLike | None = None,
     **options: Any,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """Yields the answer for each video, or each window, as soon as it is there.
 
     Each is an object of `sif predict --json`; that of a video without an answer has `error`. `checkpoint` is
@@ -58,7 +58,8 @@ def predict(
         words.append("--labels=" + _comma_separated(labels))
     if checkpoint is not None:
         words.append(f"--checkpoint={os.fspath(checkpoint)}")
-    for line in _lines(words + ["--", *map(os.fspath, paths)]):
+    words += ["--", *(os.fspath(path) for path in paths)]
+    for line in _lines(words):
         yield json.loads(line)
 
 

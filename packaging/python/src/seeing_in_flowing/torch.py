@@ -35,7 +35,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False) -> Tensor:
     """Scaled dot-product attention of (B, L, D) in heads."""
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
 
 
@@ -223,7 +223,7 @@ class SeeingInFlowing(nn.Module):
     def video(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """V (B, D), Eq. 6; the spatial states (B, T, D), and those of motion (B, L, D), Eq. 5."""
         width, config = self.text.get_buffer("text_projection/weight").shape[0], self.config["motion"]
-        frames, further = frames.split([width, frames.shape[-1] - width], -1)
+        frames, further = frames[..., :width], frames[..., width:]
         positions = self.ts.get_parameter("positions") if config["positions"] else 0.0
         spatial: Tensor = self.ts(frames + positions)
         residual = config["outer_residual"]
@@ -249,13 +249,14 @@ class SeeingInFlowing(nn.Module):
 
     def class_features(self, labels: Sequence[str], motion: Tensor | None, videos: int) -> Tensor:
         """T (B, K, D): of `SOS P_1..P_H CLASS . EOS` with the video's vectors, or of a sentence."""
-        start, end = (self.tokenizer.token_to_id(f"<|{at}oftext|>") for at in ("start", "end"))
+        [start], [end] = self._ids("<|startoftext|>"), self._ids("<|endoftext|>")
         config = self.config["prompts"]
         if motion is None or not config["motion_aware"]:
-            sentences = [self._ids(config["template"].replace("{}", label)) for label in labels]
-            rows = [[start, *ids[: self.text.context - 2], end] for ids in sentences]
+            texts = [self._ids(config["template"].replace("{}", label)) for label in labels]
+            rows = [[start, *ids[: self.text.context - 2], end] for ids in texts]
             ids, ends = self._padded(rows)
-            return self.text(self.text.embed(ids), ends).expand(videos, -1, -1)
+            sentences: Tensor = self.text(self.text.embed(ids), ends)
+            return sentences.expand(videos, -1, -1)
         shift = self.ad2(torch.relu(self.ad1(motion.mean(1))))  # (B, W), Eq. 7
         vectors = self.prompts + shift.unsqueeze(1)  # (B, H, W)
         count = vectors.shape[1]
@@ -264,8 +265,8 @@ class SeeingInFlowing(nn.Module):
         words = self.text.embed(ids).expand(videos, -1, -1, -1)  # (B, K, S, W)
         vectors = vectors.unsqueeze(1).expand(-1, len(labels), -1, -1)
         prompts = torch.cat([words[:, :, :1], vectors, words[:, :, 1:]], 2)
-        encoded = self.text(prompts.flatten(0, 1), (ends + count).repeat(videos))
-        return encoded.unflatten(0, (videos, -1))
+        encoded: Tensor = self.text(prompts.flatten(0, 1), (ends + count).repeat(videos))
+        return encoded.view(videos, len(labels), -1)
 
     def communicate(
         self, video: Tensor, text: Tensor, spatial: Tensor, motion: Tensor | None
