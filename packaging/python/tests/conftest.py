@@ -26,7 +26,7 @@ def sif() -> Sif:
 def demo(sif: Sif, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `clips` and `runs`."""
     place = tmp_path_factory.mktemp("demo")
-    options = "--videos clips --out out --shots 3 --test-clips 2 --steps 10 --quiet"
+    options = "--videos clips --out out --shots 3 --test-clips 2 --steps 10"
     done = sif("demo", *options.split(), cwd=place)
     assert done.returncode == 0, done.stderr
     return place

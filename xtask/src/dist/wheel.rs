@@ -134,9 +134,14 @@ fn find_torch(tree: &Tree, development: bool) -> Result<()> {
     if development {
         output(Command::new("strip").arg(&engine))?;
     }
-    let mut patch = Command::new("patchelf");
-    patch.args(["--force-rpath", "--set-rpath", SEARCH]);
-    output(patch.args(["--add-needed", "libtorch.so"]).arg(&engine)).map(drop)
+    // One after the other: patchelf 0.14 mixes them up in one call.
+    for change in [
+        &["--add-needed", "libtorch.so"][..],
+        &["--force-rpath", "--set-rpath", SEARCH],
+    ] {
+        output(Command::new("patchelf").args(change).arg(&engine))?;
+    }
+    Ok(())
 }
 
 /// The wheel of the folder `stage`, with every file of the time of the commit, in `out`.
