@@ -5,6 +5,7 @@ mod checkpoints;
 mod cross_validation;
 mod data_sets;
 mod embeddings;
+mod export;
 mod faults;
 mod fit;
 mod launchers;

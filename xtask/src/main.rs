@@ -41,6 +41,8 @@ enum Command {
     Faults,
     /// Build a release that stands on its own: an archive for x86_64 Linux, in 20 minutes
     Dist(dist::Options),
+    /// Build the Python package: a wheel for x86_64 Linux that uses the libtorch of an installed torch
+    Wheel(dist::wheel::Options),
     /// Build a release and check it: decoding, an empty root, licences, sizes, start-up times
     ReleaseCheck(dist::check::Options),
     /// Build a folder with the check of a GPU, to be run on another machine
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options).map(|()| SUCCESS),
         Command::Faults => check::faults().map(|ok| if ok { SUCCESS } else { FAILURE }),
         Command::Dist(options) => dist::run(&options).map(|()| SUCCESS),
+        Command::Wheel(options) => dist::wheel::run(&options).map(|()| SUCCESS),
         Command::ReleaseCheck(options) => dist::check::run(&options).map(|()| SUCCESS),
         Command::GpuCheck(options) => gpu_check::run(&options).map(|()| SUCCESS),
         Command::DownloadClip(options) => download_clip::run(&options).map(|()| SUCCESS),

@@ -6,6 +6,7 @@ mod dash;
 pub mod demo;
 mod device;
 pub mod eval;
+pub mod export;
 pub mod export_embeddings;
 pub mod extract;
 pub mod fit;
@@ -62,6 +63,7 @@ pub enum Command {
     ExportEmbeddings(export_embeddings::Arguments),
     CheckVideos(check_videos::Arguments),
     Info(info::Arguments),
+    Export(export::Arguments),
     Report(report::Arguments),
     Reproduce(reproduce::Arguments),
     Fit(fit::Arguments),

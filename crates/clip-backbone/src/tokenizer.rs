@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tch::Tensor;
 use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::replace::ReplacePattern;
+use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::tokenizer::SplitDelimiterBehavior;
+use tokenizers::processors::roberta::RobertaProcessing;
+use tokenizers::tokenizer::{AddedToken, SplitDelimiterBehavior};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::checkpoint::{Fields, read_json, read_limited};
@@ -128,6 +131,27 @@ impl Tokenizer {
         ids.extend(pieces.into_iter().take(room));
         ids.push(self.end);
         Tokens { ids, truncated }
+    }
+
+    /// The vocabulary as a `tokenizer.json` for Hugging Face's libraries, which clean text less
+    /// thoroughly: composed accents, single spaces, lower case. `path`, where it will be, is for messages.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it has no such form.
+    pub(crate) fn to_json(&self, path: &Path) -> Result<String> {
+        let failed = |error: tokenizers::Error| malformed(path, "vocabulary", &error.to_string());
+        let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(failed)?;
+        let [start, end] = ["<|startoftext|>", "<|endoftext|>"];
+        let mut model = self.model.clone();
+        let cleaning = vec![NFC.into(), spaces.into(), Lowercase.into()];
+        let cleaning = Some(Normalizers::new(cleaning));
+        model.with_normalizer(cleaning).map_err(failed)?;
+        let special = [start, end].map(|word| AddedToken::from(word, true));
+        model.add_special_tokens(special).map_err(failed)?;
+        let id = |word: &str| (word.to_owned(), model.token_to_id(word).unwrap_or_default());
+        let around = RobertaProcessing::new(id(end), id(start));
+        model.with_post_processor(Some(around.trim_offsets(false).add_prefix_space(false)));
+        model.to_string(true).map_err(failed)
     }
 
     /// The ids of several texts, padded with 0: `[N, C]`, int64.

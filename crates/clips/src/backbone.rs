@@ -14,7 +14,7 @@ use crate::precision::Precision;
 /// The identity of a backbone: enough to find and verify it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The path of its checkpoint.
+    /// The absolute path of its checkpoint, or its id on a hub.
     pub place: PathBuf,
     /// The architecture it is read as, if it does not state its own: [`Checkpoint::open_as`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,7 +68,10 @@ impl Backbone {
         let words = Arc::new(checkpoint.tokenizer()?);
         Ok(Self {
             identity: Identity {
-                place: std::path::absolute(place).unwrap_or_else(|_| place.to_path_buf()),
+                place: match place.exists() {
+                    true => std::path::absolute(place).unwrap_or_else(|_| place.to_path_buf()),
+                    false => place.to_path_buf(),
+                },
                 architecture: checkpoint.architecture().map(str::to_owned),
                 sha256: checkpoint.sha256()?.to_owned(),
                 joint_width: checkpoint.config().joint_width,

@@ -50,6 +50,9 @@ pub const CLIP: Selection = Selection {
         "vocab.json",
         "merges.txt",
         "bpe_simple_vocab_16e6.txt.gz",
+        // Of an exported run.
+        "seeing_in_flowing.json",
+        "trained.safetensors",
     ],
 };
 

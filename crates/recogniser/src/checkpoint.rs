@@ -391,7 +391,7 @@ fn raw_values(name: &str, tensor: &Tensor) -> Result<RawValues> {
     })
 }
 
-fn decode_tensors(bytes: &[u8]) -> std::result::Result<Tensors, String> {
+pub(crate) fn decode_tensors(bytes: &[u8]) -> std::result::Result<Tensors, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let mut tensors = Tensors::new();
     for (name, view) in file.tensors() {

@@ -6,6 +6,7 @@ mod calibration;
 pub mod checkpoint;
 mod decode;
 mod error;
+mod export;
 mod labels;
 #[cfg(test)]
 mod one_road;
@@ -21,10 +22,11 @@ pub use backbones::Backbones;
 pub use calibration::{Belonging, BelongingScore, Calibration, ClassMeans};
 pub use decode::{DecodedVideo, decode_ahead, decode_clip};
 pub use error::{Error, Result};
+pub use export::{export, is_exported};
 pub use labels::Labels;
 pub use recogniser::{Judged, Ready, Recogniser, same_classes};
 pub use run_folder::{
-    Card, State, expect_not_run, find, load_parameters, newest, parameters, store,
+    Card, State, expect_not_run, find, find_trained, load_parameters, newest, parameters, store,
 };
 pub use sliding::{FrameFeatures, Sliding, StreamWindow};
 pub use templates::templates;

@@ -10,11 +10,9 @@ use clip_backbone::{
 use clips::{Backbone, ClipPixels, Identity, Precision, VideoFiles, to_tensor};
 use data::ClassName;
 use models::{Classifier, Clips, ModelConfig, Template, VideoTextModel, ZeroShotConfig};
-use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
-use crate::checkpoint::TRAINED;
-use crate::run_folder::{Card, NO_CHECKPOINT, load_parameters, newest, unfinished};
+use crate::run_folder::{Trained, load_parameters};
 use crate::timeline::{Cut, Timeline, timeline};
 use crate::{Answer, Backbones, Belonging, Calibration, Error, Labels, Result, UsedFrame};
 
@@ -36,12 +34,6 @@ pub struct Recogniser {
     /// Of a run that was cross-validated, with the tower whose features it needs.
     calibration: Option<(Calibration, ClipModel)>,
     notes: Vec<String>,
-}
-
-/// The part of a run's record that is needed here.
-#[derive(Deserialize)]
-struct Run {
-    card: Card,
 }
 
 impl Recogniser {
@@ -125,8 +117,8 @@ impl Recogniser {
         })
     }
 
-    /// The newest checkpoint in `folder` and the backbone it was trained on, from its path in
-    /// training or from `backbone`, with the `architecture` of the training or the given one for a
+    /// The newest checkpoint in `folder`, or the exported run there, and the backbone it was trained on, from its
+    /// path in training or from `backbone`, with the `architecture` of the training or the given one for a
     /// backbone that does not state its own, in the given `precision` or that of the training, replaced by
     /// fp32 if the device lacks it.
     ///
@@ -157,32 +149,28 @@ impl Recogniser {
         precision: Option<Precision>,
         device: Device,
     ) -> Result<Self> {
-        let refuse = |path: &Path, reason: String| Error::Checkpoint {
-            path: path.into(),
-            reason,
-        };
-        let loaded = newest::<Run>(folder)?.ok_or_else(|| Error::NotTrained {
-            path: folder.into(),
-            reason: NO_CHECKPOINT.into(),
-        })?;
-        let card = loaded.state.card;
-        let place = backbone.unwrap_or(&card.backbone.place);
+        let Trained {
+            path,
+            card,
+            parameters,
+            unfinished,
+        } = Trained::read(folder)?;
+        // An exported run holds its backbone.
+        let place = backbone.map_or_else(|| folder.join(&card.backbone.place), Path::to_path_buf);
         let precision = precision.unwrap_or(card.backbone.precision.on(device));
         let architecture = architecture.or(card.backbone.architecture.as_deref());
-        let backbone = backbones.open(place, architecture, precision, device)?;
+        let backbone = backbones.open(&place, architecture, precision, device)?;
         if backbone.identity.sha256 != card.backbone.sha256 {
-            return Err(refuse(
-                &loaded.path,
-                format!(
-                    "was trained on a backbone with SHA-256 {}; {} has {}",
-                    card.backbone.sha256,
-                    place.display(),
-                    backbone.identity.sha256
-                ),
-            ));
+            let reason = format!(
+                "was trained on a backbone with SHA-256 {}; {} has {}",
+                card.backbone.sha256,
+                place.display(),
+                backbone.identity.sha256
+            );
+            return Err(Error::Checkpoint { path, reason });
         }
         let mut notes = backbone.notes().to_vec();
-        notes.extend(unfinished(folder, loaded.step));
+        notes.extend(unfinished);
         let clip = backbone.clip(card.model.usage())?;
         let frozen = (card.model.usage() == Usage::Frozen).then(|| clip.shallow_clone());
         let calibration = match card.calibration {
@@ -190,10 +178,7 @@ impl Recogniser {
             None => None,
         };
         let model = models::build(&card.model, clip, backbone.words.clone())?;
-        let trained = loaded.groups.get(TRAINED);
-        let trained =
-            trained.ok_or_else(|| refuse(&loaded.path, "holds no trained parameters".into()))?;
-        load_parameters(model.as_ref(), trained)?;
+        load_parameters(model.as_ref(), &parameters)?;
         Ok(Self {
             model,
             frozen,

@@ -7,7 +7,8 @@ use models::{ModelConfig, VideoTextModel};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Loaded, STEP, Store, Tensors};
+use crate::checkpoint::{Loaded, STEP, Store, TRAINED, Tensors};
+use crate::export::{is_exported, read_exported};
 use crate::{Calibration, Error, Result};
 
 /// The folder of checkpoints in that of a run.
@@ -90,7 +91,65 @@ pub fn find(place: &Path) -> Option<PathBuf> {
         .map(|(_, path)| path)
 }
 
-pub(crate) const NO_CHECKPOINT: &str = "a run without a checkpoint: it was interrupted, or failed, \
+/// The folder of a trained seed as [`find`] finds it, or `place` if it holds an exported run.
+#[must_use]
+pub fn find_trained(place: &Path) -> Option<PathBuf> {
+    match is_exported(place) {
+        true => Some(place.to_path_buf()),
+        false => find(place),
+    }
+}
+
+/// A trained model, read from a run or an exported one.
+pub(crate) struct Trained {
+    /// The checkpoint's folder, or that of the exported run.
+    pub(crate) path: PathBuf,
+    pub(crate) card: Card,
+    pub(crate) parameters: Tensors,
+    /// A sentence, if the run is not finished.
+    pub(crate) unfinished: Option<String>,
+}
+
+impl Trained {
+    /// That in `folder`, which [`find_trained`] found.
+    ///
+    /// # Errors
+    /// [`Error::NotTrained`] before the first checkpoint; [`Error::Checkpoint`] for a damaged one.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        if is_exported(folder) {
+            let (card, parameters) = read_exported(folder)?;
+            return Ok(Self {
+                path: folder.into(),
+                card,
+                parameters,
+                unfinished: None,
+            });
+        }
+        let mut loaded = newest::<Run>(folder)?.ok_or_else(|| Error::NotTrained {
+            path: folder.into(),
+            reason: NO_CHECKPOINT.into(),
+        })?;
+        let parameters = loaded.groups.remove(TRAINED);
+        let parameters = parameters.ok_or_else(|| Error::Checkpoint {
+            path: loaded.path.clone(),
+            reason: "holds no trained parameters".into(),
+        })?;
+        Ok(Self {
+            unfinished: unfinished(folder, loaded.step),
+            path: loaded.path,
+            card: loaded.state.card,
+            parameters,
+        })
+    }
+}
+
+/// The part of a run's record that is needed here.
+#[derive(Deserialize)]
+struct Run {
+    card: Card,
+}
+
+const NO_CHECKPOINT: &str = "a run without a checkpoint: it was interrupted, or failed, \
                                         before the first one; the command that started it resumes it";
 
 /// Refuses a path that belongs to a run but is not one that [`find`] finds.
@@ -137,7 +196,7 @@ fn around(place: &Path) -> Option<PathBuf> {
 }
 
 /// A note on a run whose training has no result yet.
-pub(crate) fn unfinished(folder: &Path, step: u64) -> Option<String> {
+fn unfinished(folder: &Path, step: u64) -> Option<String> {
     (!folder.join("result.json").exists()).then(|| {
         format!(
             "{}: the run is not finished; its checkpoint of step {step} is used",

@@ -291,7 +291,7 @@ fn add(
 /// A run, or a checkpoint without training.
 fn open(place: &str, device: Device, backbones: &mut Backbones) -> Result<Recogniser> {
     let path = Path::new(place);
-    if let Some(folder) = recogniser::find(path) {
+    if let Some(folder) = recogniser::find_trained(path) {
         return Ok(Recogniser::of_run_sharing(
             backbones, &folder, None, None, None, device,
         )?);

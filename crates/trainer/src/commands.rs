@@ -6,6 +6,7 @@ mod demo;
 mod earlier;
 mod eval;
 pub(crate) mod exit;
+mod export;
 mod export_embeddings;
 mod extract;
 mod fit;
@@ -44,6 +45,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         Command::ExportEmbeddings(arguments) => export_embeddings::run(&arguments),
         Command::CheckVideos(arguments) => check_videos::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Reproduce(arguments) => reproduce::run(&arguments),
         Command::Fit(arguments) => fit::run(&arguments),

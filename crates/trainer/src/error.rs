@@ -94,6 +94,12 @@ pub enum Error {
         /// One line per difference.
         differences: Vec<String>,
     },
+    /// A folder for new files that holds others.
+    #[error("{}: expected a new or an empty folder, got one with files", folder.display())]
+    NotEmpty {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Another process works in the run's folder.
     #[error("{}: another process is training there; wait for it, or choose another folder", folder.display())]
     InUse {

@@ -6,6 +6,7 @@ pub mod engine;
 mod error;
 pub mod evaluate;
 pub mod experiment;
+pub mod export;
 pub mod fit;
 pub mod folds;
 pub mod json;

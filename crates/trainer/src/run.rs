@@ -50,7 +50,7 @@ pub use set_aside::set_aside;
 pub const REVISION: &str = env!("TRAINER_REVISION");
 
 /// A finished trial's result, in its folder.
-const RESULT: &str = "result.json";
+pub(crate) const RESULT: &str = "result.json";
 /// A trial's cross-validation, beside it.
 const JUDGEMENT: &str = "cross-validation.json";
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::pack::files;
 use super::root::Root;
 use super::tree::{DATA, DOCS, ENGINE, FRONT, LIBRARIES};
-use super::{Archive, TARGET, ffmpeg};
+use super::{Archive, TARGET, ffmpeg, wheel};
 use crate::places::{empty_folder, write_whole};
 use crate::progress::bytes;
 use crate::workspace::{self, cargo, output, output_of};
@@ -62,6 +62,11 @@ pub fn run(options: &Options) -> Result<()> {
     empty.try_commands()?;
     empty.try_container(&root)?;
     table += &terms;
+    wheel::run(&wheel::Options {
+        out: None,
+        development: false,
+        test: true,
+    })?;
     table += &sizes(&archive)?;
     table += &starts(&archive)?;
     let page = root.join(PAGE);

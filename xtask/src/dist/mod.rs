@@ -9,6 +9,7 @@ mod pack;
 mod root;
 mod sbom;
 mod tree;
+pub mod wheel;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -84,7 +85,7 @@ pub(crate) fn make(options: &Options) -> Result<Archive> {
     tree.add_data(&root, &ffmpeg)?;
     tree.add_command_line()?;
     tree.add_answers(None)?;
-    add_notices(&root, &tree, &ffmpeg)?;
+    add_notices(&root, &tree, &ffmpeg, true)?;
     tree.add_sums()?;
     let folder = options.out.as_ref().unwrap_or(&work);
     make_folder(folder)?;
@@ -231,13 +232,15 @@ fn build(root: &Path, target: &Path, ffmpeg: &Ffmpeg) -> Result<PathBuf> {
     }
 }
 
-/// Adds licences and notices, and the bill of materials.
-fn add_notices(root: &Path, tree: &Tree, ffmpeg: &Ffmpeg) -> Result<()> {
+/// Adds licences and notices, and the bill of materials; of libtorch where it is inside.
+fn add_notices(root: &Path, tree: &Tree, ffmpeg: &Ffmpeg, libtorch: bool) -> Result<()> {
     let licences = tree.folder.join(DOCS).join("licences");
     make_folder(&licences)?;
     let crates = crates::linked(root, &PROGRAMS, TARGET)?;
     notices::of_crates(&crates, &licences.join("crates.txt"))?;
-    notices::of_libtorch(&licences)?;
+    if libtorch {
+        notices::of_libtorch(&licences)?;
+    }
     notices::of_gcc(&licences.join("gcc"))?;
     let terms = ffmpeg.folder.join("licences");
     for file in pack::files(&terms)? {
@@ -246,13 +249,13 @@ fn add_notices(root: &Path, tree: &Tree, ffmpeg: &Ffmpeg) -> Result<()> {
             &format!("{DOCS}/licences/{}", file.display()),
         )?;
     }
-    let bill = sbom::cyclone_dx(env!("CARGO_PKG_VERSION"), &crates, &parts(ffmpeg));
+    let bill = sbom::cyclone_dx(env!("CARGO_PKG_VERSION"), &crates, &parts(ffmpeg, libtorch));
     let text = serde_json::to_string_pretty(&bill).map_err(|e| Error::invalid("the bill", e))?;
     tree.write(&format!("{DOCS}/sbom.cdx.json"), text + "\n")
 }
 
 /// The parts of a release that are not crates.
-fn parts(ffmpeg: &Ffmpeg) -> Vec<Part> {
+fn parts(ffmpeg: &Ffmpeg, libtorch: bool) -> Vec<Part> {
     let wheel = |name: &str, version: &str, licence| Part {
         name: name.into(),
         version: version.into(),
@@ -260,6 +263,7 @@ fn parts(ffmpeg: &Ffmpeg) -> Vec<Part> {
         purl: format!("pkg:pypi/{name}@{version}"),
     };
     let pins = setup::wheels::pins("linux", "x86_64").ok().flatten();
+    let pins = pins.filter(|_| libtorch);
     let wheels = pins.into_iter().flat_map(|pins| pins.cpu).map(|one| {
         let licence = match one.package().as_str() {
             "torch" => "BSD-3-Clause",

@@ -92,8 +92,21 @@ impl Tree {
     /// from `folders`, the first of which that has it, or else from the system's, without symbols.
     /// Returns the newest version of the C library that anything here needs.
     pub(super) fn add_libraries(&self, folders: &[PathBuf]) -> Result<Glibc> {
+        self.add_libraries_beside(folders, &[])
+    }
+
+    /// As [`add_libraries`](Self::add_libraries), without those that the folders `installed` have.
+    pub(super) fn add_libraries_beside(
+        &self,
+        folders: &[PathBuf],
+        installed: &[PathBuf],
+    ) -> Result<Glibc> {
         let mut glibc = Glibc::default();
         let mut seen: BTreeSet<String> = C_LIBRARY.map(str::to_owned).into();
+        for folder in installed {
+            let names = files(folder)?;
+            seen.extend(names.iter().map(|name| name.display().to_string()));
+        }
         let mut waiting = vec![self.folder.join(FRONT), self.folder.join(ENGINE)];
         while let Some(path) = waiting.pop() {
             let Some(needs) = Requirements::of(&path)? else {

@@ -6,6 +6,7 @@ mod fields;
 mod folder;
 mod hugging_face;
 mod open_clip;
+mod save;
 
 pub(crate) use fields::{Fields, read_json, read_limited};
 

@@ -73,10 +73,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
         );
         return Ok(exit::USAGE);
     }
-    if let Some(folder) = recogniser::find(Path::new(checkpoint)) {
+    let trained = |folder: &Path| -> Result<u8> {
         let backbone = arguments.backbone.as_deref();
         let precision = precision.fixed();
-        let run = Recogniser::of_run(&folder, backbone, architecture, precision, device)
+        let run = Recogniser::of_run(folder, backbone, architecture, precision, device)
             .map_err(|error| unusable("run", checkpoint, error.into()))?;
         let frames = arguments.frames.map_or(run.frames(), usize::from);
         if frames != run.frames() {
@@ -86,11 +86,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
             );
         }
         let asked = Asked::start(&arguments, run.preprocess().geometry, frames)?;
-        return answer_all(&arguments, &run.bind(labels.as_ref())?, frames, asked);
+        answer_all(&arguments, &run.bind(labels.as_ref())?, frames, asked)
+    };
+    if let Some(folder) = recogniser::find_trained(Path::new(checkpoint)) {
+        return trained(&folder);
     }
     let unusable = |error| unusable("checkpoint", checkpoint, error);
     recogniser::expect_not_run(Path::new(checkpoint)).map_err(|e| unusable(e.into()))?;
-    let Some(labels) = labels else {
+    let Some(labels) = &labels else {
         let advice = "give --labels, --labels-file or a trained run";
         match Path::new(checkpoint).exists() {
             _ if checkpoint == DEFAULT_CHECKPOINT => {
@@ -99,13 +102,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
             true => eprintln!("error: no labels: {checkpoint} is not a trained run; {advice}"),
             false => eprintln!(
                 "error: --checkpoint {checkpoint} does not exist here; if it is the id of one on a \
-                 hub, it has no labels: {advice}"
+                 hub, give its labels, or download it: hf download {checkpoint} --local-dir DIR"
             ),
         }
         return Ok(exit::USAGE);
     };
     let templates = recogniser::templates(&arguments.templates)?;
     let opened = Checkpoint::open_as(checkpoint, architecture).map_err(|e| unusable(e.into()))?;
+    // On a hub there are exported runs, too.
+    if recogniser::is_exported(opened.place()) {
+        return trained(opened.place());
+    }
     let frames = usize::from(arguments.frames.unwrap_or(8));
     let asked = Asked::start(&arguments, opened.preprocess().geometry, frames)?;
     let precision = match precision {
@@ -118,7 +125,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     };
     let clip = Recogniser::zero_shot(&opened, templates, frames, device, precision)
         .map_err(|e| unusable(e.into()))?;
-    let ready = clip.bind(Some(&labels))?;
+    let ready = clip.bind(Some(labels))?;
     answer_all(&arguments, &ready, frames, asked)
 }
 
