@@ -92,7 +92,7 @@ fn make(options: &Options) -> Result<(PathBuf, Glibc)> {
             output(&mut build)?;
             workspace::target(&root).join("debug")
         }
-        false => super::build(&root, &work.join("build"), &libtorch, &ffmpeg)?,
+        false => super::build(&root, &work.join("build"), &ffmpeg)?,
     };
     let stage = Tree::new(work.join("wheel"))?;
     let mut git = Command::new("git");
