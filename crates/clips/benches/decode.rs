@@ -14,6 +14,8 @@
 //! videos and lists of the comparison.
 #![allow(unsafe_code, clippy::expect_used)]
 
+#[path = "../../video/tests/decode/kept.rs"]
+mod kept;
 #[path = "../../video/tests/decode/made.rs"]
 mod made;
 

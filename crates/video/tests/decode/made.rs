@@ -6,7 +6,7 @@ use ffmpeg_next::codec::encoder;
 use ffmpeg_next::format::{self, Pixel};
 use ffmpeg_next::{Dictionary, Error, Packet, Rational, codec, frame};
 
-use crate::support::kept;
+use crate::kept::kept;
 
 /// How a video is made.
 #[derive(Clone, Copy, Debug)]

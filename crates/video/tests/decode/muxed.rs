@@ -6,8 +6,8 @@ use ffmpeg_next::codec::encoder;
 use ffmpeg_next::format::{self, Pixel};
 use ffmpeg_next::{Dictionary, Error, Packet, Rational, codec};
 
+use crate::kept::kept;
 use crate::made::picture;
-use crate::support::kept;
 
 /// One of the streams of a file.
 #[derive(Clone, Debug)]
