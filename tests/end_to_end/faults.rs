@@ -89,7 +89,7 @@ fn not_finite(size: usize) {
             "train.mixup_alpha=0",
             "train.warm_start=false",
             "data.cache_precision=f32",
-            "model.sif.motion.moving_patches=false",
+            "model.sif.tokens=class",
         ],
     ]
     .concat();
@@ -568,7 +568,7 @@ mod needs_minutes {
             command.arg("--root").arg(place.path("videos"));
             command.arg("--weights").arg(&backbone);
             set(&mut command, &SEEING_IN_FLOWING[..1]);
-            let one_token = ["data.tokens=class", "model.sif.motion.moving_patches=false"];
+            let one_token = ["data.tokens=class", "model.sif.tokens=class"];
             set(&mut command, &one_token);
             set(
                 &mut command,
