@@ -64,6 +64,8 @@ fn a_generated_client_works() {
     std::fs::write(place.path("config.yaml"), config).unwrap();
     let environment = cached("openapi-client/environment/bin");
     let mut generate = Command::new(environment.join("openapi-python-client"));
+    // It runs another program of its environment.
+    generate.env("PATH", &environment);
     generate.args(["generate", "--meta", "none", "--fail-on-warning"]);
     generate.arg("--path").arg(place.path("openapi.json"));
     generate.arg("--config").arg(place.path("config.yaml"));

@@ -212,8 +212,8 @@ pub(crate) async fn events(
         ("clip" = String, Path, description = "The clip's id."),
     ),
     responses(
-        (status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = 404, body = Problem),
+        (status = 200, description = "The clip.", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 404, description = "No such run or clip.", body = Problem),
     )
 )]
 pub(crate) async fn clip(
