@@ -82,13 +82,23 @@ fn what_is_not_a_run_and_a_folder_with_files_are_refused() {
         export(&place.backbone(), &out, &[]),
         &["is not a run folder"],
     );
-    refused(export(&place.path("none"), &out, &[]), &["not a run folder"]);
+    refused(
+        export(&place.path("none"), &out, &[]),
+        &["not a run folder"],
+    );
     fs::create_dir(&out).unwrap();
     let noted = export(&run, &out, &[]).output().unwrap();
     assert!(noted.status.success(), "{}", text(&noted));
-    assert!(text(&noted).contains("states no licence"), "{}", text(&noted));
+    assert!(
+        text(&noted).contains("states no licence"),
+        "{}",
+        text(&noted)
+    );
     refused(export(&run, &out, &[]), &["a new or an empty folder"]);
-    refused(export(&out, &place.path("again"), &[]), &["exported already"]);
+    refused(
+        export(&out, &place.path("again"), &[]),
+        &["exported already"],
+    );
     let moved = place.path("moved");
     fs::rename(place.backbone(), &moved).unwrap();
     refused(export(&run, &place.path("again"), &[]), &["no checkpoint"]);

@@ -32,12 +32,7 @@ pub fn is_exported(folder: &Path) -> bool {
 ///
 /// # Errors
 /// The backbone has no such layout, or a file cannot be read or written.
-pub fn export(
-    card: &Card,
-    trained: &Tensors,
-    backbone: &Checkpoint,
-    folder: &Path,
-) -> Result<()> {
+pub fn export(card: &Card, trained: &Tensors, backbone: &Checkpoint, folder: &Path) -> Result<()> {
     let names = match card.names.is_empty() {
         true => &card.labels,
         false => &card.names,
@@ -77,8 +72,8 @@ pub(crate) fn read_exported(folder: &Path) -> Result<(Card, Tensors)> {
     let read = |name: &str| {
         fs::read(folder.join(name)).map_err(|error| refuse(format!("cannot read {name}: {error}")))
     };
-    let card = serde_json::from_slice(&read(CARD)?)
-        .map_err(|error| refuse(format!("{CARD}: {error}")))?;
+    let card =
+        serde_json::from_slice(&read(CARD)?).map_err(|error| refuse(format!("{CARD}: {error}")))?;
     let parameters = decode_tensors(&read(PARAMETERS)?)
         .map_err(|reason| refuse(format!("{PARAMETERS}: {reason}")))?;
     Ok((card, parameters))

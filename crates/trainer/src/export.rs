@@ -35,10 +35,8 @@ pub fn export(
     })?;
     let card = &loaded.state.card;
     let own = &card.backbone;
-    let checkpoint = Checkpoint::open_as(
-        backbone.unwrap_or(&own.place),
-        own.architecture.as_deref(),
-    )?;
+    let checkpoint =
+        Checkpoint::open_as(backbone.unwrap_or(&own.place), own.architecture.as_deref())?;
     let sha256 = checkpoint.sha256()?;
     if sha256 != own.sha256 {
         return Err(Error::mismatch(
@@ -57,7 +55,12 @@ pub fn export(
         license,
     };
     disk::write(&out.join("README.md"), written.to_string().as_bytes())?;
-    let unfinished = || format!("{}: not finished, so the card has no results", folder.display());
+    let unfinished = || {
+        format!(
+            "{}: not finished, so the card has no results",
+            folder.display()
+        )
+    };
     Ok(result.is_none().then(unfinished).into_iter().collect())
 }
 

@@ -151,12 +151,17 @@ fn pack(root: &Path, stage: &Path, glibc: Glibc, out: &Path) -> Result<PathBuf> 
     empty_folder(&made)?;
     let mut pip = Command::new(python());
     pip.args(["-m", "pip", "wheel", "--quiet", "--no-deps"])
-        .arg(format!("--config-settings=--build-option=--plat-name={platform}"))
+        .arg(format!(
+            "--config-settings=--build-option=--plat-name={platform}"
+        ))
         .arg("--wheel-dir")
         .arg(&made)
         .arg(".")
         .current_dir(stage)
-        .env("SOURCE_DATE_EPOCH", super::time_of_commit(root)?.to_string());
+        .env(
+            "SOURCE_DATE_EPOCH",
+            super::time_of_commit(root)?.to_string(),
+        );
     output(&mut pip)?;
     let entries = fs::read_dir(&made).map_err(Error::io("cannot list", &made))?;
     let wheel = entries.flatten().map(|entry| entry.path()).next();

@@ -198,9 +198,13 @@ mod tests {
                     stored.read(Device::Cpu, stored.kind()).unwrap()
                 };
                 let same = read(&again) == read(&first);
-                assert!(same && again.tensors[name].kind() == tensor.kind(), "{name}");
+                assert!(
+                    same && again.tensors[name].kind() == tensor.kind(),
+                    "{name}"
+                );
             }
-            let config: Value = super::super::read_json(&folder.path().join("config.json")).unwrap();
+            let config: Value =
+                super::super::read_json(&folder.path().join("config.json")).unwrap();
             assert_eq!(config["id2label"]["0"], "wave");
         }
     }

@@ -104,7 +104,11 @@ fn metrics(test: &Outcome) -> impl Iterator<Item = (&'static str, &'static str, 
     let shares = [
         ("accuracy", "top-1 accuracy", accuracy.top1),
         ("accuracy", "top-5 accuracy", accuracy.top5),
-        ("accuracy", "mean accuracy of the classes", accuracy.mean_class),
+        (
+            "accuracy",
+            "mean accuracy of the classes",
+            accuracy.mean_class,
+        ),
     ];
     let mean = test.mean_average_precision;
     let mean = mean.map(|mean| ("mean_average_precision", "mean average precision", mean));
