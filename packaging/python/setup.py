@@ -1,16 +1,19 @@
 """A wheel for one platform and every Python: it holds programs, and no extension module."""
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 
 
-class Platform(bdist_wheel):
-    def finalize_options(self) -> None:
-        super().finalize_options()
-        self.root_is_pure = False
+class Native(Distribution):
+    """Installed where torch is."""
 
+    def has_ext_modules(self) -> bool:
+        return True
+
+
+class Platform(bdist_wheel):
     def get_tag(self) -> tuple[str, str, str]:
         return "py3", "none", super().get_tag()[2]
 
 
-setup(cmdclass={"bdist_wheel": Platform})
+setup(distclass=Native, cmdclass={"bdist_wheel": Platform})

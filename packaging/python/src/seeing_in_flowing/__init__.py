@@ -89,7 +89,8 @@ def features(
         settings = {
             "data.frames": frames,
             "data.tokens": tokens,
-            "model.sif.tokens": "class",
+            # No motion block, whose steps limit the number of frames.
+            "model.row": "probe",
             "backbone.precision": precision,
             "data.cache": json.dumps(str(Path(place, "cache"))),
             "data.cache_precision": "f32",
