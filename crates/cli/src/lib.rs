@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+// Comments on options are their help, printed as they are: brackets in them are no links.
+#![allow(rustdoc::broken_intra_doc_links)]
 
 pub mod check_videos;
 pub mod config;
