@@ -2,8 +2,10 @@
 
 use std::io::Write as _;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tungstenite::Error::Http;
 use tungstenite::{Message, WebSocket, connect};
 use video::write_clip;
 
@@ -24,11 +26,21 @@ fn film() -> Vec<video::Frame> {
 
 type Socket = WebSocket<tungstenite::stream::MaybeTlsStream<std::net::TcpStream>>;
 
+/// A stream; one that the server has not let go of yet is waited for.
 fn open(server: &Server, more: &str) -> Socket {
     let labels = LABELS.replace(' ', "%20");
     let address = server.address;
     let url = format!("ws://{address}/v1/stream?labels={labels}&top=3&window=2s&stride=1s{more}");
-    connect(url).unwrap().0
+    let began = Instant::now();
+    loop {
+        match connect(&url) {
+            Ok((socket, _)) => return socket,
+            Err(Http(refused)) if refused.status() == 429 && began.elapsed().as_secs() < 30 => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// The answers up to the end.
