@@ -1016,6 +1016,23 @@ mod tests {
     }
 
     #[test]
+    fn many_clips_and_classes_leave_fewer_candidates() {
+        let grid = |clips: usize, count: usize| {
+            let own: Vec<i64> = (0..clips).map(|clip| (clip % count) as i64).collect();
+            let row = || Some(Tensor::zeros([clips as i64, 2], (Kind::Float, Device::Cpu)));
+            let rows = std::array::from_fn(|_| row());
+            let statistics = Statistics::new(rows, &own, count, 1).unwrap();
+            statistics.grid(statistics.is_coarse())
+        };
+        let (whole, coarse) = (grid(816, 51), grid(1616, 101));
+        assert_eq!((whole.len(), coarse.len()), (90, 10));
+        // The smaller grid is part of the larger one, with every penalty.
+        assert!(coarse.iter().all(|one| whole.contains(one)));
+        let penalties: Vec<f64> = coarse.iter().take(5).map(|one| one.penalty).collect();
+        assert_eq!(penalties, PENALTIES);
+    }
+
+    #[test]
     fn class_scores_come_back_from_the_span_of_the_texts() {
         tch::manual_seed(1);
         let text = unit(&noise(5).to_kind(Kind::Double));
