@@ -22,7 +22,7 @@ mod vision;
 pub mod weights;
 
 pub use block::{Block, Mask, Mlp, SelfAttention};
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, transformers_config};
 pub use clip::{ClipModel, Freeze};
 pub use config::{Config, TextConfig, VisionConfig};
 pub use error::Error;

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use clip_backbone::{
     Activation, ClipModel, Config, Preprocess, TextConfig, Tokenizer, Usage, VisionConfig,
+    transformers_config,
 };
 use random::Stream;
 use safetensors::tensor::TensorView;
@@ -384,41 +385,12 @@ fn weights_file(clip: &ClipModel) -> Result<Vec<u8>> {
 }
 
 fn config_file(config: &Config, tokenizer: &Tokenizer) -> Value {
-    let (v, t) = (&config.vision, &config.text);
-    json!({
-        "architectures": ["CLIPModel"],
-        "model_type": "clip",
-        "projection_dim": config.joint_width,
-        "logit_scale_init_value": 2.6592,
-        "torch_dtype": "float16",
-        "text_config": {
-            "model_type": "clip_text_model",
-            "vocab_size": t.vocabulary,
-            "max_position_embeddings": t.context,
-            "hidden_size": t.width,
-            "num_hidden_layers": t.layers,
-            "num_attention_heads": t.heads,
-            "intermediate_size": t.mlp_width,
-            "projection_dim": config.joint_width,
-            "hidden_act": "quick_gelu",
-            "layer_norm_eps": t.norm_eps,
-            "bos_token_id": tokenizer.start_of_text(),
-            "eos_token_id": tokenizer.end_of_text(),
-        },
-        "vision_config": {
-            "model_type": "clip_vision_model",
-            "image_size": v.image_size,
-            "patch_size": v.patch_size,
-            "num_channels": 3,
-            "hidden_size": v.width,
-            "num_hidden_layers": v.layers,
-            "num_attention_heads": v.heads,
-            "intermediate_size": v.mlp_width,
-            "projection_dim": config.joint_width,
-            "hidden_act": "quick_gelu",
-            "layer_norm_eps": v.norm_eps,
-        },
-    })
+    let mut file = transformers_config(config);
+    file["logit_scale_init_value"] = json!(2.6592);
+    file["torch_dtype"] = json!("float16");
+    file["text_config"]["bos_token_id"] = json!(tokenizer.start_of_text());
+    file["text_config"]["eos_token_id"] = json!(tokenizer.end_of_text());
+    file
 }
 
 fn preprocess_file() -> Value {

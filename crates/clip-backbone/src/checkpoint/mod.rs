@@ -8,6 +8,8 @@ mod hugging_face;
 mod open_clip;
 mod save;
 
+pub use save::transformers_config;
+
 pub(crate) use fields::{Fields, read_json, read_limited};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -32,7 +32,7 @@ impl Checkpoint {
             });
         }
         let tokenizer = self.tokenizer()?;
-        let mut config = config_file(&self.config);
+        let mut config = transformers_config(&self.config);
         config["text_config"]["bos_token_id"] = tokenizer.start_of_text().into();
         config["text_config"]["eos_token_id"] = tokenizer.end_of_text().into();
         if let Value::Object(config) = &mut config {
@@ -84,7 +84,8 @@ fn dtype(kind: Kind) -> Dtype {
     }
 }
 
-fn config_file(config: &Config) -> Value {
+/// The `config.json` of transformers' `CLIPModel`, without the ids of a tokenizer.
+pub fn transformers_config(config: &Config) -> Value {
     let (v, t) = (&config.vision, &config.text);
     json!({
         "architectures": ["CLIPModel"],
