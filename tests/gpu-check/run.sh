@@ -30,7 +30,7 @@ export NVIDIA_TF32_OVERRIDE=0
 export CUBLAS_WORKSPACE_CONFIG=:4096:8
 
 failed=0
-# Limits in seconds: eight minutes in all.
+# Limits in seconds: nine minutes in all.
 run() {
     timeout -k 5 "$2" "$here/gpu-check" "$1" "$device" "$out"
     code=$?
@@ -38,10 +38,11 @@ run() {
     [ $code -eq 0 ] || failed=1
     [ $code -ne 124 ] || printf '\nStopped after %s seconds.\n\n' "$2" >>"$out/$1.md"
 }
-rm -f "$out"/numbers.md "$out"/resume.md "$out"/memory.md "$out"/speed.md
+rm -f "$out"/numbers.md "$out"/resume.md "$out"/memory.md "$out"/ranks.md "$out"/speed.md
 run numbers 110
 run resume 100
 run memory 50
+run ranks 60
 run speed 200
 
 {
@@ -51,7 +52,8 @@ run speed 200
     nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
     sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1
     echo
-    cat "$out"/numbers.md "$out"/resume.md "$out"/memory.md "$out"/speed.md
+    cat "$out"/numbers.md "$out"/resume.md "$out"/memory.md "$out"/ranks.md \
+        "$out"/speed.md
 } >"$out/gpu-check.md" 2>/dev/null
 echo "$out/gpu-check.md"
 exit $failed

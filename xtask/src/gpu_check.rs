@@ -33,6 +33,10 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub libtorch: PathBuf,
 
+    /// With NCCL, for which CUDA's headers lie beside the libtorch or in CUDA_HOME
+    #[arg(long)]
+    pub nccl: bool,
+
     /// The folder to write [default: target/gpu-check/folder]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -56,7 +60,7 @@ pub fn run(options: &Options) -> Result<()> {
     // Shared by all versions: only what depends on libtorch is built for each.
     let target = work.join("target");
     eprintln!("building against libtorch {}", libtorch.describe());
-    build(&root, &copy, &target, &libtorch)?;
+    build(&root, &copy, &target, &libtorch, options.nccl)?;
     let program = target.join("release").join(PROGRAM);
     if libtorch.cuda {
         expect_cuda(&program)?;
@@ -116,12 +120,13 @@ pub(crate) fn copy_workspace(root: &Path, copy: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Sets the version of `tch` in the copy's manifest and lock file.
+/// Sets the version of `tch` and its `torch-sys` in the copy's manifest and lock file.
 fn set_tch(copy: &Path, tch: &str) -> Result<()> {
     let path = copy.join("Cargo.toml");
     let manifest = fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
-    let changed = with_tch(&manifest, tch)
-        .ok_or_else(|| Error::invalid(path.display(), "expected a line tch = \"=VERSION\""))?;
+    let changed = with_tch(&manifest, tch).ok_or_else(|| {
+        Error::invalid(path.display(), "expected tch = \"=VERSION\", torch-sys too")
+    })?;
     if changed != manifest {
         fs::write(&path, changed).map_err(Error::io("cannot write", &path))?;
         output(cargo(copy).args(["update", "--package", "tch", "--precise", tch]))?;
@@ -129,19 +134,25 @@ fn set_tch(copy: &Path, tch: &str) -> Result<()> {
     Ok(())
 }
 
-/// The manifest with another version of `tch`; `None` if it does not require one exact version.
+/// The manifest with another version of `tch` and of `torch-sys`, which has the same; `None` if it does
+/// not require one exact version of each.
 fn with_tch(manifest: &str, tch: &str) -> Option<String> {
-    let start = "\ntch = \"=";
-    let from = manifest.find(start)? + start.len();
-    let length = manifest.get(from..)?.find('"')?;
-    let (before, after) = (manifest.get(..from)?, manifest.get(from + length..)?);
-    Some(format!("{before}{tch}{after}"))
+    ["tch", "torch-sys"]
+        .into_iter()
+        .try_fold(manifest.to_owned(), |manifest, name| {
+            let start = format!("\n{name} = \"=");
+            let from = manifest.find(&start)? + start.len();
+            let length = manifest.get(from..)?.find('"')?;
+            let (before, after) = (manifest.get(..from)?, manifest.get(from + length..)?);
+            Some(format!("{before}{tch}{after}"))
+        })
 }
 
-fn build(root: &Path, copy: &Path, target: &Path, libtorch: &Libtorch) -> Result<()> {
+fn build(root: &Path, copy: &Path, target: &Path, libtorch: &Libtorch, nccl: bool) -> Result<()> {
     let mut command = cargo(copy);
     command
         .args(["build", "--release", "--package", PROGRAM])
+        .args(nccl.then_some("--features=nccl"))
         .env("CARGO_TARGET_DIR", target)
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
@@ -238,6 +249,7 @@ mod tests {
         assert!(known.contains(&manifest), "add the project's own pair");
         let other = with_tch(&manifest, "0.1.2").unwrap();
         assert!(other.contains("\ntch = \"=0.1.2\"\n"));
+        assert!(other.contains("\ntorch-sys = \"=0.1.2\"\n"));
         assert_eq!(with_tch("tch = \"0.1\"", "0.1.2"), None);
     }
 
@@ -263,6 +275,7 @@ mod tests {
         let missing = |path: &Path| {
             let options = Options {
                 libtorch: path.into(),
+                nccl: false,
                 out: None,
             };
             run(&options).unwrap_err().to_string()

@@ -35,7 +35,7 @@ const EDGES: &str = "
     serve: clip-backbone clips data disk pixels recogniser video
     trainer: cli clip-backbone clips data demo disk dist mcb models motion optim parallel pixels prompts \
         random recogniser serve video
-    gpu-check: clip-backbone disk mcb models motion optim prompts testkit
+    gpu-check: clip-backbone disk dist mcb models motion optim parallel prompts testkit
     xtask: cli data disk hub
 ";
 

@@ -85,6 +85,7 @@ fn main() {
             manifest: &manifest,
             files: &files,
             folder: &folder,
+            at_once: clips::clips_at_once(Device::Cpu, 8),
             limits: video::Limits::default(),
             storage: Storage::F16,
             interrupt: &Interrupt::default(),

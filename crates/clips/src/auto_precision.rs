@@ -38,7 +38,9 @@ impl Chosen {
             reason: format!("computing in fp32: {reason}"),
         };
         if device != Device::Cpu {
-            return Ok(fp32("no other precision was compared on a GPU yet"));
+            return Ok(fp32(
+                "on a GPU bf16 is a choice (--precision bf16, or backbone.precision)",
+            ));
         }
         if !multiplies_bf16() {
             return Ok(fp32("this processor does not multiply in bf16"));

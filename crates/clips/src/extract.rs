@@ -1,6 +1,7 @@
 //! Frame features: computed once with the frozen image tower, stored on disk.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,19 @@ use crate::{Error, Result};
 
 /// Frames per forward pass of the image tower.
 const FRAMES: usize = 64;
+/// Frames that keep a GPU busy.
+const GPU_FRAMES: usize = 256;
+
+/// How many clips of so many frames are encoded in one pass: one on a processor, which is busy with
+/// it; several on a GPU.
+#[must_use]
+pub fn clips_at_once(device: tch::Device, frames: usize) -> NonZeroUsize {
+    let several = match device {
+        tch::Device::Cpu => 1,
+        _ => GPU_FRAMES / frames.max(1),
+    };
+    NonZeroUsize::new(several).unwrap_or(NonZeroUsize::MIN)
+}
 /// Clips per shard.
 const SHARD: usize = 128;
 /// Fields of the fingerprint that say which clips the features are of.
@@ -97,6 +111,9 @@ pub struct Extractor<'a> {
     pub folder: &'a Path,
     /// The features of each frame.
     pub tokens: FrameTokens,
+    /// Clips that are encoded in one pass, such as [`clips_at_once`]; the last bits of features depend
+    /// on it.
+    pub at_once: NonZeroUsize,
     /// The precision they are stored in.
     pub storage: Storage,
     /// Limits on the resources of a video.
@@ -267,7 +284,24 @@ impl Extractor<'_> {
     ) -> Result<Option<ShardRows>> {
         let mut rows = ShardRows::default();
         let mut short = BTreeMap::new();
-        while clips.next_position().is_some_and(|position| position < end) {
+        let mut waiting = Vec::with_capacity(self.at_once.get());
+        loop {
+            let more = clips.next_position().is_some_and(|position| position < end);
+            if waiting.len() == self.at_once.get() || !more && !waiting.is_empty() {
+                let begun = Instant::now();
+                let encoded = self.encode(&waiting)?;
+                done.computing += begun.elapsed();
+                done.computed += encoded.len();
+                rows.rows.extend(encoded);
+                waiting.clear();
+                (self.progress)(done.computed + done.skipped.len() + rows.skipped.len(), of);
+            }
+            if self.interrupt.asked() {
+                return Ok(None);
+            }
+            if !more {
+                break;
+            }
             let asked = Instant::now();
             let next = clips.next();
             done.waiting += asked.elapsed();
@@ -276,23 +310,15 @@ impl Extractor<'_> {
             };
             match views {
                 Ok(views) => {
-                    let begun = Instant::now();
-                    let features = self.encode(&views)?;
-                    done.computing += begun.elapsed();
-                    done.computed += 1;
                     if let Some(view) = views.first().filter(|view| view.frame_count < view.frames)
                     {
                         short.insert(position, view.frame_count);
                     }
-                    rows.rows.push(Row { position, features });
+                    waiting.push((position, views));
                 }
                 Err(reason) => {
                     rows.skipped.insert(position, reason);
                 }
-            }
-            (self.progress)(done.computed + done.skipped.len() + rows.skipped.len(), of);
-            if self.interrupt.asked() {
-                return Ok(None);
             }
         }
         for (place, frames) in short {
@@ -313,22 +339,35 @@ impl Extractor<'_> {
         Ok(FeatureSet::new(reader, &part.positions))
     }
 
-    /// `[V, T, F]` of one clip's views, row-major.
-    fn encode(&self, views: &[ClipPixels]) -> Result<Vec<f32>> {
+    /// `[V, T, F]` of each clip's views, row-major.
+    fn encode(&self, clips: &[(usize, Vec<ClipPixels>)]) -> Result<Vec<Row>> {
         let _guard = tch::no_grad_guard();
         let clip = self.backbone.clip(Usage::Frozen)?;
         let vision = &clip.vision;
-        let frames = views.first().map_or(1, |view| view.frames);
+        let views: Vec<&ClipPixels> = clips.iter().flat_map(|(_, views)| views).collect();
+        let frames = views.first().map_or(1, |view| view.frames).max(1);
         let parts = views
-            .chunks((FRAMES / frames.max(1)).max(1))
+            .chunks((FRAMES / frames).max(self.at_once.get()))
             .map(|part| {
-                let pixels = to_tensor(part, &self.backbone.preprocess, vision.device())?;
+                let pixels = to_tensor(
+                    part.iter().copied(),
+                    &self.backbone.preprocess,
+                    vision.device(),
+                )?;
                 let encoded = vision.encode(&pixels.f_flatten(0, 1)?, self.tokens)?;
                 Ok(encoded.clips(frames as i64)?)
             })
             .collect::<Result<Vec<_>>>()?;
         let features = Tensor::f_cat(&parts, 0)?.to_device(tch::Device::Cpu);
-        Ok(Vec::try_from(features.contiguous().view(-1))?)
+        let numbers: Vec<f32> = Vec::try_from(features.contiguous().view(-1))?;
+        let each = (numbers.len() / clips.len().max(1)).max(1);
+        let rows = clips.iter().zip(numbers.chunks(each));
+        Ok(rows
+            .map(|((position, _), features)| Row {
+                position: *position,
+                features: features.to_vec(),
+            })
+            .collect())
     }
 
     fn part(&self, positions: &[usize], recipe: &Recipe) -> Result<Part> {

@@ -23,7 +23,7 @@ pub use backbone::{Backbone, Identity};
 pub use clip_source::{ClipError, ClipSource, VideoFiles};
 pub use clip_stream::{ClipStream, Sample};
 pub use error::{Error, Result};
-pub use extract::{Extraction, Extractor, Rates, Work};
+pub use extract::{Extraction, Extractor, Rates, Work, clips_at_once};
 pub use features::FeatureSet;
 pub use file_identity::file_identities;
 pub use fingerprint::Fingerprint;

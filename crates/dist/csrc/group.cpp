@@ -9,6 +9,7 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #ifdef USE_C10D_NCCL
+#include <ATen/cuda/CUDAContext.h>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #endif
 
@@ -19,12 +20,13 @@
 using c10d::ProcessGroupGloo;
 using std::chrono::milliseconds;
 
-// What the constructor in libtorch 2.13 fills. Another size means that the declarations of gloo no
+// What the constructors in libtorch 2.11 and 2.13 fill. Another size means that the declarations of gloo no
 // longer fit: read the new ProcessGroupGloo.hpp.
 #if defined(__x86_64__) && defined(__GLIBCXX__)
 static_assert(sizeof(ProcessGroupGloo) == 488, "ProcessGroupGloo has another layout");
 #ifdef USE_C10D_NCCL
-static_assert(sizeof(c10d::ProcessGroupNCCL) == 0x480, "ProcessGroupNCCL has another layout");
+static_assert(sizeof(c10d::ProcessGroupNCCL) == (TORCH_VERSION_MINOR < 13 ? 0x458 : 0x480),
+              "ProcessGroupNCCL has another layout");
 #endif
 #endif
 
@@ -129,6 +131,11 @@ int dist_gloo(Store* store, const char* address, int rank, int size, int64_t lim
 }
 
 #ifdef USE_C10D_NCCL
+// The 16 bytes that identify a GPU.
+int dist_gpu(int device, uint8_t* out) {
+  return guarded([&] { std::memcpy(out, &at::cuda::getDeviceProperties(device)->uuid, 16); });
+}
+
 // Its communicator is made by the first exchange, on the GPU of the tensors. An exchange is queued on
 // the GPU; what reads its result there waits for it.
 int dist_nccl(Store* store, int rank, int size, int64_t limit, Group** out) {

@@ -53,6 +53,8 @@ unsafe extern "C" {
         out: *mut *mut RawGroup,
     ) -> c_int;
     #[cfg(feature = "nccl")]
+    fn dist_gpu(device: c_int, out: *mut u8) -> c_int;
+    #[cfg(feature = "nccl")]
     fn dist_nccl(
         store: *mut RawStore,
         rank: c_int,
@@ -103,6 +105,15 @@ pub(crate) fn capability() -> String {
             .into_owned(),
         Err(message) => message,
     }
+}
+
+/// What identifies a GPU of this host.
+#[cfg(feature = "nccl")]
+pub(crate) fn gpu(device: usize) -> Said<[u8; 16]> {
+    let mut id = [0; 16];
+    // SAFETY: writes 16 bytes.
+    checked(unsafe { dist_gpu(narrow(device), id.as_mut_ptr()) })?;
+    Ok(id)
 }
 
 pub(crate) fn excess() -> Result<usize> {

@@ -21,7 +21,7 @@ pub(crate) struct Members {
     names: Vec<String>,
     gloo: Backend,
     #[cfg(feature = "nccl")]
-    nccl: std::cell::OnceCell<Backend>,
+    nccl: std::cell::OnceCell<Option<Backend>>,
     #[cfg(feature = "nccl")]
     patience: Duration,
     store: Store,
@@ -163,16 +163,33 @@ impl Members {
     /// The engine for tensors of a device, and the device on which it exchanges them.
     fn backend(&self, device: Device) -> Result<(&Backend, Device)> {
         #[cfg(feature = "nccl")]
-        if let Device::Cuda(_) = device {
-            if let Some(nccl) = self.nccl.get() {
+        if let Device::Cuda(index) = device {
+            let nccl = match self.nccl.get() {
+                Some(nccl) => nccl,
+                None => {
+                    let made = self.connect_gpus(index)?;
+                    self.nccl.get_or_init(|| made)
+                }
+            };
+            if let Some(nccl) = nccl {
                 return Ok((nccl, device));
             }
-            let made = Backend::nccl(&self.store, self.rank, self.size, millis(self.patience))
-                .map_err(|reason| self.watch.explain("connecting the GPUs", reason))?;
-            return Ok((self.nccl.get_or_init(|| made), device));
         }
         let _ = device;
         Ok((&self.gloo, Device::Cpu))
+    }
+
+    /// NCCL, which takes one member a GPU; `None` if members share one. All call it at once.
+    #[cfg(feature = "nccl")]
+    fn connect_gpus(&self, index: usize) -> Result<Option<Backend>> {
+        let explain = |reason| self.watch.explain("connecting the GPUs", reason);
+        let gpus = self.gather_bytes(&c10d::gpu(index).map_err(explain)?)?;
+        let distinct: std::collections::BTreeSet<&Vec<u8>> = gpus.iter().collect();
+        if distinct.len() < self.size {
+            return Ok(None);
+        }
+        let made = Backend::nccl(&self.store, self.rank, self.size, millis(self.patience));
+        made.map(Some).map_err(explain)
     }
 
     fn exchange(

@@ -33,7 +33,8 @@ pub struct Config {
     /// reproducible only with the same number.
     #[serde(default)]
     pub threads: Option<usize>,
-    /// `cpu` or `cuda:N`. There is no fallback.
+    /// `cpu`, `cuda:N`, or `cuda`: the GPU of a rank's number on its host, else the first. There is no
+    /// fallback.
     pub device: String,
     /// The videos.
     pub data: Data,
@@ -57,6 +58,15 @@ impl Checked {
     pub fn in_precision(mut self, precision: Precision) -> Self {
         if self.0.backbone.precision == PrecisionChoice::Auto {
             self.0.backbone.precision = PrecisionChoice::Fixed(precision);
+        }
+        self
+    }
+
+    /// The same with device `cuda` as the GPU of this number.
+    #[must_use]
+    pub fn on_gpu(mut self, index: usize) -> Self {
+        if self.0.device == "cuda" {
+            self.0.device = format!("cuda:{index}");
         }
         self
     }
@@ -219,8 +229,9 @@ impl Config {
     pub fn check(self) -> Result<Checked> {
         at_least("threads", self.threads.unwrap_or(1), 1)?;
         let index = self.device.strip_prefix("cuda:");
-        if self.device != "cpu" && index.is_none_or(|index| index.parse::<u8>().is_err()) {
-            return Err(value("device", "cpu or cuda:N", &self.device));
+        let named = ["cpu", "cuda"].contains(&self.device.as_str());
+        if !named && index.is_none_or(|index| index.parse::<u8>().is_err()) {
+            return Err(value("device", "cpu, cuda or cuda:N", &self.device));
         }
         self.data.check()?;
         self.protocol.check()?;

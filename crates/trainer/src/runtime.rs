@@ -113,13 +113,17 @@ pub fn terminal_columns() -> usize {
     terminal_size::terminal_size().map_or(80, |(terminal_size::Width(w), _)| usize::from(w))
 }
 
-/// `cpu` or `cuda:N`; a missing device is an error, never replaced.
+/// `cpu`, `cuda:N`, or `cuda` for the first GPU; a missing device is an error, never replaced.
 ///
 /// # Errors
 /// [`crate::Error::Value`].
 pub fn device(name: &str) -> crate::Result<tch::Device> {
-    let Some(index) = name.strip_prefix("cuda:") else {
-        return Ok(tch::Device::Cpu);
+    let index = match name {
+        "cuda" => "0",
+        other => match other.strip_prefix("cuda:") {
+            Some(index) => index,
+            None => return Ok(tch::Device::Cpu),
+        },
     };
     let count = tch::Cuda::device_count();
     match index.parse::<usize>() {

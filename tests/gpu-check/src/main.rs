@@ -1,11 +1,12 @@
 //! Compares a device's numbers with the CPU's, and times it beside plain PyTorch. `run.sh` beside
 //! it runs all parts; `docs/gpu.md` describes them.
 //!
-//! `gpu-check (numbers|resume|memory|speed) DEVICE FOLDER`: writes `FOLDER/PART.md`. Exit
+//! `gpu-check (numbers|resume|memory|ranks|speed) DEVICE FOLDER`: writes `FOLDER/PART.md`. Exit
 //! status: 0 success, 1 if a check fails, 2 for invalid arguments, 4 without the device.
 
 mod inputs;
 mod numbers;
+mod ranks;
 mod resume;
 mod speed;
 mod table;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use tch::Device;
 
-const USAGE: &str = "usage: gpu-check (numbers|resume|memory|speed) (cpu|cuda|cuda:N) FOLDER";
+const USAGE: &str = "usage: gpu-check (numbers|resume|memory|ranks|speed) (cpu|cuda|cuda:N) FOLDER";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -34,8 +35,8 @@ fn main() -> ExitCode {
         }
     };
     let known = match rest {
-        [] => ["numbers", "resume", "memory", "speed"].contains(part),
-        rest => *part == "train" && rest.len() == 2,
+        [] => ["numbers", "resume", "memory", "ranks", "speed"].contains(part),
+        rest => ["train", "member"].contains(part) && rest.len() == 2,
     };
     if !known {
         eprintln!("{USAGE}");
@@ -47,9 +48,12 @@ fn main() -> ExitCode {
         ("numbers", []) => numbers::run(device, folder),
         ("resume", []) => resume::run(device, folder),
         ("memory", []) => resume::run_out_of_memory(device, folder),
+        ("ranks", []) => ranks::run(device, folder),
         ("speed", []) => speed::run(device, folder),
         // A process that `resume` and `memory` start and kill.
         ("train", [system, steps]) => training::run(device, folder, system, steps),
+        // One that `ranks` starts.
+        ("member", [rank, size]) => ranks::member(device, folder, rank, size),
         _ => bail!("{USAGE}"),
     });
     match outcome.unwrap_or_else(|failure| Err(failure.into())) {

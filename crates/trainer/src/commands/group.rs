@@ -9,8 +9,9 @@ use dist::{Group, Limits, Signals, World};
 
 use super::exit;
 
-/// Joins the group that the environment describes; `asked` for by an option.
-pub(crate) fn join(asked: bool, interrupt: &Interrupt) -> Result<Rc<dyn Group>> {
+/// Joins the group that the environment describes; `asked` for by an option. Beside it the number of
+/// this process among those of its host.
+pub(crate) fn join(asked: bool, interrupt: &Interrupt) -> Result<(Rc<dyn Group>, usize)> {
     let variables: BTreeMap<String, String> = std::env::vars().collect();
     let world = World::of(&variables, asked)?;
     let (asked, asking) = (interrupt.clone(), interrupt.clone());
@@ -30,7 +31,7 @@ pub(crate) fn join(asked: bool, interrupt: &Interrupt) -> Result<Rc<dyn Group>> 
         let members: Vec<String> = (0..group.size()).map(|rank| group.member(rank)).collect();
         eprintln!("note: {} ranks: {}", group.size(), members.join(", "));
     }
-    Ok(group.into())
+    Ok((group.into(), world.local_rank))
 }
 
 /// Runs a command in its group, which hears of an error and ends with it.

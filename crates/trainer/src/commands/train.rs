@@ -7,6 +7,7 @@ use anyhow::Result;
 use cli::train::Arguments;
 use clips::{Ended, Interrupt};
 use dist::Group;
+use trainer::config::Checked;
 use trainer::run::{self, Session};
 
 use super::earlier::{in_precision_of, note_earlier};
@@ -17,15 +18,20 @@ use super::summary::summary;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let interrupt = super::install_interrupt()?;
-    let group = group::join(arguments.distributed, &interrupt)?;
+    let (group, on_host) = group::join(arguments.distributed, &interrupt)?;
     group::within(group.as_ref(), || {
-        train(arguments, interrupt, group.clone())
+        let config = arguments.settings.resolve()?.on_gpu(on_host);
+        train(arguments, config, interrupt, group.clone())
     })
 }
 
-fn train(arguments: &Arguments, interrupt: Interrupt, group: Rc<dyn Group>) -> Result<u8> {
+fn train(
+    arguments: &Arguments,
+    config: Checked,
+    interrupt: Interrupt,
+    group: Rc<dyn Group>,
+) -> Result<u8> {
     let leads = group.rank() == 0;
-    let config = arguments.settings.resolve()?;
     let folder = match &arguments.out {
         Some(folder) => folder.clone(),
         None => PathBuf::from("runs").join(&config.name),

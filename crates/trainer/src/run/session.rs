@@ -279,6 +279,7 @@ impl Session {
             manifest: &self.dataset.manifest,
             files: &self.files,
             folder: &self.config.data.cache,
+            at_once: clips::clips_at_once(self.backbone.device(), self.config.data.frames),
             storage: self.config.data.cache_precision,
             limits: (&self.config.data.limits).into(),
             interrupt: &self.interrupt,
