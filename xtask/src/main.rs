@@ -37,7 +37,7 @@ enum Command {
     Docs,
     /// Run the benchmarks and write their tables as Markdown
     Bench(bench::Options),
-    /// Strike the ranks of a training with 84 faults, and resume after each: 25 minutes, as root
+    /// Strike the ranks of a training with 84 faults, and resume after each: 12 minutes, as root
     Faults,
     /// Build a release that stands on its own: an archive for x86_64 Linux, in 20 minutes
     Dist(dist::Options),

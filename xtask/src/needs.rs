@@ -67,7 +67,7 @@ const NEEDS: [Need; 10] = [
     },
     Need {
         module: "needs_minutes",
-        unmet: "25 minutes: `cargo xtask faults`",
+        unmet: "12 minutes: `cargo xtask faults`",
         is_met: |_| false,
     },
     Need {

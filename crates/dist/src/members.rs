@@ -14,6 +14,10 @@ use crate::{Error, Group, Limits, Rendezvous, Result, Signals, World};
 
 /// Between two looks for another member.
 const LOOK: Duration = Duration::from_millis(20);
+/// The looks between two signs of a member that waits for the others: a second.
+const LOOKS_A_SIGN: u64 = 50;
+/// The signs that may be missing, one after another, of a member that waits.
+const MISSING_SIGNS: u32 = 6;
 
 pub(crate) struct Members {
     rank: usize,
@@ -260,7 +264,9 @@ impl Arrival<'_> {
             .map_err(lost)?;
         let mut time = Patience::new(self.limit);
         let mut there: BTreeMap<usize, (String, String)> = BTreeMap::new();
-        loop {
+        // Each member's last sign that it waits, and how often it was looked at since.
+        let mut signs: BTreeMap<usize, (Option<String>, u32)> = BTreeMap::new();
+        for look in 0u64.. {
             if let Some(reason) = self.store.get("refused").map_err(lost)? {
                 return Err(Error::World(reason));
             }
@@ -285,6 +291,21 @@ impl Arrival<'_> {
             }
             if there.len() == self.size {
                 return Ok(there.into_values().collect());
+            }
+            if look.is_multiple_of(LOOKS_A_SIGN) {
+                let sign = |rank: usize| format!("waits/{rank}");
+                self.store.add(&sign(self.rank), 1).map_err(lost)?;
+                for (rank, (host, process)) in &there {
+                    let now = self.store.get(&sign(*rank)).map_err(lost)?;
+                    let (last, missing) = signs.entry(*rank).or_default();
+                    *missing = if now == *last { *missing + 1 } else { 0 };
+                    *last = now;
+                    if *missing > MISSING_SIGNS {
+                        return self.refuse(format!(
+                            "rank {rank} (host {host}, process {process}) came, and ended before all had come"
+                        ));
+                    }
+                }
             }
             if !time.is_left() {
                 break;

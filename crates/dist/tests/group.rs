@@ -286,6 +286,25 @@ fn a_wrong_group_is_refused_by_every_member() {
         let error = line(&output, "ended: ");
         assert!(error.starts_with("rank 1 of 3 did not come"), "{error}");
     }
+    // One that came and is killed while the others wait for a third.
+    let folder = tempfile::tempdir().unwrap();
+    let place = file(folder.path());
+    let (first, mut second) = (start("wait", 0, 3, &place), start("wait", 1, 3, &place));
+    let store = folder.path().join("here");
+    let came =
+        || std::fs::read(&store).is_ok_and(|bytes| bytes.windows(7).any(|key| key == b"waits/1"));
+    while !came() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    second.kill().unwrap();
+    drop(second.wait());
+    let output = outputs(vec![first]).remove(0);
+    let error = line(&output, "ended: ");
+    assert!(error.contains("rank 1 (host"), "{error}");
+    assert!(
+        error.ends_with("came, and ended before all had come"),
+        "{error}"
+    );
     // Other numbers of ranks.
     let place = tcp();
     let members = vec![start("agree", 0, 2, &place), start("agree", 1, 3, &place)];
