@@ -10,7 +10,9 @@ pub mod blocks;
 mod journal;
 mod material;
 mod runner;
+mod scenario;
 mod table;
+mod trace;
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,9 @@
 //! The blocks of the campaign.
 
+mod kills;
 mod rot;
 
 use crate::Block;
 
 /// All blocks, in the order of the table.
-pub const BLOCKS: &[Block] = &[rot::BLOCK];
+pub const BLOCKS: &[Block] = &[kills::BLOCK, rot::BLOCK];
