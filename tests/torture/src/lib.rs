@@ -52,8 +52,6 @@ pub struct Context {
     pub folder: PathBuf,
     /// The campaign's seed.
     pub seed: u64,
-    /// How many cases will run.
-    pub cases: u64,
     /// The user's request to stop.
     pub stop: Interrupt,
 }
@@ -65,6 +63,11 @@ pub trait Cases: Sync {
     /// # Errors
     /// The promise is broken, in words.
     fn run(&self, index: u64, random: &mut Random, folder: &Path) -> Result<Verdict, String>;
+
+    /// Their number, where that is known only once they are prepared; it goes before the block's.
+    fn all(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The end of a case that keeps the promise.

@@ -63,37 +63,22 @@ pub fn run(settings: &Settings) -> Result<bool> {
                 Journal::open(&place.join(format!("{}.jsonl", block.name)), &head)?
             }
         };
-        let all = match (settings.cases, settings.share) {
-            (Some(cases), _) => cases,
-            (None, true) => block.share,
-            (None, false) => block.cases,
-        };
-        let left: Vec<u64> = match settings.case {
-            Some(case) => vec![case],
-            None => (0..all)
-                .filter(|case| !journal.ran.contains_key(case))
-                .collect(),
-        };
         // Seconds of cases that ran before count, so that a campaign in parts adds up.
         let before = journal.ran.values().map(|ran| ran.seconds).sum::<f64>() / WORKERS as f64;
-        if !left.is_empty() && !stop.asked() {
+        if !stop.asked() {
             let context = Context {
                 root: settings.root.clone(),
                 trainer: settings.trainer.clone(),
                 xtask: settings.xtask.clone(),
                 folder: place.join(format!("{}-{}", block.name, std::process::id())),
                 seed: settings.seed,
-                cases: all,
                 stop: stop.clone(),
             };
-            let _ = fs::remove_dir_all(&context.folder);
             fs::create_dir_all(&context.folder)?;
-            let cases = (block.prepare)(&context).with_context(|| block.name.to_owned());
-            let ended = cases
-                .and_then(|cases| run_block(block, &*cases, &context, &left, &mut journal, limit));
+            let ran = prepare_and_run(block, &context, settings, &mut journal, limit);
             // A scratch folder that stays only takes room.
-            let _ = fs::remove_dir_all(&context.folder);
-            ended?;
+            remove(&context.folder);
+            ran.with_context(|| block.name.to_owned())?;
         }
         rows.push(Row::of(
             block,
@@ -123,6 +108,29 @@ fn chosen(settings: &Settings) -> Result<Vec<&'static Block>> {
         true => Ok(BLOCKS.iter().collect()),
         false => Ok(blocks),
     }
+}
+
+/// Makes the inputs of a block and runs those of its cases that the journal lacks.
+fn prepare_and_run(
+    block: &Block,
+    context: &Context,
+    settings: &Settings,
+    journal: &mut Journal,
+    limit: Option<Duration>,
+) -> Result<()> {
+    let cases = (block.prepare)(context)?;
+    let all = match (settings.cases, settings.share) {
+        (Some(cases), _) => cases,
+        (None, true) => block.share,
+        (None, false) => cases.all().unwrap_or(block.cases),
+    };
+    let left: Vec<u64> = match settings.case {
+        Some(case) => vec![case],
+        None => (0..all)
+            .filter(|case| !journal.ran.contains_key(case))
+            .collect(),
+    };
+    run_block(block, &*cases, context, &left, journal, limit)
 }
 
 /// A hash over the programs.

@@ -1,9 +1,10 @@
 //! The blocks of the campaign.
 
+mod calls;
 mod kills;
 mod rot;
 
 use crate::Block;
 
 /// All blocks, in the order of the table.
-pub const BLOCKS: &[Block] = &[kills::BLOCK, rot::BLOCK];
+pub const BLOCKS: &[Block] = &[kills::BLOCK, calls::BLOCK, rot::BLOCK];
