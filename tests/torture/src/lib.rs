@@ -8,6 +8,7 @@
 
 pub mod blocks;
 mod journal;
+mod lossy;
 mod material;
 mod runner;
 mod scenario;

@@ -1,10 +1,11 @@
 //! The blocks of the campaign.
 
 mod calls;
+mod images;
 mod kills;
 mod rot;
 
 use crate::Block;
 
 /// All blocks, in the order of the table.
-pub const BLOCKS: &[Block] = &[kills::BLOCK, calls::BLOCK, rot::BLOCK];
+pub const BLOCKS: &[Block] = &[kills::BLOCK, calls::BLOCK, images::BLOCK, rot::BLOCK];
