@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
+use crate::bench::machine;
+use crate::places::write_between;
 use crate::{Error, Result, setup, workspace};
 
 /// Options of the campaign.
@@ -31,7 +33,14 @@ pub struct Options {
     /// Run the share of the test command, with its build
     #[arg(long)]
     pub share: bool,
+    /// Write the table into docs/reliability.md, too
+    #[arg(long, conflicts_with_all = ["case", "share"])]
+    #[serde(skip)]
+    pub write: bool,
 }
+
+/// The page of the published table.
+const PAGE: &str = "docs/reliability.md";
 
 /// The settings that the campaign's program is passed.
 #[derive(Serialize)]
@@ -51,11 +60,18 @@ struct Settings<'a> {
 pub fn run(options: &Options) -> Result<bool> {
     setup::ensure()?;
     let root = workspace::root();
+    let machine = machine::describe(&root);
     let mut command = prepared(options, &root)?;
-    let status = command
-        .status()
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
         .map_err(|error| Error::program(&command, error))?;
-    Ok(status.success())
+    let table = String::from_utf8_lossy(&output.stdout);
+    workspace::print(table.trim_end());
+    if options.write {
+        write_between(&root.join(PAGE), "torture", &format!("{machine}\n{table}"))?;
+    }
+    Ok(output.status.success())
 }
 
 /// The campaign's program, built, with its settings.
