@@ -637,8 +637,9 @@ mod tests {
     fn a_manifest_cannot_point_outside_its_folder() {
         let (_folder, store) = store(1);
         let path = save(&store, 1).join(MANIFEST);
-        let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, text.replace("state.json", "../state.json")).unwrap();
+        let text = disk::expect_sealed(&fs::read(&path).unwrap()).unwrap();
+        let text = disk::seal(&text.replace("state.json", "../state.json"));
+        fs::write(&path, text).unwrap();
         let error = store.load::<State>().unwrap_err().to_string();
         assert!(error.contains("outside"), "{error}");
     }

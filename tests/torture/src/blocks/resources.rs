@@ -47,13 +47,14 @@ enum Surroundings {
     ClosedOutput,
     FullOutput,
     BrokenPipe,
+    BrokenMessages,
     LostTerminal,
     NoHome,
     ReadOnly,
     Locale,
 }
 
-const ALL: [Surroundings; 17] = {
+const ALL: [Surroundings; 18] = {
     use Surroundings::*;
     [
         Handles64,
@@ -69,6 +70,7 @@ const ALL: [Surroundings; 17] = {
         ClosedOutput,
         FullOutput,
         BrokenPipe,
+        BrokenMessages,
         LostTerminal,
         NoHome,
         ReadOnly,
@@ -133,12 +135,13 @@ impl Resources {
             Surroundings::ClosedOutput => limit("exec >&- 2>&-".into()),
             Surroundings::FullOutput => limit("exec >/dev/full".into()),
             Surroundings::BrokenPipe => {
-                let mut command = scenario.command(&place);
                 let (reader, writer) = std::io::pipe()?;
                 drop(reader);
+                let mut command = scenario.command(&place);
                 command.stdout(writer);
                 command
             }
+            Surroundings::BrokenMessages => limit("exec 2>/dev/full".into()),
             Surroundings::NoHome => {
                 limit("unset HOME XDG_CACHE_HOME XDG_DATA_HOME XDG_CONFIG_HOME USER".into())
             }
@@ -160,22 +163,30 @@ impl Resources {
             true => Captured::stderr_of(&mut command)?.wait(LIMIT)?,
             false => Captured::of(&mut command)?.wait(LIMIT)?,
         };
-        // A loader without room says so itself.
-        let is_loader = ended.code == 127 && ended.stderr.contains("loading shared libraries");
-        if is_loader {
+        // The loader of programs says so itself, and so do allocators that cannot go on.
+        let says = |words: &str| ended.stderr.contains(words);
+        let is_loader = ended.code == 127 && says("loading shared libraries");
+        let is_aborted = ended.code == 134 && (says("memory allocation of") || says("bad_alloc"));
+        if is_loader || is_aborted {
             return Ok(scenario.goes_on(&place).map(|()| Verdict::Refused));
         }
         // Nobody has read what it printed.
         let is_deaf = matches!(
             surroundings,
-            Surroundings::ClosedOutput | Surroundings::FullOutput | Surroundings::BrokenPipe
+            Surroundings::ClosedOutput
+                | Surroundings::FullOutput
+                | Surroundings::BrokenPipe
+                | Surroundings::BrokenMessages
         );
         if is_deaf {
             if ended.code == 0 || ended.stderr.is_empty() {
                 ended.stdout.clone_from(scenario.printed());
             }
             // With stderr closed there is no sentence to see; whoever reads a pipe may stop reading.
-            let is_silent = matches!(surroundings, Surroundings::ClosedOutput);
+            let is_silent = matches!(
+                surroundings,
+                Surroundings::ClosedOutput | Surroundings::BrokenMessages
+            );
             if is_silent && ended.code != 0 && ended.code < 128 && ended.code != 101 {
                 return Ok(scenario.goes_on(&place).map(|()| Verdict::Refused));
             }
