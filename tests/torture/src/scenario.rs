@@ -275,6 +275,15 @@ pub(crate) fn trained(context: &Context) -> Result<PathBuf> {
     Ok(context.folder.join("reference-train"))
 }
 
+/// A data set with its manifest, prepared.
+///
+/// # Errors
+/// The preparation fails.
+pub(crate) fn prepared(context: &Context) -> Result<PathBuf> {
+    prepare(context)?;
+    Ok(context.folder.join("reference-prepare/charades"))
+}
+
 /// The commands that read it.
 ///
 /// # Errors
