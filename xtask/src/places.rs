@@ -63,7 +63,7 @@ impl Places {
 
 /// Creates `folder` and its parents.
 pub(crate) fn make_folder(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))
+    Ok(disk::make_folder(folder)?)
 }
 
 /// Creates the folder `path`, or empties it.
@@ -76,10 +76,12 @@ pub(crate) fn empty_folder(path: &Path) -> Result<()> {
     }
 }
 
-/// Renames `from` to `target` and creates the folder it is in.
+/// Renames `from` to `target` and creates the folder it is in. The files in it are on the disk before
+/// it has its name: whoever finds it there trusts it.
 pub(crate) fn move_to(from: &Path, target: &Path) -> Result<()> {
     let folder = target.parent().unwrap_or(target);
     make_folder(folder)?;
+    sync_all(from)?;
     fs::rename(from, target).map_err(Error::io("cannot rename to", target))?;
     sync_folder(folder);
     Ok(())
@@ -106,6 +108,39 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<bool> {
     }
     disk::write(path, content)?;
     Ok(true)
+}
+
+/// Replaces what stands in a page between the marks of a command.
+pub(crate) fn write_between(page: &Path, command: &str, table: &str) -> Result<()> {
+    let text = fs::read_to_string(page).map_err(Error::io("cannot read", page))?;
+    let lacks = || Error::invalid(page.display(), format!("lacks the marks of {command}"));
+    let text = between_marks(&text, command, table).ok_or_else(lacks)?;
+    write_whole(page, text.as_bytes())?;
+    Ok(())
+}
+
+/// `page` with `table` between `<!-- cargo xtask COMMAND: begin -->` and the same with `end`.
+fn between_marks(page: &str, command: &str, table: &str) -> Option<String> {
+    let [begin, end] = ["begin", "end"].map(|end| format!("<!-- cargo xtask {command}: {end} -->"));
+    let (before, rest) = page.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!(
+        "{before}{begin}\n\n{}\n\n{end}{after}",
+        table.trim()
+    ))
+}
+
+/// Syncs all files below `folder`: at once, where the system can.
+fn sync_all(folder: &Path) -> Result<()> {
+    let opened = File::open(folder).map_err(Error::io("cannot open", folder))?;
+    #[cfg(target_os = "linux")]
+    let synced = rustix::fs::syncfs(&opened).map_err(Into::into);
+    #[cfg(not(target_os = "linux"))]
+    let synced = {
+        rustix::fs::sync();
+        opened.sync_all()
+    };
+    synced.map_err(Error::io("cannot sync", folder))
 }
 
 /// Syncs `folder` after a rename, on file systems that can.
@@ -153,6 +188,20 @@ impl Places {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn pages_have_a_place_for_their_tables() {
+        for (page, command) in [("release", "release-check"), ("reliability", "torture")] {
+            let page = testkit::workspace_root().join(format!("docs/{page}.md"));
+            let page = fs::read_to_string(page).unwrap();
+            let written = between_marks(&page, command, "a table").unwrap();
+            assert!(written.contains("a table"));
+            assert_eq!(
+                between_marks(&written, command, "a table").unwrap(),
+                written
+            );
+        }
+    }
 
     #[test]
     fn a_relative_xdg_path_counts_as_unset() {

@@ -1,0 +1,21 @@
+//! The campaign's program. Its only argument is its settings as JSON, from `cargo xtask torture`.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+fn main() -> ExitCode {
+    let outcome = std::env::args()
+        .nth(1)
+        .context("run `cargo xtask torture`")
+        .and_then(|text| Ok(serde_json::from_str(&text)?))
+        .and_then(|settings| torture::run(&settings));
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
