@@ -12,7 +12,7 @@ use console::strip_ansi_codes;
 
 use crate::setup::linking;
 use crate::workspace::{self, cargo, output_of};
-use crate::{Result, dist, docs, hygiene, layering, needs, setup, supply_chain};
+use crate::{Result, dist, docs, hygiene, layering, needs, setup, supply_chain, torture};
 
 /// Numbers of tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,6 +69,7 @@ const STEPS: [Step; 12] = [
     ("tests", tests),
     ("doc tests", doc_tests),
     ("outside", outside),
+    ("torture", torture),
     ("rustdoc", rustdoc),
     ("release", release),
 ];
@@ -291,6 +292,19 @@ fn outside(root: &Path) -> Outcome {
             .env(variable, search),
         "see tests/outside",
     )
+}
+
+/// The share of the campaign: at most two minutes.
+fn torture(root: &Path) -> Outcome {
+    let options = torture::Options {
+        share: true,
+        seed: 1,
+        ..torture::Options::default()
+    };
+    match torture::prepared(&options, root) {
+        Ok(mut command) => run_step(&mut command, "a promise was broken; see its table"),
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
 }
 
 fn rustdoc(root: &Path) -> Outcome {

@@ -36,6 +36,7 @@ const EDGES: &str = "
     trainer: cli clip-backbone clips data demo disk dist mcb models motion optim parallel pixels prompts \
         random recogniser serve video
     gpu-check: clip-backbone disk mcb models motion optim prompts testkit
+    torture: clip-backbone clips data disk hub models pixels random recogniser serve trainer video testkit
     xtask: cli data disk hub
 ";
 

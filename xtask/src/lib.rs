@@ -23,6 +23,7 @@ mod progress;
 pub mod registry;
 pub mod setup;
 pub mod supply_chain;
+pub mod torture;
 pub mod workspace;
 
 pub use error::{Error, Result};

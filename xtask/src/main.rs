@@ -8,7 +8,7 @@ use xtask::prepare::{self, Tools};
 use xtask::supply_chain::Advisories;
 use xtask::{
     bench, check, demo, dist, docs, doctor, download_clip, gpu_check, setup, supply_chain,
-    workspace,
+    torture, workspace,
 };
 
 /// Development tasks: set-up, diagnosis, checks, data sets, benchmarks.
@@ -45,6 +45,8 @@ enum Command {
     Bench(bench::Options),
     /// Strike the ranks of a training with 84 faults, and resume after each: 25 minutes, as root
     Faults,
+    /// Strike programs and files by the thousand and check the promises of docs/reliability.md
+    Torture(torture::Options),
     /// Build a release that stands on its own: an archive for x86_64 Linux, in 20 minutes
     Dist(dist::Options),
     /// Build the Python package: a wheel for x86_64 Linux that uses the libtorch of an installed torch
@@ -84,6 +86,9 @@ fn main() -> ExitCode {
         Command::Docs => docs::run().map(|ok| if ok { SUCCESS } else { FAILURE }),
         Command::Bench(options) => bench::run(&options).map(|()| SUCCESS),
         Command::Faults => check::faults().map(|ok| if ok { SUCCESS } else { FAILURE }),
+        Command::Torture(options) => {
+            torture::run(&options).map(|ok| if ok { SUCCESS } else { FAILURE })
+        }
         Command::Dist(options) => dist::run(&options).map(|()| SUCCESS),
         Command::Wheel(options) => dist::wheel::run(&options).map(|()| SUCCESS),
         Command::ReleaseCheck(options) => dist::check::run(&options).map(|()| SUCCESS),

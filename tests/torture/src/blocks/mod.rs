@@ -1,0 +1,9 @@
+//! The blocks of the campaign.
+
+mod rot;
+pub(crate) mod videos;
+
+use crate::Block;
+
+/// All blocks, in the order of the table.
+pub const BLOCKS: &[Block] = &[rot::BLOCK, videos::BLOCK];

@@ -1,0 +1,160 @@
+//! Hostile videos: mutants of small ones of many containers and codecs, and crafted ones. Each gives
+//! its exact frames or a typed error, within limits of memory and 15 s.
+
+mod crafted;
+mod decode;
+mod films;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use decode::{confined, plain};
+
+use crate::child::{Kind, Pool, Reply, verdict};
+use crate::mutate::mutate;
+use crate::{Block, Cases, Context, Random, Verdict};
+use crafted::{CRAFTED, Craft, Expect};
+use films::{FILMS, make};
+
+/// Mutants; the crafted videos come after them.
+const MUTANTS: u64 = 10_000;
+
+pub(crate) const BLOCK: Block = Block {
+    number: 5,
+    name: "videos",
+    cases: MUTANTS + CRAFTED.len() as u64,
+    share: 200,
+    seconds: 500,
+    prepare: |context| Ok(Box::new(Videos::prepare(context)?)),
+};
+
+/// Bytes that decoding may add to the process on the command line: its own limit of 1 GiB, and the
+/// pictures that a decoder keeps.
+const MEMORY: u64 = 2 << 30;
+
+/// What a child is to decode.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Request {
+    path: PathBuf,
+    /// The number of frames, if it is certain.
+    frames: Option<usize>,
+}
+
+struct Videos {
+    films: Vec<Vec<u8>>,
+    folder: PathBuf,
+    /// Of each, the number of crafted videos in the share.
+    all: bool,
+    plain: Pool,
+    confined: Pool,
+}
+
+impl Videos {
+    fn prepare(context: &Context) -> Result<Self> {
+        let folder = context.folder.join("films");
+        fs::create_dir(&folder)?;
+        let (mut containers, mut codecs) = (BTreeSet::new(), BTreeSet::new());
+        let mut films = Vec::new();
+        for film in FILMS {
+            if make(&folder, film, 1)? {
+                containers.insert(Path::new(film.name).extension());
+                codecs.insert(film.encoder);
+                films.push(fs::read(folder.join(film.name))?);
+            } else {
+                eprintln!("videos: this FFmpeg has no encoder {}", film.encoder);
+            }
+        }
+        if containers.len() < 12 || codecs.len() < 12 {
+            let (containers, codecs) = (containers.len(), codecs.len());
+            bail!("this FFmpeg makes {containers} containers and {codecs} codecs, fewer than 12");
+        }
+        films::make(&folder, &crafted::BESIDE, 1)?;
+        films::sound(&folder.join("sound.ts"))?;
+        films::sound(&folder.join("sound.mkv"))?;
+        films::sound(&folder.join("sound.avi"))?;
+        Ok(Self {
+            films,
+            plain: Pool::new(Kind::Plain, &context.folder),
+            confined: Pool::new(Kind::Confined, &context.folder),
+            all: context.cases >= BLOCK.cases,
+            folder,
+        })
+    }
+
+    fn mutant(&self, index: u64, random: &mut Random, folder: &Path) -> Result<Verdict, String> {
+        let number = index as usize % self.films.len();
+        let mut bytes = self.films[number].clone();
+        // Now and then an original, whose frames have to come.
+        let whole = random.below(50) == 0;
+        if !whole {
+            mutate(&mut bytes, &self.films, false, random);
+        }
+        let path = folder.join("video");
+        fs::write(&path, &bytes).map_err(|error| error.to_string())?;
+        let frames = whole.then(|| FILMS[number].times.len());
+        self.both(&Request { path, frames }, Some(&bytes))
+    }
+
+    /// Decodes as the command line does, and the bytes as the server does.
+    fn both(&self, request: &Request, bytes: Option<&[u8]>) -> Result<Verdict, String> {
+        let plain = self.plain.ask(request, None, MEMORY)?;
+        if let Some(bytes) = bytes {
+            let reply = self.confined.ask(request, Some(bytes), MEMORY);
+            let reply = reply.map_err(|words| format!("confined: {words}"))?;
+            if let Reply::Failed(words) = reply {
+                return Err(format!("confined: {words}"));
+            }
+        }
+        verdict(plain)
+    }
+}
+
+impl Cases for Videos {
+    fn run(&self, index: u64, random: &mut Random, folder: &Path) -> Result<Verdict, String> {
+        let is_crafted = match self.all {
+            true => index >= MUTANTS,
+            // A third of a share.
+            false => index.is_multiple_of(3),
+        };
+        if !is_crafted {
+            return self.mutant(index, random, folder);
+        }
+        let number = (if self.all { index - MUTANTS } else { index / 3 }) as usize;
+        let (name, craft, expect) = &CRAFTED[number % CRAFTED.len()];
+        let from = &self.folder;
+        let path = folder.join("video");
+        let made = match craft {
+            Craft::Bytes(make) => make(from).map(|bytes| {
+                fs::write(&path, &bytes)?;
+                Ok((path, Some(bytes), None))
+            }),
+            Craft::Path(make) => make(from, folder).map(|path| Ok((path, None, None))),
+            Craft::Changing(make) => make(from).map(|bytes| {
+                fs::write(&path, &bytes)?;
+                let (moving, bytes_of) = (path.clone(), bytes.clone());
+                let change = std::thread::spawn(move || crafted::change(&moving, &bytes_of));
+                Ok((path, None, Some(change)))
+            }),
+        };
+        let (path, bytes, change): (_, Option<Vec<u8>>, _) = made
+            .and_then(|made: std::io::Result<_>| Ok(made?))
+            .map_err(|error: anyhow::Error| format!("{name}: cannot be made: {error:#}"))?;
+        let frames = match expect {
+            Expect::Frames(count) => Some(*count),
+            _ => None,
+        };
+        let ended = self.both(&Request { path, frames }, bytes.as_deref());
+        if let Some(change) = change {
+            let _ = change.join();
+        }
+        match (ended, expect) {
+            (Ok(Verdict::Done), Expect::Refused) => Err(format!("{name}: gave frames")),
+            (Ok(Verdict::Refused), Expect::Frames(_)) => Err(format!("{name}: refused")),
+            (ended, _) => ended.map_err(|words| format!("{name}: {words}")),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! `cargo xtask torture`: builds the trainer and the campaign's program, and runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Serialize;
+
+use crate::{Error, Result, setup, workspace};
+
+/// Options of the campaign.
+#[derive(Debug, Clone, Default, clap::Args, Serialize)]
+pub struct Options {
+    /// Blocks by name or number; all if left out
+    #[arg(value_name = "BLOCK")]
+    pub blocks: Vec<String>,
+    /// Stop after so many minutes, divided among the blocks
+    #[arg(long, value_name = "N")]
+    pub minutes: Option<f64>,
+    /// Seed of all cases
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// Run mixed commands for so many minutes, too
+    #[arg(long, value_name = "MINUTES")]
+    pub soak: Option<u64>,
+    /// Run one case of one block again
+    #[arg(long, value_name = "N", conflicts_with = "cases")]
+    pub case: Option<u64>,
+    /// As many cases a block instead of its own number
+    #[arg(long, value_name = "N")]
+    pub cases: Option<u64>,
+    /// Run the share of the test command, with its build
+    #[arg(long)]
+    pub share: bool,
+}
+
+/// The settings that the campaign's program is passed.
+#[derive(Serialize)]
+struct Settings<'a> {
+    #[serde(flatten)]
+    options: &'a Options,
+    root: &'a Path,
+    trainer: PathBuf,
+    xtask: PathBuf,
+    folder: PathBuf,
+}
+
+/// Runs the campaign; whether every case kept its promise.
+///
+/// # Errors
+/// The machine cannot be set up, a program does not build, or none can be started.
+pub fn run(options: &Options) -> Result<bool> {
+    setup::ensure()?;
+    let root = workspace::root();
+    let mut command = prepared(options, &root)?;
+    let status = command
+        .status()
+        .map_err(|error| Error::program(&command, error))?;
+    Ok(status.success())
+}
+
+/// The campaign's program, built, with its settings.
+///
+/// # Errors
+/// A program does not build.
+pub(crate) fn prepared(options: &Options, root: &Path) -> Result<Command> {
+    let profile = match options.share {
+        true => "debug",
+        false => "release",
+    };
+    let mut build = workspace::cargo(root);
+    build.args(["build", "--package", "trainer", "--package", "torture"]);
+    if !options.share {
+        build.arg("--release");
+    }
+    let status = build
+        .stdout(Stdio::null())
+        .status()
+        .map_err(|error| Error::program(&build, error))?;
+    if !status.success() {
+        return Err(Error::program(&build, status));
+    }
+    let target = workspace::target(root);
+    let programs = target.join(profile);
+    let settings = Settings {
+        options,
+        root,
+        trainer: programs.join("trainer"),
+        xtask: std::env::current_exe().map_err(Error::io("cannot find", Path::new("xtask")))?,
+        folder: target.join("torture"),
+    };
+    let settings = serde_json::to_string(&settings).map_err(|e| Error::invalid("settings", e))?;
+    let mut command = Command::new(programs.join("torture"));
+    command.arg(settings).current_dir(root);
+    Ok(command)
+}
