@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use xtask::prepare::{self, Tools};
 use xtask::supply_chain::Advisories;
 use xtask::{
-    bench, check, demo, dist, docs, doctor, download_clip, gpu_check, setup, supply_chain,
-    torture, workspace,
+    bench, check, demo, dist, docs, doctor, download_clip, gpu_check, setup, supply_chain, torture,
+    workspace,
 };
 
 /// Development tasks: set-up, diagnosis, checks, data sets, benchmarks.
@@ -106,7 +106,9 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let code = error.exit_code();
-            eprintln!("error: {:#}", Error::new(error));
+            let chain = format!("{:#}", Error::new(error));
+            let lines: Vec<_> = chain.lines().map(data::printable).collect();
+            eprintln!("error: {}", lines.join("\n"));
             ExitCode::from(code)
         }
     }

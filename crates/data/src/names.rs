@@ -1,4 +1,4 @@
-//! Names in a sentence.
+//! Names and foreign text in a sentence.
 
 /// Names that one sentence holds.
 const SHOWN: usize = 10;
@@ -24,9 +24,24 @@ pub fn counted(count: usize, noun: &str) -> String {
     }
 }
 
+/// Escapes control characters, so that a file's name or content can neither break a line nor control
+/// the terminal.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut out, c| {
+            if c.is_control() {
+                out.extend(c.escape_default())
+            } else {
+                out.push(c)
+            }
+            out
+        })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{counted, named};
+    use super::{counted, named, printable};
 
     #[test]
     fn ten_names_and_a_count() {
@@ -36,5 +51,13 @@ mod tests {
         assert_eq!(counted(1, "class"), "1 class");
         assert_eq!(counted(0, "class"), "0 classes");
         assert_eq!(counted(2, "clip"), "2 clips");
+    }
+
+    #[test]
+    fn text_of_a_file_cannot_control_the_terminal() {
+        assert_eq!(
+            printable("a\u{1b}[2J\0 \u{e9}\n"),
+            "a\\u{1b}[2J\\u{0} \u{e9}\\n"
+        );
     }
 }

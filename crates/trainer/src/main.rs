@@ -21,7 +21,11 @@ fn main() {
         let chain = format!("{error:#}");
         match models::Failure::memory(&chain) {
             Some(failure) => eprintln!("error: {failure}"),
-            None => eprintln!("error: {chain}"),
+            // Messages quote files, whose lines stay lines and whose control characters do not.
+            None => {
+                let lines: Vec<_> = chain.lines().map(data::printable).collect();
+                eprintln!("error: {}", lines.join("\n"));
+            }
         }
         if let Some(remedy) = commands::remedy(&error) {
             eprintln!("help: {remedy}");

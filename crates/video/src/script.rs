@@ -1,11 +1,12 @@
 //! The pictures of a stream as stated by its packets, without decoding: which are needed
 //! for which, and in which order they come out.
 //!
-//! Supported are MPEG-4 part 2 and H.264, whose headers state it in their first bytes, and
-//! codecs that code each picture by itself. [`Video::verify`](super::Video::verify) checks that
+//! Supported are MPEG-4 part 2 and H.264, whose headers state it in their first bytes, Motion JPEG,
+//! and codecs that code each picture by itself. [`Video::verify`](super::Video::verify) checks that
 //! a whole decode gives exactly these pictures.
 
 mod h264;
+mod jpeg;
 mod mpeg4;
 
 use std::collections::VecDeque;
@@ -65,6 +66,8 @@ pub(super) enum Coding {
     Mpeg4,
     /// H.264, with the decoder set-up stored in the container.
     H264(Vec<u8>),
+    /// JPEG, whose tables outlast a picture.
+    Jpeg,
     /// Each picture by itself.
     Pictures,
 }
@@ -81,11 +84,12 @@ impl Script {
     /// pictures with one set of parameters.
     pub(super) fn read<'a>(
         coding: &Coding,
-        packets: impl Iterator<Item = Coded<'a>>,
+        packets: impl Iterator<Item = Coded<'a>> + Clone,
     ) -> Option<Self> {
         let script = match coding {
             Coding::Mpeg4 => mpeg4::read(packets)?,
             Coding::H264(extra) => h264::read(extra, packets)?,
+            Coding::Jpeg => jpeg::read(packets)?,
             Coding::Pictures => pictures(packets)?,
         };
         let first = script.units.first()?;

@@ -57,7 +57,10 @@ pub fn run(kind: &str, slot: &Path) -> Result<()> {
             serve::confine_decoding()?;
             answer(move |request| videos::confined(&file, request))
         }
-        Kind::Parser => answer(parsers::parse),
+        Kind::Parser => {
+            crate::keep_panics();
+            answer(parsers::parse)
+        }
     }
 }
 

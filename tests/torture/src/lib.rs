@@ -20,6 +20,7 @@ use clips::Interrupt;
 use serde::Deserialize;
 
 pub use runner::run;
+pub(crate) use runner::{keep_panics, last_panic};
 
 /// The random numbers of a case.
 pub type Random = random::Stream;

@@ -20,9 +20,36 @@ const NUMBERS: [u64; 12] = [
 
 /// Text at which readers of lists, JSON and TOML go wrong.
 const WORDS: [&str; 30] = [
-    "\0", "\n", "\r", "\r\n", "\u{feff}", "\u{2028}", "\u{202e}", "\u{301}", "\"", "'", ",", ";", "\t",
-    " ", "[", "]", "{", "}", "#", "=", "\\", "/", "../", "-1", "1e999", "18446744073709551616", "NaN",
-    "null", "\\ud800", "%s",
+    "\0",
+    "\n",
+    "\r",
+    "\r\n",
+    "\u{feff}",
+    "\u{2028}",
+    "\u{202e}",
+    "\u{301}",
+    "\"",
+    "'",
+    ",",
+    ";",
+    "\t",
+    " ",
+    "[",
+    "]",
+    "{",
+    "}",
+    "#",
+    "=",
+    "\\",
+    "/",
+    "../",
+    "-1",
+    "1e999",
+    "18446744073709551616",
+    "NaN",
+    "null",
+    "\\ud800",
+    "%s",
 ];
 
 /// Changes `bytes` in one to four ways; `others` are inputs of the same kind to take parts from.
@@ -45,7 +72,10 @@ fn place(length: usize, random: &mut Random) -> usize {
 fn change(bytes: &mut Vec<u8>, others: &[Vec<u8>], text: bool, random: &mut Random) {
     let length = bytes.len();
     let at = place(length, random);
-    let span = |random: &mut Random| at..(at + 1 + random.below(1 << random.below(11))).min(length);
+    let span = |random: &mut Random| {
+        let most = 1 << random.below(11);
+        at..(at + 1 + random.below(most)).min(length)
+    };
     match random.below(if text { 13 } else { 10 }) {
         _ if length == 0 => bytes.extend((0..random.below(64)).map(|_| random.next_u64() as u8)),
         0 => bytes[at] ^= 1 << random.below(8),

@@ -26,6 +26,18 @@ thread_local! {
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
+/// Keeps the message of a panic for [`last_panic`] instead of printing it.
+pub(crate) fn keep_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        PANIC.with_borrow_mut(|message| *message = info.to_string());
+    }));
+}
+
+/// The message of this thread's last panic.
+pub(crate) fn last_panic() -> String {
+    PANIC.with_borrow(Clone::clone)
+}
+
 /// Runs the blocks asked for and prints the table; whether every case kept its promise.
 ///
 /// # Errors
@@ -40,9 +52,7 @@ pub fn run(settings: &Settings) -> Result<bool> {
         }
         eprintln!("stopping after the cases that run; again to stop at once");
     })?;
-    std::panic::set_hook(Box::new(|info| {
-        PANIC.with_borrow_mut(|message| *message = info.to_string());
-    }));
+    keep_panics();
     let build = build(settings)?;
     let planned: u64 = blocks.iter().map(|block| block.seconds).sum();
     let mut rows = Vec::new();
@@ -185,9 +195,8 @@ fn run_case(block: &Block, cases: &dyn Cases, context: &Context, case: u64) -> R
         .map_err(|error| format!("no folder for the case: {error}"))
         .and_then(|()| {
             let run = || cases.run(case, &mut random, &folder);
-            catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-                Err(PANIC.with_borrow(|message| format!("panicked: {message}")))
-            })
+            catch_unwind(AssertUnwindSafe(run))
+                .unwrap_or_else(|_| Err(format!("panicked: {}", last_panic())))
         });
     remove(&folder);
     Ran {

@@ -313,6 +313,9 @@ impl Demuxer {
                 };
                 return Some(Coding::H264(extra));
             }
+            if id == ffi::AVCodecID::AV_CODEC_ID_MJPEG as u32 {
+                return Some(Coding::Jpeg);
+            }
             let descriptor = ffi::avcodec_descriptor_get((*self.codec).id);
             (!descriptor.is_null()
                 && (*descriptor).props & ffi::AV_CODEC_PROP_INTRA_ONLY as c_int != 0)

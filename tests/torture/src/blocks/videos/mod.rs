@@ -3,13 +3,15 @@
 
 mod crafted;
 mod decode;
-mod films;
+pub(crate) mod films;
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use decode::{confined, plain};
@@ -39,9 +41,26 @@ const MEMORY: u64 = 2 << 30;
 /// What a child is to decode.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
-    path: PathBuf,
+    /// The bytes of the path.
+    path: Vec<u8>,
     /// The number of frames, if it is certain.
     frames: Option<usize>,
+    /// Whether the file changes meanwhile: nothing but the kind of the end is certain then.
+    changes: bool,
+}
+
+impl Request {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.as_os_str().as_bytes().to_vec(),
+            frames: None,
+            changes: false,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
 }
 
 struct Videos {
@@ -60,7 +79,7 @@ impl Videos {
         let (mut containers, mut codecs) = (BTreeSet::new(), BTreeSet::new());
         let mut films = Vec::new();
         for film in FILMS {
-            if make(&folder, film, 1)? {
+            if make(&folder, film, 1).with_context(|| film.name)? {
                 containers.insert(Path::new(film.name).extension());
                 codecs.insert(film.encoder);
                 films.push(fs::read(folder.join(film.name))?);
@@ -96,7 +115,11 @@ impl Videos {
         let path = folder.join("video");
         fs::write(&path, &bytes).map_err(|error| error.to_string())?;
         let frames = whole.then(|| FILMS[number].times.len());
-        self.both(&Request { path, frames }, Some(&bytes))
+        let request = Request {
+            frames,
+            ..Request::new(&path)
+        };
+        self.both(&request, Some(&bytes))
     }
 
     /// Decodes as the command line does, and the bytes as the server does.
@@ -147,7 +170,12 @@ impl Cases for Videos {
             Expect::Frames(count) => Some(*count),
             _ => None,
         };
-        let ended = self.both(&Request { path, frames }, bytes.as_deref());
+        let request = Request {
+            frames,
+            changes: change.is_some(),
+            ..Request::new(&path)
+        };
+        let ended = self.both(&request, bytes.as_deref());
         if let Some(change) = change {
             let _ = change.join();
         }
