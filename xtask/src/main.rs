@@ -107,8 +107,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let code = error.exit_code();
             let chain = format!("{:#}", Error::new(error));
-            let lines: Vec<_> = chain.lines().map(data::printable).collect();
-            eprintln!("error: {}", lines.join("\n"));
+            eprintln!("error: {}", data::message(&chain));
             ExitCode::from(code)
         }
     }

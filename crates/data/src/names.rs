@@ -39,9 +39,26 @@ pub fn printable(text: &str) -> String {
         })
 }
 
+/// The longest line of a message, in characters.
+const LINE: usize = 1000;
+
+/// A message as it is printed: its lines without control characters, each cut off if it is longer than
+/// 1,000 characters, since messages quote files.
+#[must_use]
+pub fn message(text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let line = printable(line);
+        match line.char_indices().nth(LINE) {
+            Some((end, _)) => format!("{}\u{2026}", line.get(..end).unwrap_or_default()),
+            None => line,
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{counted, named, printable};
+    use super::{counted, message, named, printable};
 
     #[test]
     fn ten_names_and_a_count() {

@@ -21,11 +21,7 @@ fn main() {
         let chain = format!("{error:#}");
         match models::Failure::memory(&chain) {
             Some(failure) => eprintln!("error: {failure}"),
-            // Messages quote files, whose lines stay lines and whose control characters do not.
-            None => {
-                let lines: Vec<_> = chain.lines().map(data::printable).collect();
-                eprintln!("error: {}", lines.join("\n"));
-            }
+            None => eprintln!("error: {}", data::message(&chain)),
         }
         if let Some(remedy) = commands::remedy(&error) {
             eprintln!("help: {remedy}");

@@ -66,6 +66,6 @@ where
         }
         let mut text = String::new();
         context.format_fields(Writer::new(&mut text), event)?;
-        writeln!(writer, "{}", data::printable(&text))
+        writeln!(writer, "{}", data::message(&text))
     }
 }

@@ -199,6 +199,14 @@ impl Pool {
     }
 }
 
+/// Keeps an input that failed; where.
+pub(crate) fn keep(folder: &Path, name: &str, number: u64, input: &[u8]) -> String {
+    let path = folder.join(format!("{name}-{number}"));
+    let _ = fs::create_dir_all(folder);
+    let _ = fs::write(&path, input);
+    path.display().to_string()
+}
+
 /// The verdict of a reply.
 pub(crate) fn verdict(reply: Reply) -> Result<Verdict, String> {
     match reply {

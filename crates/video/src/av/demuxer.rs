@@ -316,10 +316,17 @@ impl Demuxer {
             if id == ffi::AVCodecID::AV_CODEC_ID_MJPEG as u32 {
                 return Some(Coding::Jpeg);
             }
+            self.is_intra_only().then_some(Coding::Pictures)
+        }
+    }
+
+    /// Whether no picture of the codec refers to another.
+    pub(super) fn is_intra_only(&self) -> bool {
+        // SAFETY: the codec is FFmpeg's own, and descriptors are static.
+        unsafe {
             let descriptor = ffi::avcodec_descriptor_get((*self.codec).id);
-            (!descriptor.is_null()
-                && (*descriptor).props & ffi::AV_CODEC_PROP_INTRA_ONLY as c_int != 0)
-                .then_some(Coding::Pictures)
+            !descriptor.is_null()
+                && (*descriptor).props & ffi::AV_CODEC_PROP_INTRA_ONLY as c_int != 0
         }
     }
 
@@ -447,9 +454,14 @@ impl Demuxer {
         if !self.whole {
             return None;
         }
-        let stream = self.input.stream(self.index())?;
-        let tags = stream.metadata();
-        let mut parts = tags.get("DURATION")?.trim().rsplit(':');
+        // The binding takes a file's tags for UTF-8, which they need not be.
+        // SAFETY: the stream is valid and its tags are not changed while they are read.
+        let tag = unsafe {
+            let (tags, name) = (self.stream().metadata, c"DURATION".as_ptr());
+            let entry = ffi::av_dict_get(tags, name, ptr::null(), 0);
+            CStr::from_ptr(entry.as_ref()?.value)
+        };
+        let mut parts = tag.to_str().ok()?.trim().rsplit(':');
         let mut part = || {
             parts
                 .next()

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::videos::films;
-use crate::child::{Kind, Pool, Reply, verdict};
+use crate::child::{Kind, Pool, Reply, keep, verdict};
 use crate::mutate::mutate;
 use crate::{Block, Cases, Context, Random, Verdict};
 use targets::Target;
@@ -100,13 +100,11 @@ struct Parsers {
 
 impl Parsers {
     fn prepare(context: &Context) -> Result<Self> {
-        let failed = context.folder.with_file_name("failed-inputs");
-        fs::create_dir_all(&failed)?;
         Ok(Self {
             pool: Pool::new(Kind::Parser, &context.folder),
             seed: context.seed,
             corpus: context.root.join("tests/torture/corpus"),
-            failed,
+            failed: context.folder.with_file_name("failed-inputs"),
         })
     }
 }
@@ -143,12 +141,6 @@ impl Cases for Parsers {
             }
         }
     }
-}
-
-fn keep(failed: &Path, parser: &str, number: u64, input: &[u8]) -> String {
-    let path = failed.join(format!("{parser}-{number}"));
-    let _ = fs::write(&path, input);
-    path.display().to_string()
 }
 
 /// The seeds of a parser, made once by a process.

@@ -26,8 +26,8 @@ pub type Read = Result<bool, String>;
 /// A target, given a folder to write to.
 pub type Target = fn(&[u8], &Path) -> Read;
 
-/// The longest error, in bytes.
-const MESSAGE: usize = 10_000;
+/// The longest error, in bytes: it may quote an input once or twice, and be cut off when it is printed.
+const MESSAGE: usize = 4 << 20;
 
 /// The outcome of a reader, whose error has to be short.
 fn of<T, E: std::error::Error>(read: Result<T, E>) -> Result<Option<T>, String> {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use decode::{confined, plain};
 
-use crate::child::{Kind, Pool, Reply, verdict};
+use crate::child::{Kind, Pool, Reply, keep, verdict};
 use crate::mutate::mutate;
 use crate::{Block, Cases, Context, Random, Verdict};
 use crafted::{CRAFTED, Craft, Expect};
@@ -66,8 +66,12 @@ impl Request {
 struct Videos {
     films: Vec<Vec<u8>>,
     folder: PathBuf,
-    /// Of each, the number of crafted videos in the share.
+    /// Whether all cases run, the crafted ones last; a share has some of both.
     all: bool,
+    /// Mutants that once failed: the first cases.
+    corpus: Vec<Vec<u8>>,
+    /// Where a mutant that fails is kept.
+    failed: PathBuf,
     plain: Pool,
     confined: Pool,
 }
@@ -100,6 +104,8 @@ impl Videos {
             plain: Pool::new(Kind::Plain, &context.folder),
             confined: Pool::new(Kind::Confined, &context.folder),
             all: context.cases >= BLOCK.cases,
+            corpus: corpus(&context.root.join("tests/torture/corpus/videos"))?,
+            failed: context.folder.with_file_name("failed-inputs"),
             folder,
         })
     }
@@ -107,9 +113,12 @@ impl Videos {
     fn mutant(&self, index: u64, random: &mut Random, folder: &Path) -> Result<Verdict, String> {
         let number = index as usize % self.films.len();
         let mut bytes = self.films[number].clone();
+        let kept = self.corpus.get(index as usize);
         // Now and then an original, whose frames have to come.
-        let whole = random.below(50) == 0;
-        if !whole {
+        let whole = kept.is_none() && random.below(50) == 0;
+        if let Some(kept) = kept {
+            bytes.clone_from(kept);
+        } else if !whole {
             mutate(&mut bytes, &self.films, false, random);
         }
         let path = folder.join("video");
@@ -119,7 +128,11 @@ impl Videos {
             frames,
             ..Request::new(&path)
         };
-        self.both(&request, Some(&bytes))
+        let ended = self.both(&request, Some(&bytes));
+        ended.map_err(|words| {
+            let kept = keep(&self.failed, FILMS[number].name, index, &bytes);
+            format!("{words} ({kept})")
+        })
     }
 
     /// Decodes as the command line does, and the bytes as the server does.
@@ -136,12 +149,20 @@ impl Videos {
     }
 }
 
+/// The files of a folder, by their names.
+fn corpus(folder: &Path) -> Result<Vec<Vec<u8>>> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = files.map(|file| file.path()).collect();
+    files.sort();
+    Ok(files.iter().map(fs::read).collect::<std::io::Result<_>>()?)
+}
+
 impl Cases for Videos {
     fn run(&self, index: u64, random: &mut Random, folder: &Path) -> Result<Verdict, String> {
         let is_crafted = match self.all {
             true => index >= MUTANTS,
             // A third of a share.
-            false => index.is_multiple_of(3),
+            false => index % 3 == 2,
         };
         if !is_crafted {
             return self.mutant(index, random, folder);
