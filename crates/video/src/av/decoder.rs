@@ -5,7 +5,7 @@ use std::{ffi::c_int, path::Path, ptr};
 use ffmpeg_next::ffi;
 
 use super::{Demuxer, Packet, Picture, block::Blocks, words};
-use crate::{Error, Limits};
+use crate::{Error, Limits, script::Coding};
 
 /// Bytes to which FFmpeg aligns rows at most.
 const ALIGNED: c_int = 128;
@@ -52,8 +52,8 @@ struct Guard {
     /// Bytes of a picture that was refused for them.
     too_much: Option<u64>,
     blocks: Blocks,
-    /// Whether pictures start black: one of a codec without references may be left with what its
-    /// memory held before where it is damaged unnoticed, which depends on what was decoded before.
+    /// Whether pictures start black: a JPEG that is damaged unnoticed is left with what its memory
+    /// held before, which depends on the pictures decoded before it.
     starts_black: bool,
 }
 
@@ -73,7 +73,7 @@ impl Decoder {
             too_large: None,
             too_much: None,
             blocks: Blocks::new(),
-            starts_black: demuxer.is_intra_only(),
+            starts_black: matches!(demuxer.coding(), Some(Coding::Jpeg)),
         };
         let guard = Box::into_raw(Box::new(guard));
         let decoder = Self { context, guard };

@@ -313,20 +313,7 @@ impl Demuxer {
                 };
                 return Some(Coding::H264(extra));
             }
-            if id == ffi::AVCodecID::AV_CODEC_ID_MJPEG as u32 {
-                return Some(Coding::Jpeg);
-            }
-            self.is_intra_only().then_some(Coding::Pictures)
-        }
-    }
-
-    /// Whether no picture of the codec refers to another.
-    pub(super) fn is_intra_only(&self) -> bool {
-        // SAFETY: the codec is FFmpeg's own, and descriptors are static.
-        unsafe {
-            let descriptor = ffi::avcodec_descriptor_get((*self.codec).id);
-            !descriptor.is_null()
-                && (*descriptor).props & ffi::AV_CODEC_PROP_INTRA_ONLY as c_int != 0
+            (id == ffi::AVCodecID::AV_CODEC_ID_MJPEG as u32).then_some(Coding::Jpeg)
         }
     }
 

@@ -1,14 +1,41 @@
 //! Motion JPEG: pictures by themselves, as long as each brings the tables that it is decoded with. A
 //! decoder keeps those of an earlier picture for one that lacks them.
 
-use super::{Coded, Script, pictures};
+use super::{Coded, KnownBy, Role, Script, Unit};
 
-/// As [`pictures`]; `None` if they differ in which tables and application segments they bring.
+/// Bytes of a picture in which its metadata begin, if it has any.
+const EXIF_WITHIN: usize = 64;
+
+/// One picture per packet, shown in order; `None` if they differ in which tables and application segments
+/// they bring.
 pub(super) fn read<'a>(packets: impl Iterator<Item = Coded<'a>> + Clone) -> Option<Script> {
     let mut all = packets.clone().map(|packet| segments(packet.bytes));
     let first = all.next()??;
     all.all(|other| other.as_ref() == Some(&first))
         .then(|| pictures(packets))?
+}
+
+/// All pictures; `None` if one may state an orientation, which holds
+/// for those after it.
+fn pictures<'a>(packets: impl Iterator<Item = Coded<'a>>) -> Option<Script> {
+    let unit = |(packet, coded): (usize, Coded<'a>)| {
+        let head = &coded.bytes[..coded.bytes.len().min(EXIF_WITHIN)];
+        let unit = Unit {
+            packet,
+            bytes: 0..coded.bytes.len(),
+            role: Role::Key,
+            time: coded.time,
+        };
+        let states_none = memchr::memmem::find(head, b"Exif\0").is_none();
+        states_none.then_some(unit)
+    };
+    let units: Vec<Unit> = packets.enumerate().map(unit).collect::<Option<_>>()?;
+    Some(Script {
+        order: (0..units.len()).collect(),
+        units,
+        known_by: KnownBy::TurnAlone,
+        head: 1,
+    })
 }
 
 /// The kind of each segment of a picture, with the names of its tables; `None` if one is malformed.
