@@ -58,7 +58,7 @@ const OUTSIDE: &str = "tests/outside";
 /// A step and its name.
 type Step = (&'static str, fn(&Path) -> Outcome);
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     ("fmt", fmt),
     ("layering", layering),
     ("hygiene", hygiene),

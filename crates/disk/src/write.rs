@@ -8,6 +8,9 @@ use tempfile::NamedTempFile;
 
 use crate::{Disk as _, Error, RealDisk};
 
+/// The start of the names of temporary files.
+const PREFIX: &str = ".part-";
+
 /// Replaces the file at `path`, so that a reader or a crash meets the old file or the new one and
 /// nothing between. Missing folders above it are made.
 ///
@@ -21,21 +24,44 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// A temporary file that may become the one at `path`, beside it and with this ending. Missing
-/// folders are made.
+/// folders are made, and temporary files whose process was killed are removed.
 ///
 /// # Errors
 /// The system refuses.
 pub fn temporary_for(path: &Path, ending: &str) -> Result<NamedTempFile, Error> {
     let folder = folder_of(path);
     fs::create_dir_all(folder).map_err(Error::of("cannot create", folder))?;
+    sweep(folder);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".part-").suffix(ending);
+    builder.prefix(PREFIX).suffix(ending);
     // A temporary file is its owner's alone; the result is as public as the user's mask lets it be.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder
-        .tempfile_in(folder)
-        .map_err(Error::of("cannot write in", folder))
+    loop {
+        let file = builder
+            .tempfile_in(folder)
+            .map_err(Error::of("cannot write in", folder))?;
+        // Held until the file is closed, however its process ends. Some network disks have no locks,
+        // and no file is swept there.
+        let _ = file.as_file().lock();
+        // Another process may have swept it before it was locked.
+        if file.path().exists() {
+            return Ok(file);
+        }
+    }
+}
+
+/// Removes the temporary files in `folder` that no process writes any more. Remains that cannot be
+/// removed do no harm.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && let Ok(file) = fs::File::options().write(true).open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Syncs a temporary file, gives it the name `path`, and syncs the folder.
@@ -76,6 +102,19 @@ mod tests {
         write(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn remains_of_a_killed_process_go_and_files_in_use_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("result");
+        let remains = folder.path().join(".part-killed");
+        fs::write(&remains, "half").unwrap();
+        let in_use = temporary_for(&path, "").unwrap();
+        assert!(!remains.exists());
+        write(&path, b"other").unwrap();
+        persist(in_use, &path).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

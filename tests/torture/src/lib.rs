@@ -12,7 +12,9 @@ mod journal;
 mod material;
 mod mutate;
 mod runner;
+mod scenario;
 mod table;
+mod trace;
 
 use std::path::{Path, PathBuf};
 
@@ -53,8 +55,6 @@ pub struct Context {
     pub folder: PathBuf,
     /// The campaign's seed.
     pub seed: u64,
-    /// How many cases will run.
-    pub cases: u64,
     /// The user's request to stop.
     pub stop: Interrupt,
 }
@@ -66,6 +66,11 @@ pub trait Cases: Sync {
     /// # Errors
     /// The promise is broken, in words.
     fn run(&self, index: u64, random: &mut Random, folder: &Path) -> Result<Verdict, String>;
+
+    /// Their number, where that is known only once they are prepared; it goes before the block's.
+    fn all(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The end of a case that keeps the promise.
@@ -94,6 +99,8 @@ pub struct Settings {
     pub cases: Option<u64>,
     /// Whether to run the share of the test command.
     pub share: bool,
+    /// Whether the first failure ends it.
+    pub first: bool,
     /// The root of the workspace.
     pub root: PathBuf,
     /// The program `trainer`.

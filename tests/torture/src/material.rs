@@ -79,42 +79,45 @@ pub(crate) fn backbone(context: &Context) -> PathBuf {
     context.root.join("datasets/demo/backbone")
 }
 
-/// `trainer` with these arguments, on one thread, without a terminal.
+/// Keys of short clips, on one thread; features beside the run.
+pub(crate) const FRAMES: &[&str] = &[
+    "data.cache=features",
+    "data.frames=2",
+    "model.sif.motion.max_step=1",
+    "threads=1",
+    "train.batch_size=4",
+    "train.save_every=2",
+    "train.keep_checkpoints=2",
+];
+
+/// The same for the training of one seed.
+pub(crate) const TRAINING: &[&str] = &[
+    "data.cache=features",
+    "data.frames=2",
+    "threads=1",
+    "train.batch_size=4",
+    "train.save_every=2",
+    "train.keep_checkpoints=2",
+    "protocol.name=closed-set",
+    "protocol.seeds=[0]",
+];
+
+/// `trainer` with these arguments, on one thread.
 pub(crate) fn trainer<A: AsRef<std::ffi::OsStr>>(
-    context: &Context,
+    program: &Path,
     arguments: impl IntoIterator<Item = A>,
 ) -> Command {
-    let mut command = Command::new(&context.trainer);
+    let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     command.env("OMP_NUM_THREADS", "1");
     command
 }
 
-/// `trainer train` on the videos in `root` into `out`, a checkpoint every second step.
-pub(crate) fn train(
-    context: &Context,
-    root: &Path,
-    cache: &Path,
-    out: &Path,
-    keys: &[&str],
-) -> Command {
-    let mut command = trainer(context, ["train", "--quiet", "--root"]);
-    command.arg(root).arg("--weights").arg(backbone(context));
-    command.arg("--out").arg(out);
-    command.args(["--set", &format!("data.cache={}", cache.display())]);
-    let common = [
-        "protocol.name=closed-set",
-        "protocol.seeds=[0]",
-        "data.frames=2",
-        "threads=1",
-        "train.batch_size=4",
-        "train.save_every=2",
-        "train.keep_checkpoints=2",
-    ];
-    for key in common.iter().chain(keys) {
+/// Adds `--set` for each key.
+pub(crate) fn set(command: &mut Command, keys: &[&str]) {
+    for key in keys {
         command.args(["--set", key]);
     }
-    command
 }
 
 /// Runs what has to succeed.
@@ -152,12 +155,25 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// A copy of `from`, whose files are links: they are replaced, never changed in place.
 pub(crate) fn link_all(from: &Path, to: &Path) -> Result<()> {
+    transfer(from, to, |from, to| fs::hard_link(from, to))
+}
+
+/// A copy of `from`.
+pub(crate) fn copy_all(from: &Path, to: &Path) -> Result<()> {
+    transfer(from, to, |from, to| fs::copy(from, to).map(|_| ()))
+}
+
+fn transfer(
+    from: &Path,
+    to: &Path,
+    one: impl Fn(&Path, &Path) -> std::io::Result<()>,
+) -> Result<()> {
     for file in files(from)? {
         let target = to.join(&file);
         if let Some(folder) = target.parent() {
             fs::create_dir_all(folder)?;
         }
-        fs::hard_link(from.join(&file), target)?;
+        one(&from.join(&file), &target)?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -73,37 +73,22 @@ pub fn run(settings: &Settings) -> Result<bool> {
                 Journal::open(&place.join(format!("{}.jsonl", block.name)), &head)?
             }
         };
-        let all = match (settings.cases, settings.share) {
-            (Some(cases), _) => cases,
-            (None, true) => block.share,
-            (None, false) => block.cases,
-        };
-        let left: Vec<u64> = match settings.case {
-            Some(case) => vec![case],
-            None => (0..all)
-                .filter(|case| !journal.ran.contains_key(case))
-                .collect(),
-        };
         // Seconds of cases that ran before count, so that a campaign in parts adds up.
         let before = journal.ran.values().map(|ran| ran.seconds).sum::<f64>() / WORKERS as f64;
-        if !left.is_empty() && !stop.asked() {
+        if !stop.asked() {
             let context = Context {
                 root: settings.root.clone(),
                 trainer: settings.trainer.clone(),
                 xtask: settings.xtask.clone(),
                 folder: place.join(format!("{}-{}", block.name, std::process::id())),
                 seed: settings.seed,
-                cases: all,
                 stop: stop.clone(),
             };
-            let _ = fs::remove_dir_all(&context.folder);
             fs::create_dir_all(&context.folder)?;
-            let cases = (block.prepare)(&context).with_context(|| block.name.to_owned());
-            let ended = cases
-                .and_then(|cases| run_block(block, &*cases, &context, &left, &mut journal, limit));
+            let ran = prepare_and_run(block, &context, settings, &mut journal, limit);
             // A scratch folder that stays only takes room.
-            let _ = fs::remove_dir_all(&context.folder);
-            ended?;
+            remove(&context.folder);
+            ran.with_context(|| block.name.to_owned())?;
         }
         rows.push(Row::of(
             block,
@@ -135,6 +120,30 @@ fn chosen(settings: &Settings) -> Result<Vec<&'static Block>> {
     }
 }
 
+/// Makes the inputs of a block and runs those of its cases that the journal lacks.
+fn prepare_and_run(
+    block: &Block,
+    context: &Context,
+    settings: &Settings,
+    journal: &mut Journal,
+    limit: Option<Duration>,
+    first: bool,
+) -> Result<()> {
+    let cases = (block.prepare)(context)?;
+    let all = match (settings.cases, settings.share) {
+        (Some(cases), _) => cases,
+        (None, true) => block.share,
+        (None, false) => cases.all().unwrap_or(block.cases),
+    };
+    let left: Vec<u64> = match settings.case {
+        Some(case) => vec![case],
+        None => (0..all)
+            .filter(|case| !journal.ran.contains_key(case))
+            .collect(),
+    };
+    run_block(block, &*cases, context, &left, journal, limit)
+}
+
 /// A hash over the programs.
 fn build(settings: &Settings) -> Result<String> {
     let own = std::env::current_exe()?;
@@ -153,16 +162,19 @@ fn run_block(
     left: &[u64],
     journal: &mut Journal,
     limit: Option<Duration>,
+    first: bool,
 ) -> Result<()> {
     let progress = Progress::new(block, left.len() as u64);
     let began = Instant::now();
     let next = AtomicU64::new(0);
+    let failed = AtomicBool::new(false);
     let journal = Mutex::new((journal, Ok(())));
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 let is_late = || limit.is_some_and(|limit| began.elapsed() >= limit);
-                while !context.stop.asked() && !is_late() {
+                let is_over = || first && failed.load(Ordering::SeqCst);
+                while !context.stop.asked() && !is_late() && !is_over() {
                     let place = next.fetch_add(1, Ordering::SeqCst) as usize;
                     let Some(case) = left.get(place).copied() else {
                         break;
@@ -172,6 +184,7 @@ fn run_block(
                     if context.stop.asked() && matches!(ran.end, End::Failed(_)) {
                         break;
                     }
+                    failed.fetch_or(matches!(ran.end, End::Failed(_)), Ordering::SeqCst);
                     progress.step(&ran);
                     let mut journal = journal.lock().unwrap();
                     let added = journal.0.add(ran);

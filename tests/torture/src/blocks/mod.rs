@@ -1,5 +1,8 @@
 //! The blocks of the campaign.
 
+mod calls;
+mod downloads;
+mod kills;
 pub mod parsers;
 mod rot;
 pub(crate) mod videos;
@@ -7,4 +10,11 @@ pub(crate) mod videos;
 use crate::Block;
 
 /// All blocks, in the order of the table.
-pub const BLOCKS: &[Block] = &[rot::BLOCK, videos::BLOCK, parsers::BLOCK];
+pub const BLOCKS: &[Block] = &[
+    kills::BLOCK,
+    calls::BLOCK,
+    rot::BLOCK,
+    videos::BLOCK,
+    parsers::BLOCK,
+    downloads::BLOCK,
+];

@@ -10,8 +10,8 @@ use clips::feature_cache::FeatureReader;
 use serde_json::Value;
 use trainer::log::RunLog;
 
-use crate::material::{self, SEEING_IN_FLOWING};
 use crate::{Block, Cases, Context, Random, Verdict};
+use crate::{material, scenario};
 
 pub(super) const BLOCK: Block = Block {
     number: 4,
@@ -39,12 +39,12 @@ struct Rot {
 }
 
 fn prepare(context: &Context) -> Result<Box<dyn Cases>> {
-    let place = |name: &str| context.folder.join(name);
-    let (videos, cache, run) = (place("videos"), place("features"), place("run"));
-    material::videos(&videos, 3, 1)?;
-    let mut train = material::train(context, &videos, &cache, &run, SEEING_IN_FLOWING);
-    material::succeed(&mut train)?;
-    let features = fs::read_dir(&cache)?.next().context("no features")??.path();
+    let run = scenario::trained(context)?;
+    let (features, run) = (run.join("features"), run.join("run"));
+    let features = fs::read_dir(&features)?
+        .next()
+        .context("no features")??
+        .path();
     let fingerprint = FeatureReader::open_any(&features)?.fingerprint().clone();
     let mut targets = vec![
         checkpoints(run.join("seed-0"))?,

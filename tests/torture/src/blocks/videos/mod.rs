@@ -22,13 +22,14 @@ use crate::{Block, Cases, Context, Random, Verdict};
 use crafted::{CRAFTED, Craft, Expect};
 use films::{FILMS, make};
 
-/// Mutants; the crafted videos come after them.
-const MUTANTS: u64 = 10_000;
+/// One case in so many is a crafted video.
+const CRAFTED_EACH: u64 = 20;
 
 pub(crate) const BLOCK: Block = Block {
     number: 5,
     name: "videos",
-    cases: MUTANTS + CRAFTED.len() as u64,
+    // 10,070 mutants, and each crafted video five times.
+    cases: 10_600,
     share: 200,
     seconds: 500,
     prepare: |context| Ok(Box::new(Videos::prepare(context)?)),
@@ -66,8 +67,6 @@ impl Request {
 struct Videos {
     films: Vec<Vec<u8>>,
     folder: PathBuf,
-    /// Whether all cases run, the crafted ones last; a share has some of both.
-    all: bool,
     /// Mutants that once failed: the first cases.
     corpus: Vec<Vec<u8>>,
     /// Where a mutant that fails is kept.
@@ -103,7 +102,6 @@ impl Videos {
             films,
             plain: Pool::new(Kind::Plain, &context.folder),
             confined: Pool::new(Kind::Confined, &context.folder),
-            all: context.cases >= BLOCK.cases,
             corpus: corpus(&context.root.join("tests/torture/corpus/videos"))?,
             failed: context.folder.with_file_name("failed-inputs"),
             folder,
@@ -159,15 +157,10 @@ fn corpus(folder: &Path) -> Result<Vec<Vec<u8>>> {
 
 impl Cases for Videos {
     fn run(&self, index: u64, random: &mut Random, folder: &Path) -> Result<Verdict, String> {
-        let is_crafted = match self.all {
-            true => index >= MUTANTS,
-            // A third of a share.
-            false => index % 3 == 2,
-        };
-        if !is_crafted {
+        if index % CRAFTED_EACH != CRAFTED_EACH - 1 {
             return self.mutant(index, random, folder);
         }
-        let number = (if self.all { index - MUTANTS } else { index / 3 }) as usize;
+        let number = (index / CRAFTED_EACH) as usize;
         let (name, craft, expect) = &CRAFTED[number % CRAFTED.len()];
         let from = &self.folder;
         let path = folder.join("video");
