@@ -63,7 +63,7 @@ impl Places {
 
 /// Creates `folder` and its parents.
 pub(crate) fn make_folder(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))
+    Ok(disk::make_folder(folder)?)
 }
 
 /// Creates the folder `path`, or empties it.
@@ -76,10 +76,12 @@ pub(crate) fn empty_folder(path: &Path) -> Result<()> {
     }
 }
 
-/// Renames `from` to `target` and creates the folder it is in.
+/// Renames `from` to `target` and creates the folder it is in. The files in it are on the disk before
+/// it has its name: whoever finds it there trusts it.
 pub(crate) fn move_to(from: &Path, target: &Path) -> Result<()> {
     let folder = target.parent().unwrap_or(target);
     make_folder(folder)?;
+    sync_all(from)?;
     fs::rename(from, target).map_err(Error::io("cannot rename to", target))?;
     sync_folder(folder);
     Ok(())
@@ -106,6 +108,19 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<bool> {
     }
     disk::write(path, content)?;
     Ok(true)
+}
+
+/// Syncs all files below `folder`: at once, where the system can.
+fn sync_all(folder: &Path) -> Result<()> {
+    let opened = File::open(folder).map_err(Error::io("cannot open", folder))?;
+    #[cfg(target_os = "linux")]
+    let synced = rustix::fs::syncfs(&opened).map_err(Into::into);
+    #[cfg(not(target_os = "linux"))]
+    let synced = {
+        rustix::fs::sync();
+        opened.sync_all()
+    };
+    synced.map_err(Error::io("cannot sync", folder))
 }
 
 /// Syncs `folder` after a rename, on file systems that can.

@@ -120,7 +120,7 @@ struct Index {
 impl Index {
     fn load(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(INDEX);
-        let text = match std::fs::read_to_string(&path) {
+        let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("cannot read", path)(error)),
@@ -129,6 +129,7 @@ impl Index {
             path: path.clone(),
             what,
         };
+        let text = disk::expect_sealed(&text).map_err(damaged)?;
         let index: Self = serde_json::from_str(&text)
             .map_err(|error| damaged(format!("is not an index of features: {error}")))?;
         if index.format != FORMAT {

@@ -13,6 +13,12 @@ use crate::{Error, Result};
 /// Lists the clips of a folder of features.
 const CLIPS: &str = "clips.json";
 
+/// The content of that file.
+#[derive(Serialize, Deserialize)]
+struct List {
+    clips: Vec<Listed>,
+}
+
 /// One clip of a set, in the order of its rows.
 #[derive(PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Listed {
@@ -34,12 +40,12 @@ impl Listed {
 pub(crate) fn write_list(folder: &Path, clips: &[VideoEntry], files: &[String]) -> Result<()> {
     let path = folder.join(CLIPS);
     let listed = clips.iter().zip(files);
-    let listed: Vec<Listed> = listed.map(|(clip, file)| Listed::of(clip, file)).collect();
-    let bytes = serde_json::to_vec(&listed).map_err(|error| Error::Features {
+    let clips = listed.map(|(clip, file)| Listed::of(clip, file)).collect();
+    let text = serde_json::to_string(&List { clips }).map_err(|error| Error::Features {
         path: path.clone(),
         what: format!("cannot be listed: {error}"),
     })?;
-    Ok(disk::write(&path, &bytes)?)
+    Ok(disk::write(&path, disk::seal(&text).as_bytes())?)
 }
 
 /// The sets of one folder that were made with the same settings from other clips.
@@ -65,9 +71,10 @@ impl KeptRows {
                 return None;
             }
             let bytes = std::fs::read(place.join(CLIPS)).ok()?;
-            let listed: Vec<Listed> = serde_json::from_slice(&bytes).ok()?;
+            let text = disk::expect_sealed(&bytes).ok()?;
+            let list: List = serde_json::from_str(&text).ok()?;
             let set = FeatureReader::open_any(place).ok()?;
-            let rows = listed.into_iter().enumerate();
+            let rows = list.clips.into_iter().enumerate();
             Some((set, rows.map(|(row, clip)| (clip, row)).collect()))
         };
         Self {

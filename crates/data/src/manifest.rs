@@ -271,13 +271,26 @@ impl Manifest {
     /// Reads a manifest file. A relative root is taken from the manifest's own folder.
     ///
     /// # Errors
-    /// The file cannot be read, is not such a manifest, or contradicts itself.
+    /// The file cannot be read, is not such a manifest, has changed since [`save`](Self::save) wrote
+    /// it, or contradicts itself.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(Error::io("cannot read", path))?;
-        let wire: Wire = serde_json::from_str(&text).map_err(|error| Error::Content {
+        let bytes = fs::read(path).map_err(Error::io("cannot read", path))?;
+        let broken = |what: String| Error::Content {
             path: path.into(),
-            what: format!("is not a manifest: {error}"),
-        })?;
+            what,
+        };
+        let changed = |reason| {
+            broken(format!(
+                "{reason}; if it was edited, remove its last field, `sha256`"
+            ))
+        };
+        let text = match disk::unseal(&bytes).map_err(changed)? {
+            Some(text) => text,
+            // Written by hand.
+            None => String::from_utf8_lossy(&bytes).into_owned(),
+        };
+        let wire: Wire = serde_json::from_str(&text)
+            .map_err(|error| broken(format!("is not a manifest: {error}")))?;
         if wire.format != FORMAT {
             return Err(Error::Content {
                 path: path.into(),
@@ -298,14 +311,13 @@ impl Manifest {
     /// The disk refuses.
     pub fn save(&self, path: &Path) -> Result<()> {
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut text = serde_json::to_string_pretty(&Wire::of(self, folder)).map_err(|error| {
+        let text = serde_json::to_string_pretty(&Wire::of(self, folder)).map_err(|error| {
             Error::Content {
                 path: path.into(),
                 what: format!("cannot be written: {error}"),
             }
         })?;
-        text.push('\n');
-        Ok(disk::write(path, text.as_bytes())?)
+        Ok(disk::write(path, disk::seal(&text).as_bytes())?)
     }
 }
 

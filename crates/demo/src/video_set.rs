@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use disk::TemporaryFolder;
 use serde::{Deserialize, Serialize};
 use video::write_clip;
 
@@ -92,20 +93,13 @@ pub fn make(root: &Path, recipe: &Recipe, mut progress: impl FnMut(usize, usize)
             reason: "expected an empty folder, or videos of the demo; got other files".into(),
         });
     }
-    let mut name = root.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = root.with_file_name(name);
-    let written = write(&temporary, recipe, &mut progress).and_then(|()| {
-        if root.exists() {
-            fs::remove_dir_all(root).map_err(disk::Error::of("cannot replace", root))?;
-        }
-        Ok(fs::rename(&temporary, root).map_err(disk::Error::of("cannot rename to", root))?)
-    });
-    if written.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_dir_all(&temporary);
+    let whole = TemporaryFolder::of(root)?;
+    write(whole.path(), recipe, &mut progress)?;
+    if root.exists() {
+        fs::remove_dir_all(root).map_err(disk::Error::of("cannot replace", root))?;
     }
-    written.map(|()| Made::Written)
+    whole.persist(root)?;
+    Ok(Made::Written)
 }
 
 fn write(root: &Path, recipe: &Recipe, progress: &mut impl FnMut(usize, usize)) -> Result<()> {

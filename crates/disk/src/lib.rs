@@ -7,6 +7,7 @@ mod error;
 pub mod faults;
 mod hash;
 mod map;
+mod seal;
 mod write;
 
 pub use data_path::data_path;
@@ -14,4 +15,5 @@ pub use disk::{Disk, RealDisk};
 pub use error::Error;
 pub use hash::{hex, sha256};
 pub use map::Mapped;
-pub use write::{persist, temporary_for, write};
+pub use seal::{expect_sealed, seal, unseal};
+pub use write::{TemporaryFolder, make_folder, persist, temporary_for, write};

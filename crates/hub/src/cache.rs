@@ -147,7 +147,7 @@ pub(crate) fn verify(file: &Path) -> Result<()> {
 }
 
 pub(crate) fn make_folder(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(Error::io("create", folder))
+    disk::make_folder(folder).map_err(|error| Error::io("create", folder)(error.reason))
 }
 
 /// Makes a rename in `folder` last. Not every file system can; then nothing is lost but

@@ -1,13 +1,14 @@
 //! Checkpoints: one folder each, complete or absent.
 //!
 //! `step-0000000300/` holds one safetensors file per group of tensors, `state.json`, and
-//! `manifest.json` with the length and SHA-256 of every other file. A folder is written under
+//! `manifest.json` with the length and SHA-256 of every other file and of itself. A folder is written under
 //! a temporary name, its files and itself are synced, it is renamed, the folder above is
 //! synced, and only then are older ones removed. The loader takes the newest one in which every
 //! hash verifies. Only trained tensors are stored, never the backbone.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -112,10 +113,9 @@ impl Store {
                 .map(|(name, bytes)| (name.clone(), Entry::of(bytes)))
                 .collect(),
         };
-        files.insert(MANIFEST.to_owned(), json(&manifest)?);
+        files.insert(MANIFEST.to_owned(), sealed(&manifest)?);
 
-        fs::create_dir_all(&self.folder).map_err(disk::Error::of("cannot create", &self.folder))?;
-        self.sweep();
+        disk::make_folder(&self.folder)?;
         let name = format!("{STEP}{step:010}");
         let temporary = self
             .folder
@@ -127,12 +127,27 @@ impl Store {
             let _ = fs::remove_dir_all(&temporary);
         }
         written?;
+        self.tidy_on(disk)?;
+        Ok(place)
+    }
+
+    /// Removes the checkpoints beyond the newest kept, and what a killed writer left: a call that was
+    /// interrupted may have left both.
+    ///
+    /// # Errors
+    /// [`Error::Disk`].
+    pub fn tidy(&self) -> Result<()> {
+        self.tidy_on(&RealDisk)
+    }
+
+    fn tidy_on(&self, disk: &dyn Disk) -> Result<()> {
         for old in self.steps()?.into_iter().skip(self.keep) {
             let path = self.path(old);
             disk.remove_dir(&path)
                 .map_err(disk::Error::of("cannot remove", &path))?;
         }
-        Ok(place)
+        self.sweep();
+        Ok(())
     }
 
     fn write_folder(
@@ -181,7 +196,8 @@ impl Store {
     /// Loads the newest checkpoint that verifies; `None` if there is no checkpoint.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] if there are some and none verifies.
+    /// [`Error::Checkpoint`] if there are some and none verifies; [`Error::Disk`] if the system refuses to
+    /// read one: an older one is not the answer to that.
     pub fn load<S: DeserializeOwned>(&self) -> Result<Option<Loaded<S>>> {
         let mut refused = Vec::new();
         for step in self.steps()? {
@@ -189,7 +205,7 @@ impl Store {
             match load(&path) {
                 Ok(loaded) => return Ok(Some(Loaded { refused, ..loaded })),
                 Err(Error::Checkpoint { reason, .. }) => refused.push((path, reason)),
-                Err(error) => refused.push((path, error.to_string())),
+                Err(error) => return Err(error),
             }
         }
         match refused.first() {
@@ -203,18 +219,17 @@ impl Store {
 
     /// The steps of the checkpoints, newest first.
     fn steps(&self) -> Result<Vec<u64>> {
-        if !self.folder.exists() {
-            return Ok(Vec::new());
+        let refuse = || disk::Error::of("cannot list", &self.folder);
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(refuse())?,
+        };
+        let mut steps: Vec<u64> = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(refuse())?.file_name();
+            let step = name.to_str().and_then(|name| name.strip_prefix(STEP));
+            steps.extend(step.and_then(|step| step.parse::<u64>().ok()));
         }
-        let entries =
-            fs::read_dir(&self.folder).map_err(disk::Error::of("cannot list", &self.folder))?;
-        let mut steps: Vec<u64> = entries
-            .flatten()
-            .filter_map(|entry| {
-                let name = entry.file_name();
-                name.to_str()?.strip_prefix(STEP)?.parse().ok()
-            })
-            .collect();
         steps.sort_unstable_by(|a, b| b.cmp(a));
         Ok(steps)
     }
@@ -236,18 +251,25 @@ impl Entry {
 /// Loads the checkpoint folder at `path`, verifying every file.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] with the first file that is missing, changed or unreadable.
+/// [`Error::Checkpoint`] with the first file that is missing or has changed, [`Error::Disk`] if the system
+/// refuses to read one.
 pub fn load<S: DeserializeOwned>(path: &Path) -> Result<Loaded<S>> {
     let refuse = |reason: String| Error::Checkpoint {
         path: path.to_path_buf(),
         reason,
     };
     let read = |name: &str| {
-        fs::read(path.join(name)).map_err(|error| refuse(format!("cannot read {name}: {error}")))
+        let place = path.join(name);
+        fs::read(&place).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => refuse(format!("{name} is missing")),
+            _ => disk::Error::of("cannot read", place)(error).into(),
+        })
     };
     let manifest_bytes = read(MANIFEST)?;
-    let manifest: Manifest = serde_json::from_slice(&manifest_bytes)
-        .map_err(|error| refuse(format!("{MANIFEST}: {error}")))?;
+    let manifest = disk::expect_sealed(&manifest_bytes)
+        .map_err(|reason| refuse(format!("{MANIFEST} {reason}")))?;
+    let manifest: Manifest =
+        serde_json::from_str(&manifest).map_err(|error| refuse(format!("{MANIFEST}: {error}")))?;
     if manifest.format != FORMAT {
         return Err(refuse(format!(
             "format {}; this version reads {FORMAT}",
@@ -307,6 +329,12 @@ fn json<S: Serialize>(value: &S) -> Result<Vec<u8>> {
         .map_err(|error| Error::mismatch("checkpoint", "values that JSON can hold", error))?;
     text.push(b'\n');
     Ok(text)
+}
+
+/// A JSON object that ends with its own SHA-256.
+pub(crate) fn sealed<S: Serialize>(value: &S) -> Result<Vec<u8>> {
+    let text = json(value)?;
+    Ok(disk::seal(&String::from_utf8_lossy(&text)).into_bytes())
 }
 
 /// Tensors as a safetensors file.

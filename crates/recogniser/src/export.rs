@@ -11,15 +11,25 @@ use std::path::{Path, PathBuf};
 
 use clip_backbone::Checkpoint;
 use clips::Identity;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::checkpoint::{Tensors, decode_tensors, encode_tensors};
+use crate::checkpoint::{Tensors, decode_tensors, encode_tensors, sealed};
 use crate::run_folder::Card;
 use crate::{Error, Result};
 
 /// Written last: a folder without it is not an exported run.
 const CARD: &str = "seeing_in_flowing.json";
 const PARAMETERS: &str = "trained.safetensors";
+
+/// The content of the card's file, which ends with its own SHA-256.
+#[derive(Serialize, Deserialize)]
+struct Exported {
+    #[serde(flatten)]
+    card: Card,
+    /// SHA-256 of the trained tensors' file.
+    trained: String,
+}
 
 /// Whether `folder` holds an exported run.
 #[must_use]
@@ -54,10 +64,11 @@ pub fn export(card: &Card, trained: &Tensors, backbone: &Checkpoint, folder: &Pa
         sha256: Checkpoint::open(folder)?.sha256()?.to_owned(),
         ..card.backbone
     };
-    disk::write(&folder.join(PARAMETERS), &encode_tensors(trained)?)?;
-    let text = serde_json::to_string_pretty(&card)
-        .map_err(|error| Error::mismatch("card", "values that JSON can hold", error))?;
-    Ok(disk::write(&folder.join(CARD), (text + "\n").as_bytes())?)
+    let tensors = encode_tensors(trained)?;
+    disk::write(&folder.join(PARAMETERS), &tensors)?;
+    let trained = disk::sha256(tensors);
+    let exported = sealed(&Exported { card, trained })?;
+    Ok(disk::write(&folder.join(CARD), &exported)?)
 }
 
 /// The exported run in `folder`.
@@ -72,9 +83,17 @@ pub(crate) fn read_exported(folder: &Path) -> Result<(Card, Tensors)> {
     let read = |name: &str| {
         fs::read(folder.join(name)).map_err(|error| refuse(format!("cannot read {name}: {error}")))
     };
-    let card =
-        serde_json::from_slice(&read(CARD)?).map_err(|error| refuse(format!("{CARD}: {error}")))?;
-    let parameters = decode_tensors(&read(PARAMETERS)?)
-        .map_err(|reason| refuse(format!("{PARAMETERS}: {reason}")))?;
+    let text =
+        disk::expect_sealed(&read(CARD)?).map_err(|reason| refuse(format!("{CARD} {reason}")))?;
+    let Exported { card, trained } =
+        serde_json::from_str(&text).map_err(|error| refuse(format!("{CARD}: {error}")))?;
+    let tensors = read(PARAMETERS)?;
+    if disk::sha256(&tensors) != trained {
+        return Err(refuse(format!(
+            "{PARAMETERS} has changed: its SHA-256 differs"
+        )));
+    }
+    let parameters =
+        decode_tensors(&tensors).map_err(|reason| refuse(format!("{PARAMETERS}: {reason}")))?;
     Ok((card, parameters))
 }

@@ -100,6 +100,9 @@ where
 
     agree(task, done)?;
     let leads = task.group.rank() == 0;
+    if leads {
+        store.tidy()?;
+    }
     let mut log = match leads {
         true => Some(RunLog::open(task.folder, done, length.steps(), task.quiet)?),
         false => None,

@@ -7,16 +7,17 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use clip_backbone::Checkpoint;
+use disk::TemporaryFolder;
 use recogniser::newest;
 
 use self::model_card::ModelCard;
-use crate::json::read_json;
+use crate::json::read_record;
 use crate::run::{RESULT, Record, TrialResult};
 use crate::start::trained_of;
 use crate::{Error, Result};
 
 /// Writes the newest checkpoint of the run in `folder` into `out`, with its backbone, from its place in
-/// training or from `backbone`, and a card that states `license`. Returns sentences about what the card
+/// training or from `backbone`, and a card that states `license`: all of it or nothing. Returns sentences about what the card
 /// lacks.
 ///
 /// # Errors
@@ -46,15 +47,20 @@ pub fn export(
         ));
     }
     let result = folder.join(RESULT);
-    let result = result.is_file().then(|| read_json::<TrialResult>(&result));
+    let result = result
+        .is_file()
+        .then(|| read_record::<TrialResult>(&result));
     let result = result.transpose()?;
-    recogniser::export(card, trained_of(&loaded)?, &checkpoint, out)?;
+    let whole = TemporaryFolder::of(out)?;
+    recogniser::export(card, trained_of(&loaded)?, &checkpoint, whole.path())?;
     let written = ModelCard {
         record: &loaded.state,
         result: result.as_ref(),
         license,
     };
-    disk::write(&out.join("README.md"), written.to_string().as_bytes())?;
+    let text = written.to_string();
+    disk::write(&whole.path().join("README.md"), text.as_bytes())?;
+    whole.persist(out)?;
     let unfinished = || {
         format!(
             "{}: not finished, so the card has no results",

@@ -3,7 +3,7 @@
 mod events;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 pub use events::Events;
 
-/// The log entry of one step. No times: the log of a resumed run equals an uninterrupted one's.
+/// The log entry of one step, a line with a checksum. No times: the log of a resumed run equals an uninterrupted one's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Steps done, including this one.
@@ -58,9 +58,9 @@ impl RunLog {
     /// step `done`: later lines, written by a killed run, are dropped.
     ///
     /// # Errors
-    /// [`Error::Disk`].
+    /// [`Error::Disk`]; [`Error::Syntax`] if a line up to that step is missing or has changed.
     pub fn open(folder: &Path, done: u64, steps: u64, quiet: bool) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
+        disk::make_folder(folder)?;
         let path = folder.join("log.jsonl");
         let kept = lines_until(&path, done)?;
         disk::write(&path, kept.as_bytes())?;
@@ -155,51 +155,76 @@ pub fn progress_bar(length: u64, template: &str) -> ProgressBar {
 /// is dropped.
 ///
 /// # Errors
-/// [`Error::Disk`]; [`Error::Syntax`] for a broken line before the last.
+/// [`Error::Disk`]; [`Error::Syntax`] for a whole line that is not the next step, or has changed.
 pub fn read_steps(path: &Path) -> Result<Vec<StepRecord>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let bytes = fs::read(path).map_err(Error::file("cannot read", path))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let mut records = Vec::new();
-    let count = text.lines().count();
-    for (index, text) in text.lines().enumerate() {
-        match serde_json::from_str(text) {
-            Ok(record) => records.push(record),
-            Err(_) if index + 1 == count => {}
-            Err(error) => {
-                return Err(Error::Syntax {
-                    origin: format!("{}, line {}", path.display(), index + 1),
-                    reason: error.to_string(),
-                });
-            }
-        }
-    }
-    Ok(records)
+    let text = read(path)?;
+    let whole = text.rfind('\n').map_or(0, |end| end + 1);
+    let lines = text.get(..whole).unwrap_or_default().lines();
+    let records = (1..)
+        .zip(lines)
+        .map(|(step, line)| record(path, step, line));
+    records.collect()
 }
 
-/// The lines of steps up to `done`, verbatim: numbers are not parsed and written again.
+/// The lines of the steps up to `done`, verbatim: numbers are not parsed and written again. Those of a
+/// killed run that follow may be anything.
 fn lines_until(path: &Path, done: u64) -> Result<String> {
-    let count = read_steps(path)?
-        .iter()
-        .filter(|record| record.step <= done)
-        .count();
-    if count == 0 {
-        return Ok(String::new());
+    let text = read(path)?;
+    let mut lines = text.split_inclusive('\n');
+    let mut kept = String::new();
+    for step in 1..=done {
+        let line = lines.next().unwrap_or_default();
+        record(path, step, line.trim_end())?;
+        kept += line;
     }
-    let bytes = fs::read(path).map_err(Error::file("cannot read", path))?;
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(text.split_inclusive('\n').take(count).collect())
+    Ok(kept)
 }
 
-fn line(record: &StepRecord) -> Result<String> {
-    serde_json::to_string(record)
-        .map(|text| text + "\n")
-        .map_err(|error| Error::Syntax {
-            origin: "log.jsonl".into(),
-            reason: error.to_string(),
-        })
+fn read(path: &Path) -> Result<String> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(Error::file("cannot read", path)(error)),
+    }
+}
+
+/// The name of a line's checksum, its last field.
+const CHECKSUM: &str = ",\"crc32c\":\"";
+
+/// The line of a step.
+pub(crate) fn line(record: &StepRecord) -> Result<String> {
+    let text = serde_json::to_string(record).map_err(|error| Error::Syntax {
+        origin: "log.jsonl".into(),
+        reason: error.to_string(),
+    })?;
+    let body = text.strip_suffix('}').unwrap_or(&text);
+    Ok(format!(
+        "{body}{CHECKSUM}{:08x}\"}}\n",
+        crc32c::crc32c(body.as_bytes())
+    ))
+}
+
+/// The record in a line, which has to be that of `step`.
+fn record(path: &Path, step: u64, line: &str) -> Result<StepRecord> {
+    let broken = |reason: String| Error::Syntax {
+        origin: format!("{}, line {step}", path.display()),
+        reason,
+    };
+    if line.is_empty() {
+        return Err(broken("is missing".into()));
+    }
+    let (body, sum) = line.rsplit_once(CHECKSUM).ok_or_else(|| {
+        broken("has no checksum: it has changed, or is of an earlier version".into())
+    })?;
+    if sum != format!("{:08x}\"}}", crc32c::crc32c(body.as_bytes())) {
+        return Err(broken("has changed: its checksum differs".into()));
+    }
+    let record: StepRecord =
+        serde_json::from_str(&format!("{body}}}")).map_err(|error| broken(error.to_string()))?;
+    match record.step == step {
+        true => Ok(record),
+        false => Err(broken(format!("expected step {step}, got {}", record.step))),
+    }
 }
 
 #[cfg(test)]
@@ -208,7 +233,7 @@ mod tests {
 
     use super::*;
 
-    fn record(step: u64) -> StepRecord {
+    fn made(step: u64) -> StepRecord {
         StepRecord {
             step,
             epoch: 0,
@@ -227,7 +252,7 @@ mod tests {
         let write = |folder: &Path, done: u64, steps: std::ops::RangeInclusive<u64>| {
             let mut log = RunLog::open(folder, done, 9, true).unwrap();
             for step in steps {
-                log.step(&record(step), 4).unwrap();
+                log.step(&made(step), 4).unwrap();
             }
             log.close().unwrap();
         };
@@ -245,11 +270,33 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_line_in_the_middle_is_told() {
+    fn a_line_that_changed_or_is_missing_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.jsonl");
-        fs::write(&path, "{}\n{\"step\":1}\n").unwrap();
-        let error = read_steps(&path).unwrap_err().to_string();
-        assert!(error.contains("line 1"), "{error}");
+        let good: Vec<String> = (1..4).map(|step| line(&made(step)).unwrap()).collect();
+        let text = good.concat();
+        let refused = |text: &str, words: &str| {
+            fs::write(&path, text).unwrap();
+            for result in [
+                read_steps(&path).map(|_| ()),
+                RunLog::open(folder.path(), 3, 9, true).map(|_| ()),
+            ] {
+                let error = result.unwrap_err().to_string();
+                assert!(error.contains(words), "{error}");
+            }
+        };
+        refused(&text.replace("0.1", "0.2"), "line 1: has changed");
+        refused(
+            &format!("{}{}", good[0], good[2]),
+            "line 2: expected step 2, got 3",
+        );
+        refused(&text.replace("crc32c", "crc32d"), "line 1: has no checksum");
+        fs::write(&path, &good[..2].concat()).unwrap();
+        let error = RunLog::open(folder.path(), 3, 9, true).unwrap_err();
+        assert!(error.to_string().contains("line 3: is missing"), "{error}");
+        // Behind the checkpoint a power cut may leave anything.
+        fs::write(&path, text + "\0\0\0\n").unwrap();
+        RunLog::open(folder.path(), 3, 9, true).unwrap();
+        assert_eq!(read_steps(&path).unwrap().len(), 3);
     }
 }

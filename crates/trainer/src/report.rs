@@ -9,6 +9,7 @@ mod page;
 use std::path::{Path, PathBuf};
 
 use crate::evaluate::ClipScore;
+use crate::json::read_record;
 use crate::log::{StepRecord, read_steps};
 use crate::run::{Outcome, TrialResult};
 use crate::{Error, Result};
@@ -55,11 +56,7 @@ impl FinishedRun {
             if !path.is_file() {
                 continue;
             }
-            let bytes = std::fs::read(&path).map_err(Error::file("cannot read", &path))?;
-            let result = serde_json::from_slice(&bytes).map_err(|source| Error::NoResult {
-                path: path.clone(),
-                reason: source.to_string(),
-            })?;
+            let result = read_record(&path)?;
             let steps = read_steps(&place.join("log.jsonl"))?;
             trials.push(FinishedTrial { result, steps });
         }
@@ -165,12 +162,19 @@ mod tests {
                 ],
             }],
         });
-        std::fs::write(seed.join("result.json"), result.to_string()).unwrap();
+        let result = disk::seal(&result.to_string());
+        std::fs::write(seed.join("result.json"), result).unwrap();
         let step = |step: u64, loss: f64| {
-            format!(
-                "{{\"step\":{step},\"epoch\":0,\"loss\":{loss},\"learning_rate\":0.1,\
-                 \"gradient_norm\":1.0,\"top1\":0.5}}\n"
-            )
+            let record = StepRecord {
+                step,
+                epoch: 0,
+                loss,
+                learning_rate: 0.1,
+                gradient_norm: 1.0,
+                top1: 0.5,
+                skipped: Vec::new(),
+            };
+            crate::log::line(&record).unwrap()
         };
         std::fs::write(seed.join("log.jsonl"), step(1, 2.0) + &step(2, 1.0)).unwrap();
     }

@@ -29,7 +29,7 @@ use self::scoring::score_all;
 use self::training::Training;
 use crate::config::{ProtocolKind, Source, Unsplit};
 use crate::fit::{CROSS_VALIDATION, HOLD_OUT};
-use crate::json::{read_json, write_json};
+use crate::json::{read_record, write_record};
 use crate::log::read_steps;
 use crate::ranks;
 use crate::start::{expect_backbone, trained_of};
@@ -218,7 +218,7 @@ pub fn evaluate_what_is_left(
 ) -> Result<Ended<Vec<TrialResult>>> {
     let protocol = session.protocol();
     evaluate_or_read(session, loaded, folder, |place| {
-        let result: TrialResult = read_json(&place.join(RESULT)).ok()?;
+        let result: TrialResult = read_record(&place.join(RESULT)).ok()?;
         let same = result.checkpoint.as_ref() == Some(&loaded.hash)
             && result.backbone == session.backbone.identity.sha256
             && result.protocol == protocol;
@@ -292,7 +292,7 @@ fn evaluate_or_read(
         let skipped = clips.skipped();
         let mut result = TrialResult::of(session, trial, &scored, skipped, &place, started)?;
         result.checkpoint = Some(loaded.hash.clone());
-        write_json(&place.join(RESULT), &result)?;
+        write_record(&place.join(RESULT), &result)?;
         results.push(result);
     }
     Ok(Ended::Done(results))
@@ -303,7 +303,7 @@ fn run_trial(training: &Training<'_>, folder: &Path) -> Result<Ended<TrialResult
     let Training { session, clips, .. } = *training;
     let result_path = folder.join(RESULT);
     if result_path.is_file() {
-        return Ok(Ended::Done(read_json(&result_path)?));
+        return Ok(Ended::Done(read_record(&result_path)?));
     }
     let started = Instant::now();
     let model = session.config.model.build(session.config.data.frames);
@@ -334,7 +334,7 @@ fn run_trial(training: &Training<'_>, folder: &Path) -> Result<Ended<TrialResult
     }
     result.leave_out_untrained(&read_steps(&folder.join("log.jsonl"))?);
     if session.group.rank() == 0 {
-        write_json(&result_path, &result)?;
+        write_record(&result_path, &result)?;
     }
     Ok(Ended::Done(result))
 }
@@ -354,7 +354,7 @@ fn judged(
     }
     let path = folder.join(JUDGEMENT);
     if path.is_file() {
-        return Ok(Ended::Done(Some(read_json(&path)?)));
+        return Ok(Ended::Done(Some(read_record(&path)?)));
     }
     if !session.quiet {
         eprintln!("cross-validating on {} clips", training.trial.train.len());
@@ -366,8 +366,8 @@ fn judged(
     };
     let found = training.cross_validate(&training.few(model.tokens())?, model, folder, &watch)?;
     if let Ended::Done(Some(judged)) = &found {
-        std::fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
-        write_json(&path, judged)?;
+        disk::make_folder(folder)?;
+        write_record(&path, judged)?;
     }
     Ok(found)
 }

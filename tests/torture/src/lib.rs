@@ -9,6 +9,7 @@
 pub mod blocks;
 pub mod child;
 mod journal;
+mod lossy;
 mod material;
 mod mutate;
 mod runner;

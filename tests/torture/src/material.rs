@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use video::{Frame, write_clip};
 
 use crate::Context;
@@ -118,21 +118,6 @@ pub(crate) fn set(command: &mut Command, keys: &[&str]) {
     for key in keys {
         command.args(["--set", key]);
     }
-}
-
-/// Runs what has to succeed.
-pub(crate) fn succeed(command: &mut Command) -> Result<Output> {
-    let output = command.output()?;
-    if !output.status.success() {
-        bail!("{command:?}: {}: {}", output.status, said(&output));
-    }
-    Ok(output)
-}
-
-/// stdout and stderr.
-pub(crate) fn said(output: &Output) -> String {
-    let all = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&all).into_owned()
 }
 
 /// All files below `folder` by their relative path, in order.

@@ -141,7 +141,7 @@ fn prepare_and_run(
             .filter(|case| !journal.ran.contains_key(case))
             .collect(),
     };
-    run_block(block, &*cases, context, &left, journal, limit)
+    run_block(block, &*cases, context, &left, journal, limit, settings.first)
 }
 
 /// A hash over the programs.

@@ -37,9 +37,13 @@ pub(crate) enum Kind {
     Write,
     Truncate,
     Sync,
+    /// Syncs every file of the disk.
+    SyncAll,
     Rename,
     Remove,
     Folder,
+    /// Makes a symbolic link.
+    Link,
     Lock,
 }
 
@@ -50,7 +54,7 @@ pub(crate) struct Op {
     pub(crate) path: PathBuf,
     /// The new name of what is renamed.
     pub(crate) to: Option<PathBuf>,
-    /// Of a write: where, and the bytes. Of a truncation: the length.
+    /// Of a write: where, and the bytes. Of a truncation: the length. Of a link: its target.
     pub(crate) at: u64,
     pub(crate) bytes: Vec<u8>,
     /// Whether the file is emptied.
@@ -94,6 +98,7 @@ const CALLS: &[i64] = &[
     libc::SYS_writev,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
+    libc::SYS_syncfs,
     libc::SYS_rename,
     libc::SYS_renameat,
     libc::SYS_renameat2,
@@ -103,6 +108,8 @@ const CALLS: &[i64] = &[
     libc::SYS_mkdir,
     libc::SYS_mkdirat,
     libc::SYS_ftruncate,
+    libc::SYS_symlink,
+    libc::SYS_symlinkat,
     libc::SYS_stat,
     libc::SYS_lstat,
     libc::SYS_statx,
@@ -282,6 +289,7 @@ impl Stop<'_> {
             libc::SYS_mmap if d & libc::MAP_ANONYMOUS as u64 == 0 => (Kind::Map, self.file(e)?),
             libc::SYS_write | libc::SYS_pwrite64 | libc::SYS_writev => (Kind::Write, self.file(a)?),
             libc::SYS_fsync | libc::SYS_fdatasync => (Kind::Sync, self.file(a)?),
+            libc::SYS_syncfs => (Kind::SyncAll, self.file(a)?),
             libc::SYS_rename => (Kind::Rename, self.path(here, a)?),
             libc::SYS_renameat | libc::SYS_renameat2 => (Kind::Rename, self.path(a, b)?),
             libc::SYS_unlink | libc::SYS_rmdir => (Kind::Remove, self.path(here, a)?),
@@ -289,6 +297,8 @@ impl Stop<'_> {
             libc::SYS_mkdir => (Kind::Folder, self.path(here, a)?),
             libc::SYS_mkdirat => (Kind::Folder, self.path(a, b)?),
             libc::SYS_ftruncate => (Kind::Truncate, self.file(a)?),
+            libc::SYS_symlink => (Kind::Link, self.path(here, b)?),
+            libc::SYS_symlinkat => (Kind::Link, self.path(b, c)?),
             libc::SYS_stat | libc::SYS_lstat => (Kind::Look, self.path(here, a)?),
             libc::SYS_statx | libc::SYS_newfstatat => (Kind::Look, self.path(a, b)?),
             libc::SYS_flock => (Kind::Lock, self.file(a)?),
@@ -319,6 +329,7 @@ impl Stop<'_> {
                 }
             }
             libc::SYS_ftruncate => op.at = b,
+            libc::SYS_symlink | libc::SYS_symlinkat => op.bytes = self.text(a)?,
             _ => {}
         }
         Some(op)
@@ -335,9 +346,7 @@ impl Stop<'_> {
 
     /// The path at `address`, from the folder of a descriptor.
     fn path(&self, folder: u64, address: u64) -> Option<PathBuf> {
-        let mut bytes = self.memory(address, LONGEST as u64);
-        bytes.truncate(bytes.iter().position(|byte| *byte == 0)?);
-        let path = PathBuf::from(String::from_utf8(bytes).ok()?);
+        let path = PathBuf::from(String::from_utf8(self.text(address)?).ok()?);
         if path.is_absolute() {
             return Some(path);
         }
@@ -349,6 +358,13 @@ impl Stop<'_> {
             true => Some(folder),
             false => Some(folder.join(path)),
         }
+    }
+
+    /// The bytes at `address` up to the first zero.
+    fn text(&self, address: u64) -> Option<Vec<u8>> {
+        let mut bytes = self.memory(address, LONGEST as u64);
+        bytes.truncate(bytes.iter().position(|byte| *byte == 0)?);
+        Some(bytes)
     }
 
     /// As many bytes as can be read, at most `length`.

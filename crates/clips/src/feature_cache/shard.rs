@@ -3,7 +3,7 @@
 //! A plain safetensors file with two tensors, `features` [n, views, T, D] (F16 or F32) and
 //! `positions` [n] (U32, ascending), and one metadata entry `shard`, a JSON object with the
 //! shard's number, the fingerprint, the skipped clips, and the SHA-256 of both tensors'
-//! bytes.
+//! bytes and of the rest of the object.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -67,13 +67,14 @@ pub(super) fn write(path: &Path, index: &Index, shard: usize, content: &ShardRow
             }
         }
     }
-    let meta = Meta {
+    let mut meta = Meta {
         format: FORMAT,
         shard,
         fingerprint: index.fingerprint.clone(),
         skipped: content.skipped.clone(),
-        sha256: digest(&features, &positions),
+        sha256: String::new(),
     };
+    meta.sha256 = digest(&features, &positions, &meta).map_err(fail)?;
     let meta = serde_json::to_string(&meta).map_err(|error| fail(error.to_string()))?;
     let rows = content.rows.len();
     let shape = vec![rows, layout.views, layout.frames, layout.width];
@@ -156,7 +157,7 @@ impl Shard {
                 dtype(layout.storage),
             )));
         }
-        if digest(features.data(), positions.data()) != meta.sha256 {
+        if digest(features.data(), positions.data(), &meta).map_err(fail)? != meta.sha256 {
             return Err(fail("is damaged: the content differs from its hash".into()));
         }
         let listed: Vec<usize> = positions
@@ -276,9 +277,12 @@ fn dtype(storage: Storage) -> Dtype {
     }
 }
 
-fn digest(features: &[u8], positions: &[u8]) -> String {
+/// SHA-256 over the tensors and over `meta` but its own.
+fn digest(features: &[u8], positions: &[u8], meta: &Meta) -> std::result::Result<String, String> {
+    let rest = (meta.format, meta.shard, &meta.fingerprint, &meta.skipped);
     let mut hash = Sha256::new();
     hash.update(features);
     hash.update(positions);
-    disk::hex(hash.finalize())
+    hash.update(serde_json::to_string(&rest).map_err(|error| error.to_string())?);
+    Ok(disk::hex(hash.finalize()))
 }

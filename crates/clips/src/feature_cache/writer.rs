@@ -1,6 +1,5 @@
 //! Writes features, shard by shard.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -66,7 +65,7 @@ impl FeatureWriter {
     /// file cannot be written.
     pub fn open(folder: &Path, layout: FeatureLayout, fingerprint: Fingerprint) -> Result<Self> {
         layout.check()?;
-        fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
+        disk::make_folder(folder)?;
         let index = Index {
             format: FORMAT,
             layout,
@@ -85,13 +84,12 @@ impl FeatureWriter {
             // Two processes that arrive here at once write the same bytes.
             None => {
                 let path = folder.join(INDEX);
-                let mut text =
+                let text =
                     serde_json::to_string_pretty(&index).map_err(|error| Error::Features {
                         path: path.clone(),
                         what: error.to_string(),
                     })?;
-                text.push('\n');
-                disk::write(&path, text.as_bytes())?;
+                disk::write(&path, disk::seal(&text).as_bytes())?;
             }
         }
         Ok(Self {

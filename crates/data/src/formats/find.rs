@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization as _;
@@ -65,8 +66,13 @@ impl<'a> Disk<'a> {
             found.push(name);
         }
         let full = self.root.join(&found);
-        if !full.is_file() {
-            return Ok(None);
+        match fs::metadata(&full) {
+            Ok(there) if there.is_file() => {}
+            // A file that the system does not show is not missing.
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::io("cannot look at", &full)(error));
+            }
+            _ => return Ok(None),
         }
         check_link(&full, &self.real_root, self.follow_links)?;
         Ok(Some(found))

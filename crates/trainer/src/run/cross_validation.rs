@@ -23,7 +23,7 @@ use crate::config::Train;
 use crate::engine::{self, Task};
 use crate::evaluate::Scored;
 use crate::folds::Folds;
-use crate::json::{read_json, write_json};
+use crate::json::{read_record, write_record};
 use crate::log::read_steps;
 use crate::metrics::{Spread, interval_of_folds};
 use crate::ranks;
@@ -35,6 +35,12 @@ pub const HELD_OUT: &str = "held out";
 
 /// The file of what steps bring.
 const GAIN: &str = "steps.json";
+
+/// Its content: nothing, if they cannot be judged.
+#[derive(Serialize, Deserialize)]
+struct Tried {
+    gain: Option<Gain>,
+}
 
 /// Clips scored at once.
 const BATCH: i64 = 32;
@@ -286,7 +292,7 @@ impl Training<'_> {
     ) -> Result<Ended<Option<Gain>>> {
         let path = folder.join(GAIN);
         if path.is_file() {
-            return Ok(Ended::Done(read_json(&path)?));
+            return Ok(Ended::Done(read_record::<Tried>(&path)?.gain));
         }
         let few = self.few(config.tokens())?;
         let Some(folds) = few.folds(self.trial.seed) else {
@@ -298,8 +304,8 @@ impl Training<'_> {
             return Ok(Ended::Stopped);
         };
         let found = (seen.solved && steps > 0).then(|| gain(&seen.start, &seen.stepped, steps));
-        std::fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
-        write_json(&path, &found)?;
+        disk::make_folder(folder)?;
+        write_record(&path, &Tried { gain: found })?;
         Ok(Ended::Done(found))
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Session;
 use crate::fit::{ALL, CROSS_VALIDATION, HOLD_OUT};
-use crate::json::{read_json, write_json};
+use crate::json::{read_record, write_record};
 use crate::trial::{split_name, split_of};
 use crate::{Error, Result};
 
@@ -81,7 +81,7 @@ pub struct ClipChanges {
 
 /// The precision of the run in `folder`, if there is one that can be read.
 pub fn precision(folder: &Path) -> Option<Precision> {
-    let inputs: Inputs = read_json(&folder.join(FILE)).ok()?;
+    let inputs: Inputs = read_record(&folder.join(FILE)).ok()?;
     let value = inputs.settings.get("backbone.precision")?;
     let choice: PrecisionChoice = serde_json::from_str(value).ok()?;
     choice.fixed()
@@ -152,14 +152,14 @@ impl Inputs {
 
     /// Writes them into the run's folder.
     pub(super) fn save(&self, folder: &Path) -> Result<()> {
-        write_json(&folder.join(FILE), self)
+        write_record(&folder.join(FILE), self)
     }
 
     /// Compares them with those of the run in `folder`.
     pub(super) fn compare(&self, folder: &Path) -> Result<Earlier> {
         let path = folder.join(FILE);
         if path.is_file() {
-            return Ok(self.since(&read_json(&path)?));
+            return Ok(self.since(&read_record(&path)?));
         }
         // Every run writes its inputs first.
         let foreign = folder.join("config.toml");

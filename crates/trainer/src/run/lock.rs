@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::InUse`] if another process holds it, and [`Error::Disk`].
 pub(super) fn lock(folder: &Path) -> Result<File> {
-    std::fs::create_dir_all(folder).map_err(Error::file("cannot create", folder))?;
+    disk::make_folder(folder)?;
     let path = folder.join("run.lock");
     let file = File::create(&path).map_err(Error::file("cannot create", &path))?;
     match file.try_lock() {

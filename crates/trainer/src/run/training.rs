@@ -114,7 +114,9 @@ impl<'a> Training<'a> {
                 }));
             }
             let mut clips = self.batches(classes)?;
-            let before = read_steps(&folder.join("log.jsonl"))?.len();
+            // Whether steps of an earlier call are in its log.
+            let resumed =
+                std::fs::metadata(folder.join("log.jsonl")).is_ok_and(|log| log.len() > 0);
             watch_memory();
             let started = Instant::now();
             let ended = engine::train(
@@ -136,7 +138,7 @@ impl<'a> Training<'a> {
                 return Ok(Ended::Stopped);
             }
             let steps = read_steps(&folder.join("log.jsonl"))?.len();
-            if before == 0 && steps > 0 {
+            if !resumed && steps > 0 {
                 let variables = model.trained().variables();
                 cost = Some(TrainingCost {
                     trainable_parameters: variables

@@ -81,8 +81,10 @@ fn harms(op: &Op, call: usize) -> Vec<Harm> {
             &[Once(ENOSPC), Once(EINTR), ShortThen(ENOSPC), Once(EIO)],
             &[ENOSPC],
         ),
-        Kind::Sync => (&[Once(EIO), Once(ENOSPC)], &[EIO]),
-        Kind::Rename | Kind::Folder => (&[Once(ENOSPC), Once(EACCES), Once(EIO)], &[EROFS]),
+        Kind::Sync | Kind::SyncAll => (&[Once(EIO), Once(ENOSPC)], &[EIO]),
+        Kind::Rename | Kind::Folder | Kind::Link => {
+            (&[Once(ENOSPC), Once(EACCES), Once(EIO)], &[EROFS])
+        }
         Kind::Remove => (&[Once(EACCES), Once(EIO)], &[EROFS]),
         Kind::Truncate => (&[Once(EIO)], &[EIO]),
         Kind::List | Kind::Map | Kind::Look => (&[Once(EIO), Once(EACCES)], &[EIO]),

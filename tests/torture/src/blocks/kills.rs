@@ -41,8 +41,10 @@ fn prepare(context: &Context) -> Result<Box<dyn Cases>> {
 
 /// Operations that change something.
 fn changes(op: &Op) -> bool {
-    use Kind::{Create, Folder, Remove, Rename, Sync, Truncate, Write};
-    let kinds = [Create, Folder, Remove, Rename, Sync, Truncate, Write];
+    use Kind::{Create, Folder, Link, Remove, Rename, Sync, SyncAll, Truncate, Write};
+    let kinds = [
+        Create, Folder, Link, Remove, Rename, Sync, SyncAll, Truncate, Write,
+    ];
     kinds.contains(&op.kind)
 }
 

@@ -2,6 +2,7 @@
 
 mod calls;
 mod downloads;
+mod images;
 mod kills;
 pub mod parsers;
 mod rot;
@@ -13,6 +14,7 @@ use crate::Block;
 pub const BLOCKS: &[Block] = &[
     kills::BLOCK,
     calls::BLOCK,
+    images::BLOCK,
     rot::BLOCK,
     videos::BLOCK,
     parsers::BLOCK,
