@@ -127,7 +127,6 @@ fn prepare_and_run(
     settings: &Settings,
     journal: &mut Journal,
     limit: Option<Duration>,
-    first: bool,
 ) -> Result<()> {
     let cases = (block.prepare)(context)?;
     let all = match (settings.cases, settings.share) {
@@ -141,7 +140,15 @@ fn prepare_and_run(
             .filter(|case| !journal.ran.contains_key(case))
             .collect(),
     };
-    run_block(block, &*cases, context, &left, journal, limit, settings.first)
+    run_block(
+        block,
+        &*cases,
+        context,
+        &left,
+        journal,
+        limit,
+        settings.first,
+    )
 }
 
 /// A hash over the programs.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use testkit::hub::{COMMIT, HubFile, ID, answer};
 use testkit::server::{Reply, Request, Server, content};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-use crate::material::{files, said};
+use crate::material::files;
 use crate::mutate::mutate;
 use crate::scenario::{Inputs, Scenario, writers};
 use crate::{Block, Cases, Context, Random, Verdict};
@@ -216,6 +216,7 @@ fn hub_at(server: &Server, cache: &Path) -> Hub {
 fn lied_to(index: u64, random: &mut Random, folder: &Path) -> Result<Verdict, String> {
     let words = |error: &dyn std::fmt::Display| error.to_string();
     let cache = folder.join("cache");
+    fs::create_dir(&cache).map_err(|error| words(&error))?;
     let id: Id = ID.parse().map_err(|error| words(&error))?;
     let honest = Server::start(|request, _| answer(request, &repository()));
     // Beyond the lies: what a cache may hold before.
@@ -351,7 +352,7 @@ const EVIL: &[Evil] = &[
     },
     |zip| {
         zip.add_symlink(
-            "Charades_v1_480/CLIP0.mp4",
+            "Charades_v1_480/CLIP9.mp4",
             "/etc/passwd",
             SimpleFileOptions::default(),
         )
@@ -461,6 +462,12 @@ impl Downloads {
         scenario.goes_on(&place)?;
         Ok(Verdict::Done)
     }
+}
+
+/// Both outputs.
+fn said(output: &Output) -> String {
+    let all = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&all).into_owned()
 }
 
 /// One sentence on standard error, and no panic.
