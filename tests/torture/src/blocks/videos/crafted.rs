@@ -453,6 +453,11 @@ pub(crate) const CRAFTED: &[(&str, Craft, Expect)] = &[
         Place(|from, to| named(from, to, &[b'x'; 255])),
         Frames(12),
     ),
+    (
+        "an escape in the name of nothing",
+        Place(|_, to| Ok(to.join("\u{1b}[2J\n.avi"))),
+        Refused,
+    ),
     // Not files.
     ("a FIFO", Place(|_, to| fifo(to)), Refused),
     ("/dev/zero", Place(|_, _| Ok("/dev/zero".into())), Refused),
