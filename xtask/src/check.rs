@@ -12,7 +12,7 @@ use console::strip_ansi_codes;
 
 use crate::setup::linking;
 use crate::workspace::{self, cargo, output_of};
-use crate::{Result, dist, docs, hygiene, layering, needs, setup, torture};
+use crate::{Result, dist, docs, hygiene, layering, needs, setup, supply_chain, torture};
 
 /// Numbers of tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,11 +58,12 @@ const OUTSIDE: &str = "tests/outside";
 /// A step and its name.
 type Step = (&'static str, fn(&Path) -> Outcome);
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     ("fmt", fmt),
     ("layering", layering),
     ("hygiene", hygiene),
     ("licences", licences),
+    ("unused", unused),
     ("pages", pages),
     ("clippy", clippy),
     ("tests", tests),
@@ -203,16 +204,18 @@ fn report(found: Result<Vec<String>>, what: &str) -> Outcome {
 }
 
 fn licences(root: &Path) -> Outcome {
-    if output_of("cargo-deny", &["--version"]).is_none() {
-        return Outcome::Skipped("cargo-deny is not installed");
+    finding(supply_chain::licences(root))
+}
+
+fn unused(root: &Path) -> Outcome {
+    finding(supply_chain::unused(root))
+}
+
+fn finding(checked: Result<()>) -> Outcome {
+    match checked {
+        Ok(()) => Outcome::Passed,
+        Err(error) => Outcome::Failed(error.to_string()),
     }
-    // cargo-deny reads the crates of all platforms; a build fetches those of this one.
-    let mut fetch = cargo_line(root, "fetch --locked --quiet");
-    if run_step(&mut fetch, "") != Outcome::Passed {
-        return Outcome::Skipped("the crates of other platforms could not be fetched");
-    }
-    let mut deny = cargo_line(root, "deny --offline check licenses bans sources");
-    run_step(&mut deny, "see deny.toml")
 }
 
 fn clippy(root: &Path) -> Outcome {

@@ -22,6 +22,7 @@ pub mod prepare;
 mod progress;
 pub mod registry;
 pub mod setup;
+pub mod supply_chain;
 pub mod torture;
 pub mod workspace;
 

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use anyhow::Error;
 use clap::{Parser, Subcommand};
 use xtask::prepare::{self, Tools};
+use xtask::supply_chain::Advisories;
 use xtask::{
-    bench, check, demo, dist, docs, doctor, download_clip, gpu_check, setup, torture, workspace,
+    bench, check, demo, dist, docs, doctor, download_clip, gpu_check, setup, supply_chain, torture,
+    workspace,
 };
 
 /// Development tasks: set-up, diagnosis, checks, data sets, benchmarks.
@@ -33,8 +35,10 @@ enum Command {
     Demo(demo::Options),
     /// Check the installation and suggest fixes
     Doctor(doctor::Options),
-    /// Run all checks: fmt, layering, hygiene, licences, pages, clippy, tests, docs
+    /// Run all checks: fmt, layering, hygiene, licences, unused dependencies, pages, clippy, tests, docs
     Test,
+    /// Check the dependencies for known vulnerabilities; needs the network
+    Advisories,
     /// Check the documentation, build it as a book, and run its shell blocks
     Docs,
     /// Run the benchmarks and write their tables as Markdown
@@ -72,6 +76,13 @@ fn main() -> ExitCode {
             doctor::run(&options).map(|ok| if ok { SUCCESS } else { MISSING })
         }
         Command::Test => check::run().map(|ok| if ok { SUCCESS } else { FAILURE }),
+        Command::Advisories => supply_chain::advisories(&workspace::root()).map(|checked| {
+            workspace::print(&checked.to_string());
+            match checked {
+                Advisories::Clear => SUCCESS,
+                Advisories::Skipped(_) => MISSING,
+            }
+        }),
         Command::Docs => docs::run().map(|ok| if ok { SUCCESS } else { FAILURE }),
         Command::Bench(options) => bench::run(&options).map(|()| SUCCESS),
         Command::Faults => check::faults().map(|ok| if ok { SUCCESS } else { FAILURE }),
@@ -95,7 +106,8 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let code = error.exit_code();
-            eprintln!("error: {:#}", Error::new(error));
+            let chain = format!("{:#}", Error::new(error));
+            eprintln!("error: {}", data::message(&chain));
             ExitCode::from(code)
         }
     }

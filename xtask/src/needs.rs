@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::rar;
 use crate::places::Places;
+use crate::setup::tools::Tool;
 use crate::setup::{browser, launcher, openapi_client};
 use crate::workspace::{output_of, shared};
 
@@ -19,7 +20,7 @@ pub struct Need {
     is_met: fn(root: &Path) -> bool,
 }
 
-const NEEDS: [Need; 10] = [
+const NEEDS: [Need; 11] = [
     Need {
         module: "needs_shared",
         unmet: "no reference data at SIF_SHARED or ../shared",
@@ -39,6 +40,11 @@ const NEEDS: [Need; 10] = [
         module: "needs_curl",
         unmet: "the program curl is not installed",
         is_met: |_| output_of("curl", &["--version"]).is_some(),
+    },
+    Need {
+        module: "needs_cargo_deny",
+        unmet: "cargo-deny could not be installed",
+        is_met: |_| Tool::Deny.is_present(),
     },
     Need {
         module: "needs_openapi_client",

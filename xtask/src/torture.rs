@@ -1,5 +1,7 @@
 //! `cargo xtask torture`: builds the trainer and the campaign's program, and runs it.
 
+mod edits;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -37,6 +39,11 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["case", "share"])]
     #[serde(skip)]
     pub write: bool,
+    /// Test the campaign: apply each edit of tests/torture/edits, or those named instead of blocks, to a
+    /// copy, and see which block finds it (minutes an edit)
+    #[arg(long, conflicts_with_all = ["minutes", "soak", "case", "cases", "share"])]
+    #[serde(skip)]
+    pub edits: bool,
 }
 
 /// The page of the published table.
@@ -51,6 +58,8 @@ struct Settings<'a> {
     trainer: PathBuf,
     xtask: PathBuf,
     folder: PathBuf,
+    /// Whether the first failure ends it.
+    first: bool,
 }
 
 /// Runs the campaign; whether every case kept its promise.
@@ -58,6 +67,9 @@ struct Settings<'a> {
 /// # Errors
 /// The machine cannot be set up, a program does not build, or none can be started.
 pub fn run(options: &Options) -> Result<bool> {
+    if options.edits {
+        return edits::run(&options.blocks);
+    }
     setup::ensure()?;
     let root = workspace::root();
     let machine = machine::describe(&root);
@@ -103,6 +115,7 @@ pub(crate) fn prepared(options: &Options, root: &Path) -> Result<Command> {
         trainer: programs.join("trainer"),
         xtask: std::env::current_exe().map_err(Error::io("cannot find", Path::new("xtask")))?,
         folder: target.join("torture"),
+        first: false,
     };
     let settings = serde_json::to_string(&settings).map_err(|e| Error::invalid("settings", e))?;
     let mut command = Command::new(programs.join("torture"));

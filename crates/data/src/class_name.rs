@@ -55,8 +55,8 @@ impl ClassName {
             .filter(kept)
             .flat_map(char::to_lowercase)
             .collect();
-        // A name made of such signs only still has to differ from another such name.
-        if key.is_empty() { self.0.clone() } else { key }
+        // A name made of such signs only still has to differ from another such name, but not from its text.
+        if key.is_empty() { words(&self.0) } else { key }
     }
 }
 
@@ -138,6 +138,8 @@ mod tests {
         assert_eq!(key("handstand_pushups"), key("HandstandPushups"));
         assert_ne!(key("HandstandWalking"), key("HandstandPushups"));
         assert_ne!(key("!!"), key("??"));
+        assert_ne!(key("--"), key(".."));
+        assert_eq!(key(" - _"), key("_-"));
         assert_ne!(key("C++"), key("C#"));
         assert_eq!(twins(["walk", "HAND STAND", "hand stand"]), Some((1, 2)));
         assert_eq!(twins(["walk", "run"]), None);
@@ -154,6 +156,7 @@ mod tests {
                     .flat_map(char::to_lowercase).collect()
             };
             prop_assert_eq!(letters(&text), letters(&raw));
+            prop_assert_eq!(ClassName::new(text).key(), name.key());
         }
     }
 }

@@ -17,7 +17,7 @@ pub use class_name::{ClassName, NameStyle, twins};
 pub use dataset::{Dataset, DatasetOptions};
 pub use error::{Error, Result};
 pub use manifest::{Manifest, VideoEntry};
-pub use names::{counted, named};
+pub use names::{counted, message, named, printable};
 pub use recordings::recordings;
 pub use sampler::Sampling;
 pub use skip_list::SkipList;

@@ -1,4 +1,4 @@
-//! Names in a sentence.
+//! Names and foreign text in a sentence.
 
 /// Names that one sentence holds.
 const SHOWN: usize = 10;
@@ -24,9 +24,41 @@ pub fn counted(count: usize, noun: &str) -> String {
     }
 }
 
+/// Escapes control characters, so that a file's name or content can neither break a line nor control
+/// the terminal.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut out, c| {
+            if c.is_control() {
+                out.extend(c.escape_default())
+            } else {
+                out.push(c)
+            }
+            out
+        })
+}
+
+/// The longest line of a message, in characters.
+const LINE: usize = 1000;
+
+/// A message as it is printed: its lines without control characters, each cut off if it is longer than
+/// 1,000 characters, since messages quote files.
+#[must_use]
+pub fn message(text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let line = printable(line);
+        match line.char_indices().nth(LINE) {
+            Some((end, _)) => format!("{}\u{2026}", line.get(..end).unwrap_or_default()),
+            None => line,
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{counted, named};
+    use super::{counted, message, named, printable};
 
     #[test]
     fn ten_names_and_a_count() {
@@ -36,5 +68,13 @@ mod tests {
         assert_eq!(counted(1, "class"), "1 class");
         assert_eq!(counted(0, "class"), "0 classes");
         assert_eq!(counted(2, "clip"), "2 clips");
+    }
+
+    #[test]
+    fn text_of_a_file_cannot_control_the_terminal() {
+        assert_eq!(
+            printable("a\u{1b}[2J\0 \u{e9}\n"),
+            "a\\u{1b}[2J\\u{0} \u{e9}\\n"
+        );
     }
 }

@@ -157,7 +157,7 @@ fn a_draw_is_the_same_for_ever() {
         .map(|p| manifest.clips()[*p].id.as_str())
         .collect();
     // By tests/reference/stream.py.
-    assert_eq!(ids, include!("reference/draw_golden.rs"));
+    assert_eq!(ids, include!("reference/draw_golden.in"));
 }
 
 fn lists(shared: &Path) -> PathBuf {

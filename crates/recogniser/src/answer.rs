@@ -7,6 +7,7 @@ use clips::ClipPixels;
 use serde::Serialize;
 
 use crate::Belonging;
+use crate::printable;
 
 /// Printed for a video that shows none of the classes.
 pub const NONE: &str = "none";
@@ -211,21 +212,6 @@ pub(crate) fn bar(share: f64, width: usize) -> String {
     let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     bar.push_str(rest[eighths % 8]);
     bar
-}
-
-/// Escapes control characters, so that a file name can neither break a line nor control the
-/// terminal.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut out, c| {
-            if c.is_control() {
-                out.extend(c.escape_default())
-            } else {
-                out.push(c)
-            }
-            out
-        })
 }
 
 pub(crate) fn clip_text(text: &str, width: usize) -> String {

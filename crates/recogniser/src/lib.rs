@@ -17,7 +17,7 @@ mod templates;
 mod timeline;
 mod windows;
 
-pub use answer::{Answer, NONE, Scored, Shown, UsedFrame, printable};
+pub use answer::{Answer, NONE, Scored, Shown, UsedFrame};
 pub use backbones::Backbones;
 pub use calibration::{Belonging, BelongingScore, Calibration, ClassMeans};
 pub use decode::{DecodedVideo, decode_ahead, decode_clip};
@@ -33,7 +33,7 @@ pub use templates::templates;
 pub use timeline::{Cut, Moment, StreamAnswer, Timeline};
 pub use windows::{Part, WindowEvent, decode_windows};
 
-pub use data::{DEFAULT_TEMPLATE, Span};
+pub use data::{DEFAULT_TEMPLATE, Span, printable};
 
 /// The `tch` version of the public interface.
 pub use tch;

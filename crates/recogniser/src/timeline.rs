@@ -7,7 +7,8 @@ use clip_backbone::pixels::Geometry;
 use clips::VideoFiles;
 use serde::Serialize;
 
-use crate::answer::{Shown, bar, clip_text, microseconds, none, printable, refusal};
+use crate::answer::{Shown, bar, clip_text, microseconds, none, refusal};
+use crate::printable;
 use crate::windows::{Part, WindowEvent, windows};
 use crate::{Answer, Belonging, Error, Ready, Result, Scored, Span, UsedFrame};
 

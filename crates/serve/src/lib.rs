@@ -23,7 +23,7 @@ pub use error::{Error, Result};
 pub use runs::TRAIN_WORKER;
 pub use server::{Options, serve};
 pub use trainee::confine_training;
-pub use worker::decode_worker;
+pub use worker::{confine_decoding, decode_worker, upload_limits};
 
 /// The `tch` version of the public interface.
 pub use tch;

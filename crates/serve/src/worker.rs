@@ -11,7 +11,7 @@ use clips::ClipPixels;
 use recogniser::{DecodedVideo, WindowEvent, decode_clip, decode_windows};
 use video::{Limits, Video};
 
-use crate::wire::{Job, Refusal, RefusalKind, Reply, Seen, Task};
+use crate::wire::{Job, Kept, Refusal, RefusalKind, Reply, Seen, Task};
 use crate::{limits, sandbox, wire};
 
 /// The name that a file has in errors.
@@ -44,9 +44,7 @@ pub fn decode_worker() -> io::Result<()> {
 /// given up before.
 fn decode_files(socket: &UnixStream) -> io::Result<()> {
     sandbox::end_with_parent()?;
-    sandbox::bound_decoding(limits::MEMORY)?;
-    let landlock = sandbox::leave_paths(&[], &[]);
-    let seccomp = sandbox::leave_decoding_calls();
+    let (landlock, seccomp) = confine()?;
     wire::send(socket, &Reply::Ready { landlock, seccomp }, &[])?;
     while let Some((job, _, file)) = wire::receive::<Job>(socket, 0, None)? {
         let file = File::from(file.ok_or(io::ErrorKind::InvalidData)?);
@@ -54,6 +52,29 @@ fn decode_files(socket: &UnixStream) -> io::Result<()> {
         decode(socket, &job, &file)?;
     }
     Ok(())
+}
+
+/// Gives up the rights that decoding does not need; how far the kernel enforces it.
+fn confine() -> io::Result<(Kept, bool)> {
+    sandbox::bound_decoding(limits::MEMORY)?;
+    Ok((
+        sandbox::leave_paths(&[], &[]),
+        sandbox::leave_decoding_calls(),
+    ))
+}
+
+/// Confines this thread as a decoding process is, for good.
+///
+/// # Errors
+/// A limit cannot be set.
+pub fn confine_decoding() -> io::Result<()> {
+    confine().map(drop)
+}
+
+/// The limits on an uploaded video.
+#[must_use]
+pub fn upload_limits() -> Limits {
+    limits::video()
 }
 
 /// Answers one job. The last reply is a clip, the end of the windows, or a refusal.

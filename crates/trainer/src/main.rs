@@ -47,7 +47,7 @@ fn main() {
         let chain = format!("{error:#}");
         match models::Failure::memory(&chain) {
             Some(failure) => eprintln!("error: {failure}"),
-            None => eprintln!("error: {chain}"),
+            None => eprintln!("error: {}", data::message(&chain)),
         }
         if let Some(remedy) = commands::remedy(&error) {
             eprintln!("help: {remedy}");

@@ -64,7 +64,8 @@ where
         if level > Level::INFO {
             write!(writer, "{}: ", event.metadata().target())?;
         }
-        context.format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        let mut text = String::new();
+        context.format_fields(Writer::new(&mut text), event)?;
+        writeln!(writer, "{}", data::message(&text))
     }
 }

@@ -1,18 +1,16 @@
 //! The pictures of a stream as stated by its packets, without decoding: which are needed
 //! for which, and in which order they come out.
 //!
-//! Supported are MPEG-4 part 2 and H.264, whose headers state it in their first bytes, and
-//! codecs that code each picture by itself. [`Video::verify`](super::Video::verify) checks that
+//! Supported are MPEG-4 part 2 and H.264, whose headers state it in their first bytes, and Motion JPEG.
+//! Decoders of other codecs without references keep state that damage can lay bare. [`Video::verify`](super::Video::verify) checks that
 //! a whole decode gives exactly these pictures.
 
 mod h264;
+mod jpeg;
 mod mpeg4;
 
 use std::collections::VecDeque;
 use std::ops::Range;
-
-/// Bytes of a JPEG in which its metadata begin, if it has any.
-const EXIF_WITHIN: usize = 64;
 
 /// A stream's pictures in the order of their packets.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,8 +63,8 @@ pub(super) enum Coding {
     Mpeg4,
     /// H.264, with the decoder set-up stored in the container.
     H264(Vec<u8>),
-    /// Each picture by itself.
-    Pictures,
+    /// JPEG, whose tables outlast a picture.
+    Jpeg,
 }
 
 /// A packet as it was read.
@@ -81,12 +79,12 @@ impl Script {
     /// pictures with one set of parameters.
     pub(super) fn read<'a>(
         coding: &Coding,
-        packets: impl Iterator<Item = Coded<'a>>,
+        packets: impl Iterator<Item = Coded<'a>> + Clone,
     ) -> Option<Self> {
         let script = match coding {
             Coding::Mpeg4 => mpeg4::read(packets)?,
             Coding::H264(extra) => h264::read(extra, packets)?,
-            Coding::Pictures => pictures(packets)?,
+            Coding::Jpeg => jpeg::read(packets)?,
         };
         let first = script.units.first()?;
         (first.role == Role::Key).then_some(script)
@@ -134,18 +132,22 @@ impl Script {
     }
 
     /// Whether a whole decode gave exactly the stated pictures: these roles, and these
-    /// times if there are any. Also true if the number of pictures differs: then none is stated.
+    /// times if there are any, in order: others are put right by those before them. Also true if the
+    /// number of pictures differs: then none is stated.
     pub(super) fn agrees(&self, decoded: &[(Option<i64>, Option<Role>)]) -> bool {
+        let in_order =
+            self.first_time().is_none() || decoded.iter().map(|(time, _)| time).is_sorted();
         let all: Vec<usize> = (0..self.units.len()).collect();
         let mut outcome = self.outcome(&all);
         let mut pictures = decoded.iter().enumerate();
         decoded.len() != self.order.len()
-            || pictures.all(|(index, (time, role))| {
-                let unit = self.order.get(index).and_then(|unit| self.units.get(*unit));
-                let promised = unit.and_then(|unit| unit.time);
-                outcome.next(*time, *role) == Some(index)
-                    && (promised.is_none() || promised == *time)
-            })
+            || in_order
+                && pictures.all(|(index, (time, role))| {
+                    let unit = self.order.get(index).and_then(|unit| self.units.get(*unit));
+                    let promised = unit.and_then(|unit| unit.time);
+                    outcome.next(*time, *role) == Some(index)
+                        && (promised.is_none() || promised == *time)
+                })
     }
 
     /// The key picture from which references lead to `unit`.
@@ -190,29 +192,6 @@ impl Outcome {
             KnownBy::TurnAlone => self.pictures.pop_front().map(|(index, ..)| index),
         }
     }
-}
-
-/// One picture per packet, shown in order; `None` if one may state an orientation, which holds
-/// for those after it.
-fn pictures<'a>(packets: impl Iterator<Item = Coded<'a>>) -> Option<Script> {
-    let unit = |(packet, coded): (usize, Coded<'a>)| {
-        let head = &coded.bytes[..coded.bytes.len().min(EXIF_WITHIN)];
-        let unit = Unit {
-            packet,
-            bytes: 0..coded.bytes.len(),
-            role: Role::Key,
-            time: coded.time,
-        };
-        let states_none = memchr::memmem::find(head, b"Exif\0").is_none();
-        states_none.then_some(unit)
-    };
-    let units: Vec<Unit> = packets.enumerate().map(unit).collect::<Option<_>>()?;
-    Some(Script {
-        order: (0..units.len()).collect(),
-        units,
-        known_by: KnownBy::TurnAlone,
-        head: 1,
-    })
 }
 
 /// Parameters of a stream; repeated ones must equal the first ones.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What a client asked.
 #[derive(Debug, Clone)]
@@ -42,6 +43,8 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// Break the connection after so many bytes of the body.
     pub cut: Option<usize>,
+    /// Wait so long before each twentieth of the body.
+    pub pause: Option<Duration>,
 }
 
 impl Reply {
@@ -179,7 +182,13 @@ fn serve(
     stream.write_all(b"\r\n").ok()?;
     if request.method != "HEAD" {
         let end = reply.cut.unwrap_or(reply.body.len()).min(reply.body.len());
-        stream.write_all(&reply.body[..end]).ok()?;
+        let body = &reply.body[..end];
+        for part in body.chunks(body.len() / 20 + 1) {
+            if let Some(pause) = reply.pause {
+                std::thread::sleep(pause);
+            }
+            stream.write_all(part).ok()?;
+        }
     }
     stream.flush().ok()
 }

@@ -7,9 +7,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod blocks;
+pub mod child;
 mod journal;
 mod lossy;
 mod material;
+mod mutate;
 mod runner;
 mod scenario;
 mod table;
@@ -21,6 +23,7 @@ use clips::Interrupt;
 use serde::Deserialize;
 
 pub use runner::run;
+pub(crate) use runner::{keep_panics, last_panic};
 
 /// The random numbers of a case.
 pub type Random = random::Stream;
@@ -99,6 +102,8 @@ pub struct Settings {
     pub cases: Option<u64>,
     /// Whether to run the share of the test command.
     pub share: bool,
+    /// Whether the first failure ends it.
+    pub first: bool,
     /// The root of the workspace.
     pub root: PathBuf,
     /// The program `trainer`.

@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -26,6 +26,18 @@ thread_local! {
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
+/// Keeps the message of a panic for [`last_panic`] instead of printing it.
+pub(crate) fn keep_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        PANIC.with_borrow_mut(|message| *message = info.to_string());
+    }));
+}
+
+/// The message of this thread's last panic.
+pub(crate) fn last_panic() -> String {
+    PANIC.with_borrow(Clone::clone)
+}
+
 /// Runs the blocks asked for and prints the table; whether every case kept its promise.
 ///
 /// # Errors
@@ -40,9 +52,7 @@ pub fn run(settings: &Settings) -> Result<bool> {
         }
         eprintln!("stopping after the cases that run; again to stop at once");
     })?;
-    std::panic::set_hook(Box::new(|info| {
-        PANIC.with_borrow_mut(|message| *message = info.to_string());
-    }));
+    keep_panics();
     let build = build(settings)?;
     let planned: u64 = blocks.iter().map(|block| block.seconds).sum();
     let mut rows = Vec::new();
@@ -137,7 +147,15 @@ fn prepare_and_run(
             .filter(|case| !journal.ran.contains_key(case))
             .collect(),
     };
-    run_block(block, &*cases, context, &left, journal, limit)
+    run_block(
+        block,
+        &*cases,
+        context,
+        &left,
+        journal,
+        limit,
+        settings.first,
+    )
 }
 
 /// A hash over the programs.
@@ -158,16 +176,19 @@ fn run_block(
     left: &[u64],
     journal: &mut Journal,
     limit: Option<Duration>,
+    first: bool,
 ) -> Result<()> {
     let progress = Progress::new(block, left.len() as u64);
     let began = Instant::now();
     let next = AtomicU64::new(0);
+    let failed = AtomicBool::new(false);
     let journal = Mutex::new((journal, Ok(())));
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 let is_late = || limit.is_some_and(|limit| began.elapsed() >= limit);
-                while !context.stop.asked() && !is_late() {
+                let is_over = || first && failed.load(Ordering::SeqCst);
+                while !context.stop.asked() && !is_late() && !is_over() {
                     let place = next.fetch_add(1, Ordering::SeqCst) as usize;
                     let Some(case) = left.get(place).copied() else {
                         break;
@@ -177,6 +198,7 @@ fn run_block(
                     if context.stop.asked() && matches!(ran.end, End::Failed(_)) {
                         break;
                     }
+                    failed.fetch_or(matches!(ran.end, End::Failed(_)), Ordering::SeqCst);
                     progress.step(&ran);
                     let mut journal = journal.lock().unwrap();
                     let added = journal.0.add(ran);
@@ -200,9 +222,8 @@ fn run_case(block: &Block, cases: &dyn Cases, context: &Context, case: u64) -> R
         .map_err(|error| format!("no folder for the case: {error}"))
         .and_then(|()| {
             let run = || cases.run(case, &mut random, &folder);
-            catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-                Err(PANIC.with_borrow(|message| format!("panicked: {message}")))
-            })
+            catch_unwind(AssertUnwindSafe(run))
+                .unwrap_or_else(|_| Err(format!("panicked: {}", last_panic())))
         });
     remove(&folder);
     Ran {

@@ -13,8 +13,8 @@ use super::tree::{DATA, DOCS, ENGINE, FRONT, LIBRARIES};
 use super::{Archive, TARGET, ffmpeg, wheel};
 use crate::places::{empty_folder, write_between};
 use crate::progress::bytes;
-use crate::workspace::{self, cargo, output, output_of};
-use crate::{Error, Result};
+use crate::workspace::{self, cargo, output_of};
+use crate::{Error, Result, supply_chain};
 
 /// The page with the tables.
 const PAGE: &str = "docs/release.md";
@@ -70,16 +70,11 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Checks licences: of the crates by cargo-deny, of FFmpeg by its configuration, of the others by their
+/// Checks advisories, and licences: of the crates by cargo-deny, of FFmpeg by its configuration, of the others by their
 /// notices. What was checked.
 fn check_terms(root: &Path, archive: &Archive) -> Result<String> {
-    let crates = match output_of("cargo-deny", &["--version"]) {
-        Some(version) => {
-            output(cargo(root).args(["deny", "--offline", "check", "licenses"]))?;
-            format!("by {version}")
-        }
-        None => "not checked: cargo-deny was not installed".into(),
-    };
+    supply_chain::licences(root)?;
+    let advisories = supply_chain::advisories(root)?;
     let avcodec = archive.folder.join(LIBRARIES).join("libavcodec.so.59");
     let content = fs::read(&avcodec).map_err(Error::io("cannot read", &avcodec))?;
     let says = |text: &str| {
@@ -111,8 +106,9 @@ fn check_terms(root: &Path, archive: &Archive) -> Result<String> {
         }
     }
     Ok(format!(
-        "Licences: crates {crates}; FFmpeg configured for LGPL 2.1 or later; notices of libtorch, CUDA's \
-         run-time libraries, FFmpeg, dav1d, zlib and GCC are inside.\n\n"
+        "Licences: crates by cargo-deny; FFmpeg configured for LGPL 2.1 or later; notices of libtorch, CUDA's \
+         run-time libraries, FFmpeg, dav1d, zlib and GCC are inside. \
+         Advisories: {advisories}.\n\n"
     ))
 }
 

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::tools::install;
 use super::wheels::mpich;
-use crate::archive::zip::unpack;
-use crate::places::{Places, lock, make_executable, make_folder, move_to};
+use crate::Result;
+use crate::places::Places;
 use crate::registry::Registry;
-use crate::{Error, Result};
 
 /// The program, and the one that it starts on each machine.
 const PROGRAMS: [&str; 2] = ["hydra_pmi_proxy", "mpiexec"];
@@ -19,27 +19,8 @@ pub(crate) fn ensure(places: &Places, registry: &Registry) -> Result<()> {
     let Some(wheel) = mpich().filter(|_| !mpiexec(places).is_file()) else {
         return Ok(());
     };
-    let shelf = places.cache.join("mpich");
-    let _lock = lock(&shelf.join(".lock"))?;
-    let downloads = places.cache.join("downloads");
-    make_folder(&downloads)?;
-    let archive = registry.fetch(&wheel, &downloads)?;
-    let unpacked = tempfile::Builder::new()
-        .prefix(".unpack-")
-        .tempdir_in(&shelf)
-        .map_err(Error::io("cannot create a folder in", &shelf))?;
-    unpack(&archive, unpacked.path(), "unpacking mpich", |name| {
-        let (_, program) = name.split_once(".data/data/bin/")?;
-        PROGRAMS.contains(&program).then(|| program.to_owned())
-    })?;
-    make_folder(&shelf.join("bin"))?;
-    for program in PROGRAMS {
-        let from = unpacked.path().join(program);
-        make_executable(&from)?;
-        move_to(&from, &shelf.join("bin").join(program))?;
-    }
-    let _ = std::fs::remove_file(archive);
-    Ok(())
+    let folder = places.cache.join("mpich/bin");
+    install(&wheel, "data/bin/", &PROGRAMS, &folder, places, registry)
 }
 
 /// Whether it is there.

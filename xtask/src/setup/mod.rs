@@ -7,6 +7,7 @@ pub(crate) mod libtorch;
 pub(crate) mod linking;
 pub(crate) mod openapi_client;
 pub(crate) mod system;
+pub(crate) mod tools;
 pub(crate) mod vocabulary;
 pub(crate) mod wheels;
 

@@ -1,4 +1,4 @@
-//! The pinned wheels of libtorch.
+//! The pinned wheels of libtorch and of programs.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,8 @@ pub(crate) struct Pins {
     /// The further dependencies of CUDA; none where CUDA is not supported.
     #[serde(default)]
     pub(crate) cuda: Vec<Wheel>,
+    /// The programs that check the dependencies.
+    pub(crate) tools: Vec<Wheel>,
 }
 
 /// The pins for an operating system and processor in the names of `std::env::consts`.
@@ -58,7 +60,7 @@ mod tests {
             ("macos", "aarch64", "arm64.whl"),
         ] {
             let pins = pins(os, arch).unwrap().unwrap();
-            for wheel in pins.cpu.iter().chain(&pins.cuda) {
+            for wheel in pins.cpu.iter().chain(&pins.cuda).chain(&pins.tools) {
                 assert!(wheel.file.ends_with(tag), "{}", wheel.file);
                 assert_eq!(wheel.sha256.len(), 64);
                 assert!(wheel.bytes > 0);

@@ -1,6 +1,6 @@
 """A k-shot draw, written independently of the Rust code: 3 clips of each of two classes.
 
-    python draw.py > draw_golden.rs
+    python draw.py > draw_golden.in
 """
 import contextlib
 import io

@@ -5,7 +5,7 @@ use std::{ffi::c_int, path::Path, ptr};
 use ffmpeg_next::ffi;
 
 use super::{Demuxer, Packet, Picture, block::Blocks, words};
-use crate::{Error, Limits};
+use crate::{Error, Limits, script::Coding};
 
 /// Bytes to which FFmpeg aligns rows at most.
 const ALIGNED: c_int = 128;
@@ -52,6 +52,9 @@ struct Guard {
     /// Bytes of a picture that was refused for them.
     too_much: Option<u64>,
     blocks: Blocks,
+    /// Whether pictures start black: a JPEG that is damaged unnoticed is left with what its memory
+    /// held before, which depends on the pictures decoded before it.
+    starts_black: bool,
 }
 
 impl Decoder {
@@ -70,6 +73,7 @@ impl Decoder {
             too_large: None,
             too_much: None,
             blocks: Blocks::new(),
+            starts_black: matches!(demuxer.coding(), Some(Coding::Jpeg)),
         };
         let guard = Box::into_raw(Box::new(guard));
         let decoder = Self { context, guard };
@@ -193,9 +197,15 @@ unsafe extern "C" fn take_buffer(
             (*guard).too_much = Some(bytes + bytes / 8 + BESIDE);
             return ffi::AVERROR(ffi::ENOMEM);
         }
-        match (*guard).blocks.give(context, frame) {
+        let code = match (*guard).blocks.give(context, frame) {
             Some(code) => code,
             None => ffi::avcodec_default_get_buffer2(context, frame, flags),
+        };
+        if code >= 0 && (*guard).starts_black {
+            for buffer in (*frame).buf.iter().filter_map(|buffer| buffer.as_ref()) {
+                ptr::write_bytes(buffer.data, 0, buffer.size as usize);
+            }
         }
+        code
     }
 }

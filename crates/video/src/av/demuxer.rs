@@ -313,10 +313,7 @@ impl Demuxer {
                 };
                 return Some(Coding::H264(extra));
             }
-            let descriptor = ffi::avcodec_descriptor_get((*self.codec).id);
-            (!descriptor.is_null()
-                && (*descriptor).props & ffi::AV_CODEC_PROP_INTRA_ONLY as c_int != 0)
-                .then_some(Coding::Pictures)
+            (id == ffi::AVCodecID::AV_CODEC_ID_MJPEG as u32).then_some(Coding::Jpeg)
         }
     }
 
@@ -444,9 +441,14 @@ impl Demuxer {
         if !self.whole {
             return None;
         }
-        let stream = self.input.stream(self.index())?;
-        let tags = stream.metadata();
-        let mut parts = tags.get("DURATION")?.trim().rsplit(':');
+        // The binding takes a file's tags for UTF-8, which they need not be.
+        // SAFETY: the stream is valid and its tags are not changed while they are read.
+        let tag = unsafe {
+            let (tags, name) = (self.stream().metadata, c"DURATION".as_ptr());
+            let entry = ffi::av_dict_get(tags, name, ptr::null(), 0);
+            CStr::from_ptr(entry.as_ref()?.value)
+        };
+        let mut parts = tag.to_str().ok()?.trim().rsplit(':');
         let mut part = || {
             parts
                 .next()

@@ -229,6 +229,18 @@ fn sound(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+fn tags_need_not_be_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let mkv = sound(folder.path()).pop().unwrap();
+    let mut bytes = fs::read(mkv).unwrap();
+    let tag = find(&bytes, b"DURATION");
+    let value = tag + find(&bytes[tag..], b"00:00:");
+    bytes[value..value + 18].fill(0xff);
+    let path = file(folder.path(), "tag.mkv", &bytes);
+    assert_eq!(outcome(&path).unwrap().frames, 25);
+}
+
+#[test]
 fn odd_names_are_plain_files() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

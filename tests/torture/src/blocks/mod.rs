@@ -1,12 +1,15 @@
 //! The blocks of the campaign.
 
 mod calls;
+mod downloads;
 mod images;
 mod kills;
+pub mod parsers;
 mod resources;
 mod rot;
 mod services;
 mod soak;
+pub(crate) mod videos;
 
 use crate::Block;
 
@@ -16,6 +19,9 @@ pub const BLOCKS: &[Block] = &[
     calls::BLOCK,
     images::BLOCK,
     rot::BLOCK,
+    videos::BLOCK,
+    parsers::BLOCK,
+    downloads::BLOCK,
     resources::BLOCK,
     soak::BLOCK,
     services::BLOCK,
