@@ -352,5 +352,5 @@ fn rows_that_do_not_fit_are_refused() {
         assert!(share.parse::<ShareOfWork>().is_err(), "{share}");
     }
     fs::write(folder.path().join("features.json"), "{}").unwrap();
-    assert!(bad(LAYOUT).contains("not an index of features"));
+    assert!(bad(LAYOUT).contains("no SHA-256"), "{}", bad(LAYOUT));
 }

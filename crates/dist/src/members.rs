@@ -1,7 +1,7 @@
 //! A group of several processes on c10d.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{ToSocketAddrs as _, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -188,7 +188,7 @@ impl Members {
     fn connect_gpus(&self, index: usize) -> Result<Option<Backend>> {
         let explain = |reason| self.watch.explain("connecting the GPUs", reason);
         let gpus = self.gather_bytes(&c10d::gpu(index).map_err(explain)?)?;
-        let distinct: std::collections::BTreeSet<&Vec<u8>> = gpus.iter().collect();
+        let distinct: BTreeSet<&Vec<u8>> = gpus.iter().collect();
         if distinct.len() < self.size {
             return Ok(None);
         }
@@ -264,6 +264,7 @@ impl Arrival<'_> {
             .map_err(lost)?;
         let mut time = Patience::new(self.limit);
         let mut there: BTreeMap<usize, (String, String)> = BTreeMap::new();
+        let mut begin = BTreeSet::new();
         // Each member's last sign that it waits, and how often it was looked at since.
         let mut signs: BTreeMap<usize, (Option<String>, u32)> = BTreeMap::new();
         for look in 0u64.. {
@@ -289,7 +290,8 @@ impl Arrival<'_> {
                     there.insert(rank, (host.into(), process.into()));
                 }
             }
-            if there.len() == self.size {
+            // One that refuses the group has come, and does not begin.
+            if there.len() == self.size && self.all_begin(&mut begin).map_err(lost)? {
                 return Ok(there.into_values().collect());
             }
             if look.is_multiple_of(LOOKS_A_SIGN) {
@@ -312,11 +314,28 @@ impl Arrival<'_> {
             }
             std::thread::sleep(LOOK);
         }
-        let missing = (0..self.size).filter(|rank| !there.contains_key(rank));
+        let missing = (0..self.size).filter(|rank| match there.len() == self.size {
+            true => !begin.contains(rank),
+            false => !there.contains_key(rank),
+        });
         let missing: Vec<String> = missing.map(|rank| format!("rank {rank}")).collect();
         let missing = missing.join(", ");
         self.tell("absent", &missing);
         Err(self.absent(missing))
+    }
+
+    /// Whether all members have seen all others; those that have are added.
+    fn all_begin(&self, begin: &mut BTreeSet<usize>) -> Said<bool> {
+        let key = |rank: usize| format!("begins/{rank}");
+        if begin.insert(self.rank) {
+            self.store.set(&key(self.rank), "1")?;
+        }
+        for rank in 0..self.size {
+            if !begin.contains(&rank) && self.store.get(&key(rank))?.is_some() {
+                begin.insert(rank);
+            }
+        }
+        Ok(begin.len() == self.size)
     }
 
     fn absent(&self, missing: String) -> Error {

@@ -407,11 +407,7 @@ pub(crate) const CRAFTED: &[(&str, Craft, Expect)] = &[
         Bytes(|from| set(from, "prores.mov", b"dref", 20, 0)),
         Either,
     ),
-    (
-        "a data reference by alias",
-        Bytes(reference),
-        Either,
-    ),
+    ("a data reference by alias", Bytes(reference), Either),
     // Names.
     (
         "a name in UTF-8",
