@@ -141,10 +141,17 @@ impl Store {
     }
 
     fn tidy_on(&self, disk: &dyn Disk) -> Result<()> {
-        for old in self.steps()?.into_iter().skip(self.keep) {
-            let path = self.path(old);
+        let steps = self.steps()?;
+        let old = steps.get(self.keep..).unwrap_or_default();
+        for step in old {
+            let path = self.path(*step);
             disk.remove_dir(&path)
                 .map_err(disk::Error::of("cannot remove", &path))?;
+        }
+        if !old.is_empty() {
+            // A finished run is not tidied again.
+            disk.sync_dir(&self.folder)
+                .map_err(disk::Error::of("cannot sync", &self.folder))?;
         }
         self.sweep();
         Ok(())
@@ -555,7 +562,8 @@ mod tests {
         assert_eq!(
             kinds,
             [
-                "create", "write", "write", "write", "write", "sync", "rename", "sync", "remove"
+                "create", "write", "write", "write", "write", "sync", "rename", "sync", "remove",
+                "sync"
             ]
         );
         assert_eq!(trace[7], "sync checkpoints");
@@ -589,7 +597,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(failed, 18, "each of 9 operations, once and for good");
+        assert_eq!(failed, 20, "each of 10 operations, once and for good");
     }
 
     #[test]

@@ -168,6 +168,12 @@ impl Scenario {
         &self.reference.printed
     }
 
+    /// Whether all that it writes is there.
+    pub(crate) fn is_done(&self, folder: &Path) -> bool {
+        let outcome = Outcome::of(folder, &self.reference.printed);
+        outcome.is_ok_and(|outcome| outcome == self.reference)
+    }
+
     /// Runs it again, undisturbed, to the result that it has when left alone.
     ///
     /// # Errors

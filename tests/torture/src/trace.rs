@@ -255,8 +255,9 @@ fn filter() -> io::Result<BpfProgram> {
 fn follow(main: Pid, within: &Path, watch: &mut dyn FnMut(&Op) -> Answer) -> io::Result<i32> {
     let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
     let mut code = None;
-    let mut known = HashSet::new();
-    loop {
+    // Those that are there, and those that have stopped once.
+    let (mut alive, mut known) = (HashSet::from([main]), HashSet::new());
+    while !alive.is_empty() {
         // Those of this thread alone: the other worker of the campaign follows its own.
         let status = match waitpid(None, Some(flags)) {
             Ok(status) => status,
@@ -266,6 +267,7 @@ fn follow(main: Pid, within: &Path, watch: &mut dyn FnMut(&Op) -> Answer) -> io:
         };
         match status {
             WaitStatus::Stopped(pid, signal) => {
+                alive.insert(pid);
                 // The first stop of the program is its exec, that of a thread its start.
                 let is_first = known.insert(pid);
                 if pid == main && is_first {
@@ -281,18 +283,31 @@ fn follow(main: Pid, within: &Path, watch: &mut dyn FnMut(&Op) -> Answer) -> io:
                 go_on(pid, pass.then_some(signal));
             }
             WaitStatus::PtraceEvent(pid, _, event) => {
-                if event == libc::PTRACE_EVENT_SECCOMP {
-                    decide(pid, within, watch);
+                match event {
+                    libc::PTRACE_EVENT_SECCOMP => {
+                        decide(pid, within, watch);
+                    }
+                    libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => {
+                        let child = ptrace::getevent(pid).unwrap_or_default();
+                        alive.extend(i32::try_from(child).map(Pid::from_raw));
+                    }
+                    _ => {}
                 }
                 go_on(pid, None);
             }
-            WaitStatus::Exited(pid, status) if pid == main => code = Some(status),
-            WaitStatus::Signaled(pid, signal, _) if pid == main => code = Some(128 + signal as i32),
+            WaitStatus::Exited(pid, status) => {
+                alive.remove(&pid);
+                code = code.or((pid == main).then_some(status));
+            }
+            WaitStatus::Signaled(pid, signal, _) => {
+                alive.remove(&pid);
+                code = code.or((pid == main).then_some(128 + signal as i32));
+            }
             _ => {}
         }
         // What the program left running does not outlive it.
         if code.is_some() {
-            for other in known.iter().filter(|pid| **pid != main) {
+            for other in &alive {
                 let _ = kill(*other, Signal::SIGKILL);
             }
         }

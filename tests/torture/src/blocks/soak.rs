@@ -84,7 +84,8 @@ impl Soak {
         let length = Duration::from_secs(60 * self.minutes);
         let mut held = Vec::new();
         let mut round = 0;
-        while began.elapsed() < length && !self.stop.asked() {
+        // At least as many rounds as make quarters.
+        while (began.elapsed() < length || round < 8) && !self.stop.asked() {
             for _ in 0..REQUESTS {
                 self.ask(&server, random)?;
             }
