@@ -110,7 +110,7 @@ impl TemporaryFolder {
         }
     }
 
-    /// Its temporary place. Files are to be written with [`write`], which syncs them.
+    /// Its temporary place. Files are to be written with [`write()`], which syncs them.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
