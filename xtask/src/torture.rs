@@ -120,5 +120,6 @@ pub(crate) fn prepared(options: &Options, root: &Path) -> Result<Command> {
     let settings = serde_json::to_string(&settings).map_err(|e| Error::invalid("settings", e))?;
     let mut command = Command::new(programs.join("torture"));
     command.arg(settings).current_dir(root);
+    workspace::forget_cargo(&mut command);
     Ok(command)
 }

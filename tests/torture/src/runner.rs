@@ -118,7 +118,11 @@ fn chosen(settings: &Settings) -> Result<Vec<&'static Block>> {
         blocks.extend(named);
     }
     if blocks.is_empty() {
-        blocks.extend(BLOCKS.iter().filter(|block| block.name != "soak"));
+        let takes_part = |block: &&Block| match settings.share {
+            true => block.share > 0,
+            false => block.name != "soak",
+        };
+        blocks.extend(BLOCKS.iter().filter(takes_part));
     }
     let soak = BLOCKS.iter().find(|block| block.name == "soak");
     if settings.soak.is_some() && blocks.iter().all(|block| block.name != "soak") {

@@ -60,7 +60,7 @@ impl<'a> Disk<'a> {
             let Some(part) = part.to_str() else {
                 return Ok(None);
             };
-            let Some(name) = self.name_in(&found, part) else {
+            let Some(name) = self.name_in(&found, part)? else {
                 return Ok(None);
             };
             found.push(name);
@@ -69,7 +69,9 @@ impl<'a> Disk<'a> {
         match fs::metadata(&full) {
             Ok(there) if there.is_file() => {}
             // A file that the system does not show is not missing.
-            Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error)
+                if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
                 return Err(Error::io("cannot look at", &full)(error));
             }
             _ => return Ok(None),
@@ -121,31 +123,43 @@ impl<'a> Disk<'a> {
     }
 
     /// The spelling on disk of `part` in `folder`.
-    fn name_in(&mut self, folder: &Path, part: &str) -> Option<String> {
-        let root = self.root;
-        let names = self.folders.entry(folder.to_path_buf()).or_insert_with(|| {
-            let mut names: HashMap<String, Option<String>> = HashMap::new();
-            for entry in fs::read_dir(root.join(folder))
-                .into_iter()
-                .flatten()
-                .flatten()
-            {
-                if let Ok(name) = entry.file_name().into_string() {
-                    names
-                        .entry(folded(&name))
-                        .and_modify(|known| *known = None)
-                        .or_insert(Some(name));
-                }
-            }
-            names
-        });
-        match names.get(&folded(part)) {
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    fn name_in(&mut self, folder: &Path, part: &str) -> Result<Option<String>> {
+        let full = self.root.join(folder);
+        if !self.folders.contains_key(folder) {
+            self.folders.insert(folder.to_path_buf(), names_in(&full)?);
+        }
+        let names = self.folders.get(folder);
+        Ok(match names.and_then(|names| names.get(&folded(part))) {
             Some(Some(name)) => Some(name.clone()),
             // Two names differ in case only: then case decides.
-            Some(None) if root.join(folder).join(part).exists() => Some(part.into()),
+            Some(None) if full.join(part).exists() => Some(part.into()),
             _ => None,
+        })
+    }
+}
+
+/// The names in `folder` by their folded form; none if it is not a folder.
+fn names_in(folder: &Path) -> Result<HashMap<String, Option<String>>> {
+    let refused = || Error::io("cannot list", folder);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(HashMap::new());
+        }
+        entries => entries.map_err(refused())?,
+    };
+    let mut names: HashMap<String, Option<String>> = HashMap::new();
+    for entry in entries {
+        if let Ok(name) = entry.map_err(refused())?.file_name().into_string() {
+            names
+                .entry(folded(&name))
+                .and_modify(|known| *known = None)
+                .or_insert(Some(name));
         }
     }
+    Ok(names)
 }
 
 impl Index {
