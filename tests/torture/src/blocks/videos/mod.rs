@@ -51,7 +51,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self {
             path: path.as_os_str().as_bytes().to_vec(),
             frames: None,
