@@ -110,6 +110,26 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<bool> {
     Ok(true)
 }
 
+/// Replaces what stands in a page between the marks of a command.
+pub(crate) fn write_between(page: &Path, command: &str, table: &str) -> Result<()> {
+    let text = fs::read_to_string(page).map_err(Error::io("cannot read", page))?;
+    let lacks = || Error::invalid(page.display(), format!("lacks the marks of {command}"));
+    let text = between_marks(&text, command, table).ok_or_else(lacks)?;
+    write_whole(page, text.as_bytes())?;
+    Ok(())
+}
+
+/// `page` with `table` between `<!-- cargo xtask COMMAND: begin -->` and the same with `end`.
+fn between_marks(page: &str, command: &str, table: &str) -> Option<String> {
+    let [begin, end] = ["begin", "end"].map(|end| format!("<!-- cargo xtask {command}: {end} -->"));
+    let (before, rest) = page.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!(
+        "{before}{begin}\n\n{}\n\n{end}{after}",
+        table.trim()
+    ))
+}
+
 /// Syncs all files below `folder`: at once, where the system can.
 fn sync_all(folder: &Path) -> Result<()> {
     let opened = File::open(folder).map_err(Error::io("cannot open", folder))?;
@@ -168,6 +188,20 @@ impl Places {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn pages_have_a_place_for_their_tables() {
+        for (page, command) in [("release", "release-check"), ("reliability", "torture")] {
+            let page = testkit::workspace_root().join(format!("docs/{page}.md"));
+            let page = fs::read_to_string(page).unwrap();
+            let written = between_marks(&page, command, "a table").unwrap();
+            assert!(written.contains("a table"));
+            assert_eq!(
+                between_marks(&written, command, "a table").unwrap(),
+                written
+            );
+        }
+    }
 
     #[test]
     fn a_relative_xdg_path_counts_as_unset() {

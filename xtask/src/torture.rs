@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
+use crate::bench::machine;
+use crate::places::write_between;
 use crate::{Error, Result, setup, workspace};
 
 /// Options of the campaign.
@@ -38,7 +40,14 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["minutes", "soak", "case", "cases", "share"])]
     #[serde(skip)]
     pub edits: bool,
+    /// Write the table into docs/reliability.md, too
+    #[arg(long, conflicts_with_all = ["case", "share"])]
+    #[serde(skip)]
+    pub write: bool,
 }
+
+/// The page of the published table.
+const PAGE: &str = "docs/reliability.md";
 
 /// The settings that the campaign's program is passed.
 #[derive(Serialize)]
@@ -59,15 +68,22 @@ struct Settings<'a> {
 /// The machine cannot be set up, a program does not build, or none can be started.
 pub fn run(options: &Options) -> Result<bool> {
     if options.edits {
-        return edits::run(&options.blocks);
+        return edits::run(&options.blocks, options.write);
     }
     setup::ensure()?;
     let root = workspace::root();
+    let machine = machine::describe(&root);
     let mut command = prepared(options, &root)?;
-    let status = command
-        .status()
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
         .map_err(|error| Error::program(&command, error))?;
-    Ok(status.success())
+    let table = String::from_utf8_lossy(&output.stdout);
+    workspace::print(table.trim_end());
+    if options.write {
+        write_between(&root.join(PAGE), "torture", &format!("{machine}\n{table}"))?;
+    }
+    Ok(output.status.success())
 }
 
 /// The campaign's program, built, with its settings.
@@ -104,5 +120,6 @@ pub(crate) fn prepared(options: &Options, root: &Path) -> Result<Command> {
     let settings = serde_json::to_string(&settings).map_err(|e| Error::invalid("settings", e))?;
     let mut command = Command::new(programs.join("torture"));
     command.arg(settings).current_dir(root);
+    workspace::forget_cargo(&mut command);
     Ok(command)
 }

@@ -33,6 +33,17 @@ pub(crate) fn shared(root: &Path) -> PathBuf {
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).stdin(Stdio::null());
+    forget_cargo(&mut command);
+    if let Some(written) = linking::read(root)
+        && std::env::var_os("LIBTORCH").is_some_and(|value| Path::new(&value) == written.libtorch)
+    {
+        command.env_remove("LIBTORCH");
+    }
+    command
+}
+
+/// Removes the variables that the outer cargo set.
+pub(crate) fn forget_cargo(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_")
@@ -41,12 +52,6 @@ pub(crate) fn cargo(root: &Path) -> Command {
             command.env_remove(&name);
         }
     }
-    if let Some(written) = linking::read(root)
-        && std::env::var_os("LIBTORCH").is_some_and(|value| Path::new(&value) == written.libtorch)
-    {
-        command.env_remove("LIBTORCH");
-    }
-    command
 }
 
 /// Prints a result to stdout. A closed pipe is not an error.

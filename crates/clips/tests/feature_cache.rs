@@ -351,6 +351,9 @@ fn rows_that_do_not_fit_are_refused() {
     for share in ["", "1", "1/1", "3/2", "a/b", "0/0"] {
         assert!(share.parse::<ShareOfWork>().is_err(), "{share}");
     }
-    fs::write(folder.path().join("features.json"), "{}").unwrap();
+    let index = folder.path().join("features.json");
+    fs::write(&index, disk::seal("{\"format\": 1}")).unwrap();
     assert!(bad(LAYOUT).contains("not an index of features"));
+    fs::write(&index, "{}").unwrap();
+    assert!(bad(LAYOUT).contains("has no SHA-256"));
 }

@@ -141,10 +141,17 @@ impl Store {
     }
 
     fn tidy_on(&self, disk: &dyn Disk) -> Result<()> {
-        for old in self.steps()?.into_iter().skip(self.keep) {
-            let path = self.path(old);
+        let steps = self.steps()?;
+        let old = steps.get(self.keep..).unwrap_or_default();
+        for step in old {
+            let path = self.path(*step);
             disk.remove_dir(&path)
                 .map_err(disk::Error::of("cannot remove", &path))?;
+        }
+        if !old.is_empty() {
+            // A finished run is not tidied again.
+            disk.sync_dir(&self.folder)
+                .map_err(disk::Error::of("cannot sync", &self.folder))?;
         }
         self.sweep();
         Ok(())
@@ -555,7 +562,8 @@ mod tests {
         assert_eq!(
             kinds,
             [
-                "create", "write", "write", "write", "write", "sync", "rename", "sync", "remove"
+                "create", "write", "write", "write", "write", "sync", "rename", "sync", "remove",
+                "sync"
             ]
         );
         assert_eq!(trace[7], "sync checkpoints");
@@ -589,7 +597,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(failed, 18, "each of 9 operations, once and for good");
+        assert_eq!(failed, 20, "each of 10 operations, once and for good");
     }
 
     #[test]
@@ -637,8 +645,9 @@ mod tests {
     fn a_manifest_cannot_point_outside_its_folder() {
         let (_folder, store) = store(1);
         let path = save(&store, 1).join(MANIFEST);
-        let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, text.replace("state.json", "../state.json")).unwrap();
+        let text = disk::expect_sealed(&fs::read(&path).unwrap()).unwrap();
+        let text = disk::seal(&text.replace("state.json", "../state.json"));
+        fs::write(&path, text).unwrap();
         let error = store.load::<State>().unwrap_err().to_string();
         assert!(error.contains("outside"), "{error}");
     }

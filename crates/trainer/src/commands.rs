@@ -70,7 +70,8 @@ fn install_interrupt() -> Result<Interrupt> {
     let handler = move || {
         asked.ask();
         if pressed.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
+            // Clean-up beside threads that still compute would crash.
+            trainer::runtime::leave(exit::INTERRUPTED);
         }
         eprintln!("\nstopping after a checkpoint; again to stop immediately");
     };

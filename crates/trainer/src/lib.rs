@@ -1,5 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+/// Says something beside the result. Where nobody listens, nothing is lost.
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 pub mod calibration;
 pub mod config;
 pub mod engine;

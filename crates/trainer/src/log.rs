@@ -173,9 +173,12 @@ fn lines_until(path: &Path, done: u64) -> Result<String> {
     let mut lines = text.split_inclusive('\n');
     let mut kept = String::new();
     for step in 1..=done {
-        let line = lines.next().unwrap_or_default();
-        record(path, step, line.trim_end())?;
+        // The next line would go on with one that has no end.
+        let line = lines.next().and_then(|line| line.strip_suffix('\n'));
+        let line = line.unwrap_or_default();
+        record(path, step, line)?;
         kept += line;
+        kept.push('\n');
     }
     Ok(kept)
 }
@@ -291,9 +294,11 @@ mod tests {
             "line 2: expected step 2, got 3",
         );
         refused(&text.replace("crc32c", "crc32d"), "line 1: has no checksum");
-        fs::write(&path, &good[..2].concat()).unwrap();
-        let error = RunLog::open(folder.path(), 3, 9, true).unwrap_err();
-        assert!(error.to_string().contains("line 3: is missing"), "{error}");
+        for cut in [good[..2].concat(), text.trim_end().to_owned()] {
+            fs::write(&path, cut).unwrap();
+            let error = RunLog::open(folder.path(), 3, 9, true).unwrap_err();
+            assert!(error.to_string().contains("line 3: is missing"), "{error}");
+        }
         // Behind the checkpoint a power cut may leave anything.
         fs::write(&path, text + "\0\0\0\n").unwrap();
         RunLog::open(folder.path(), 3, 9, true).unwrap();

@@ -1,4 +1,30 @@
 //! The command line: `trainer <command>`.
+#![deny(clippy::print_stdout)]
+
+/// Prints a line of the result. A standard output that is full or gone is an error of the command.
+macro_rules! say {
+    () => { say_part!("\n") };
+    ($format:literal $($rest:tt)*) => { say_part!("{}\n", format_args!($format $($rest)*)) };
+}
+
+/// The same without an end of the line.
+macro_rules! say_part {
+    ($($text:tt)*) => {{
+        use anyhow::Context as _;
+        use std::io::Write as _;
+        std::io::stdout()
+            .write_fmt(format_args!($($text)*))
+            .context("cannot write to standard output")?
+    }};
+}
+
+/// Says something beside the result. Where nobody listens, nothing is lost.
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
 
 mod commands;
 mod messages;

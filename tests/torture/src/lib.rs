@@ -56,6 +56,8 @@ pub struct Context {
     pub folder: PathBuf,
     /// The campaign's seed.
     pub seed: u64,
+    /// Minutes of the soak.
+    pub soak: Option<u64>,
     /// The user's request to stop.
     pub stop: Interrupt,
 }

@@ -63,14 +63,14 @@ pub(crate) const SEEING_IN_FLOWING: &[&str] = &[
     "train.ema_decay=0.9",
     "train.judge_steps=false",
     "train.epochs=1",
-    "train.min_steps=8",
+    "train.min_steps=4",
 ];
 
 /// Keys of a training of ActionCLIP: the image tower is trained, too.
 pub(crate) const ACTION_CLIP: &[&str] = &[
     "model.system=action-clip",
     "model.action_clip.head=transformer",
-    "train.epochs=2",
+    "train.epochs=1",
     "train.min_steps=4",
 ];
 
@@ -87,7 +87,7 @@ pub(crate) const FRAMES: &[&str] = &[
     "threads=1",
     "train.batch_size=4",
     "train.save_every=2",
-    "train.keep_checkpoints=2",
+    "train.keep_checkpoints=1",
 ];
 
 /// The same for the training of one seed.
@@ -97,7 +97,7 @@ pub(crate) const TRAINING: &[&str] = &[
     "threads=1",
     "train.batch_size=4",
     "train.save_every=2",
-    "train.keep_checkpoints=2",
+    "train.keep_checkpoints=1",
     "protocol.name=closed-set",
     "protocol.seeds=[0]",
 ];

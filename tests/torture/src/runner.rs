@@ -58,7 +58,9 @@ pub fn run(settings: &Settings) -> Result<bool> {
     let mut rows = Vec::new();
     for block in blocks {
         let began = Instant::now();
-        let limit = settings.minutes.map(|minutes| {
+        // The soak takes as long as it is told.
+        let minutes = settings.minutes.filter(|_| block.seconds > 0);
+        let limit = minutes.map(|minutes| {
             Duration::from_secs_f64(60.0 * minutes * block.seconds as f64 / planned.max(1) as f64)
         });
         let place = settings.folder.join(settings.seed.to_string());
@@ -82,6 +84,7 @@ pub fn run(settings: &Settings) -> Result<bool> {
                 xtask: settings.xtask.clone(),
                 folder: place.join(format!("{}-{}", block.name, std::process::id())),
                 seed: settings.seed,
+                soak: settings.soak,
                 stop: stop.clone(),
             };
             fs::create_dir_all(&context.folder)?;
@@ -114,10 +117,14 @@ fn chosen(settings: &Settings) -> Result<Vec<&'static Block>> {
         }
         blocks.extend(named);
     }
-    match settings.blocks.is_empty() {
-        true => Ok(BLOCKS.iter().collect()),
-        false => Ok(blocks),
+    if blocks.is_empty() {
+        blocks.extend(BLOCKS.iter().filter(|block| block.name != "soak"));
     }
+    let soak = BLOCKS.iter().find(|block| block.name == "soak");
+    if settings.soak.is_some() && blocks.iter().all(|block| block.name != "soak") {
+        blocks.extend(soak);
+    }
+    Ok(blocks)
 }
 
 /// Makes the inputs of a block and runs those of its cases that the journal lacks.

@@ -13,9 +13,9 @@ use testkit::hub::{self, HubFile};
 use testkit::server::{Server, content};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-use crate::Context;
 use crate::material::{self, ACTION_CLIP, SEEING_IN_FLOWING};
 use crate::trace::{self, Answer, Op, Traced};
+use crate::{Context, Verdict};
 
 /// The longest that a command may take, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -163,6 +163,17 @@ impl Scenario {
         Outcome::of(folder, if self.prints { &ended.stdout } else { "" })
     }
 
+    /// What it prints when it is left alone.
+    pub(crate) fn printed(&self) -> &String {
+        &self.reference.printed
+    }
+
+    /// Whether all that it writes is there.
+    pub(crate) fn is_done(&self, folder: &Path) -> bool {
+        let outcome = Outcome::of(folder, &self.reference.printed);
+        outcome.is_ok_and(|outcome| outcome == self.reference)
+    }
+
     /// Runs it again, undisturbed, to the result that it has when left alone.
     ///
     /// # Errors
@@ -230,7 +241,7 @@ pub(crate) fn writers(context: &Context, inputs: &Inputs) -> Result<Vec<Scenario
             let mut command = material::trainer(&trainer, ["fit", "--quiet", "--out", "run"]);
             command.arg("--weights").arg(&inputs.backbone);
             command.arg(inputs.videos.join("train"));
-            let keys = ["train.min_steps=4", "model.sif.motion.ffn_dim=32"];
+            let keys = ["train.min_steps=2", "model.sif.motion.ffn_dim=32"];
             material::set(&mut command, &[material::FRAMES, &keys].concat());
             command
         })
@@ -268,6 +279,15 @@ fn train(
 pub(crate) fn trained(context: &Context) -> Result<PathBuf> {
     train(context, &Inputs::new(context)?, "train", SEEING_IN_FLOWING)?;
     Ok(context.folder.join("reference-train"))
+}
+
+/// A data set with its manifest, prepared.
+///
+/// # Errors
+/// The preparation fails.
+pub(crate) fn prepared(context: &Context) -> Result<PathBuf> {
+    prepare(context)?;
+    Ok(context.folder.join("reference-prepare/charades"))
 }
 
 /// The commands that read it.
@@ -389,4 +409,36 @@ fn download(context: &Context) -> Result<Scenario> {
         command.env("HF_HUB_CACHE", folder.join("hub"));
         command
     })
+}
+
+/// Whether a command that met a fault ended right, or with one sentence.
+///
+/// # Errors
+/// It hangs, panics, is killed, is silent, or its result is another one.
+pub(crate) fn judge(scenario: &Scenario, ended: &Traced, folder: &Path) -> Result<Verdict, String> {
+    if ended.is_late {
+        return Err("it hangs".into());
+    }
+    let said = ended.stderr.trim();
+    if said.contains("panicked") || ended.code >= 128 {
+        return Err(format!("it ended with {}: {said}", ended.code));
+    }
+    if ended.code == 0 {
+        let outcome = scenario.outcome(folder, ended).map_err(|e| e.to_string())?;
+        return match scenario.reference.difference(&outcome) {
+            Some(words) => Err(format!("status 0, but {words}; it said: {said}")),
+            None => Ok(Verdict::Done),
+        };
+    }
+    let errors = said
+        .lines()
+        .filter(|line| line.starts_with("error: "))
+        .count();
+    match errors {
+        1 => Ok(Verdict::Refused),
+        _ => Err(format!(
+            "status {} with {errors} errors: {said}",
+            ended.code
+        )),
+    }
 }

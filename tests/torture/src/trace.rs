@@ -7,9 +7,9 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::FileExt as _;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -59,6 +59,15 @@ pub(crate) struct Op {
     pub(crate) bytes: Vec<u8>,
     /// Whether the file is emptied.
     pub(crate) empties: bool,
+}
+
+/// Whether an operation changes the disk.
+pub(crate) fn changes(op: &Op) -> bool {
+    use Kind::{Create, Folder, Link, Remove, Rename, Sync, SyncAll, Truncate, Write};
+    let kinds = [
+        Create, Folder, Link, Remove, Rename, Sync, SyncAll, Truncate, Write,
+    ];
+    kinds.contains(&op.kind)
 }
 
 /// What becomes of it.
@@ -133,9 +142,6 @@ pub(crate) fn run(
     limit: Duration,
     watch: &mut dyn FnMut(&Op) -> Answer,
 ) -> io::Result<Traced> {
-    let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
-    command.stdin(Stdio::null());
-    command.stdout(out.try_clone()?).stderr(err.try_clone()?);
     let filter = filter()?;
     // SAFETY: between fork and exec, these are two system calls each, without locks or memory.
     #[allow(unsafe_code)]
@@ -145,31 +151,96 @@ pub(crate) fn run(
             seccompiler::apply_filter(&filter).map_err(|_| io::Error::last_os_error())
         });
     }
-    let child = command.spawn()?;
-    let main = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
-    let (ended, end) = mpsc::channel::<()>();
-    let watchdog = std::thread::spawn(move || {
-        let is_late = end.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
-        if is_late {
-            let _ = kill(main, Signal::SIGKILL);
-        }
-        is_late
-    });
-    let code = follow(main, within, watch);
-    drop(ended);
-    let is_late = watchdog.join().unwrap_or(false);
-    let text = |file: &mut File| -> io::Result<String> {
-        let mut bytes = Vec::new();
-        file.rewind()?;
-        file.read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    Ok(Traced {
-        code: code?,
-        stdout: text(&mut out)?,
-        stderr: text(&mut err)?,
-        is_late,
-    })
+    let captured = Captured::of(command)?;
+    captured.end_with(limit, |child| follow(pid(&child), within, watch))
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX))
+}
+
+/// A program that runs with its output in files.
+pub(crate) struct Captured {
+    child: Child,
+    out: File,
+    err: File,
+}
+
+impl Captured {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(crate) fn of(command: &mut Command) -> io::Result<Self> {
+        let out = tempfile::tempfile()?;
+        command.stdout(out.try_clone()?);
+        let mut captured = Self::stderr_of(command)?;
+        captured.out = out;
+        Ok(captured)
+    }
+
+    /// The same, its standard output left where it goes.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(crate) fn stderr_of(command: &mut Command) -> io::Result<Self> {
+        let err = tempfile::tempfile()?;
+        command.stdin(Stdio::null()).stderr(err.try_clone()?);
+        Ok(Self {
+            child: command.spawn()?,
+            out: tempfile::tempfile()?,
+            err,
+        })
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> Pid {
+        pid(&self.child)
+    }
+
+    /// Waits for its end, and ends it at the limit.
+    ///
+    /// # Errors
+    /// It was lost.
+    pub(crate) fn wait(self, limit: Duration) -> io::Result<Traced> {
+        self.end_with(limit, |mut child| {
+            let status = child.wait()?;
+            Ok(status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+        })
+    }
+
+    fn end_with(
+        mut self,
+        limit: Duration,
+        end: impl FnOnce(Child) -> io::Result<i32>,
+    ) -> io::Result<Traced> {
+        let process = self.id();
+        let (ended, waits) = mpsc::channel::<()>();
+        let watchdog = std::thread::spawn(move || {
+            let is_late = waits.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
+            if is_late {
+                let _ = kill(process, Signal::SIGKILL);
+            }
+            is_late
+        });
+        let code = end(self.child);
+        drop(ended);
+        let is_late = watchdog.join().unwrap_or(false);
+        let text = |file: &mut File| -> io::Result<String> {
+            let mut bytes = Vec::new();
+            file.rewind()?;
+            file.read_to_end(&mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        Ok(Traced {
+            code: code?,
+            stdout: text(&mut self.out)?,
+            stderr: text(&mut self.err)?,
+            is_late,
+        })
+    }
 }
 
 fn filter() -> io::Result<BpfProgram> {
@@ -184,8 +255,9 @@ fn filter() -> io::Result<BpfProgram> {
 fn follow(main: Pid, within: &Path, watch: &mut dyn FnMut(&Op) -> Answer) -> io::Result<i32> {
     let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
     let mut code = None;
-    let mut known = HashSet::new();
-    loop {
+    // Those that are there, and those that have stopped once.
+    let (mut alive, mut known) = (HashSet::from([main]), HashSet::new());
+    while !alive.is_empty() {
         // Those of this thread alone: the other worker of the campaign follows its own.
         let status = match waitpid(None, Some(flags)) {
             Ok(status) => status,
@@ -195,6 +267,7 @@ fn follow(main: Pid, within: &Path, watch: &mut dyn FnMut(&Op) -> Answer) -> io:
         };
         match status {
             WaitStatus::Stopped(pid, signal) => {
+                alive.insert(pid);
                 // The first stop of the program is its exec, that of a thread its start.
                 let is_first = known.insert(pid);
                 if pid == main && is_first {
@@ -210,18 +283,31 @@ fn follow(main: Pid, within: &Path, watch: &mut dyn FnMut(&Op) -> Answer) -> io:
                 go_on(pid, pass.then_some(signal));
             }
             WaitStatus::PtraceEvent(pid, _, event) => {
-                if event == libc::PTRACE_EVENT_SECCOMP {
-                    decide(pid, within, watch);
+                match event {
+                    libc::PTRACE_EVENT_SECCOMP => {
+                        decide(pid, within, watch);
+                    }
+                    libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => {
+                        let child = ptrace::getevent(pid).unwrap_or_default();
+                        alive.extend(i32::try_from(child).map(Pid::from_raw));
+                    }
+                    _ => {}
                 }
                 go_on(pid, None);
             }
-            WaitStatus::Exited(pid, status) if pid == main => code = Some(status),
-            WaitStatus::Signaled(pid, signal, _) if pid == main => code = Some(128 + signal as i32),
+            WaitStatus::Exited(pid, status) => {
+                alive.remove(&pid);
+                code = code.or((pid == main).then_some(status));
+            }
+            WaitStatus::Signaled(pid, signal, _) => {
+                alive.remove(&pid);
+                code = code.or((pid == main).then_some(128 + signal as i32));
+            }
             _ => {}
         }
         // What the program left running does not outlive it.
         if code.is_some() {
-            for other in known.iter().filter(|pid| **pid != main) {
+            for other in &alive {
                 let _ = kill(*other, Signal::SIGKILL);
             }
         }

@@ -31,7 +31,7 @@ pub(super) fn precisions() -> &'static [&'static str] {
 }
 
 /// Processor, memory, system, load and revision.
-pub(super) fn describe(root: &Path) -> String {
+pub(crate) fn describe(root: &Path) -> String {
     let processor = proc_field("/proc/cpuinfo", "model name")
         .or_else(|| output_of("sysctl", &["-n", "machdep.cpu.brand_string"]))
         .unwrap_or_else(|| std::env::consts::ARCH.into());

@@ -9,7 +9,7 @@ mod commands;
 mod decode;
 mod extract;
 mod image;
-mod machine;
+pub(crate) mod machine;
 mod predict;
 mod ranks;
 mod step;

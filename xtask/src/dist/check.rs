@@ -11,17 +11,13 @@ use super::pack::files;
 use super::root::Root;
 use super::tree::{DATA, DOCS, ENGINE, FRONT, LIBRARIES};
 use super::{Archive, TARGET, ffmpeg, wheel};
-use crate::places::{empty_folder, write_whole};
+use crate::places::{empty_folder, write_between};
 use crate::progress::bytes;
 use crate::workspace::{self, cargo, output_of};
 use crate::{Error, Result, supply_chain};
 
-/// The page with the tables, and the lines around them.
+/// The page with the tables.
 const PAGE: &str = "docs/release.md";
-const MARKS: [&str; 2] = [
-    "<!-- cargo xtask release-check: begin -->",
-    "<!-- cargo xtask release-check: end -->",
-];
 
 /// The longest time of an answer without the engine, in milliseconds.
 const QUICK: f64 = 50.0;
@@ -69,24 +65,9 @@ pub fn run(options: &Options) -> Result<()> {
     })?;
     table += &sizes(&archive)?;
     table += &starts(&archive)?;
-    let page = root.join(PAGE);
-    let text = fs::read_to_string(&page).map_err(Error::io("cannot read", &page))?;
-    let text = between_marks(&text, &table)
-        .ok_or_else(|| Error::invalid(PAGE, format!("lacks the line {}", MARKS[0])))?;
-    write_whole(&page, text.as_bytes())?;
+    write_between(&root.join(PAGE), "release-check", &table)?;
     workspace::print(&table);
     Ok(())
-}
-
-fn between_marks(page: &str, table: &str) -> Option<String> {
-    let (before, rest) = page.split_once(MARKS[0])?;
-    let (_, after) = rest.split_once(MARKS[1])?;
-    Some(format!(
-        "{before}{}\n\n{}\n\n{}{after}",
-        MARKS[0],
-        table.trim(),
-        MARKS[1]
-    ))
 }
 
 /// Checks advisories, and licences: of the crates by cargo-deny, of FFmpeg by its configuration, of the others by their
@@ -231,18 +212,4 @@ fn starts(archive: &Archive) -> Result<String> {
         let _ = writeln!(text, "| `{name} {words}` | {median:.1} ms |");
     }
     Ok(text)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn the_page_has_a_place_for_the_tables() {
-        let page = fs::read_to_string(testkit::workspace_root().join(PAGE)).unwrap();
-        let written = between_marks(&page, "a table").unwrap();
-        assert!(written.contains("a table"));
-        assert_eq!(between_marks(&written, "a table").unwrap(), written);
-    }
 }

@@ -54,14 +54,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     for (fault, count) in &found.faults {
         kinds.push_str(&format!(", {count} {fault}"));
     }
-    println!(
+    say!(
         "{}: {} good{kinds}; {} were checked before",
         counted(found.total, "video"),
         found.good,
         found.known
     );
     for (id, reason) in found.bad.iter() {
-        println!("{id}: {reason}");
+        say!("{id}: {reason}");
     }
     if dataset.keep_counts(&found.frames)? {
         eprintln!("the manifest holds {} frame counts", found.frames.len());

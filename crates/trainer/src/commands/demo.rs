@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let Ended::Done(table) = ended else {
         return Ok(super::stopped());
     };
-    println!("{table}\n{READING}");
+    say!("{table}\n{READING}");
     let page = options.out.join("report.html");
     // The whole model first.
     let runs = table
@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         .collect::<trainer::Result<Vec<_>>>()?;
     let intro = format!("<h1>The built-in experiment</h1><pre>{table}\n{READING}</pre>");
     report::write_below(&intro, &runs, &page)?;
-    println!("\nreport: {}", page.display());
+    say!("\nreport: {}", page.display());
     eprintln!("{:.0} s in all", started.elapsed().as_secs_f64());
     Ok(exit::DONE)
 }

@@ -65,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             Ended::Stopped => return Ok(super::stopped()),
         }
     }
-    print!("{}", summary(&results));
+    say_part!("{}", summary(&results));
     eprintln!("results in {}", out.display());
     Ok(exit::DONE)
 }

@@ -24,6 +24,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.license == "other" {
         eprintln!("note: the card states no licence: edit its `license`, or give --license");
     }
-    println!("{}", dir.display());
+    say!("{}", dir.display());
     Ok(exit::DONE)
 }

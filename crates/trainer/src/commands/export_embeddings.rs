@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     for (id, reason) in &embeddings.skipped {
         eprintln!("skipped: {id}: {reason}");
     }
-    println!(
+    say!(
         "{}: frames {:?}, {} videos cannot be decoded",
         arguments.out.display(),
         embeddings.size(),

@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         let Ended::Done(done) = done else {
             return Ok(super::stopped());
         };
-        println!(
+        say!(
             "{name}: {} clips x {} views, {} computed now, {} taken over from earlier features, {} cannot be decoded",
             done.total,
             recipe.views(),

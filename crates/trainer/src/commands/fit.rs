@@ -169,9 +169,9 @@ fn finish(session: &Session, out: &Path) -> Result<u8> {
     let Ended::Done(results) = run::run(session, out)? else {
         return Ok(super::stopped());
     };
-    print!("{}", summary(&results));
-    println!("checkpoint: {}", out.join("seed-0").display());
-    println!("report: {}", report::beside(out)?.display());
+    say_part!("{}", summary(&results));
+    say!("checkpoint: {}", out.join("seed-0").display());
+    say!("report: {}", report::beside(out)?.display());
     let skipped = results.iter().any(|result| !result.skipped.is_empty());
     Ok(if skipped { exit::PARTIAL } else { exit::DONE })
 }

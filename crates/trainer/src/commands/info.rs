@@ -14,12 +14,16 @@ const PAPER_CLIP: [&str; 3] = ["459.470", "555.366", "1135.759"];
 pub(crate) fn run(_arguments: &Arguments) -> Result<u8> {
     let config = Config::vit_b_16();
     let (t, d) = (8, config.joint_width);
-    println!("ViT-B/16, T = 8, s = 4, H = 5; G: 1e9 multiply-adds for one video");
-    println!();
-    println!("As the paper counts (Table 3: no attention, the image tower four times)");
-    println!(
+    say!("ViT-B/16, T = 8, s = 4, H = 5; G: 1e9 multiply-adds for one video");
+    say!();
+    say!("As the paper counts (Table 3: no attention, the image tower four times)");
+    say!(
         "{:<14} {:<10} {:>10} {:>10} {:>12}",
-        "data set", "model", "G", "paper G", "M params"
+        "data set",
+        "model",
+        "G",
+        "paper G",
+        "M params"
     );
     for (set, paper) in DatasetShape::PAPER.iter().zip(PAPER_CLIP) {
         let clip = paper_counter::clip(&config, t, set.classes);
@@ -31,7 +35,7 @@ pub(crate) fn run(_arguments: &Arguments) -> Result<u8> {
             ("Baseline", baseline, ""),
             ("Ours", full, ""),
         ] {
-            println!(
+            say!(
                 "{:<14} {:<10} {:>10.3} {:>10} {:>12.1}",
                 set.name,
                 name,
@@ -41,15 +45,20 @@ pub(crate) fn run(_arguments: &Arguments) -> Result<u8> {
             );
         }
     }
-    println!("The paper's 555.366 is a misprint: its own +0.031 needs 556.366. Ours adds");
-    println!("0.0629 G at s = 4 where the paper prints +0.029 to +0.034, which fits s = 1");
-    println!("(0.0315 G).");
-    println!();
-    println!("Actual (with attention; text: every class at 77 tokens, or packed after a shared");
-    println!("prefix, with the same result)");
-    println!(
+    say!("The paper's 555.366 is a misprint: its own +0.031 needs 556.366. Ours adds");
+    say!("0.0629 G at s = 4 where the paper prints +0.029 to +0.034, which fits s = 1");
+    say!("(0.0315 G).");
+    say!();
+    say!("Actual (with attention; text: every class at 77 tokens, or packed after a shared");
+    say!("prefix, with the same result)");
+    say!(
         "{:<14} {:<16} {:>9} {:>9} {:>10} {:>9}",
-        "data set", "model", "frames G", "text 77 G", "packed G", "trained M"
+        "data set",
+        "model",
+        "frames G",
+        "text 77 G",
+        "packed G",
+        "trained M"
     );
     for set in DatasetShape::PAPER {
         let frames = t * actual::frame(&config.vision, d);
@@ -66,7 +75,7 @@ pub(crate) fn run(_arguments: &Arguments) -> Result<u8> {
                 None => model,
             };
             let trained = actual::trained(&model, &config, set.classes);
-            println!(
+            say!(
                 "{:<14} {:<16} {:>9.2} {:>9.2} {:>10.3} {:>9.3}",
                 set.name,
                 name,
@@ -77,7 +86,7 @@ pub(crate) fn run(_arguments: &Arguments) -> Result<u8> {
             );
         }
     }
-    println!("frames G: the image tower on 8 frames and the model's own blocks.");
+    say!("frames G: the image tower on 8 frames and the model's own blocks.");
     Ok(exit::DONE)
 }
 

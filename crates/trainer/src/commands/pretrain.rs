@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         eprintln!("stopped; no weights were written");
         return Ok(exit::INTERRUPTED);
     }
-    println!("{}", quality::measure(&arguments.out, MEASURED)?);
-    println!("{}", arguments.out.display());
+    say!("{}", quality::measure(&arguments.out, MEASURED)?);
+    say!("{}", arguments.out.display());
     Ok(exit::DONE)
 }

@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         (None, None) => PathBuf::from("report.html"),
     };
     write(&runs, &out)?;
-    println!("{}", out.display());
+    say!("{}", out.display());
     Ok(exit::DONE)
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     };
     let mut notes = Footnotes::default();
     let mut heads = HeadsTable::default();
-    print_header(arguments.table);
+    print_header(arguments.table)?;
     let mut number = 0;
     for cell in &grid {
         for &preset in &presets {
@@ -76,20 +76,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                         eprintln!("{}, {}: done", cell.column, cell.row);
                     }
                 }
-                table => print_cell(table, cell, preset, &results),
+                table => print_cell(table, cell, preset, &results)?,
             }
             notes.add(&cell.column, &results);
         }
     }
     if arguments.table == Table::Heads {
-        print!("{heads}");
+        say_part!("{heads}");
     }
     if let (Table::Table5 | Table::Heads, Some(published)) =
         (arguments.table, Published::of(arguments.paper))
     {
-        print!("{published}");
+        say_part!("{published}");
     }
-    print!("{}", notes.text());
+    say_part!("{}", notes.text());
     Ok(exit::DONE)
 }
 
@@ -126,22 +126,22 @@ fn few_clips(arguments: &Arguments) -> Result<u8> {
     let Ended::Done(study) = FewClips::new(&session)? else {
         return Ok(super::stopped());
     };
-    println!("{}", session.protocol());
+    say!("{}", session.protocol());
     for shots in FewClips::SHOTS {
         match study.draws(shots, watch("draws"))? {
-            Ended::Done(found) => print!("{found}"),
+            Ended::Done(found) => say_part!("{found}"),
             Ended::Stopped => return Ok(super::stopped()),
         }
     }
     for test in [false, true] {
         match study.strangers(test, watch("choices of known classes"))? {
-            Ended::Done(found) => print!("{found}"),
+            Ended::Done(found) => say_part!("{found}"),
             Ended::Stopped => return Ok(super::stopped()),
         }
     }
     for (classes, shots) in FewClips::PLANTED {
         match study.planted(classes, shots, watch("planted mistakes"))? {
-            Ended::Done(found) => print!("{found}"),
+            Ended::Done(found) => say_part!("{found}"),
             Ended::Stopped => return Ok(super::stopped()),
         }
     }
@@ -364,18 +364,25 @@ impl Footnotes {
     }
 }
 
-fn print_header(table: Table) {
+fn print_header(table: Table) -> Result<()> {
     if table == Table::Heads {
-        return;
+        return Ok(());
     }
-    print!(
+    say_part!(
         "{:<28} {:<12} {:<6} {:>6} {:>6} {:>5} {:>4}",
-        "row", "column", "preset", "paper", "ours", "±", "n"
+        "row",
+        "column",
+        "preset",
+        "paper",
+        "ours",
+        "±",
+        "n"
     );
     match table {
-        Table::ActionClip => println!(" {:>9} {:>7} {:>6}", "trained M", "s/step", "GiB"),
-        _ => println!(),
+        Table::ActionClip => say!(" {:>9} {:>7} {:>6}", "trained M", "s/step", "GiB"),
+        _ => say!(),
     }
+    Ok(())
 }
 
 /// Top-1, or mAP, of each result in per cent.
@@ -387,20 +394,26 @@ fn top1(results: &[TrialResult]) -> Vec<f64> {
     results.iter().filter_map(figure).collect()
 }
 
-fn print_cell(table: Table, cell: &Cell, preset: Preset, results: &[TrialResult]) {
+fn print_cell(table: Table, cell: &Cell, preset: Preset, results: &[TrialResult]) -> Result<()> {
     let Some(spread) = Spread::new(&top1(results)) else {
-        return;
+        return Ok(());
     };
     let paper = cell
         .paper
         .map_or_else(|| "-".into(), |paper| format!("{paper:.1}"));
-    print!(
+    say_part!(
         "{:<28} {:<12} {:<6} {:>6} {:>6.1} {:>5.1} {:>4}",
-        cell.row, cell.column, preset, paper, spread.mean, spread.deviation, spread.count
+        cell.row,
+        cell.column,
+        preset,
+        paper,
+        spread.mean,
+        spread.deviation,
+        spread.count
     );
     let cost = results.first().and_then(|result| result.cost.as_ref());
     if let (Table::ActionClip, Some(cost)) = (table, cost) {
-        print!(
+        say_part!(
             " {:>9.3} {:>7.2} {:>6}",
             cost.trainable_parameters as f64 / 1e6,
             cost.seconds_per_step,
@@ -410,5 +423,6 @@ fn print_cell(table: Table, cell: &Cell, preset: Preset, results: &[TrialResult]
             )
         );
     }
-    println!();
+    say!();
+    Ok(())
 }

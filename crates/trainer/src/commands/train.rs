@@ -50,7 +50,7 @@ fn train(arguments: &Arguments, interrupt: Interrupt, group: Rc<dyn Group>) -> R
     match run::run(&session, &folder)? {
         Ended::Done(_) if !leads => Ok(exit::DONE),
         Ended::Done(results) => {
-            print!("{}", summary(&results));
+            say_part!("{}", summary(&results));
             eprintln!("results in {}", folder.display());
             Ok(exit::DONE)
         }

@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::Result;
 use nix::errno::Errno;
 
-use crate::scenario::{self, Inputs, Scenario};
-use crate::trace::{Answer, Kind, Op, Traced};
+use crate::scenario::{self, Inputs, Scenario, judge};
+use crate::trace::{Answer, Kind, Op, Traced, changes};
 use crate::{Block, Cases, Context, Random, Verdict};
 
 pub(super) const BLOCK: Block = Block {
@@ -25,13 +25,14 @@ struct Calls {
     all: Vec<Fault>,
 }
 
-/// The fault of a case.
-#[derive(Debug, Clone, Copy)]
+/// The faults of a case.
+#[derive(Debug, Clone)]
 struct Fault {
     scenario: usize,
     /// The call, counted from the command's start.
     call: usize,
-    harm: Harm,
+    /// One after the other, each on what the one before left.
+    harms: Vec<Harm>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +51,17 @@ fn prepare(context: &Context) -> Result<Box<dyn Cases>> {
     let mut all = Vec::new();
     for (scenario, of) in scenarios.iter().enumerate() {
         for (call, op) in of.ops.iter().enumerate() {
-            all.extend(harms(op, call).into_iter().map(|harm| Fault {
+            let harms = harms(op, call);
+            // What changes something is struck in both ways from a fresh start. What only reads is
+            // struck once, and for good in the run that resumes.
+            let apart = match changes(op) {
+                true => harms.into_iter().map(|harm| vec![harm]).collect(),
+                false => vec![harms],
+            };
+            all.extend(apart.into_iter().map(|harms| Fault {
                 scenario,
                 call,
-                harm,
+                harms,
             }));
         }
     }
@@ -104,69 +112,57 @@ impl Cases for Calls {
     }
 
     fn run(&self, index: u64, _: &mut Random, folder: &Path) -> Result<Verdict, String> {
-        let fault = self.all[index as usize % self.all.len()];
+        let fault = &self.all[index as usize % self.all.len()];
         let scenario = &self.scenarios[fault.scenario];
         scenario.start(folder).map_err(|error| error.to_string())?;
-        let mut struck = None;
-        let (mut next, mut cut) = (0, None);
-        let ended = scenario.run(folder, folder, &mut |op| {
-            let here = next;
-            next += 1;
-            if here == fault.call {
-                struck = Some(format!("{:?} {}", op.kind, op.path.display()));
-            }
-            match fault.harm {
-                Harm::Once(error) if here == fault.call => Answer::Fail(error),
-                Harm::Always(error) if here >= fault.call => Answer::Fail(error),
-                Harm::ShortThen(_) if here == fault.call => {
-                    cut = Some(op.kind);
-                    Answer::Short
-                }
-                Harm::ShortThen(error) if cut == Some(op.kind) => {
-                    cut = None;
-                    Answer::Fail(error)
-                }
-                _ => Answer::Go,
-            }
-        });
-        let ended = ended.map_err(|error| error.to_string())?;
-        let verdict = judge(scenario, &ended, folder)
-            .and_then(|verdict| scenario.goes_on(folder).map(|()| verdict));
-        verdict.map_err(|words| {
-            let struck = struck.unwrap_or_else(|| "no call".into());
-            format!(
-                "{}: call {}, {struck}: {:?}: {words}",
-                scenario.name, fault.call, fault.harm
-            )
-        })
+        let mut verdict = Verdict::Done;
+        for harm in &fault.harms {
+            let (ended, struck) = strike(scenario, fault.call, *harm, folder)?;
+            verdict = judge(scenario, &ended, folder).map_err(|words| {
+                let struck = struck.unwrap_or_else(|| "no call".into());
+                format!(
+                    "{}: call {}, {struck}: {harm:?}: {words}",
+                    scenario.name, fault.call
+                )
+            })?;
+        }
+        // Refused after the last rename, such as by the sync of the folder, it is as if it were done.
+        if verdict == Verdict::Refused && !scenario.is_done(folder) {
+            let again = scenario.goes_on(folder);
+            again.map_err(|words| format!("call {}: {:?}: {words}", fault.call, fault.harms))?;
+        }
+        Ok(verdict)
     }
 }
 
-/// Whether a command that met a fault ended right, or with one sentence.
-fn judge(scenario: &Scenario, ended: &Traced, folder: &Path) -> Result<Verdict, String> {
-    if ended.is_late {
-        return Err("it hangs".into());
-    }
-    let said = ended.stderr.trim();
-    if said.contains("panicked") || ended.code >= 128 {
-        return Err(format!("it ended with {}: {said}", ended.code));
-    }
-    if ended.code == 0 {
-        let outcome = scenario.outcome(folder, ended).map_err(|e| e.to_string())?;
-        return match scenario.reference.difference(&outcome) {
-            Some(words) => Err(format!("status 0, but {words}; it said: {said}")),
-            None => Ok(Verdict::Done),
-        };
-    }
-    let errors = said
-        .lines()
-        .filter(|line| line.starts_with("error: "))
-        .count();
-    match errors {
-        1 => Ok(Verdict::Refused),
-        _ => Err(format!(
-            "status {} with {errors} errors: {said}",
-            ended.code
-        )),
-    }
+/// Runs a command whose call meets harm; how it ended, and which call that was.
+fn strike(
+    scenario: &Scenario,
+    call: usize,
+    harm: Harm,
+    folder: &Path,
+) -> Result<(Traced, Option<String>), String> {
+    let mut struck = None;
+    let (mut next, mut cut) = (0, None);
+    let ended = scenario.run(folder, folder, &mut |op| {
+        let here = next;
+        next += 1;
+        if here == call {
+            struck = Some(format!("{:?} {}", op.kind, op.path.display()));
+        }
+        match harm {
+            Harm::Once(error) if here == call => Answer::Fail(error),
+            Harm::Always(error) if here >= call => Answer::Fail(error),
+            Harm::ShortThen(_) if here == call => {
+                cut = Some(op.kind);
+                Answer::Short
+            }
+            Harm::ShortThen(error) if cut == Some(op.kind) => {
+                cut = None;
+                Answer::Fail(error)
+            }
+            _ => Answer::Go,
+        }
+    });
+    Ok((ended.map_err(|error| error.to_string())?, struck))
 }

@@ -9,7 +9,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::scenario::{self, Inputs, Scenario};
-use crate::trace::{Answer, Kind, Op};
+use crate::trace::{Answer, Kind, Op, changes};
 use crate::{Block, Cases, Context, Random, Verdict};
 
 pub(super) const BLOCK: Block = Block {
@@ -37,15 +37,6 @@ fn prepare(context: &Context) -> Result<Box<dyn Cases>> {
         .map(|scenario| points(&scenario.ops))
         .collect();
     Ok(Box::new(Kills { scenarios, points }))
-}
-
-/// Operations that change something.
-fn changes(op: &Op) -> bool {
-    use Kind::{Create, Folder, Link, Remove, Rename, Sync, SyncAll, Truncate, Write};
-    let kinds = [
-        Create, Folder, Link, Remove, Rename, Sync, SyncAll, Truncate, Write,
-    ];
-    kinds.contains(&op.kind)
 }
 
 /// Operations of one kind on files of one sort are one point.

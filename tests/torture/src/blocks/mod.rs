@@ -5,7 +5,10 @@ mod downloads;
 mod images;
 mod kills;
 pub mod parsers;
+mod resources;
 mod rot;
+mod services;
+mod soak;
 pub(crate) mod videos;
 
 use crate::Block;
@@ -19,4 +22,7 @@ pub const BLOCKS: &[Block] = &[
     videos::BLOCK,
     parsers::BLOCK,
     downloads::BLOCK,
+    resources::BLOCK,
+    soak::BLOCK,
+    services::BLOCK,
 ];

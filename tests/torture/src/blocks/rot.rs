@@ -3,13 +3,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clips::Fingerprint;
 use clips::feature_cache::FeatureReader;
+use data::Manifest;
 use serde_json::Value;
+use trainer::json::read_record;
 use trainer::log::RunLog;
 
+use crate::trace::Captured;
 use crate::{Block, Cases, Context, Random, Verdict};
 use crate::{material, scenario};
 
@@ -21,6 +25,12 @@ pub(super) const BLOCK: Block = Block {
     seconds: 60,
     prepare,
 };
+
+/// One case in so many starts a process.
+const SELDOM: u64 = 25;
+
+/// The longest that one may take.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A reader of stored files.
 struct Target {
@@ -50,6 +60,10 @@ fn prepare(context: &Context) -> Result<Box<dyn Cases>> {
         checkpoints(run.join("seed-0"))?,
         features_of(features, fingerprint)?,
         log(run.join("seed-0"))?,
+        records(run.join("seed-0"), "result.json"),
+        records(run.clone(), "inputs.json"),
+        manifest(scenario::prepared(context)?),
+        exported(context, run)?,
     ];
     for target in &mut targets {
         let read = (target.read)(&target.folder);
@@ -112,9 +126,69 @@ fn log(folder: PathBuf) -> Result<Target> {
     })
 }
 
+fn records(folder: PathBuf, name: &'static str) -> Target {
+    Target {
+        files: vec![name.into()],
+        folder,
+        read: Box::new(move |folder| {
+            let read = read_record::<Value>(&folder.join(name));
+            read.map(|_| ()).map_err(|error| error.to_string())
+        }),
+    }
+}
+
+fn manifest(folder: PathBuf) -> Target {
+    Target {
+        files: vec!["manifest.json".into()],
+        folder,
+        read: Box::new(|folder| {
+            let read = Manifest::load(&folder.join("manifest.json"));
+            read.map(|_| ()).map_err(|error| error.to_string())
+        }),
+    }
+}
+
+/// An exported run, as `predict` reads it.
+fn exported(context: &Context, run: PathBuf) -> Result<Target> {
+    let folder = context.folder.join("exported");
+    let mut export = material::trainer(&context.trainer, ["export"]);
+    let ended = Captured::of(export.arg(run).arg(&folder))?.wait(LIMIT)?;
+    ensure!(ended.code == 0, "export: {}", ended.stderr);
+    let (trainer, video) = (
+        context.trainer.clone(),
+        context.folder.join("videos/val/YoYo/03.avi"),
+    );
+    Ok(Target {
+        files: [
+            "seeing_in_flowing.json",
+            "trained.safetensors",
+            "model.safetensors",
+        ]
+        .map(PathBuf::from)
+        .into(),
+        folder,
+        read: Box::new(move |folder| {
+            let mut predict = material::trainer(&trainer, ["predict", "--device", "cpu"]);
+            predict.arg(&video).arg("--checkpoint").arg(folder);
+            let ended = Captured::of(&mut predict).and_then(|running| running.wait(LIMIT));
+            let ended = ended.expect("a process");
+            match (ended.code, ended.stderr.contains("error: ")) {
+                (0, _) => Ok(()),
+                (3, true) => Err(ended.stderr),
+                (code, _) => panic!("status {code}: {}", ended.stderr),
+            }
+        }),
+    })
+}
+
 impl Cases for Rot {
     fn run(&self, index: u64, random: &mut Random, folder: &Path) -> Result<Verdict, String> {
-        let target = &self.targets[index as usize % self.targets.len()];
+        // A process is started for the last one alone.
+        let (last, others) = self.targets.split_last().expect("targets");
+        let target = match index.is_multiple_of(SELDOM) {
+            true => last,
+            false => &others[index as usize % others.len()],
+        };
         let file = &target.files[random.below(target.files.len())];
         let copy = folder.join("copy");
         material::link_all(&target.folder, &copy).unwrap();
