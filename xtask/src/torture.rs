@@ -35,15 +35,15 @@ pub struct Options {
     /// Run the share of the test command, with its build
     #[arg(long)]
     pub share: bool,
-    /// Write the table into docs/reliability.md, too
-    #[arg(long, conflicts_with_all = ["case", "share"])]
-    #[serde(skip)]
-    pub write: bool,
     /// Test the campaign: apply each edit of tests/torture/edits, or those named instead of blocks, to a
     /// copy, and see which block finds it (minutes an edit)
     #[arg(long, conflicts_with_all = ["minutes", "soak", "case", "cases", "share"])]
     #[serde(skip)]
     pub edits: bool,
+    /// Write the table into docs/reliability.md, too
+    #[arg(long, conflicts_with_all = ["case", "share"])]
+    #[serde(skip)]
+    pub write: bool,
 }
 
 /// The page of the published table.
@@ -68,7 +68,7 @@ struct Settings<'a> {
 /// The machine cannot be set up, a program does not build, or none can be started.
 pub fn run(options: &Options) -> Result<bool> {
     if options.edits {
-        return edits::run(&options.blocks);
+        return edits::run(&options.blocks, options.write);
     }
     setup::ensure()?;
     let root = workspace::root();

@@ -76,5 +76,7 @@ mod tests {
             printable("a\u{1b}[2J\0 \u{e9}\n"),
             "a\\u{1b}[2J\\u{0} \u{e9}\\n"
         );
+        assert_eq!(message("a\u{7}b\nc"), "a\\u{7}b\nc");
+        assert_eq!(message(&"\u{e9}".repeat(5000)).chars().count(), 1001);
     }
 }

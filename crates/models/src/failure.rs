@@ -25,10 +25,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory { bytes: Some(bytes) } => {
-                let gigabytes = *bytes as f64 / 1e9;
+                let megabytes = *bytes as f64 / 1e6;
                 write!(
                     f,
-                    "not enough memory: {gigabytes:.2} GB more were asked for"
+                    "not enough memory: {megabytes:.1} MB more were asked for"
                 )
             }
             Self::Memory { bytes: None } => f.write_str("not enough memory"),
@@ -41,7 +41,14 @@ impl Failure {
     /// The failure in libtorch's own message, if it is one for lack of memory.
     #[must_use]
     pub fn memory(message: &str) -> Option<Self> {
-        let lack = ["can't allocate memory", "out of memory", "bad_alloc"];
+        let lack = [
+            "can't allocate memory",
+            "out of memory",
+            "bad_alloc",
+            // oneDNN's, whose primitives are made of code and scratch memory.
+            "could not create a primitive",
+            "could not create a memory",
+        ];
         let lower = message.to_ascii_lowercase();
         lack.iter().any(|words| lower.contains(words)).then(|| {
             let asked = "tried to allocate ";
@@ -120,7 +127,11 @@ mod tests {
         let ask = || Tensor::zeros([1 << 60], (Kind::Float, Device::Cpu)).size();
         let failure = caught(ask).unwrap_err();
         assert!(matches!(failure, Failure::Memory { bytes: Some(bytes) } if bytes == 4 << 60));
-        assert!(failure.to_string().starts_with("not enough memory: 46"));
+        assert!(
+            failure
+                .to_string()
+                .starts_with("not enough memory: 46116860184")
+        );
         parallel::use_threads(2).unwrap();
         let failure = caught(|| parallel::each(Device::Cpu, vec![(), ()], |()| ask()));
         assert!(matches!(failure, Err(Failure::Memory { .. })));
@@ -149,7 +160,7 @@ mod tests {
         let cuda = Failure::memory(&gpu.replace("Tried", "tried")).unwrap();
         assert_eq!(
             cuda.to_string(),
-            "not enough memory: 2.68 GB more were asked for"
+            "not enough memory: 2684.4 MB more were asked for"
         );
         assert_eq!(Failure::memory(gpu).unwrap(), cuda);
         assert_eq!(

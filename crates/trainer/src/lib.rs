@@ -20,6 +20,7 @@ pub mod folds;
 pub mod json;
 pub mod live;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod paper;
 mod ranks;

@@ -33,6 +33,9 @@ mod version;
 use clap::FromArgMatches as _;
 use cli::Arguments;
 
+#[global_allocator]
+static ALLOCATOR: trainer::memory::OrEnd = trainer::memory::OrEnd;
+
 fn main() {
     trainer::runtime::keep_freed_memory();
     let arguments: Vec<_> = std::env::args_os().collect();

@@ -7,6 +7,7 @@ mod block;
 mod converter;
 mod decoder;
 mod demuxer;
+mod options;
 mod packet;
 mod picture;
 mod recognise;

@@ -10,7 +10,7 @@ use hub::sha256_of;
 use serde::{Deserialize, Serialize};
 
 use super::{Options, Settings};
-use crate::places::{make_folder, write_whole};
+use crate::places::{make_folder, write_between, write_whole};
 use crate::workspace::{self, cargo, output};
 use crate::{Error, Result, setup};
 
@@ -44,7 +44,7 @@ struct Tried {
 ///
 /// # Errors
 /// A patch is unknown, malformed, or does not apply.
-pub(super) fn run(names: &[String]) -> Result<bool> {
+pub(super) fn run(names: &[String], write: bool) -> Result<bool> {
     setup::ensure()?;
     let root = workspace::root();
     let place = workspace::target(&root).join("torture/edits");
@@ -85,7 +85,11 @@ pub(super) fn run(names: &[String]) -> Result<bool> {
         eprintln!("{}: {found}: {}", one.name, one.words);
         rows.push((edit, one));
     }
-    workspace::print(&table(&rows));
+    let table = table(&rows);
+    workspace::print(&table);
+    if write {
+        write_between(&root.join(super::PAGE), "edits", &table)?;
+    }
     Ok(rows.iter().all(|(_, one)| one.found.is_some()))
 }
 

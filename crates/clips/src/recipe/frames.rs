@@ -66,6 +66,9 @@ impl<'a> Frames<'a> {
     }
 }
 
+/// Pixels of a view for which room is made at once.
+const MOST_PIXELS: usize = 1 << 28;
+
 impl FrameSink for Frames<'_> {
     fn choose(&mut self, count: usize) -> Vec<usize> {
         self.count = count;
@@ -80,7 +83,9 @@ impl FrameSink for Frames<'_> {
         let view = || {
             let mut view = Vec::new();
             // Before decoding takes memory in pieces. A size too large is refused later.
-            let _ = view.try_reserve_exact(pixels.saturating_mul(3));
+            if pixels < MOST_PIXELS {
+                let _ = view.try_reserve_exact(3 * pixels);
+            }
             view
         };
         self.views = self.crops.iter().map(|_| view()).collect();

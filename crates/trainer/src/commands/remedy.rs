@@ -14,11 +14,7 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
         );
     }
     if Failure::memory(&format!("{error:#}")).is_some() || lacks_memory(error) {
-        return Some(
-            "train with a smaller train.batch_size, or with more train.micro_batches, the same step \
-             in pieces; a checkpoint that was written is whole, and the same command goes on from it"
-                .into(),
-        );
+        return Some(trainer::memory::REMEDY.into());
     }
     if let Some(error) = error.chain().find_map(of_data) {
         return data_remedy(error);

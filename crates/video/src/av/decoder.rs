@@ -4,7 +4,7 @@ use std::{ffi::c_int, path::Path, ptr};
 
 use ffmpeg_next::ffi;
 
-use super::{Demuxer, Packet, Picture, block::Blocks, words};
+use super::{Demuxer, Packet, Picture, block::Blocks, options::Options, words};
 use crate::{Error, Limits, script::Coding};
 
 /// Bytes to which FFmpeg aligns rows at most.
@@ -77,17 +77,18 @@ impl Decoder {
         };
         let guard = Box::into_raw(Box::new(guard));
         let decoder = Self { context, guard };
-        let mut options = ffmpeg_next::Dictionary::new();
+        let mut options = Options::new();
+        let mut set = |name, value: &str| options.set(name, value).map_err(|_| memory());
         // Damage that a checksum shows counts as damage.
-        options.set("err_detect", "crccheck");
+        set(c"err_detect", "crccheck")?;
         if let Some(codecs) = limits.codecs {
-            options.set("codec_whitelist", &codecs.join(","));
+            set(c"codec_whitelist", &codecs.join(","))?;
         }
         // SAFETY: one of FFmpeg's own.
         let asks = unsafe { (*codec).capabilities } & ffi::AV_CODEC_CAP_DR1 as c_int != 0;
         if !asks {
             // It takes memory by itself, without asking `take_buffer`, which says more.
-            options.set("max_pixels", &limits.max_pixels.to_string());
+            set(c"max_pixels", &limits.max_pixels.to_string())?;
         }
         // SAFETY: a fresh context that is ours; the parameters are the stream's, copied
         // here. `guard` outlives the context, see `drop`.
@@ -97,11 +98,9 @@ impl Decoder {
             (*context).pkt_timebase = demuxer.time_base();
             (*context).opaque = guard.cast();
             (*context).get_buffer2 = Some(take_buffer);
-            let mut dictionary = options.disown();
             if code >= 0 {
-                code = ffi::avcodec_open2(context, codec, &raw mut dictionary);
+                code = ffi::avcodec_open2(context, codec, options.as_mut_ptr());
             }
-            drop(ffmpeg_next::Dictionary::own(dictionary));
             code
         };
         match code {

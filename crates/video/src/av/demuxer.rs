@@ -16,6 +16,7 @@ use ffmpeg_next::{
 
 use super::{
     Packet,
+    options::Options,
     recognise::{format_name, recognise, recognise_stream},
     words,
 };
@@ -605,19 +606,19 @@ fn open(
     mut io: StreamIo,
     limits: &Limits,
 ) -> Result<Input, c_int> {
-    let mut options = ffmpeg_next::Dictionary::new();
-    options.set("probesize", &limits.probe_size.max(32).to_string());
-    options.set("max_probe_packets", &limits.probe_packets.to_string());
+    let mut options = Options::new();
+    options.set(c"probesize", &limits.probe_size.max(32).to_string())?;
+    options.set(c"max_probe_packets", &limits.probe_packets.to_string())?;
     let microseconds = limits.probe_seconds.saturating_mul(1_000_000);
-    options.set("analyzeduration", &microseconds.to_string());
-    options.set("format_whitelist", &limits.formats.join(","));
+    options.set(c"analyzeduration", &microseconds.to_string())?;
+    options.set(c"format_whitelist", &limits.formats.join(","))?;
     if let Some(codecs) = limits.codecs {
-        options.set("codec_whitelist", &codecs.join(","));
+        options.set(c"codec_whitelist", &codecs.join(","))?;
     }
     // The file is read through `io`. Nothing else is opened: no other file, no address.
-    options.set("protocol_whitelist", "none");
-    options.set("enable_drefs", "0");
-    options.set("use_absolute_path", "0");
+    options.set(c"protocol_whitelist", "none")?;
+    options.set(c"enable_drefs", "0")?;
+    options.set(c"use_absolute_path", "0")?;
     // SAFETY: allocates; null is handled.
     let mut context = unsafe { ffi::avformat_alloc_context() };
     if context.is_null() {
@@ -629,14 +630,12 @@ fn open(
         (*context).pb = io.as_mut_ptr();
         (*context).flags |= ffi::AVFMT_FLAG_CUSTOM_IO as c_int;
         (*context).io_open = Some(open_nothing);
-        let mut dictionary = options.disown();
         let code = ffi::avformat_open_input(
             &raw mut context,
             c"".as_ptr(),
             format.cast_mut(),
-            &raw mut dictionary,
+            options.as_mut_ptr(),
         );
-        drop(ffmpeg_next::Dictionary::own(dictionary));
         if code < 0 {
             return Err(code);
         }

@@ -16,9 +16,12 @@ use data::formats::{
 use data::{ClassName, Manifest, NameStyle, SkipList};
 use hub::{CLIP, Client, Hub, Id, Patience};
 use recogniser::{Labels, templates};
-use testkit::server::{Reply, Request, Server};
+use testkit::server::{self, Request, Server};
 use trainer::config::Config;
 use video::{Limits, Video};
+
+use crate::blocks::videos::plain;
+use crate::child::Reply;
 
 /// Whether the input was read; a broken promise in words.
 pub type Read = Result<bool, String>;
@@ -385,6 +388,16 @@ pub fn torch_file(input: &[u8], folder: &Path) -> Read {
     Ok(true)
 }
 
+/// A video, decoded in every way.
+pub fn decoder(input: &[u8], folder: &Path) -> Read {
+    let path = put(folder, "video", input)?;
+    match plain(&crate::blocks::videos::Request::new(&path)) {
+        Reply::Done => Ok(true),
+        Reply::Refused(_) => Ok(false),
+        Reply::Failed(words) => Err(words),
+    }
+}
+
 /// The header of a video.
 pub fn video_header(input: &[u8], folder: &Path) -> Read {
     let path = put(folder, "video", input)?;
@@ -442,10 +455,10 @@ pub fn hub_answers(input: &[u8], folder: &Path) -> Read {
     }
 }
 
-fn answer(request: &Request, answers: &[Vec<u8>]) -> Reply {
+fn answer(request: &Request, answers: &[Vec<u8>]) -> server::Reply {
     let part = |place: usize| answers.get(place).cloned().unwrap_or_default();
     if request.path.starts_with("/api/") {
-        return Reply::ok(part(0));
+        return server::Reply::ok(part(0));
     }
     let body = match request.path.ends_with("index.json") {
         true => part(1),
@@ -453,7 +466,7 @@ fn answer(request: &Request, answers: &[Vec<u8>]) -> Reply {
     };
     // A header of several lines would be the server's fault, not an answer.
     let headers = String::from_utf8_lossy(&part(2)).into_owned();
-    let mut reply = Reply::ranged(request, &body);
+    let mut reply = server::Reply::ranged(request, &body);
     let hash = disk::sha256(&body);
     reply = reply.header("ETag", format!("\"{hash}\""));
     for line in headers.lines() {

@@ -20,7 +20,7 @@ use crate::child::{Kind, Pool, Reply, keep, verdict};
 use crate::mutate::mutate;
 use crate::{Block, Cases, Context, Random, Verdict};
 use crafted::{CRAFTED, Craft, Expect};
-use films::{FILMS, make};
+use films::{FILMS, Film, make};
 
 /// One case in so many is a crafted video.
 const CRAFTED_EACH: u64 = 20;
@@ -51,7 +51,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self {
             path: path.as_os_str().as_bytes().to_vec(),
             frames: None,
@@ -65,7 +65,9 @@ impl Request {
 }
 
 struct Videos {
-    films: Vec<Vec<u8>>,
+    /// Those that this FFmpeg makes, and their bytes.
+    films: Vec<&'static Film>,
+    bytes: Vec<Vec<u8>>,
     folder: PathBuf,
     /// Mutants that once failed: the first cases.
     corpus: Vec<Vec<u8>>,
@@ -80,12 +82,13 @@ impl Videos {
         let folder = context.folder.join("films");
         fs::create_dir(&folder)?;
         let (mut containers, mut codecs) = (BTreeSet::new(), BTreeSet::new());
-        let mut films = Vec::new();
+        let (mut films, mut bytes) = (Vec::new(), Vec::new());
         for film in FILMS {
             if make(&folder, film, 1).with_context(|| film.name)? {
                 containers.insert(Path::new(film.name).extension());
                 codecs.insert(film.encoder);
-                films.push(fs::read(folder.join(film.name))?);
+                films.push(film);
+                bytes.push(fs::read(folder.join(film.name))?);
             } else {
                 eprintln!("videos: this FFmpeg has no encoder {}", film.encoder);
             }
@@ -100,6 +103,7 @@ impl Videos {
         films::sound(&folder.join("sound.avi"))?;
         Ok(Self {
             films,
+            bytes,
             plain: Pool::new(Kind::Plain, &context.folder),
             confined: Pool::new(Kind::Confined, &context.folder),
             corpus: corpus(&context.root.join("tests/torture/corpus/videos"))?,
@@ -110,25 +114,25 @@ impl Videos {
 
     fn mutant(&self, index: u64, random: &mut Random, folder: &Path) -> Result<Verdict, String> {
         let number = index as usize % self.films.len();
-        let mut bytes = self.films[number].clone();
+        let mut bytes = self.bytes[number].clone();
         let kept = self.corpus.get(index as usize);
         // Now and then an original, whose frames have to come.
         let whole = kept.is_none() && random.below(50) == 0;
         if let Some(kept) = kept {
             bytes.clone_from(kept);
         } else if !whole {
-            mutate(&mut bytes, &self.films, false, random);
+            mutate(&mut bytes, &self.bytes, false, random);
         }
         let path = folder.join("video");
         fs::write(&path, &bytes).map_err(|error| error.to_string())?;
-        let frames = whole.then(|| FILMS[number].times.len());
+        let frames = whole.then(|| self.films[number].times.len());
         let request = Request {
             frames,
             ..Request::new(&path)
         };
         let ended = self.both(&request, Some(&bytes));
         ended.map_err(|words| {
-            let kept = keep(&self.failed, FILMS[number].name, index, &bytes);
+            let kept = keep(&self.failed, self.films[number].name, index, &bytes);
             format!("{words} ({kept})")
         })
     }

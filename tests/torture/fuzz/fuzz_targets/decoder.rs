@@ -1,0 +1,7 @@
+#![no_main]
+
+mod input;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    input::run(torture::blocks::parsers::targets::decoder, bytes);
+});
