@@ -58,7 +58,7 @@ pub fn message(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{counted, named, printable};
+    use super::{counted, message, named, printable};
 
     #[test]
     fn ten_names_and_a_count() {
