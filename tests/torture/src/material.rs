@@ -66,6 +66,17 @@ pub(crate) const SEEING_IN_FLOWING: &[&str] = &[
     "train.min_steps=4",
 ];
 
+/// Keys of a training whose last two checkpoints stay.
+pub(crate) const TWO_KEPT: &[&str] = &[
+    "model.preset=best",
+    "model.sif.motion.max_step=1",
+    "model.sif.motion.ffn_dim=32",
+    "train.judge_steps=false",
+    "train.epochs=1",
+    "train.min_steps=4",
+    "train.keep_checkpoints=2",
+];
+
 /// Keys of a training of ActionCLIP: the image tower is trained, too.
 pub(crate) const ACTION_CLIP: &[&str] = &[
     "model.system=action-clip",

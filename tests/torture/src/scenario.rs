@@ -13,7 +13,7 @@ use testkit::hub::{self, HubFile};
 use testkit::server::{Server, content};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-use crate::material::{self, ACTION_CLIP, SEEING_IN_FLOWING};
+use crate::material::{self, ACTION_CLIP, SEEING_IN_FLOWING, TWO_KEPT};
 use crate::trace::{self, Answer, Op, Traced};
 use crate::{Context, Verdict};
 
@@ -272,12 +272,12 @@ fn train(
     })
 }
 
-/// A folder with the finished run `run` and its `features`.
+/// A folder with the finished run `run`, which has kept two checkpoints, and its `features`.
 ///
 /// # Errors
 /// The training fails.
 pub(crate) fn trained(context: &Context) -> Result<PathBuf> {
-    train(context, &Inputs::new(context)?, "train", SEEING_IN_FLOWING)?;
+    train(context, &Inputs::new(context)?, "train", TWO_KEPT)?;
     Ok(context.folder.join("reference-train"))
 }
 
