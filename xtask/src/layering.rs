@@ -115,7 +115,10 @@ pub fn violations(metadata: &Metadata) -> Vec<String> {
             let in_tests = dependency.kind.as_deref() == Some("dev");
             let is_allowed = match to {
                 "tch" | "torch-sys" => !PLAIN.contains(&name),
-                "ffmpeg-next" | "ffmpeg-sys-next" => name == "video" || in_tests,
+                // The campaign makes its videos with it.
+                "ffmpeg-next" | "ffmpeg-sys-next" => {
+                    ["video", "torture"].contains(&name) || in_tests
+                }
                 TESTKIT if in_tests => true,
                 _ if !members.contains(to) => true,
                 _ => allowed.contains(&to) || (in_tests && to == name),
