@@ -86,6 +86,15 @@ pub fn run(options: &Options) -> Result<bool> {
     Ok(output.status.success())
 }
 
+/// This program, also where a test has built it anew since it was started.
+fn own_program() -> Result<PathBuf> {
+    let path = std::env::current_exe().map_err(Error::io("cannot find", Path::new("xtask")))?;
+    let replaced = path
+        .to_str()
+        .and_then(|path| path.strip_suffix(" (deleted)"));
+    Ok(replaced.map_or(path.clone(), PathBuf::from))
+}
+
 /// The campaign's program, built, with its settings.
 ///
 /// # Errors
@@ -113,7 +122,7 @@ pub(crate) fn prepared(options: &Options, root: &Path) -> Result<Command> {
         options,
         root,
         trainer: programs.join("trainer"),
-        xtask: std::env::current_exe().map_err(Error::io("cannot find", Path::new("xtask")))?,
+        xtask: own_program()?,
         folder: target.join("torture"),
         first: false,
     };
