@@ -189,6 +189,8 @@ fn a_run_is_taught_used_and_taken_elsewhere_by_keyboard_alone() {
         browser.choose_files(clips);
     };
     browser.use_by_key("Teach");
+    // The page is shown, and its heading focused, a moment after the key.
+    browser.wait("document.activeElement?.matches('h1, h2')");
     assert_eq!(browser.focused(), "Teach your own actions");
     name_class("right", &right);
     name_class("left", &left);
