@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::places::{Places, empty_folder, make_executable, make_folder};
 use crate::progress::bytes;
@@ -99,20 +98,11 @@ fn pair(libtorch: &Libtorch) -> Result<(&'static str, &'static str)> {
 /// Copies the files that git tracks or would track.
 pub(crate) fn copy_workspace(root: &Path, copy: &Path) -> Result<()> {
     empty_folder(copy)?;
-    let mut git = Command::new("git");
-    git.args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]);
-    let files = output(git.current_dir(root))?;
-    for file in files.split_terminator('\0') {
-        let from = root.join(file);
+    for file in workspace::files(root)? {
+        let from = root.join(&file);
         // A removed file may still be tracked.
         if from.is_file() {
-            let to = copy.join(file);
+            let to = copy.join(&file);
             make_folder(to.parent().unwrap_or(copy))?;
             fs::copy(&from, &to).map_err(Error::io("cannot copy to", &to))?;
         }

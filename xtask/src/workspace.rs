@@ -23,6 +23,23 @@ pub(crate) fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
 }
 
+/// The files that git tracks or would track, relative to the workspace; removed ones may be among them.
+///
+/// # Errors
+/// Git fails.
+pub(crate) fn files(root: &Path) -> Result<Vec<String>> {
+    let mut git = Command::new("git");
+    git.args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]);
+    let listed = output(git.current_dir(root))?;
+    Ok(listed.split_terminator('\0').map(str::to_owned).collect())
+}
+
 /// The reference data, on a machine that has them.
 pub(crate) fn shared(root: &Path) -> PathBuf {
     std::env::var_os("SIF_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from)

@@ -139,7 +139,10 @@ impl TemporaryFolder {
 /// cannot be removed do no harm.
 fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let kind = entry.file_type();
         if entry.file_name().to_string_lossy().starts_with(PREFIX)
+            // A pipe of somebody else's would be waited for.
+            && kind.is_ok_and(|kind| kind.is_file() || kind.is_dir())
             && let Ok(file) = File::open(entry.path())
             && file.try_lock().is_ok()
         {

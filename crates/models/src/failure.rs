@@ -25,10 +25,13 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory { bytes: Some(bytes) } => {
-                let megabytes = *bytes as f64 / 1e6;
+                let (amount, unit) = match *bytes {
+                    many @ 1_000_000_000.. => (many as f64 / 1e9, "GB"),
+                    few => (few as f64 / 1e6, "MB"),
+                };
                 write!(
                     f,
-                    "not enough memory: {megabytes:.1} MB more were asked for"
+                    "not enough memory: {amount:.2} {unit} more were asked for"
                 )
             }
             Self::Memory { bytes: None } => f.write_str("not enough memory"),
@@ -127,11 +130,7 @@ mod tests {
         let ask = || Tensor::zeros([1 << 60], (Kind::Float, Device::Cpu)).size();
         let failure = caught(ask).unwrap_err();
         assert!(matches!(failure, Failure::Memory { bytes: Some(bytes) } if bytes == 4 << 60));
-        assert!(
-            failure
-                .to_string()
-                .starts_with("not enough memory: 46116860184")
-        );
+        assert!(failure.to_string().starts_with("not enough memory: 46"));
         parallel::use_threads(2).unwrap();
         let failure = caught(|| parallel::each(Device::Cpu, vec![(), ()], |()| ask()));
         assert!(matches!(failure, Err(Failure::Memory { .. })));
@@ -160,9 +159,13 @@ mod tests {
         let cuda = Failure::memory(&gpu.replace("Tried", "tried")).unwrap();
         assert_eq!(
             cuda.to_string(),
-            "not enough memory: 2684.4 MB more were asked for"
+            "not enough memory: 2.68 GB more were asked for"
         );
         assert_eq!(Failure::memory(gpu).unwrap(), cuda);
+        let little = Failure::Memory {
+            bytes: Some(1_500_000),
+        };
+        assert!(little.to_string().contains("1.50 MB"));
         assert_eq!(
             Failure::memory("std::bad_alloc"),
             Some(Failure::Memory { bytes: None })

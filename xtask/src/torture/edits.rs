@@ -145,24 +145,14 @@ fn edit(path: PathBuf) -> Result<Edit> {
 /// Makes `copy` the same as the workspace; files that are the same keep their times, so that only what
 /// an edit touches is built again.
 fn refresh(root: &Path, copy: &Path) -> Result<()> {
-    let mut git = Command::new("git");
-    git.args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]);
-    let listed = output(git.current_dir(root))?;
+    let mut files = workspace::files(root)?;
     // Not in git: where libtorch is.
-    for file in listed
-        .split_terminator('\0')
-        .chain([".cargo/libtorch.toml"])
-    {
-        let from = root.join(file);
+    files.push(".cargo/libtorch.toml".into());
+    for file in files {
+        let from = root.join(&file);
         if from.is_file() {
             let content = fs::read(&from).map_err(Error::io("cannot read", &from))?;
-            let to = copy.join(file);
+            let to = copy.join(&file);
             make_folder(to.parent().unwrap_or(copy))?;
             write_whole(&to, &content)?;
         }
