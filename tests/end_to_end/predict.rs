@@ -241,6 +241,34 @@ fn a_reader_that_leaves_is_no_error() {
     assert!(!stderr(&output).contains("error"), "{}", stderr(&output));
 }
 
+/// Where memory runs out in the middle of libtorch, oneDNN or FFmpeg: in one a wrong address, in another an
+/// exception that nobody catches.
+#[cfg(target_os = "linux")]
+#[test]
+fn little_memory_is_an_answer_or_a_sentence() {
+    let s = Drawn::new();
+    let mut refused = 0;
+    for megabytes in [120, 128, 136, 144, 160, 190] {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"ulimit -c 0; ulimit -d "$0"; exec "$@""#]);
+        command.arg((megabytes * 1024).to_string());
+        command.arg(env!("CARGO_BIN_EXE_trainer"));
+        command.args(["predict", &s.video, "--checkpoint", &s.checkpoint]);
+        let output = command.args(["--labels", LABELS]).output().unwrap();
+        let said = stderr(&output);
+        match output.status.code() {
+            Some(0) => assert_eq!(stdout(&output).lines().count(), 3, "{megabytes} MB: {said}"),
+            Some(3) => {
+                let errors = said.matches("error: not enough memory").count();
+                assert_eq!(errors, 1, "{megabytes} MB: {said}");
+                refused += 1;
+            }
+            _ => panic!("{megabytes} MB: {}: {said}", output.status),
+        }
+    }
+    assert!(refused > 0, "every limit was enough");
+}
+
 #[test]
 fn help_names_every_option() {
     let output = predict(&["--help"]);

@@ -167,21 +167,27 @@ fn ucf_videos() -> Vec<u8> {
     ])
 }
 
+const UCF_CLASSES: &[u8] = b"1 HandstandPushups\r\n2 Punch\r\n";
+const UCF_TRAIN: &[u8] =
+    b"HandstandPushups/v_HandStandPushups_g08_c01.avi 1\r\nPunch/v_Punch_g08_c01.avi 2\r\n";
+const UCF_TEST: &[u8] =
+    b"HandstandPushups/v_HandStandPushups_g01_c01.avi\r\nPunch/v_Punch_g01_c01.avi\r\n";
+
+/// The lists of three splits, which are the same.
+fn ucf_entries() -> Vec<(&'static str, &'static [u8])> {
+    vec![
+        ("ucfTrainTestlist/classInd.txt", UCF_CLASSES),
+        ("ucfTrainTestlist/trainlist01.txt", UCF_TRAIN),
+        ("ucfTrainTestlist/testlist01.txt", UCF_TEST),
+        ("ucfTrainTestlist/trainlist02.txt", UCF_TRAIN),
+        ("ucfTrainTestlist/testlist02.txt", UCF_TEST),
+        ("ucfTrainTestlist/trainlist03.txt", UCF_TRAIN),
+        ("ucfTrainTestlist/testlist03.txt", UCF_TEST),
+    ]
+}
+
 fn ucf_lists() -> Vec<u8> {
-    zip(&[
-        (
-            "ucfTrainTestlist/classInd.txt",
-            b"1 HandstandPushups\r\n2 Punch\r\n",
-        ),
-        (
-            "ucfTrainTestlist/trainlist01.txt",
-            b"HandstandPushups/v_HandStandPushups_g08_c01.avi 1\r\nPunch/v_Punch_g08_c01.avi 2\r\n",
-        ),
-        (
-            "ucfTrainTestlist/testlist01.txt",
-            b"HandstandPushups/v_HandStandPushups_g01_c01.avi\r\nPunch/v_Punch_g01_c01.avi\r\n",
-        ),
-    ])
+    zip(&ucf_entries())
 }
 
 const UCF: &str = "UCF101.rar";
@@ -455,6 +461,21 @@ fn malicious_archives_write_nothing_outside() {
         let error = kinetics(&sandbox, Some(Part::Val)).unwrap_err().to_string();
         assert!(error.contains("outside the folder"), "{name}: {error}");
         assert_nothing_unpacked(&sandbox, name);
+    }
+}
+
+#[test]
+fn a_list_archive_without_one_of_its_files_is_refused() {
+    for missing in 0..ucf_entries().len() {
+        let sandbox = Sandbox::new();
+        let mut entries = ucf_entries();
+        let (name, _) = entries.remove(missing);
+        let error = ucf(&sandbox, &ucf_videos(), &zip(&entries)).unwrap_err();
+        let name = name.trim_start_matches("ucfTrainTestlist/");
+        assert!(error.to_string().contains(name), "{name}: {error}");
+        assert_nothing_unpacked(&sandbox, name);
+        // The good archive, then, is taken.
+        ucf(&sandbox, &ucf_videos(), &ucf_lists()).unwrap();
     }
 }
 

@@ -24,7 +24,7 @@ pub use content::claims_video;
 pub use folder::{FORMAT as CLASS_FOLDERS, class_folders};
 pub use list::{Columns, Lists, clip_lists};
 pub use list_lines::comma_separated;
-pub use registry::{Archive, Format, Packing, Published, Reader, Shards, Source};
+pub use registry::{Archive, Endings, Format, Packing, Published, Reader, Shards, Source};
 
 /// Every registered data set, public ones first, then layouts of one's own videos.
 pub static FORMATS: &[&Format] = &[

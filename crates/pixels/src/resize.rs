@@ -1,7 +1,8 @@
 //! Antialiased resizing, within two levels of PIL's.
 
 use fast_image_resize as fir;
-use fir::images::{Image, ImageRef};
+use fir::images::{TypedImage, TypedImageRef};
+use fir::pixels::U8x3;
 
 use super::Picture;
 use crate::rows::{Rows, append};
@@ -142,11 +143,11 @@ impl Resizer {
         [width, height]: [usize; 2],
         filter: Filter,
     ) -> Result<Picture> {
-        let kind = fir::PixelType::U8x3;
         let refused = |error: &dyn std::fmt::Display| fail(error.to_string());
         let side = |side: usize| u32::try_from(side).map_err(|error| refused(&error));
         let (from_width, from_height) = (side(picture.width())?, side(picture.height())?);
-        let source = ImageRef::new(from_width, from_height, picture.rgb(), kind)
+        // Of this type alone: the call that finds the type itself is compiled for all thirteen of them.
+        let source = TypedImageRef::<U8x3>::from_buffer(from_width, from_height, picture.rgb())
             .map_err(|error| refused(&error))?;
         let options =
             fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(match filter {
@@ -158,17 +159,18 @@ impl Resizer {
         // to 14 levels of difference at hard edges.
         let (left, length) = windows.columns;
         let columns = options.crop(left, 0.0, length, from_height.into());
-        let mut rows = Image::new(side(width)?, from_height, kind);
+        let mut rows = TypedImage::<U8x3>::new(side(width)?, from_height);
         self.library
-            .resize(&source, &mut rows, &columns)
+            .resize_typed(&source, &mut rows, &columns)
             .map_err(|error| refused(&error))?;
         let (top, length) = windows.rows;
         let lines = options.crop(0.0, top, width as f64, length);
-        let mut target = Image::new(side(width)?, side(height)?, kind);
+        let mut target = TypedImage::<U8x3>::new(side(width)?, side(height)?);
         self.library
-            .resize(&rows, &mut target, &lines)
+            .resize_typed(&rows, &mut target, &lines)
             .map_err(|error| refused(&error))?;
-        Picture::new(width, height, target.into_vec())
+        let rgb = target.pixels().iter().flat_map(|pixel| pixel.0).collect();
+        Picture::new(width, height, rgb)
     }
 }
 

@@ -37,6 +37,7 @@ use cli::Arguments;
 static ALLOCATOR: trainer::memory::OrEnd = trainer::memory::OrEnd;
 
 fn main() {
+    trainer::memory::tell_lack();
     trainer::runtime::keep_freed_memory();
     let arguments: Vec<_> = std::env::args_os().collect();
     let matches = cli::parse(&arguments, version::text);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use data::formats::{Archive, Packing};
+use data::formats::{Archive, Endings, Packing};
 
 use super::fetch::{Offered, check_space, download, from_folder};
 use super::{Options, Tools};
@@ -67,7 +67,11 @@ pub(super) fn unpacked(
 
 /// Whether `folder` has the files of an archive instead of the archive.
 fn has_loose_files(folder: &Path, archive: &Archive) -> bool {
-    let Packing::Zip([first, ..]) = archive.packing else {
+    let Packing::Zip(Endings {
+        required: [first, ..],
+        ..
+    }) = archive.packing
+    else {
         return false;
     };
     let mut files = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -114,13 +118,22 @@ fn unpack(archive: &Archive, path: &Path, target: &Path, tools: &Tools, root: &P
             unpack_classes(tools, path, &inner, &root.join(".class"), &classes)?;
             move_to(&classes, target)?;
         }
-        Packing::Zip(endings) => {
+        Packing::Zip(Endings { required, optional }) => {
             empty_folder(&staging)?;
-            zip::unpack(path, &staging, "files", |name| {
+            let files = zip::unpack(path, &staging, "files", |name| {
                 let name = Path::new(name).file_name()?.to_str()?;
-                let wanted = endings.iter().any(|ending| name.ends_with(ending));
+                let mut endings = required.iter().chain(optional);
+                let wanted = endings.any(|ending| name.ends_with(ending));
                 wanted.then(|| name.to_owned())
             })?;
+            let is_there = |ending: &&str| {
+                let mut names = files.iter().map(|file| file.path.to_string_lossy());
+                names.any(|name| name.ends_with(*ending))
+            };
+            if let Some(ending) = required.iter().find(|ending| !is_there(ending)) {
+                let reason = format!("contains no file that ends in '{ending}'");
+                return Err(Error::invalid(path.display(), reason));
+            }
             move_to(&staging, target)?;
         }
         Packing::CutTar => {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::collect::{At, Collector};
-use super::registry::{Archive, Format, Packing, Published, Reader, Source};
+use super::registry::{Archive, Endings, Format, Packing, Published, Reader, Source};
 use super::{Found, ReadOptions, text};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
@@ -29,13 +29,19 @@ pub(super) static FORMAT: Format = Format {
             url: Some("https://ai2-public-datasets.s3-us-west-2.amazonaws.com/charades"),
             videos: Archive {
                 file: "Charades_v1_480.zip",
-                packing: Packing::Zip(&[".mp4"]),
+                packing: Packing::Zip(Endings {
+                    required: &[".mp4"],
+                    optional: &[],
+                }),
                 folder: "Charades_v1_480",
                 room: 1,
             },
             lists: Archive {
                 file: "Charades.zip",
-                packing: Packing::Zip(&LISTS),
+                packing: Packing::Zip(Endings {
+                    required: &LISTS,
+                    optional: &[],
+                }),
                 folder: "Charades",
                 room: 1,
             },

@@ -91,10 +91,19 @@ pub enum Packing {
     Rar,
     /// A `.rar` of a folder a class, or of a `.rar` a class.
     ClassRar,
-    /// A `.zip`, of which the files that end in one of these are taken, without their folders.
-    Zip(&'static [&'static str]),
+    /// A `.zip`, of which some files are taken, without their folders.
+    Zip(Endings),
     /// A `.tar.gz` cut into pieces `-00`, `-01` and so on.
     CutTar,
+}
+
+/// The files of a `.zip` that are taken: those whose names end in one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endings {
+    /// A complete archive has a file for each.
+    pub required: &'static [&'static str],
+    /// Some releases have them.
+    pub optional: &'static [&'static str],
 }
 
 /// Tar files named by an index: the parts `train` and `val`.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::collect::{At, Collector};
-use super::registry::{Archive, Format, Packing, Published, Reader, Source};
+use super::registry::{Archive, Endings, Format, Packing, Published, Reader, Source};
 use super::{Found, ReadOptions, text};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
@@ -38,7 +38,10 @@ pub(super) static FORMAT: Format = Format {
             },
             lists: Archive {
                 file: "20bn-something-something-download-package-labels.zip",
-                packing: Packing::Zip(&LISTS),
+                packing: Packing::Zip(Endings {
+                    required: &LISTS,
+                    optional: &TEST_LISTS,
+                }),
                 folder: "labels",
                 // JSON shrinks much.
                 room: 10,
@@ -48,13 +51,10 @@ pub(super) static FORMAT: Format = Format {
 };
 
 /// The official files; an older release puts `something-something-v2-` before the names.
-const LISTS: [&str; 5] = [
-    "labels.json",
-    "train.json",
-    "validation.json",
-    "test.json",
-    "test-answers.csv",
-];
+const LISTS: [&str; 3] = ["labels.json", "train.json", "validation.json"];
+
+/// The official files of the test part, which came later.
+const TEST_LISTS: [&str; 2] = ["test.json", "test-answers.csv"];
 
 /// Reads `root/<id>.webm`, and in `lists` the official `labels.json` (class to index),
 /// `train.json` and `validation.json` (`id`, `label`, `template`, `placeholders`).
@@ -68,7 +68,8 @@ const LISTS: [&str; 5] = [
 /// # Errors
 /// Lists that are absent, malformed or contradict each other, and what `options` refuses.
 fn read(root: &Path, lists: &Path, options: ReadOptions) -> Result<Found> {
-    let [labels, train, validation, test, answers] = LISTS.map(|name| list(lists, name));
+    let [labels, train, validation] = LISTS.map(|name| list(lists, name));
+    let [test, answers] = TEST_LISTS.map(|name| list(lists, name));
     let classes = read_classes(&labels)?;
     let answers = read_answers(&answers)?;
     let mut reader = Lists {

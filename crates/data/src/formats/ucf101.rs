@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::collect::Collector;
-use super::registry::{Archive, Format, Packing, Published, Reader, Source};
+use super::registry::{Archive, Endings, Format, Packing, Published, Reader, Source};
 use super::{Found, ReadOptions, read_class_index};
 use crate::class_name::ClassName;
 use crate::error::{Error, Result};
@@ -32,7 +32,18 @@ pub(super) static FORMAT: Format = Format {
             },
             lists: Archive {
                 file: "UCF101TrainTestSplits-RecognitionTask.zip",
-                packing: Packing::Zip(&["classInd.txt", "list01.txt", "list02.txt", "list03.txt"]),
+                packing: Packing::Zip(Endings {
+                    required: &[
+                        "classInd.txt",
+                        "trainlist01.txt",
+                        "trainlist02.txt",
+                        "trainlist03.txt",
+                        "testlist01.txt",
+                        "testlist02.txt",
+                        "testlist03.txt",
+                    ],
+                    optional: &[],
+                }),
                 folder: "ucfTrainTestlist",
                 room: 1,
             },
