@@ -35,7 +35,7 @@ pub use parameters::{Parameter, ParameterSource, Usage};
 /// Pictures and geometry, used by [`Preprocess`].
 pub use pixels;
 pub use preprocess::Preprocess;
-pub use recompute::Recomputed;
+pub use recompute::{Recomputed, WayBack};
 pub use text::TextTower;
 pub use tokenizer::{OPENAI_VOCABULARY, Tokenizer, Tokens};
 pub use vision::VisionTower;

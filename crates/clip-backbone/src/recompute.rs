@@ -49,9 +49,34 @@ impl VisionTower {
             inputs,
         }
     }
+
+    /// The number of blocks.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.segments()
+    }
+
+    /// The block that computes with a parameter, by its [name](crate::ClipModel::parameters): what comes between
+    /// tokens and features belongs to the first or the last block. `None` for another's, such as one that
+    /// makes the tokens.
+    #[must_use]
+    pub fn block_of(&self, name: &str) -> Option<usize> {
+        if name == "visual_projection.weight" {
+            return self.segments().checked_sub(1);
+        }
+        let name = name.strip_prefix("vision_model.")?;
+        if name.starts_with("post_layernorm.") {
+            return self.segments().checked_sub(1);
+        }
+        if name.starts_with("pre_layrnorm.") {
+            return Some(0);
+        }
+        let (number, _) = name.strip_prefix("encoder.layers.")?.split_once('.')?;
+        number.parse().ok()
+    }
 }
 
-impl Recomputed<'_> {
+impl<'a> Recomputed<'a> {
     /// Accumulates the gradient in every trainable parameter, given the `gradient` of the
     /// features, `[N, D]`. Returns the gradient of the tokens, or `None` if they require none
     /// and the pass ended above them.
@@ -60,19 +85,54 @@ impl Recomputed<'_> {
     ///
     /// # Errors
     /// [`crate::Error::Torch`] if a libtorch operation fails, usually for lack of memory.
-    pub fn backward(
-        mut self,
-        gradient: &Tensor,
-        hook: &mut dyn BlockHook,
-    ) -> Result<Option<Tensor>> {
-        let mut gradient = gradient.shallow_clone();
-        while let Some(input) = self.inputs.pop() {
-            let index = self.first + self.inputs.len();
-            let leaf = input.detach().set_requires_grad(true);
-            let out = self.tower.segment(index, leaf.shallow_clone(), hook);
-            (out * gradient).f_sum(Kind::Float)?.f_backward()?;
-            gradient = leaf.grad();
+    pub fn backward(self, gradient: &Tensor, hook: &mut dyn BlockHook) -> Result<Option<Tensor>> {
+        let mut way = self.way_back(gradient);
+        while way.step(hook)?.is_some() {}
+        Ok(way.end())
+    }
+
+    /// The same block by block, for a caller with work between them.
+    #[must_use]
+    pub fn way_back(self, gradient: &Tensor) -> WayBack<'a> {
+        WayBack {
+            tower: self.tower,
+            first: self.first,
+            inputs: self.inputs,
+            gradient: gradient.shallow_clone(),
         }
-        Ok((self.first == 0).then_some(gradient))
+    }
+}
+
+/// A backward pass under way.
+#[derive(Debug)]
+pub struct WayBack<'a> {
+    tower: &'a VisionTower,
+    first: usize,
+    inputs: Vec<Tensor>,
+    /// Of the output of the next block.
+    gradient: Tensor,
+}
+
+impl WayBack<'_> {
+    /// Computes a block again and propagates through it; its number, or `None` after the last. The gradients of
+    /// [the parameters of that block](VisionTower::block_of) are complete.
+    ///
+    /// # Errors
+    /// As [`Recomputed::backward`].
+    pub fn step(&mut self, hook: &mut dyn BlockHook) -> Result<Option<usize>> {
+        let Some(input) = self.inputs.pop() else {
+            return Ok(None);
+        };
+        let index = self.first + self.inputs.len();
+        let leaf = input.detach().set_requires_grad(true);
+        let out = self.tower.segment(index, leaf.shallow_clone(), hook);
+        (out * &self.gradient).f_sum(Kind::Float)?.f_backward()?;
+        self.gradient = leaf.grad();
+        Ok(Some(index))
+    }
+
+    /// The gradient of the tokens, or `None` if they require none.
+    pub fn end(self) -> Option<Tensor> {
+        (self.first == 0).then_some(self.gradient)
     }
 }

@@ -8,6 +8,7 @@ pub mod faults;
 mod hash;
 mod map;
 mod seal;
+mod there;
 mod write;
 
 pub use data_path::data_path;
@@ -16,4 +17,5 @@ pub use error::Error;
 pub use hash::{hex, sha256};
 pub use map::Mapped;
 pub use seal::{expect_sealed, seal, unseal};
+pub use there::is_there;
 pub use write::{TemporaryFolder, make_folder, persist, temporary_for, write};

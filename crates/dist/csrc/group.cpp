@@ -62,6 +62,11 @@ struct Group {
   c10::intrusive_ptr<c10d::Backend> group;
 };
 
+// An exchange under way. It holds its tensors.
+struct Work {
+  c10::intrusive_ptr<c10d::Work> work;
+};
+
 extern "C" {
 
 const char* dist_message() {
@@ -152,22 +157,27 @@ int dist_patience(Group* group, int64_t limit) {
   return guarded([&] { group->group->setTimeout(milliseconds(limit)); });
 }
 
-int dist_all_gather(Group* group, at::Tensor* out, at::Tensor* in) {
-  return guarded([&] { group->group->_allgather_base(*out, *in)->wait(); });
+// The exchanges are begun here, and have ended, or are queued on the GPU, after dist_wait.
+int dist_all_gather(Group* group, at::Tensor* out, at::Tensor* in, Work** begun) {
+  return guarded([&] { *begun = new Work{group->group->_allgather_base(*out, *in)}; });
 }
 
-int dist_all_to_all(Group* group, at::Tensor* out, at::Tensor* in) {
+int dist_all_to_all(Group* group, at::Tensor* out, at::Tensor* in, Work** begun) {
   return guarded([&] {
     std::vector<int64_t> even;
-    group->group->alltoall_base(*out, *in, even, even)->wait();
+    *begun = new Work{group->group->alltoall_base(*out, *in, even, even)};
   });
 }
 
-int dist_all_reduce(Group* group, at::Tensor* sum) {
+int dist_all_reduce(Group* group, at::Tensor* sum, Work** begun) {
   return guarded([&] {
     std::vector<at::Tensor> all{*sum};
-    group->group->allreduce(all)->wait();
+    *begun = new Work{group->group->allreduce(all)};
   });
+}
+
+int dist_wait(Work* work) {
+  return guarded([&] { work->work->wait(); });
 }
 
 // Lets libtorch construct a group of one in a larger block of memory; returns how many bytes beyond
@@ -196,6 +206,10 @@ void dist_drop_store(Store* store) {
 
 void dist_drop_group(Group* group) {
   guarded([&] { delete group; });
+}
+
+void dist_drop_work(Work* work) {
+  guarded([&] { delete work; });
 }
 
 }  // extern "C"

@@ -19,6 +19,11 @@ struct RawGroup {
     _private: [u8; 0],
 }
 
+#[repr(C)]
+struct RawWork {
+    _private: [u8; 0],
+}
+
 type Take = extern "C" fn(*mut c_void, *const u8, usize);
 
 unsafe extern "C" {
@@ -63,9 +68,22 @@ unsafe extern "C" {
         out: *mut *mut RawGroup,
     ) -> c_int;
     fn dist_patience(group: *mut RawGroup, limit: i64) -> c_int;
-    fn dist_all_gather(group: *mut RawGroup, out: *mut C_tensor, own: *mut C_tensor) -> c_int;
-    fn dist_all_to_all(group: *mut RawGroup, out: *mut C_tensor, own: *mut C_tensor) -> c_int;
-    fn dist_all_reduce(group: *mut RawGroup, sum: *mut C_tensor) -> c_int;
+    fn dist_all_gather(
+        group: *mut RawGroup,
+        out: *mut C_tensor,
+        own: *mut C_tensor,
+        begun: *mut *mut RawWork,
+    ) -> c_int;
+    fn dist_all_to_all(
+        group: *mut RawGroup,
+        out: *mut C_tensor,
+        own: *mut C_tensor,
+        begun: *mut *mut RawWork,
+    ) -> c_int;
+    fn dist_all_reduce(group: *mut RawGroup, sum: *mut C_tensor, begun: *mut *mut RawWork)
+    -> c_int;
+    fn dist_wait(work: *mut RawWork) -> c_int;
+    fn dist_drop_work(work: *mut RawWork);
     fn dist_drop_store(store: *mut RawStore);
     fn dist_drop_group(group: *mut RawGroup);
 }
@@ -279,33 +297,54 @@ impl Backend {
     }
 
     /// `own` of all members into `out`; both contiguous, on the CPU for Gloo.
-    pub(crate) fn all_gather(&self, out: &Tensor, own: &Tensor) -> Said<()> {
-        // SAFETY: C_tensor is at::Tensor; the engine writes into the tensor's memory, and both outlive the
-        // call, which returns when the exchange has ended, or is queued on the GPU, whose allocator
-        // keeps the memory until then.
-        checked(unsafe {
-            dist_all_gather(
-                self.0.as_ptr(),
-                out.as_ptr().cast_mut(),
-                own.as_ptr().cast_mut(),
-            )
-        })
+    pub(crate) fn all_gather(&self, out: &Tensor, own: &Tensor) -> Said<Work> {
+        let mut work = std::ptr::null_mut();
+        let (to, from) = (out.as_ptr().cast_mut(), own.as_ptr().cast_mut());
+        // SAFETY: C_tensor is at::Tensor. The engine writes into the tensor's memory until the exchange has
+        // ended, and holds both tensors as long; nobody else has seen `out`.
+        checked(unsafe { dist_all_gather(self.0.as_ptr(), to, from, &mut work) })?;
+        Work::begun(work)
     }
 
-    pub(crate) fn all_to_all(&self, out: &Tensor, own: &Tensor) -> Said<()> {
+    pub(crate) fn all_to_all(&self, out: &Tensor, own: &Tensor) -> Said<Work> {
+        let mut work = std::ptr::null_mut();
+        let (to, from) = (out.as_ptr().cast_mut(), own.as_ptr().cast_mut());
         // SAFETY: as above.
-        checked(unsafe {
-            dist_all_to_all(
-                self.0.as_ptr(),
-                out.as_ptr().cast_mut(),
-                own.as_ptr().cast_mut(),
-            )
-        })
+        checked(unsafe { dist_all_to_all(self.0.as_ptr(), to, from, &mut work) })?;
+        Work::begun(work)
     }
 
-    pub(crate) fn all_reduce(&self, sum: &Tensor) -> Said<()> {
+    pub(crate) fn all_reduce(&self, sum: &Tensor) -> Said<Work> {
+        let mut work = std::ptr::null_mut();
         // SAFETY: as above.
-        checked(unsafe { dist_all_reduce(self.0.as_ptr(), sum.as_ptr().cast_mut()) })
+        checked(unsafe { dist_all_reduce(self.0.as_ptr(), sum.as_ptr().cast_mut(), &mut work) })?;
+        Work::begun(work)
+    }
+}
+
+/// An exchange under way.
+#[derive(Debug)]
+pub(crate) struct Work(NonNull<RawWork>);
+
+impl Work {
+    fn begun(work: *mut RawWork) -> Said<Self> {
+        NonNull::new(work)
+            .map(Self)
+            .ok_or_else(|| "no exchange".into())
+    }
+
+    /// Returns when the exchange has ended, or is queued on the GPU, whose allocator keeps the memory until
+    /// then.
+    pub(crate) fn wait(&self) -> Said<()> {
+        // SAFETY: the work is valid.
+        checked(unsafe { dist_wait(self.0.as_ptr()) })
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // SAFETY: made by the other side, dropped once; the engine holds what still runs.
+        unsafe { dist_drop_work(self.0.as_ptr()) }
     }
 }
 

@@ -15,6 +15,24 @@ pub struct Traffic {
     pub seconds: f64,
 }
 
+/// An exchange under way.
+pub trait Pending {
+    /// Its result, once it has ended.
+    ///
+    /// # Errors
+    /// As of the call that began it.
+    fn wait(self: Box<Self>) -> Result<Tensor>;
+}
+
+/// The result of an exchange that has ended.
+struct Arrived(Tensor);
+
+impl Pending for Arrived {
+    fn wait(self: Box<Self>) -> Result<Tensor> {
+        Ok(self.0)
+    }
+}
+
 /// Processes that compute one result together. Every member calls the same functions in the same
 /// order; a call returns when all have made it.
 pub trait Group {
@@ -39,6 +57,23 @@ pub trait Group {
     /// # Errors
     /// As [`all_gather`](Self::all_gather).
     fn all_to_all(&self, rows: &Tensor) -> Result<Tensor>;
+
+    /// Begins an [`all_gather`](Self::all_gather); a group that cannot wait for it later waits here.
+    /// Exchanges are begun in the same order on all members, and may be waited for in another.
+    ///
+    /// # Errors
+    /// As [`all_gather`](Self::all_gather).
+    fn begin_all_gather<'a>(&'a self, own: &Tensor) -> Result<Box<dyn Pending + 'a>> {
+        Ok(Box::new(Arrived(self.all_gather(own)?)))
+    }
+
+    /// Begins an [`all_to_all`](Self::all_to_all), likewise.
+    ///
+    /// # Errors
+    /// As [`all_gather`](Self::all_gather).
+    fn begin_all_to_all<'a>(&'a self, rows: &Tensor) -> Result<Box<dyn Pending + 'a>> {
+        Ok(Box::new(Arrived(self.all_to_all(rows)?)))
+    }
 
     /// The engine's own sum over the members: its bits depend on their number.
     ///

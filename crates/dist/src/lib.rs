@@ -14,10 +14,10 @@ mod solo;
 mod watch;
 
 pub use error::Error;
-pub use group::{Group, Traffic};
+pub use group::{Group, Pending, Traffic};
 pub use join::{Limits, Signals, join};
 pub use launch::{Rendezvous, Share, World};
-pub use order::sum_in_order;
+pub use order::{Sums, sum_in_order};
 pub use solo::Solo;
 
 /// The result of every fallible function of this crate.

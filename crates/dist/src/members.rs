@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tch::{Device, Tensor};
 
-use crate::c10d::{self, Backend, Said, Store};
-use crate::group::{Traffic, size_in_bytes};
+use crate::c10d::{self, Backend, Said, Store, Work};
+use crate::group::{Pending, Traffic, size_in_bytes};
 use crate::watch::{Patience, Watch};
 use crate::{Error, Group, Limits, Rendezvous, Result, Signals, World};
 
@@ -196,25 +196,54 @@ impl Members {
         made.map(Some).map_err(explain)
     }
 
-    fn exchange(
+    fn begin(
         &self,
         op: &'static str,
         own: &Tensor,
         out: Vec<i64>,
         sent: u64,
-        run: impl Fn(&Backend, &Tensor, &Tensor) -> Said<()>,
-    ) -> Result<Tensor> {
+        run: impl Fn(&Backend, &Tensor, &Tensor) -> Said<Work>,
+    ) -> Result<Sent<'_>> {
         let _guard = tch::no_grad_guard();
         let began = Instant::now();
         let there = own.device();
         let (backend, place) = self.backend(there)?;
         let own = own.detach().to_device(place).contiguous();
         let out = Tensor::f_zeros(&out, (own.kind(), place))?;
-        run(backend, &out, &own).map_err(|reason| self.watch.explain(op, reason))?;
+        let work = run(backend, &out, &own).map_err(|reason| self.watch.explain(op, reason))?;
         let mut traffic = self.traffic.borrow_mut();
         traffic.bytes += sent;
         traffic.seconds += began.elapsed().as_secs_f64();
-        Ok(out.to_device(there))
+        Ok(Sent {
+            members: self,
+            op,
+            work,
+            _own: own,
+            out,
+            there,
+        })
+    }
+}
+
+/// An exchange under way.
+struct Sent<'a> {
+    members: &'a Members,
+    op: &'static str,
+    work: Work,
+    /// Read until the exchange has ended.
+    _own: Tensor,
+    out: Tensor,
+    there: Device,
+}
+
+impl Pending for Sent<'_> {
+    fn wait(self: Box<Self>) -> Result<Tensor> {
+        let began = Instant::now();
+        let lost = |reason| self.members.watch.explain(self.op, reason);
+        self.work.wait().map_err(lost)?;
+        let out = self.out.f_to_device(self.there)?;
+        self.members.traffic.borrow_mut().seconds += began.elapsed().as_secs_f64();
+        Ok(out)
     }
 }
 
@@ -376,35 +405,41 @@ impl Group for Members {
     }
 
     fn all_gather(&self, own: &Tensor) -> Result<Tensor> {
+        self.begin_all_gather(own)?.wait()
+    }
+
+    fn all_to_all(&self, rows: &Tensor) -> Result<Tensor> {
+        self.begin_all_to_all(rows)?.wait()
+    }
+
+    fn begin_all_gather<'a>(&'a self, own: &Tensor) -> Result<Box<dyn Pending + 'a>> {
         let mut size = own.size();
         size.insert(0, self.size as i64);
         let sent = size_in_bytes(own) * (self.size as u64 - 1);
         // The engine wants the members' rows end to end.
         let flat = own.f_reshape([-1])?;
         let room = vec![flat.numel() as i64 * self.size as i64];
-        let all = self.exchange("gathering", &flat, room, sent, Backend::all_gather)?;
-        Ok(all.f_view(size.as_slice())?)
+        let mut begun = self.begin("gathering", &flat, room, sent, Backend::all_gather)?;
+        begun.out = begun.out.f_view(size.as_slice())?;
+        Ok(Box::new(begun))
     }
 
-    fn all_to_all(&self, rows: &Tensor) -> Result<Tensor> {
+    fn begin_all_to_all<'a>(&'a self, rows: &Tensor) -> Result<Box<dyn Pending + 'a>> {
         let size = self.size as u64;
         let sent = size_in_bytes(rows) / size * (size - 1);
-        self.exchange(
-            "exchanging parts",
-            rows,
-            rows.size(),
-            sent,
-            Backend::all_to_all,
-        )
+        let all_to_all = Backend::all_to_all;
+        let begun = self.begin("exchanging parts", rows, rows.size(), sent, all_to_all)?;
+        Ok(Box::new(begun))
     }
 
     fn sum(&self, own: &Tensor) -> Result<Tensor> {
         let size = self.size as u64;
         let sent = size_in_bytes(own) * 2 * (size - 1) / size;
-        self.exchange("adding up", own, own.size(), sent, |backend, out, own| {
+        let begun = self.begin("adding up", own, own.size(), sent, |backend, out, own| {
             tch::no_grad(|| out.shallow_clone().copy_(own));
             backend.all_reduce(out)
-        })
+        })?;
+        Box::new(begun).wait()
     }
 
     fn claim(&self, what: &str) -> Result<bool> {

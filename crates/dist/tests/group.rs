@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use dist::{Group, Limits, Signals, World, join, sum_in_order};
+use dist::{Group, Limits, Signals, Sums, World, join, sum_in_order};
 use parallel::in_tree;
 use tch::{Device, Kind, Tensor};
 
@@ -84,6 +84,16 @@ fn act(case: &str, group: &dyn Group) -> dist::Result<()> {
                 .collect();
             let own = sum.unwrap_or_else(|| gradient(0).zeros_like());
             let sum = sum_in_order(group, &own, &present)?;
+            // Several under way at once.
+            let mut sums = Sums::new(group, &present);
+            let factors = [1.0, 3.0, -0.1, 7.0, 0.25];
+            for factor in factors {
+                sums.begin(&(&own * factor))?;
+            }
+            for (factor, at_once) in factors.into_iter().zip(sums.finish()?) {
+                let alone = sum_in_order(group, &(&own * factor), &present)?;
+                assert_eq!(bits(&at_once), bits(&alone), "{factor}");
+            }
             println!("sum: {:?}", bits(&sum));
             println!("fast: {:?}", bits(&group.sum(&own)?));
             Ok(())

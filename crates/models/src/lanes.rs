@@ -52,13 +52,36 @@ pub trait Mates {
     /// [`crate::Error::Mates`].
     fn gather(&self, own: Tensor) -> Result<Tensor>;
 
-    /// The sum of gradients over all processes that have lanes with clips, in the order of the lanes'
-    /// tree. `own` has one for each of `parameters`, undefined where the loss does not depend on it; it is
-    /// `None` for a process without clips.
+    /// Sums of gradients over all processes, none yet.
+    fn sums(&self) -> Box<dyn Sums + '_>;
+
+    /// The sum of gradients over all processes, as of [`Sums`].
     ///
     /// # Errors
     /// [`crate::Error::Mates`].
-    fn sum(&self, own: Option<Vec<Tensor>>, parameters: &[Tensor]) -> Result<Vec<Tensor>>;
+    fn sum(&self, own: Option<Vec<Tensor>>, parameters: &[Tensor]) -> Result<Vec<Tensor>> {
+        let mut sums = self.sums();
+        sums.begin(own, parameters)?;
+        sums.finish()
+    }
+}
+
+/// Sums of gradients over all processes that have lanes with clips, in the order of the lanes' tree, which
+/// may be under way while other gradients are computed.
+pub trait Sums {
+    /// Begins that of the gradients of `parameters`. `own` has one for each, undefined where the loss does not
+    /// depend on it; it is `None` for a process without clips. All processes begin with the same
+    /// parameters in the same order.
+    ///
+    /// # Errors
+    /// [`crate::Error::Mates`].
+    fn begin(&mut self, own: Option<Vec<Tensor>>, parameters: &[Tensor]) -> Result<()>;
+
+    /// One for each parameter so far, in their order.
+    ///
+    /// # Errors
+    /// [`crate::Error::Mates`].
+    fn finish(self: Box<Self>) -> Result<Vec<Tensor>>;
 }
 
 /// One process that computes all lanes.
@@ -70,8 +93,25 @@ impl Mates for Alone {
         Ok(own)
     }
 
-    fn sum(&self, own: Option<Vec<Tensor>>, _parameters: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(own.unwrap_or_default())
+    fn sums(&self) -> Box<dyn Sums + '_> {
+        Box::new(Own(Vec::new()))
+    }
+}
+
+/// The gradients of one process, which are the sums.
+struct Own(Vec<Tensor>);
+
+impl Sums for Own {
+    fn begin(&mut self, own: Option<Vec<Tensor>>, parameters: &[Tensor]) -> Result<()> {
+        match own {
+            Some(own) => self.0.extend(own),
+            None => self.0.extend(parameters.iter().map(|_| Tensor::new())),
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Tensor>> {
+        Ok(self.0)
     }
 }
 

@@ -28,7 +28,7 @@ pub use error::Error;
 pub use examples::Examples;
 pub use failure::{Failure, caught, silence_failures};
 pub use heads::{Head, HeadConfig, HeadMethod};
-pub use lanes::{Alone, Lane, Lanes, Mates};
+pub use lanes::{Alone, Lane, Lanes, Mates, Sums};
 pub use linear_probe::{LinearProbe, Penalty};
 pub use logistic::LogisticRegression;
 pub use model::{Classifier, Learned, Learning, ParameterGroup, Piece, VideoTextModel, build};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use clip_backbone::{ClipModel, Config, Freeze, Usage};
 use models::action_clip::{ActionClip, ActionClipConfig, Head, VisualPrompt};
-use models::{Clips, Error, Lane, Lanes, Mates, Piece, Targets, VideoTextModel as _};
+use models::{Clips, Error, Lane, Lanes, Mates, Piece, Sums, Targets, VideoTextModel as _};
 use support::Table;
 use tch::{Device, Kind, Tensor};
 
@@ -166,9 +166,27 @@ impl Mates for Script {
         rows.ok_or_else(|| Error::Mates("not known yet".into()))
     }
 
-    fn sum(&self, own: Option<Vec<Tensor>>, all: &[Tensor]) -> models::Result<Vec<Tensor>> {
-        self.gradients.replace(own);
-        Ok(all.iter().map(Tensor::zeros_like).collect())
+    fn sums(&self) -> Box<dyn Sums + '_> {
+        self.gradients.replace(None);
+        Box::new(Recorded(self, 0))
+    }
+}
+
+/// Records own gradients; the sums are zero. Counts the parameters.
+struct Recorded<'a>(&'a Script, usize);
+
+impl Sums for Recorded<'_> {
+    fn begin(&mut self, own: Option<Vec<Tensor>>, parameters: &[Tensor]) -> models::Result<()> {
+        self.1 += parameters.len();
+        if let Some(own) = own {
+            let mut all = self.0.gradients.borrow_mut();
+            all.get_or_insert_default().extend(own);
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> models::Result<Vec<Tensor>> {
+        Ok((0..self.1).map(|_| Tensor::new()).collect())
     }
 }
 

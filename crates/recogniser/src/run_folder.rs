@@ -135,7 +135,7 @@ impl Trained {
             reason: "holds no trained parameters".into(),
         })?;
         Ok(Self {
-            unfinished: unfinished(folder, loaded.step),
+            unfinished: unfinished(folder, loaded.step)?,
             path: loaded.path,
             card: loaded.state.card,
             parameters,
@@ -196,13 +196,14 @@ fn around(place: &Path) -> Option<PathBuf> {
 }
 
 /// A note on a run whose training has no result yet.
-fn unfinished(folder: &Path, step: u64) -> Option<String> {
-    (!folder.join("result.json").exists()).then(|| {
+fn unfinished(folder: &Path, step: u64) -> Result<Option<String>> {
+    let is_finished = disk::is_there(&folder.join("result.json"))?;
+    Ok((!is_finished).then(|| {
         format!(
             "{}: the run is not finished; its checkpoint of step {step} is used",
             folder.display()
         )
-    })
+    }))
 }
 
 /// Copies the tensors of `from` into the parameters of `model`.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
-use dist::{Group, sum_in_order};
+use dist::{Group, Sums};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -178,70 +178,95 @@ impl models::Mates for Mates<'_> {
         Ok(Tensor::f_cat(&rows, 0)?)
     }
 
-    fn sum(&self, own: Option<Vec<Tensor>>, parameters: &[Tensor]) -> models::Result<Vec<Tensor>> {
-        if self.group.size() == 1 {
-            return Ok(own.unwrap_or_default());
+    fn sums(&self) -> Box<dyn models::Sums + '_> {
+        match self.group.size() {
+            1 => models::Alone.sums(),
+            _ => Box::new(Sending {
+                mates: self,
+                sums: Sums::new(self.group, &self.present),
+                sent: Vec::new(),
+            }),
         }
-        let _guard = tch::no_grad_guard();
-        let own = own.unwrap_or_else(|| parameters.iter().map(|_| Tensor::new()).collect());
-        let defined: Vec<u8> = own.iter().map(|one| u8::from(one.defined())).collect();
-        let all = self.send(|| self.group.all_gather(&Tensor::from_slice(&defined)))?;
-        let defined = Vec::<u8>::try_from(all.f_amax([0i64], false)?)?;
-        let mut sums: Vec<Tensor> = own.iter().map(|_| Tensor::new()).collect();
-        let mut waiting = Vec::new();
-        let mut numbers = 0;
-        for (place, parameter) in parameters.iter().enumerate() {
-            if defined.get(place) != Some(&1) {
-                continue;
-            }
-            let kind = |place: &usize| parameters.get(*place).map(Tensor::kind);
-            let full = numbers + parameter.numel() > BUCKET;
-            if full
-                || waiting
-                    .first()
-                    .is_some_and(|first| kind(first) != kind(&place))
-            {
-                self.sum_of(&waiting, &own, parameters, &mut sums)?;
-                (waiting, numbers) = (Vec::new(), 0);
-            }
-            waiting.push(place);
-            numbers += parameter.numel();
-        }
-        self.sum_of(&waiting, &own, parameters, &mut sums)?;
-        Ok(sums)
     }
 }
 
-impl Mates<'_> {
-    /// Adds up the gradients at `places`, which have one kind, into `sums`.
-    fn sum_of(
-        &self,
-        places: &[usize],
-        own: &[Tensor],
-        parameters: &[Tensor],
-        sums: &mut [Tensor],
-    ) -> models::Result<()> {
-        let mut flat = Vec::new();
-        for place in places {
-            if let (Some(own), Some(parameter)) = (own.get(*place), parameters.get(*place)) {
-                flat.push(match own.defined() {
-                    true => own.f_reshape([-1])?,
-                    false => parameter.f_zeros_like()?.f_reshape([-1])?,
+/// Sums of gradients that are under way.
+struct Sending<'a> {
+    mates: &'a Mates<'a>,
+    sums: Sums<'a>,
+    /// The parameters of each sum.
+    sent: Vec<Vec<Tensor>>,
+}
+
+impl models::Sums for Sending<'_> {
+    fn begin(&mut self, own: Option<Vec<Tensor>>, parameters: &[Tensor]) -> models::Result<()> {
+        let _guard = tch::no_grad_guard();
+        let own = own.unwrap_or_else(|| parameters.iter().map(|_| Tensor::new()).collect());
+        let mut waiting: Vec<(&Tensor, &Tensor)> = Vec::new();
+        let mut numbers = 0;
+        for (own, parameter) in own.iter().zip(parameters) {
+            let other_kind = waiting
+                .first()
+                .is_some_and(|(_, first)| first.kind() != parameter.kind());
+            if other_kind || numbers + parameter.numel() > BUCKET {
+                self.send(&waiting)?;
+                (waiting, numbers) = (Vec::new(), 0);
+            }
+            waiting.push((own, parameter));
+            numbers += parameter.numel();
+        }
+        self.send(&waiting)
+    }
+
+    fn finish(self: Box<Self>) -> models::Result<Vec<Tensor>> {
+        let _guard = tch::no_grad_guard();
+        let Self { mates, sums, sent } = *self;
+        let mut gradients = Vec::new();
+        for (sum, parameters) in mates.send(|| sums.finish())?.iter().zip(sent) {
+            let mut counts: Vec<i64> = parameters.iter().map(|one| one.numel() as i64).collect();
+            counts.push(parameters.len() as i64);
+            let mut parts = sum.f_split_with_sizes(&counts, 0)?;
+            let defined = parts.pop().unwrap_or_default().f_to_kind(Kind::Double)?;
+            let defined = Vec::<f64>::try_from(defined)?;
+            for ((part, parameter), defined) in parts.iter().zip(parameters).zip(defined) {
+                gradients.push(match defined > 0.0 {
+                    true => part.f_view_as(&parameter)?,
+                    false => Tensor::new(),
                 });
             }
         }
-        if flat.is_empty() {
+        Ok(gradients)
+    }
+}
+
+impl Sending<'_> {
+    /// Sends gradients of parameters of one kind, and behind them, for each, whether it is defined.
+    fn send(&mut self, gradients: &[(&Tensor, &Tensor)]) -> models::Result<()> {
+        let Some((_, first)) = gradients.first() else {
             return Ok(());
+        };
+        let mut flat = Vec::new();
+        for (own, parameter) in gradients {
+            flat.push(match own.defined() {
+                true => own.f_reshape([-1])?,
+                false => parameter.f_zeros_like()?.f_reshape([-1])?,
+            });
         }
-        let counts: Vec<i64> = flat.iter().map(|one| one.numel() as i64).collect();
+        let defined: Vec<f32> = gradients
+            .iter()
+            .map(|(own, _)| f32::from(own.defined()))
+            .collect();
+        let defined = Tensor::from_slice(&defined);
+        flat.push(
+            defined
+                .f_to_device(first.device())?
+                .f_to_kind(first.kind())?,
+        );
         let flat = Tensor::f_cat(&flat, 0)?;
-        self.note(&flat)?;
-        let sum = self.send(|| sum_in_order(self.group, &flat, &self.present))?;
-        for (place, sum) in places.iter().zip(sum.f_split_with_sizes(&counts, 0)?) {
-            if let (Some(slot), Some(parameter)) = (sums.get_mut(*place), parameters.get(*place)) {
-                *slot = sum.f_view_as(parameter)?;
-            }
-        }
+        self.mates.note(&flat)?;
+        self.mates.send(|| self.sums.begin(&flat))?;
+        let parameters = gradients.iter().map(|(_, one)| one.shallow_clone());
+        self.sent.push(parameters.collect());
         Ok(())
     }
 }

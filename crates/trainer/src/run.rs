@@ -72,8 +72,12 @@ pub fn is_finished(session: &Session, folder: &Path) -> Result<bool> {
         &session.dataset,
         session.strangers(),
     )?;
-    let has_result = |trial: &Trial| folder.join(&trial.name).join(RESULT).is_file();
-    Ok(trials.iter().all(has_result))
+    for trial in &trials {
+        if !disk::is_there(&folder.join(&trial.name).join(RESULT))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Trains and tests every trial below `folder`, continuing an earlier call: finished
@@ -302,7 +306,7 @@ fn evaluate_or_read(
 fn run_trial(training: &Training<'_>, folder: &Path) -> Result<Ended<TrialResult>> {
     let Training { session, clips, .. } = *training;
     let result_path = folder.join(RESULT);
-    if result_path.is_file() {
+    if disk::is_there(&result_path)? {
         return Ok(Ended::Done(read_record(&result_path)?));
     }
     let started = Instant::now();
@@ -353,7 +357,7 @@ fn judged(
         return Ok(Ended::Done(None));
     }
     let path = folder.join(JUDGEMENT);
-    if path.is_file() {
+    if disk::is_there(&path)? {
         return Ok(Ended::Done(Some(read_record(&path)?)));
     }
     if !session.quiet {

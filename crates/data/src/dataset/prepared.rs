@@ -24,14 +24,15 @@ pub(super) fn read(path: &Path, options: &DatasetOptions) -> Result<Dataset> {
     let beside = path.with_file_name(Dataset::SKIP);
     let mut skip = match &options.skip_list {
         Some(list) => SkipList::load(list)?,
-        None if beside.is_file() => SkipList::load(&beside)?,
+        None if disk::is_there(&beside)? => SkipList::load(&beside)?,
         None => SkipList::new(),
     };
-    let clips = manifest.clips().iter();
-    let missing: Vec<String> = clips
-        .filter(|clip| skip.reason(&clip.id).is_none() && !manifest.file(clip).is_file())
-        .map(|clip| clip.id.clone())
-        .collect();
+    let mut missing: Vec<String> = Vec::new();
+    for clip in manifest.clips() {
+        if skip.reason(&clip.id).is_none() && !disk::is_there(&manifest.file(clip))? {
+            missing.push(clip.id.clone());
+        }
+    }
     if !options.allow_missing && !missing.is_empty() {
         return Err(Error::MissingClips {
             list: path.into(),

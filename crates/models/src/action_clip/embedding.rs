@@ -55,11 +55,15 @@ impl ActionClip {
 }
 
 impl Held<'_> {
-    /// Propagates the frame features' gradient further back.
-    pub(super) fn backward(self) -> Result<()> {
-        let gradient = self.features.grad();
+    /// Propagates the frame features' gradient further back. After each block, the number of which `passed`
+    /// is told, this pass adds nothing more to its parameters.
+    pub(super) fn backward(self, mut passed: impl FnMut(usize) -> Result<()>) -> Result<()> {
         let hook = &mut *self.model.hook();
-        match self.tower.backward(&gradient, hook)? {
+        let mut way = self.tower.way_back(&self.features.grad());
+        while let Some(block) = way.step(hook)? {
+            passed(block)?;
+        }
+        match way.end() {
             Some(below) => pull(&[(&self.tokens, &below)]),
             None => Ok(()),
         }

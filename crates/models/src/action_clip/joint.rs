@@ -5,6 +5,9 @@ use tch::nn::{Init, Path};
 
 use crate::{Error, Result};
 
+/// The name of the parameter.
+pub(super) const NAME: &str = "temporal_embedding";
+
 /// A temporal embedding, added to the patches before the first block.
 #[derive(Debug)]
 pub struct TemporalEmbedding {
@@ -23,7 +26,7 @@ impl TemporalEmbedding {
             stdev: (width as f64).powf(-0.5),
         };
         Ok(Self {
-            weight: path.f_var("temporal_embedding", &[frames, width], start)?,
+            weight: path.f_var(NAME, &[frames, width], start)?,
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod config;
 mod embedding;
+mod gradients;
 mod heads;
 mod joint;
 mod loss;
@@ -21,12 +22,10 @@ use std::cell::RefCell;
 use std::sync::{Arc, PoisonError};
 
 use clip_backbone::{BlockHook, ClipModel, NoHook};
-use parallel::Tree;
 use prompts::{Template, Tokenize};
 use tch::{Kind, Tensor, nn};
 
 use crate::label_text;
-use crate::lanes::{self, accumulate, add_each};
 use crate::scores::{for_each_video, unit};
 use crate::zero_shot::sentence_features;
 use crate::{
@@ -34,6 +33,7 @@ use crate::{
     Scores, Targets, TrainingLoss, VideoTextModel,
 };
 use embedding::pull;
+use gradients::Gradients;
 
 /// Prefix of the backbone's parameters among the trained ones.
 const BACKBONE: &str = "clip.";
@@ -299,7 +299,7 @@ impl Classifier for Bound<'_> {
         let held = embedded.held;
         Ok(TrainingLoss::new(value, scores, predicted, |loss| {
             loss.f_backward()?;
-            held.map_or(Ok(()), embedding::Held::backward)
+            held.map_or(Ok(()), |held| held.backward(|_| Ok(())))
         }))
     }
 
@@ -371,7 +371,7 @@ impl Classifier for Bound<'_> {
             let embedded = embed(piece)?;
             pull(&[(&embedded.video, video), (&embedded.text, text)])?;
             if let Some(held) = embedded.held {
-                held.backward()?;
+                held.backward(|_| Ok(()))?;
             }
         }
         Ok(Learned {
@@ -501,17 +501,12 @@ impl Bound<'_> {
         let contrast = model.contrast(&videos, &texts, &classes, lanes.targets.shown())?;
         contrast.value.f_backward()?;
 
-        // The temperature has its whole gradient from the contrast, on every process.
-        let leaves: Vec<Tensor> = lanes::leaves(&model.trained)
-            .into_iter()
-            .filter(|(name, _)| !name.ends_with(LOGIT_SCALE))
-            .map(|(_, leaf)| leaf)
-            .collect();
-        let mut gradients = Tree::new(add_each);
+        let mut gradients = Gradients::new(model, mates);
         let mut start = lanes.start;
         let mut pieces = own.iter().zip(kept);
-        for lane in &lanes.own {
-            for (piece, kept) in pieces.by_ref().take(lane.pieces.len()) {
+        for (place, lane) in lanes.own.iter().enumerate() {
+            let is_last_lane = place + 1 == lanes.own.len();
+            for (place, (piece, kept)) in pieces.by_ref().take(lane.pieces.len()).enumerate() {
                 let count = piece.clips.count();
                 let embedded = match kept {
                     Some(embedded) => embedded,
@@ -521,13 +516,22 @@ impl Bound<'_> {
                 let text = texts.grad().f_narrow(0, start, count)?;
                 start += count;
                 pull(&[(&embedded.video, &video), (&embedded.text, &text)])?;
-                if let Some(held) = embedded.held {
-                    held.backward()?;
+                let Some(held) = embedded.held else {
+                    continue;
+                };
+                // Nothing follows that adds to a gradient.
+                if is_last_lane && place + 1 == lane.pieces.len() {
+                    gradients.passed_head(lane.number)?;
+                    held.backward(|block| gradients.passed_block(lane.number, block))?;
+                } else {
+                    held.backward(|_| Ok(()))?;
                 }
             }
-            gradients.push(lane.number, lanes::take(&leaves));
+            if !is_last_lane {
+                gradients.keep(lane.number);
+            }
         }
-        accumulate(&leaves, mates.sum(gradients.sum(), &leaves)?)?;
+        gradients.finish(lanes.own.last().map(|lane| lane.number))?;
         Ok(Learned {
             loss: contrast.value.detach().to_kind(Kind::Double),
             predicted: contrast.predicted,

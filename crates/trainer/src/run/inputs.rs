@@ -158,12 +158,12 @@ impl Inputs {
     /// Compares them with those of the run in `folder`.
     pub(super) fn compare(&self, folder: &Path) -> Result<Earlier> {
         let path = folder.join(FILE);
-        if path.is_file() {
+        if disk::is_there(&path)? {
             return Ok(self.since(&read_record(&path)?));
         }
         // Every run writes its inputs first.
         let foreign = folder.join("config.toml");
-        if foreign.exists() {
+        if disk::is_there(&foreign)? {
             return Ok(Earlier::Other(vec![format!(
                 "{} belongs to a run without {FILE}",
                 foreign.display()
