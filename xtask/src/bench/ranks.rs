@@ -17,7 +17,20 @@ const STEPS: [(&str, &str); 3] = [
 ];
 
 /// Five processes of it are in memory at once: some 2 GB each.
-const ACTION_CLIP: &str = "action-clip 2";
+const ACTION_CLIP: &str = "action-clip 2 keep";
+
+/// The same with the image tower's states computed again, and gradients sent after the backward pass or during
+/// it.
+const SENT: [(&str, &str); 2] = [
+    (
+        "ActionCLIP, states computed again, sent last",
+        "action-clip 2 last",
+    ),
+    (
+        "ActionCLIP, states computed again, sent meanwhile",
+        "action-clip 2 meanwhile",
+    ),
+];
 
 /// Numbers of a sum: those of Seeing in Flowing, and four times as many.
 const SUMS: [u32; 2] = [8_000_000, 32_000_000];
@@ -88,17 +101,17 @@ fn run(program: &Path, who: &str, work: &str) -> Command {
 /// a link of 1 Gb/s.
 fn traffic(program: &Path) -> Result<String> {
     let mut text = String::from(
-        "\nWhat a rank sends a step, and the seconds that it takes, waiting for the other rank \
-         included. Nothing is sent while gradients are computed: if all of it were, a step would take \
-         as long as the longer of the two, the bound in the last column.\n\n\
-         | step | link | MB | 2 (W-1)/W N | ratio | s a step | of these in exchanges | bound |\n\
-         |---|---|---|---|---|---|---|---|\n",
+        "\nWhat a rank sends a step, and the seconds that it waits for exchanges, for the other rank \
+         included; the median of three steps. Where the image tower's states are computed again, a \
+         block's gradients are sent while those below it are computed.\n\n\
+         | step | link | MB | 2 (W-1)/W N | ratio | s a step | of these in exchanges |\n\
+         |---|---|---|---|---|---|---|\n",
     );
     let apart = Apart::new();
     if let Err(reason) = &apart {
         eprintln!("1 Gb/s is skipped: {reason}");
     }
-    for (name, work) in STEPS {
+    for (name, work) in STEPS.into_iter().chain(SENT) {
         let mut links = vec![("loopback", run(program, "traffic", work))];
         if apart.is_ok() {
             let mut inside = Command::new("ip");
@@ -117,11 +130,10 @@ fn traffic(program: &Path) -> Result<String> {
                 return Err(Error::invalid(format!("{work} on {link}"), said));
             };
             text += &format!(
-                "| {name} | {link} | {:.1} | {:.1} | {:.3} | {step:.3} | {exchange:.3} | {:.3} |\n",
+                "| {name} | {link} | {:.1} | {:.1} | {:.3} | {step:.3} | {exchange:.3} |\n",
                 bytes / 1e6,
                 least / 1e6,
                 bytes / least,
-                exchange.max(step - exchange)
             );
         }
     }
@@ -175,8 +187,8 @@ fn peers(bench: &Bench<'_>, program: &Path, turns: Turns) -> Result<String> {
         Some(Contender::new(who, command))
     };
     let mut text = String::new();
-    let (Some(alone), Some(ranks)) = (peer("alone", ACTION_CLIP), peer("ranks", ACTION_CLIP))
-    else {
+    let step = "action-clip 2";
+    let (Some(alone), Some(ranks)) = (peer("alone", step), peer("ranks", step)) else {
         return Ok(text);
     };
     let ours = contender(program, "ranks", ACTION_CLIP);
