@@ -465,6 +465,20 @@ fn malicious_archives_write_nothing_outside() {
 }
 
 #[test]
+fn of_two_at_once_one_waits_for_the_other() {
+    for _ in 0..8 {
+        let sandbox = Sandbox::new();
+        sandbox.put(&format!("from/{UCF}"), &ucf_videos());
+        sandbox.put(&format!("from/{UCF_LISTS}"), &ucf_lists());
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| sandbox.prepare("ucf101"));
+            let first = sandbox.prepare("ucf101").unwrap();
+            assert_eq!(other.join().unwrap().unwrap(), first);
+        });
+    }
+}
+
+#[test]
 fn a_list_archive_without_one_of_its_files_is_refused() {
     for missing in 0..ucf_entries().len() {
         let sandbox = Sandbox::new();

@@ -16,7 +16,7 @@ use data::formats::{Format, Source};
 use data::{Dataset, DatasetOptions, Manifest};
 use hub::Client;
 
-use crate::places::make_folder;
+use crate::places::{lock, make_folder};
 use crate::{Error, Result, progress, workspace};
 
 pub use check_videos::{CheckOptions, check_videos};
@@ -88,13 +88,24 @@ pub fn prepare(format: &'static Format, options: &Options, tools: &Tools) -> Res
     let root = root_of(options.root.as_deref(), format.name)?;
     make_folder(&root)?;
     let path = root.join(Dataset::MANIFEST);
-    if path.exists() {
-        let manifest = Manifest::load(&path)?;
-        eprintln!(
-            "{}; delete {} to read them again",
-            summary(&manifest),
-            path.display()
-        );
+    let is_prepared = || -> Result<bool> {
+        let there = disk::is_there(&path)?;
+        if there {
+            let manifest = Manifest::load(&path)?;
+            eprintln!(
+                "{}; delete {} to read them again",
+                summary(&manifest),
+                path.display()
+            );
+        }
+        Ok(there)
+    };
+    if is_prepared()? {
+        return Ok(path);
+    }
+    // Two at once would unpack into each other's folders.
+    let _lock = lock(&root.join(".lock"))?;
+    if is_prepared()? {
         return Ok(path);
     }
     let ((videos, lists), lossy) = match &published.source {
