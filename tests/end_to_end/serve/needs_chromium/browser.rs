@@ -28,24 +28,33 @@ pub(crate) struct Browser {
     folder: tempfile::TempDir,
 }
 
+/// A driver and its port. `None` if it ends: it takes a port that is free in one address family, which may be
+/// another process's in the other.
+fn start() -> Option<(Child, String)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(driver.stdout.take().unwrap()).lines();
+    for line in said.by_ref() {
+        let line = line.unwrap();
+        if let Some((_, port)) = line.split_once("successfully on port ") {
+            let port = port.trim_end_matches('.').to_owned();
+            // It is not to wait for a reader.
+            std::thread::spawn(move || said.for_each(drop));
+            return Some((driver, port));
+        }
+    }
+    driver.wait().unwrap();
+    None
+}
+
 impl Browser {
     /// Opens the page at `origin`, such as `http://127.0.0.1:8080/`. `camera` is an MJPEG file.
     pub(crate) fn open(origin: &str, camera: &Path) -> Self {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut said = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = loop {
-            let line = said.next().expect("chromedriver ended").unwrap();
-            if let Some((_, port)) = line.split_once("successfully on port ") {
-                break port.trim_end_matches('.').to_owned();
-            }
-        };
-        // It is not to wait for a reader.
-        std::thread::spawn(move || said.for_each(drop));
+        let (driver, port) = (0..5).find_map(|_| start()).expect("chromedriver ended");
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .build()
