@@ -146,7 +146,7 @@ impl Dataset {
         let manifest = options.root.join(Self::MANIFEST);
         let own = options.own_lists()?;
         let listed = options.lists.is_some() || own.is_some_and(|own| own.any().is_some());
-        if !listed && disk::is_there(&manifest)? {
+        if !listed && disk::is_file(&manifest)? {
             return prepared::read(&manifest, options);
         }
         let reading = ReadOptions {

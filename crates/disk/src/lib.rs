@@ -17,5 +17,5 @@ pub use error::Error;
 pub use hash::{hex, sha256};
 pub use map::Mapped;
 pub use seal::{expect_sealed, seal, unseal};
-pub use there::is_there;
+pub use there::{is_file, is_there};
 pub use write::{TemporaryFolder, make_folder, persist, temporary_for, write};

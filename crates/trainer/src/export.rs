@@ -47,7 +47,7 @@ pub fn export(
         ));
     }
     let result = folder.join(RESULT);
-    let result = disk::is_there(&result)?.then(|| read_record::<TrialResult>(&result));
+    let result = disk::is_file(&result)?.then(|| read_record::<TrialResult>(&result));
     let result = result.transpose()?;
     let whole = TemporaryFolder::of(out)?;
     recogniser::export(card, trained_of(&loaded)?, &checkpoint, whole.path())?;

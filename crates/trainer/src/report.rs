@@ -53,7 +53,7 @@ impl FinishedRun {
         for entry in std::fs::read_dir(folder).map_err(Error::file("cannot read", folder))? {
             let place = entry.map_err(Error::file("cannot read", folder))?.path();
             let path = place.join("result.json");
-            if !disk::is_there(&path)? {
+            if !disk::is_file(&path)? {
                 continue;
             }
             let result = read_record(&path)?;

@@ -73,7 +73,7 @@ pub fn is_finished(session: &Session, folder: &Path) -> Result<bool> {
         session.strangers(),
     )?;
     for trial in &trials {
-        if !disk::is_there(&folder.join(&trial.name).join(RESULT))? {
+        if !disk::is_file(&folder.join(&trial.name).join(RESULT))? {
             return Ok(false);
         }
     }
@@ -306,7 +306,7 @@ fn evaluate_or_read(
 fn run_trial(training: &Training<'_>, folder: &Path) -> Result<Ended<TrialResult>> {
     let Training { session, clips, .. } = *training;
     let result_path = folder.join(RESULT);
-    if disk::is_there(&result_path)? {
+    if disk::is_file(&result_path)? {
         return Ok(Ended::Done(read_record(&result_path)?));
     }
     let started = Instant::now();
@@ -357,7 +357,7 @@ fn judged(
         return Ok(Ended::Done(None));
     }
     let path = folder.join(JUDGEMENT);
-    if disk::is_there(&path)? {
+    if disk::is_file(&path)? {
         return Ok(Ended::Done(Some(read_record(&path)?)));
     }
     if !session.quiet {

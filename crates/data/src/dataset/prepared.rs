@@ -24,12 +24,12 @@ pub(super) fn read(path: &Path, options: &DatasetOptions) -> Result<Dataset> {
     let beside = path.with_file_name(Dataset::SKIP);
     let mut skip = match &options.skip_list {
         Some(list) => SkipList::load(list)?,
-        None if disk::is_there(&beside)? => SkipList::load(&beside)?,
+        None if disk::is_file(&beside)? => SkipList::load(&beside)?,
         None => SkipList::new(),
     };
     let mut missing: Vec<String> = Vec::new();
     for clip in manifest.clips() {
-        if skip.reason(&clip.id).is_none() && !disk::is_there(&manifest.file(clip))? {
+        if skip.reason(&clip.id).is_none() && !disk::is_file(&manifest.file(clip))? {
             missing.push(clip.id.clone());
         }
     }

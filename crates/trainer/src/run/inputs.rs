@@ -158,7 +158,7 @@ impl Inputs {
     /// Compares them with those of the run in `folder`.
     pub(super) fn compare(&self, folder: &Path) -> Result<Earlier> {
         let path = folder.join(FILE);
-        if disk::is_there(&path)? {
+        if disk::is_file(&path)? {
             return Ok(self.since(&read_record(&path)?));
         }
         // Every run writes its inputs first.
